@@ -1,0 +1,1 @@
+"""What every peer and every check of `make interop` shares."""

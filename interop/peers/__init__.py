@@ -1,0 +1,1 @@
+"""The peers: how each real system is installed (pinned), started and stopped."""

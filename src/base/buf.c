@@ -1,0 +1,163 @@
+/* Growing byte buffer with a maximum. */
+#include "src/base/buf.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "src/base/mem.h"
+
+void sl_buf_init(sl_buf *buf, size_t max)
+{
+    SL_ASSERT(buf && max > 0);
+    memset(buf, 0, sizeof *buf);
+    buf->max = max;
+}
+
+void sl_buf_done(sl_buf *buf)
+{
+    if (!buf)
+        return;
+    sl_free(buf->data);
+    sl_buf_init(buf, buf->max ? buf->max : 1);
+}
+
+void sl_buf_clear(sl_buf *buf)
+{
+    buf->len = 0;
+    buf->failed = 0;
+}
+
+static int buf_fail(sl_buf *buf, int error)
+{
+    if (!buf->failed)
+        buf->failed = error;
+    return error;
+}
+
+int sl_buf_reserve(sl_buf *buf, size_t more)
+{
+    SL_ASSERT(buf->len <= buf->cap && buf->max > 0);
+    if (more <= buf->cap - buf->len)
+        return 0;
+    if (buf->len > buf->max || more > buf->max - buf->len)
+        return buf_fail(buf, SL_ELIMIT);
+    size_t cap = buf->cap ? buf->cap : 64;
+    while (cap - buf->len < more)
+        cap = cap > buf->max / 2 ? buf->max : cap * 2;
+    char *data = sl_realloc(buf->data, cap);
+    if (!data)
+        return buf_fail(buf, SL_ENOMEM);
+    buf->data = data;
+    buf->cap = cap;
+    return 0;
+}
+
+int sl_buf_put(sl_buf *buf, const void *bytes, size_t len)
+{
+    if (len == 0)
+        return 0;
+    int error = sl_buf_reserve(buf, len);
+    if (error)
+        return error;
+    memcpy(buf->data + buf->len, bytes, len);
+    buf->len += len;
+    return 0;
+}
+
+int sl_buf_put_char(sl_buf *buf, char c)
+{
+    return sl_buf_put(buf, &c, 1);
+}
+
+int sl_buf_vprintf(sl_buf *buf, const char *format, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    if (len < 0)
+        return buf_fail(buf, SL_EINVAL);
+    int error = sl_buf_reserve(buf, (size_t)len + 1);
+    if (error)
+        return error;
+    vsnprintf(buf->data + buf->len, (size_t)len + 1, format, args);
+    buf->len += (size_t)len;
+    return 0;
+}
+
+int sl_buf_printf(sl_buf *buf, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int error = sl_buf_vprintf(buf, format, args);
+    va_end(args);
+    return error;
+}
+
+int sl_buf_put_u64(sl_buf *buf, uint64_t value)
+{
+    char text[20];
+    size_t at = sizeof text;
+    do {
+        text[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value);
+    return sl_buf_put(buf, text + at, sizeof text - at);
+}
+
+int sl_buf_put_i64(sl_buf *buf, int64_t value)
+{
+    if (value >= 0)
+        return sl_buf_put_u64(buf, (uint64_t)value);
+    int error = sl_buf_reserve(buf, 20);
+    if (error)
+        return error;
+    (void)sl_buf_put_char(buf, '-');
+    return sl_buf_put_u64(buf, 0 - (uint64_t)value);
+}
+
+int sl_buf_put_double(sl_buf *buf, double value)
+{
+    if (isnan(value))
+        return sl_buf_put_c(buf, "NaN");
+    if (isinf(value))
+        return sl_buf_put_c(buf, value > 0 ? "+Inf" : "-Inf");
+    if (fabs(value) < 1e15 && value == (double)(int64_t)value)
+        return sl_buf_put_i64(buf, (int64_t)value);
+    char text[40];
+    for (int precision = 15; precision <= 17; precision++) {
+        snprintf(text, sizeof text, "%.*g", precision, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    /* A host that set a locale with a decimal comma must not change the wire format. */
+    char *comma = strchr(text, ',');
+    if (comma)
+        *comma = '.';
+    return sl_buf_put_c(buf, text);
+}
+
+void sl_buf_consume(sl_buf *buf, size_t len)
+{
+    SL_ASSERT(len <= buf->len);
+    if (len == 0)
+        return;
+    memmove(buf->data, buf->data + len, buf->len - len);
+    buf->len -= len;
+}
+
+int sl_buf_take(sl_buf *buf, char **ret_data, size_t *ret_len)
+{
+    if (buf->failed)
+        return buf->failed;
+    int error = sl_buf_reserve(buf, 1);
+    if (error)
+        return error;
+    buf->data[buf->len] = '\0';
+    *ret_data = buf->data;
+    *ret_len = buf->len;
+    size_t max = buf->max;
+    sl_buf_init(buf, max);
+    return 0;
+}

@@ -1,0 +1,60 @@
+/*
+ * Every maximum of the code, in one place. A buffer, queue or set that is not bounded by one of these is a defect.
+ */
+#ifndef SL_BASE_LIMITS_H
+#define SL_BASE_LIMITS_H
+
+/* Attributes and values. */
+#define SL_MAX_KEY_BYTES 255
+#define SL_MAX_VALUE_DEPTH 64 /* nesting of arrays and maps in a value (OpenTelemetry: AttributeValueDepthLimit) */
+#define SL_MAX_SPAN_BYTES (256u * 1024) /* one span or log record as OTLP */
+#define SL_DEFAULT_ATTR_COUNT 128
+
+/* Propagation. */
+#define SL_MAX_TRACESTATE_MEMBERS 32
+#define SL_MAX_TRACESTATE_BYTES 512
+#define SL_MAX_BAGGAGE_MEMBERS 64
+#define SL_MAX_BAGGAGE_BYTES 8192
+
+/* Segment. */
+#define SL_SEGMENT_BYTES (256u * 1024 * 1024) /* address space, not memory: pages are touched as they are used */
+#define SL_SEGMENT_MIN_BYTES (16u * 1024 * 1024)
+#define SL_SEGMENT_THREADS 64
+#define SL_SPAN_RING_BYTES (1u * 1024 * 1024)
+#define SL_LOG_RING_BYTES (512u * 1024)
+#define SL_SEGMENT_CELLS (256u * 1024) /* metric cells of 8 bytes for each thread */
+#define SL_MAX_SEGMENTS 256            /* that one pipeline reads */
+
+/* Metrics. */
+#define SL_MAX_SERIES 2000
+#define SL_MAX_INSTRUMENTS 4096
+#define SL_MAX_BOUNDS 128
+#define SL_MAX_VIEWS 1024
+#define SL_MAX_CALLBACKS 1024
+
+/* HTTP. */
+#define SL_MAX_HEAD_BYTES (32u * 1024)
+#define SL_MAX_HEAD_FIELDS 100
+#define SL_MAX_BODY_BYTES (64u * 1024 * 1024)
+#define SL_MAX_CHUNK_LINE 1024
+#define SL_MAX_TRAILER_BYTES 8192
+#define SL_MAX_JSON_DEPTH 128
+#define SL_MAX_SSE_FRAME_BYTES (4u * 1024 * 1024)
+#define SL_MAX_URL_BYTES 8192
+
+/* OTLP transport (opentelemetry-proto, specification.md: 64 MiB requests, 4 MiB answers). */
+#define SL_MAX_OTLP_REQUEST_BYTES (64u * 1024 * 1024)
+#define SL_MAX_OTLP_RESPONSE_BYTES (4u * 1024 * 1024)
+
+/* Health. */
+#define SL_MAX_HEALTH_CHECKS 64
+
+/* Control server (metrics, health, admin). */
+#define SL_MAX_CTL_CONNECTIONS 64
+#define SL_MAX_CTL_RESPONSE_BYTES (256u * 1024 * 1024)
+
+/* Live view. */
+#define SL_LIVE_TRACES 2000
+#define SL_LIVE_BYTES (16u * 1024 * 1024)
+
+#endif

@@ -1,0 +1,239 @@
+/* Operations on string views. */
+#include "src/base/str.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "src/base/assert.h"
+
+bool sl_str_ieq(sl_str a, sl_str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        if (sl_ascii_lower(a.ptr[i]) != sl_ascii_lower(b.ptr[i]))
+            return false;
+    }
+    return true;
+}
+
+size_t sl_str_chr(sl_str s, char c)
+{
+    const char *p = s.len ? memchr(s.ptr, c, s.len) : NULL;
+    return p ? (size_t)(p - s.ptr) : SL_NPOS;
+}
+
+size_t sl_str_find(sl_str s, sl_str needle)
+{
+    if (needle.len == 0)
+        return 0;
+    const char *p = s.len >= needle.len ? memmem(s.ptr, s.len, needle.ptr, needle.len) : NULL;
+    return p ? (size_t)(p - s.ptr) : SL_NPOS;
+}
+
+sl_str sl_str_trim(sl_str s)
+{
+    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
+        s.ptr++;
+        s.len--;
+    }
+    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+bool sl_str_split(sl_str *rest, char separator, sl_str *ret_part)
+{
+    SL_ASSERT(rest && ret_part);
+    if (!rest->ptr)
+        return false;
+    size_t at = sl_str_chr(*rest, separator);
+    if (at == SL_NPOS) {
+        *ret_part = *rest;
+        *rest = sl_str_of(NULL, 0);
+        return true;
+    }
+    *ret_part = sl_str_of(rest->ptr, at);
+    *rest = sl_str_of(rest->ptr + at + 1, rest->len - at - 1);
+    return true;
+}
+
+int sl_str_to_u64(sl_str s, uint64_t *ret_value)
+{
+    uint64_t value = 0;
+    if (s.len == 0)
+        return SL_EPARSE;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return SL_EPARSE;
+        uint64_t digit = (uint64_t)(s.ptr[i] - '0');
+        if (value > (UINT64_MAX - digit) / 10)
+            return SL_ELIMIT;
+        value = value * 10 + digit;
+    }
+    *ret_value = value;
+    return 0;
+}
+
+int sl_str_to_i64(sl_str s, int64_t *ret_value)
+{
+    bool negative = s.len && s.ptr[0] == '-';
+    uint64_t magnitude = 0;
+    int error = sl_str_to_u64(sl_str_sub(s, negative ? 1 : 0, s.len), &magnitude);
+    if (error)
+        return error;
+    uint64_t limit = (uint64_t)INT64_MAX + (negative ? 1 : 0);
+    if (magnitude > limit)
+        return SL_ELIMIT;
+    *ret_value = negative ? (int64_t)(0 - magnitude) : (int64_t)magnitude;
+    return 0;
+}
+
+int sl_str_to_double(sl_str s, double *ret_value)
+{
+    char text[64];
+    if (s.len == 0 || memchr(s.ptr, 'x', s.len) || memchr(s.ptr, 'X', s.len) || !sl_str_to_c(s, text, sizeof text))
+        return SL_EPARSE;
+    if (!((text[0] >= '0' && text[0] <= '9') || text[0] == '-' || text[0] == '+' || text[0] == '.'))
+        return SL_EPARSE;
+    static locale_t c_locale;
+    locale_t locale = __atomic_load_n(&c_locale, __ATOMIC_ACQUIRE);
+    if (!locale) {
+        locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+        locale_t expected = (locale_t)0;
+        if (locale && !__atomic_compare_exchange_n(&c_locale, &expected, locale, false, __ATOMIC_ACQ_REL,
+                                                   __ATOMIC_ACQUIRE)) {
+            freelocale(locale);
+            locale = expected;
+        }
+    }
+    char *end = NULL;
+    errno = 0;
+    double value = locale ? strtod_l(text, &end, locale) : strtod(text, &end);
+    if (end != text + s.len || !isfinite(value))
+        return SL_EPARSE;
+    *ret_value = value;
+    return 0;
+}
+
+bool sl_str_to_c(sl_str s, char *buffer, size_t size)
+{
+    SL_ASSERT(buffer && size > 0);
+    size_t len = s.len < size ? s.len : size - 1;
+    if (len)
+        memcpy(buffer, s.ptr, len);
+    buffer[len] = '\0';
+    return len == s.len && (len == 0 || !memchr(buffer, '\0', len));
+}
+
+bool sl_str_eq_secret(sl_str a, sl_str b)
+{
+    /* Walks all of `a` whatever differs; a different length is mixed in instead of returning early. */
+    volatile unsigned char diff = a.len == b.len ? 0 : 1;
+    for (size_t i = 0; i < a.len; i++) {
+        char other = b.len ? b.ptr[i % b.len] : '\0';
+        diff = (unsigned char)(diff | (unsigned char)(a.ptr[i] ^ other));
+    }
+    return diff == 0;
+}
+
+bool sl_str_glob(sl_str pattern, sl_str s)
+{
+    size_t p = 0, i = 0, star = SL_NPOS, mark = 0;
+    while (i < s.len) {
+        if (p < pattern.len && pattern.ptr[p] == '*') {
+            star = p++;
+            mark = i;
+        } else if (p < pattern.len && (pattern.ptr[p] == '?' || pattern.ptr[p] == s.ptr[i])) {
+            p++;
+            i++;
+        } else if (star != SL_NPOS) {
+            p = star + 1;
+            i = ++mark;
+        } else {
+            return false;
+        }
+    }
+    while (p < pattern.len && pattern.ptr[p] == '*')
+        p++;
+    return p == pattern.len;
+}
+
+size_t sl_utf8_prefix(sl_str s, size_t max)
+{
+    if (s.len <= max)
+        return s.len;
+    size_t len = max;
+    while (len > 0 && ((unsigned char)s.ptr[len] & 0xC0) == 0x80)
+        len--;
+    return len;
+}
+
+/* Length of the well-formed sequence at `p` (`left` bytes), or 0. */
+static size_t utf8_sequence(const unsigned char *p, size_t left)
+{
+    if (p[0] < 0x80)
+        return 1;
+    size_t n = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
+    if (p[0] < 0xC2 || p[0] > 0xF4 || left < n)
+        return 0;
+    unsigned char low = 0x80, high = 0xBF;
+    if (p[0] == 0xE0)
+        low = 0xA0;
+    else if (p[0] == 0xED)
+        high = 0x9F;
+    else if (p[0] == 0xF0)
+        low = 0x90;
+    else if (p[0] == 0xF4)
+        high = 0x8F;
+    if (p[1] < low || p[1] > high)
+        return 0;
+    for (size_t i = 2; i < n; i++) {
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    }
+    return n;
+}
+
+bool sl_utf8_valid(sl_str s)
+{
+    for (size_t i = 0; i < s.len;) {
+        size_t n = utf8_sequence((const unsigned char *)s.ptr + i, s.len - i);
+        if (n == 0)
+            return false;
+        i += n;
+    }
+    return true;
+}
+
+void sl_hex_encode(const uint8_t *bytes, size_t len, char *ret_text)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < len; i++) {
+        ret_text[2 * i] = digits[bytes[i] >> 4];
+        ret_text[2 * i + 1] = digits[bytes[i] & 15];
+    }
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = sl_ascii_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int sl_hex_decode(sl_str text, uint8_t *ret_bytes, size_t len)
+{
+    if (text.len != 2 * len)
+        return SL_EPARSE;
+    for (size_t i = 0; i < text.len; i++) {
+        if (hex_digit(text.ptr[i]) < 0)
+            return SL_EPARSE;
+    }
+    for (size_t i = 0; i < len; i++)
+        ret_bytes[i] = (uint8_t)(hex_digit(text.ptr[2 * i]) * 16 + hex_digit(text.ptr[2 * i + 1]));
+    return 0;
+}
