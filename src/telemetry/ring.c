@@ -1,0 +1,190 @@
+/*
+ * The byte rings of a segment: one producer (the block's thread), one consumer (the pipeline).
+ *
+ * A record is a head of 16 bytes and its payload, rounded up to 16, and never wraps: a filler record pads to the end.
+ * The producer publishes by a release store of `head`, the consumer gives room back by a release store of `tail`.
+ */
+#include <sched.h>
+#include <unistd.h>
+
+#include "src/telemetry/segment_layout.h"
+
+typedef struct record_head {
+    uint32_t total; /* with this head and padding; a multiple of 16 */
+    uint32_t len;   /* payload */
+    uint32_t tag;
+    uint32_t kind; /* RECORD_DATA or RECORD_FILLER */
+} record_head;
+
+enum { RECORD_DATA = 0x444C5331, RECORD_FILLER = 0x464C5331 };
+
+static unsigned char *ring_data(const sl_segment *segment, sl_block *block, sl_ring_kind kind)
+{
+    return (unsigned char *)block + segment->header->ring_offset[kind];
+}
+
+static void bump(_Atomic uint64_t *counter, uint64_t by)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+static void put_head(unsigned char *at, uint32_t total, uint32_t len, uint32_t tag, uint32_t kind)
+{
+    record_head head = {total, len, tag, kind};
+    memcpy(at, &head, sizeof head);
+}
+
+/* Wakes the reader once per half-full ring. */
+static void maybe_wake(sl_segment *segment, uint64_t used, uint64_t size)
+{
+    if (SL_LIKELY(used * 2 < size) || segment->wake_fd < 0)
+        return;
+    if (atomic_load_explicit(&segment->header->woken, memory_order_relaxed) ||
+        atomic_exchange_explicit(&segment->header->woken, 1, memory_order_relaxed))
+        return;
+    uint64_t one = 1;
+    if (write(segment->wake_fd, &one, sizeof one) != (ssize_t)sizeof one)
+        atomic_store_explicit(&segment->header->woken, 0, memory_order_relaxed);
+}
+
+/* Position for a record of `total` bytes, after a filler where needed; SL_NPOS when there is no room. */
+static uint64_t make_room(unsigned char *data, uint64_t size, uint64_t head, uint64_t tail, uint64_t total)
+{
+    uint64_t index = head & (size - 1);
+    uint64_t to_end = size - index;
+    uint64_t need = to_end >= total ? total : to_end + total;
+    if (size - (head - tail) < need)
+        return SL_NPOS;
+    if (to_end >= total)
+        return head;
+    put_head(data + index, (uint32_t)to_end, 0, 0, RECORD_FILLER);
+    return head + to_end;
+}
+
+static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, uint32_t tag, const sl_piece *pieces,
+                      size_t count)
+{
+    sl_ring *ring = &block->rings[kind];
+    uint64_t size = segment->header->ring_bytes[kind];
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++)
+        len += pieces[i].len;
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    uint64_t total = (len + sizeof(record_head) + 15) / 16 * 16;
+    uint64_t limit = atomic_load_explicit(&segment->header->ring_limit[kind], memory_order_relaxed);
+    bool full = limit && atomic_load_explicit(&ring->written, memory_order_relaxed) -
+                                 atomic_load_explicit(&ring->consumed, memory_order_relaxed) >= limit;
+    unsigned char *data = ring_data(segment, block, kind);
+    uint64_t at = full || total > size / 4 ? SL_NPOS : make_room(data, size, head, tail, total);
+    if (SL_UNLIKELY(at == SL_NPOS)) {
+        bump(&ring->dropped, 1);
+        maybe_wake(segment, size, size);
+        return SL_ELIMIT;
+    }
+    unsigned char *to = data + (at & (size - 1));
+    put_head(to, (uint32_t)total, (uint32_t)len, tag, RECORD_DATA);
+    to += sizeof(record_head);
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].len)
+            memcpy(to, pieces[i].data, pieces[i].len);
+        to += pieces[i].len;
+    }
+    bump(&ring->written, 1);
+    atomic_store_explicit(&ring->head, at + total, memory_order_release);
+    maybe_wake(segment, limit && (atomic_load_explicit(&ring->written, memory_order_relaxed) -
+                                  atomic_load_explicit(&ring->consumed, memory_order_relaxed)) * 2 >= limit
+                            ? size : at + total - tail, size);
+    return 0;
+}
+
+int sl_segment_write(sl_segment *segment, sl_ring_kind kind, uint32_t tag, const sl_piece *pieces, size_t count)
+{
+    SL_ASSERT(kind < SL_RING_COUNT);
+    if (SL_LIKELY(sl_segment_enter(segment)))
+        return write_ring(segment, sl_segment_this.block, kind, tag, pieces, count);
+    if (atomic_load(&segment->owner) != getpid())
+        return SL_ECLOSED;
+    sl_block *shared = sl_segment_block_at(segment, 0);
+    while (atomic_exchange_explicit(&shared->lock, 1, memory_order_acquire))
+        sched_yield();
+    int error = write_ring(segment, shared, kind, tag, pieces, count);
+    atomic_store_explicit(&shared->lock, 0, memory_order_release);
+    return error;
+}
+
+/* Consumes one ring. False when the receiver wants no more. */
+static bool drain_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, sl_record_fn fn, void *user,
+                       size_t *count)
+{
+    sl_ring *ring = &block->rings[kind];
+    uint64_t size = segment->header->ring_bytes[kind];
+    unsigned char *data = ring_data(segment, block, kind);
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
+    uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    bool more = true;
+    while (more && tail != head) {
+        record_head record;
+        uint64_t index = tail & (size - 1);
+        memcpy(&record, data + index, sizeof record);
+        bool sane = head - tail <= size && record.total >= 16 && record.total % 16 == 0 &&
+                    record.total <= size - index && record.total <= head - tail &&
+                    record.len <= record.total - sizeof record;
+        if (!sane || (record.kind != RECORD_DATA && record.kind != RECORD_FILLER)) {
+            bump(&ring->damaged, 1);
+            atomic_store_explicit(&ring->consumed, atomic_load_explicit(&ring->written, memory_order_relaxed),
+                                  memory_order_relaxed);
+            tail = head;
+            break;
+        }
+        if (record.kind == RECORD_DATA) {
+            more = fn(user, record.tag, data + index + sizeof record, record.len);
+            if (!more)
+                break;
+            bump(&ring->consumed, 1);
+            (*count)++;
+        }
+        tail += record.total;
+        atomic_store_explicit(&ring->tail, tail, memory_order_release);
+    }
+    atomic_store_explicit(&ring->tail, tail, memory_order_release);
+    return more;
+}
+
+size_t sl_segment_drain(sl_segment *segment, sl_ring_kind kind, sl_record_fn fn, void *user)
+{
+    SL_ASSERT(fn && kind < SL_RING_COUNT);
+    size_t count = 0;
+    uint32_t blocks = sl_segment_blocks(segment);
+    for (uint32_t i = 0; i < blocks; i++) {
+        if (!drain_ring(segment, sl_segment_block_at(segment, i), kind, fn, user, &count))
+            break;
+    }
+    return count;
+}
+
+void sl_segment_ring_stats(const sl_segment *segment, sl_ring_kind kind, sl_ring_stats *ret_stats)
+{
+    sl_ring_stats stats = {0, 0, 0, 0};
+    for (uint32_t i = 0; i < sl_segment_blocks(segment); i++) {
+        sl_ring *ring = &sl_segment_block_at(segment, i)->rings[kind];
+        stats.written += atomic_load_explicit(&ring->written, memory_order_relaxed);
+        stats.dropped += atomic_load_explicit(&ring->dropped, memory_order_relaxed) +
+                         atomic_load_explicit(&ring->damaged, memory_order_relaxed);
+        uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+        stats.used_bytes += atomic_load_explicit(&ring->head, memory_order_relaxed) - tail;
+        stats.size_bytes += segment->header->ring_bytes[kind];
+    }
+    *ret_stats = stats;
+}
+
+void sl_segment_set_ring_limit(sl_segment *segment, sl_ring_kind kind, uint64_t records)
+{
+    SL_ASSERT(kind < SL_RING_COUNT);
+    atomic_store(&segment->header->ring_limit[kind], records);
+}
+
+void sl_segment_rearm(sl_segment *segment)
+{
+    atomic_store_explicit(&segment->header->woken, 0, memory_order_relaxed);
+}
