@@ -1,0 +1,118 @@
+/* The tables themselves: names, labels and buckets are legal, unique and what the sources say. */
+#include "src/telemetry/vocab.h"
+
+#include "src/base/str.h"
+#include "tests/harness/sl_test.h"
+
+static const sl_metric_def *def_at(size_t i)
+{
+    return sl_metric_def_of((sl_metric_id)i);
+}
+
+SL_TEST(every_row_is_complete)
+{
+    for (size_t i = 0; i < SL_METRIC_COUNT; i++) {
+        const sl_metric_def *d = def_at(i);
+        CHECK_EQ(d->id, i);
+        CHECK(d->name && d->name[0]);
+        CHECK(strlen(d->name) <= 255 && strlen(d->unit) <= 63);
+        CHECK(strspn(d->name, "abcdefghijklmnopqrstuvwxyz0123456789_.") == strlen(d->name));
+        CHECK(d->kind >= SL_COUNTER && d->kind <= SL_HISTOGRAM);
+        CHECK(d->help && d->help[0] && d->help[strlen(d->help) - 1] == '.');
+        CHECK((unsigned)d->vocab < SL_VOCAB_COUNT);
+        CHECK(sl_vocab_name(d->vocab) != NULL);
+    }
+}
+
+SL_TEST(names_are_unique)
+{
+    for (size_t i = 0; i < SL_METRIC_COUNT; i++) {
+        for (size_t j = 0; j < i; j++)
+            CHECK(strcmp(def_at(i)->name, def_at(j)->name) != 0);
+    }
+}
+
+SL_TEST(only_histograms_have_bounds_and_they_ascend)
+{
+    for (size_t i = 0; i < SL_METRIC_COUNT; i++) {
+        const sl_metric_def *d = def_at(i);
+        CHECK_EQ(d->bounds != NULL, d->kind == SL_HISTOGRAM);
+        CHECK_EQ(d->bound_count > 0, d->kind == SL_HISTOGRAM);
+        for (size_t b = 1; b < d->bound_count; b++)
+            CHECK(d->bounds[b - 1] < d->bounds[b]);
+    }
+}
+
+SL_TEST(labels_are_separated_by_one_space)
+{
+    for (size_t i = 0; i < SL_METRIC_COUNT; i++) {
+        sl_str rest = sl_str_c(def_at(i)->labels), label;
+        if (rest.len == 0)
+            continue;
+        while (sl_str_split(&rest, ' ', &label))
+            CHECK(label.len > 0 && sl_str_chr(label, ',') == SL_NPOS);
+    }
+}
+
+SL_TEST(prometheus_names_keep_the_rules_of_promtool)
+{
+    for (size_t i = 0; i < SL_METRIC_COUNT; i++) {
+        const sl_metric_def *d = def_at(i);
+        if (strchr(d->name, '.'))
+            continue;
+        CHECK_EQ(d->kind == SL_COUNTER, sl_str_ends(sl_str_c(d->name), SL_STR("_total")));
+    }
+}
+
+SL_TEST(genai_buckets_are_those_of_the_conventions)
+{
+    const sl_metric_def *d = sl_metric_def_of(SL_METRIC_GEN_AI_CLIENT_OPERATION_DURATION);
+    CHECK_EQ(d->bound_count, 14);
+    for (size_t i = 0; i < d->bound_count; i++)
+        CHECK(d->bounds[i] == (double)(1 << i) / 100.0);
+    d = sl_metric_def_of(SL_METRIC_GEN_AI_CLIENT_TOKEN_USAGE);
+    CHECK_EQ(d->bound_count, 14);
+    for (size_t i = 0; i < d->bound_count; i++)
+        CHECK(d->bounds[i] == (double)(1ull << (2 * i)));
+    CHECK_EQ(sl_metric_def_of(SL_METRIC_GEN_AI_SERVER_TIME_TO_FIRST_TOKEN)->bound_count, 16);
+    CHECK_EQ(sl_metric_def_of(SL_METRIC_GEN_AI_SERVER_TIME_PER_OUTPUT_TOKEN)->bound_count, 13);
+}
+
+SL_TEST(the_opt_in_chooses_the_generation)
+{
+    static const struct {
+        const char *value;
+        bool g2, latest;
+    } cases[] = {
+        {NULL, true, false},
+        {"", true, false},
+        {"http", true, false},
+        {"gen_ai_latest_experimental", false, true},
+        {"http, gen_ai_latest_experimental", false, true},
+        {"gen_ai_latest_experimental/dup", true, true},
+        {"gen_ai_latest", true, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsigned mask = sl_vocab_mask(cases[i].value);
+        CHECK_EQ(sl_vocab_is_on(mask, SL_VOCAB_GEN_AI_G2), cases[i].g2);
+        CHECK_EQ(sl_vocab_is_on(mask, SL_VOCAB_GEN_AI_LATEST), cases[i].latest);
+        CHECK(sl_vocab_is_on(mask, SL_VOCAB_GEN_AI) && sl_vocab_is_on(mask, SL_VOCAB_SDK));
+    }
+}
+
+SL_TEST(declaring_without_a_meter_gives_null)
+{
+    CHECK(sl_metric_declare(NULL, SL_METRIC_GATEWAY_ERRORS) == NULL);
+    CHECK(sl_metric_declare_in(NULL, SL_METRIC_GATEWAY_ERRORS, ~0u) == NULL);
+}
+
+SL_TEST(view_rows_are_complete)
+{
+    CHECK(sl_vocab_view_count() > 0);
+    for (size_t i = 0; i < sl_vocab_view_count(); i++) {
+        sl_vocab vocab = SL_VOCAB_COUNT;
+        const sl_view *view = sl_vocab_view_at(i, &vocab);
+        CHECK(vocab < SL_VOCAB_COUNT);
+        CHECK(view->instrument && view->name && view->description && view->keep_only && view->attr_count > 0);
+    }
+}
