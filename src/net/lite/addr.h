@@ -7,6 +7,7 @@
 #ifndef SL_NET_LITE_ADDR_H
 #define SL_NET_LITE_ADDR_H
 
+#include "src/base/assert.h"
 #include "src/base/str.h"
 
 #define SL_ADDR_HOST_MAX 255
