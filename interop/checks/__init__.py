@@ -6,7 +6,7 @@ class Row:
 
     name     of the check; `--only` takes it or its beginning
     tier     "quick" or "full"
-    peer     what it proves us against, and its pinned `version`
+    peer     what it proves us against, and its `version` (a text, or a function that looks)
     what     it proves, in a few words
     needs    installers to be called first (each returns something of its own; Missing skips the row)
     cached   tells whether the slow peers are in the cache already: the row then joins the quick tier

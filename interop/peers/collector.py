@@ -3,10 +3,12 @@
 The official builder generates the sources only; the build is done without `go mod tidy`, which asks for
 modules that only tests need.
 """
+import json
 import os
 import shutil
 
-from lib import cache, gobuild
+from lib import cache, gobuild, sightline
+from peers import clients
 
 VERSION = "0.155.0"
 BUILDER = "v0.155.0"
@@ -61,3 +63,43 @@ def _build(folder, log):
 def install():
     """Returns the path of the binary."""
     return os.path.join(_install().ensure(_build), "otelcol-sl")
+
+
+CONFIG = """receivers:
+  otlp: {protocols: {grpc: {endpoint: "127.0.0.1:%(grpc)d"}, http: {endpoint: "127.0.0.1:%(http)d"}}}
+exporters:
+  file: {path: "%(out)s", flush_interval: 100ms}
+service:
+  telemetry: {metrics: {level: none}, logs: {level: warn}}
+  pipelines:
+    traces: {receivers: [otlp], exporters: [file]}
+    metrics: {receivers: [otlp], exporters: [file]}
+    logs: {receivers: [otlp], exporters: [file]}
+"""
+
+
+class Collector:
+    """A running collector: `.grpc` and `.http` take OTLP; `.received()` reads its file exporter's output."""
+
+    def __init__(self, ctx):
+        self.ctx = ctx
+        self.out = os.path.join(ctx.dir, "collected.jsonl")
+        ports = {"grpc": ctx.free_port(), "http": ctx.free_port(), "out": self.out}
+        self.grpc = "http://127.0.0.1:%d" % ports["grpc"]
+        self.http = "http://127.0.0.1:%d" % ports["http"]
+        ctx.start("collector", [install(), "--config", ctx.write("collector.yaml", CONFIG % ports)])
+        ctx.wait_http(self.http + "/", 30)
+
+    def received(self):
+        """{"traces": [request…], …} in canonical OTLP JSON, of the whole lines written so far."""
+        if not os.path.exists(self.out):
+            return {}
+        with open(self.out, "rb") as f:
+            data = f.read()
+        whole = data[:data.rfind(b"\n") + 1]
+        text = self.ctx.run([clients.python(), os.path.join(sightline.CLIENTS, "canon.py")], stdin=whole)
+        found = {}
+        for line in text.splitlines():
+            entry = json.loads(line)
+            found.setdefault(entry["signal"], []).append(entry["request"])
+        return found
