@@ -1,0 +1,36 @@
+/*
+ * Typed reading of YAML maps by tables: each key is declared once with its type and where its value goes.
+ */
+#ifndef SL_LLM_CONFIG_SCHEMA_H
+#define SL_LLM_CONFIG_SCHEMA_H
+
+#include "src/llm/yaml_tree.h"
+
+typedef enum sl_key_type {
+    SL_KEY_STR,        /* sl_str; `os.environ/NAME` is resolved */
+    SL_KEY_SECRET,     /* the same, never shown in a diagnostic */
+    SL_KEY_BOOL,       /* bool */
+    SL_KEY_SECONDS,    /* uint32_t milliseconds from a number of seconds */
+    SL_KEY_U32,        /* uint32_t */
+    SL_KEY_BYTES,      /* uint64_t, with optional KiB MiB GiB */
+    SL_KEY_CHILD,      /* read by code elsewhere: not a fault */
+    SL_KEY_NOT_YET     /* a key of LiteLLM that does nothing here yet: a warning */
+} sl_key_type;
+
+typedef struct sl_key_def {
+    const char *name;
+    sl_key_type type;
+    size_t offset; /* of the member in the target struct */
+} sl_key_def;
+
+/*
+ * Reads every key of `map` into `target`. Unknown keys, wrong types and values out of range become diagnostics;
+ * members of keys that are absent or faulty keep their values. `where` names the map in messages ("general_settings").
+ */
+void sl_config_read_map(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, const char *where, const sl_key_def *keys,
+                        size_t key_count, void *target);
+
+/* Resolves `os.environ/NAME`; other text is itself. An unset variable gives the empty string and a warning. */
+sl_str sl_config_resolve(sl_config *config, const sl_yaml_node *node, const char *key);
+
+#endif
