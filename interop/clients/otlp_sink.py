@@ -50,8 +50,18 @@ class Http(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def body(self):
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        data, size = b"", 1
+        while size:
+            size = int(self.rfile.readline().split(b";")[0], 16)
+            data += self.rfile.read(size)
+            self.rfile.readline()
+        return data
+
     def do_POST(self):
-        data = self.rfile.read(int(self.headers.get("content-length") or 0))
+        data = self.body()
         signal = self.path.rsplit("/", 1)[-1]
         kind = self.headers.get("content-type", "").split(";")[0]
         entry = {"signal": signal, "transport": "http", "path": self.path, "content_type": kind,
