@@ -9,6 +9,7 @@
 #define SL_TELEMETRY_PIPELINE_H
 
 #include "src/telemetry/sdk_impl.h"
+#include "src/telemetry/sink.h"
 
 typedef struct sl_pipeline_options {
     sl_str resource; /* encoded OTLP Resource message; copied */
@@ -22,6 +23,8 @@ typedef struct sl_pipeline_options {
     bool delta_temporality;
     sl_error_fn on_error;
     void *on_error_user;
+    sl_reporter *reporter;     /* instead of on_error; referenced */
+    uint64_t retry_initial_ms; /* 0: 1 s */
 } sl_pipeline_options;
 
 /* Starts the thread and the sinks. Errors: SL_ENOMEM, SL_EINVAL. */
@@ -36,11 +39,23 @@ void sl_pipeline_remove_segment(sl_pipeline *pipeline, sl_segment *segment);
 SL_MUST_CHECK int sl_pipeline_flush(sl_pipeline *pipeline, uint64_t timeout_ms);
 /* Flushes and stops within `timeout_ms`. SL_ETIMEOUT: the rest is lost and counted. Once. */
 int sl_pipeline_shutdown(sl_pipeline *pipeline, uint64_t timeout_ms);
+/* True after a shutdown that had to leave the pipeline's thread behind, in a callback that does not return. */
+bool sl_pipeline_is_stuck(const sl_pipeline *pipeline);
 /* Frees it, after a shutdown of no patience when there was none. NULL is accepted. */
 void sl_pipeline_free(sl_pipeline *pipeline);
 
 /* Counts of one signal, over all sinks but the immediate ones. */
 void sl_pipeline_stats(sl_pipeline *pipeline, sl_signal signal, sl_sdk_stats *ret_stats);
+/* The sinks, for self-metrics; valid while the pipeline lives. */
+size_t sl_pipeline_sink_count(const sl_pipeline *pipeline);
+sl_sink *sl_pipeline_sink(const sl_pipeline *pipeline, size_t index);
+/* Called after each delivery and collection, on their threads; set before anything is recorded, NULL to end. */
+typedef struct sl_pipeline_observer {
+    void (*on_delivery)(void *user, const sl_exporter *exporter, sl_signal signal, int error, uint64_t ns);
+    void (*on_collection)(void *user, int error, uint64_t ns);
+    void *user;
+} sl_pipeline_observer;
+void sl_pipeline_observe(sl_pipeline *pipeline, const sl_pipeline_observer *observer);
 /* CPU time of the pipeline's own thread so far, for the benchmarks. */
 uint64_t sl_pipeline_cpu_ns(sl_pipeline *pipeline);
 

@@ -1,0 +1,228 @@
+/* Batches. Items are appended behind their tags, scope by scope; the frames around them are written at the end. */
+#include "src/telemetry/batch.h"
+
+#include "src/base/clock.h"
+#include "src/base/limits.h"
+#include "src/base/mem.h"
+#include "src/telemetry/batch_cut.h"
+#include "src/wire/pb.h"
+
+/* Field numbers shared by ResourceSpans/ResourceLogs and ScopeSpans/ScopeLogs. */
+enum { FIELD_RESOURCE = 1, FIELD_SCOPES = 2, FIELD_RESOURCE_SCHEMA = 3 };
+enum { FIELD_SCOPE = 1, FIELD_ITEMS = 2, FIELD_SCOPE_SCHEMA = 3 };
+#define FRAME_BYTES 16u           /* tags and lengths around a message, at most */
+#define KEEP_SECTION_BYTES 65536u /* a section's buffer above this is given back */
+
+sl_request *sl_request_new(sl_signal signal, size_t items, char *bytes, size_t len)
+{
+    sl_request *request = sl_calloc(1, sizeof *request);
+    if (!request) {
+        sl_free(bytes);
+        return NULL;
+    }
+    request->signal = signal;
+    request->items = items;
+    request->own = bytes;
+    request->bytes = sl_str_of(bytes, len);
+    request->made_ns = sl_mono_ns();
+    return request;
+}
+
+void sl_request_free(sl_request *request)
+{
+    if (!request)
+        return;
+    sl_free(request->own);
+    sl_free(request);
+}
+
+static size_t empty_size(const sl_batch *batch)
+{
+    return batch->resource.len + batch->resource_schema_url.len + 3 * FRAME_BYTES;
+}
+
+void sl_batch_init(sl_batch *batch, sl_signal signal, sl_str resource, sl_str resource_schema_url, size_t max_items,
+                   size_t max_bytes)
+{
+    SL_ASSERT(batch && max_items > 0 && max_bytes > 0);
+    memset(batch, 0, sizeof *batch);
+    batch->signal = signal;
+    batch->resource = resource;
+    batch->resource_schema_url = resource_schema_url;
+    batch->max_items = max_items;
+    batch->max_bytes = max_bytes < SL_MAX_OTLP_REQUEST_BYTES ? max_bytes : SL_MAX_OTLP_REQUEST_BYTES;
+    batch->bytes = empty_size(batch);
+    for (size_t i = 0; i < SL_BATCH_MAX_SCOPES; i++)
+        sl_buf_init(&batch->sections[i].items, SL_MAX_OTLP_REQUEST_BYTES);
+}
+
+void sl_batch_done(sl_batch *batch)
+{
+    for (size_t i = 0; i < SL_BATCH_MAX_SCOPES; i++)
+        sl_buf_done(&batch->sections[i].items);
+    batch->section_count = 0;
+    batch->items = 0;
+}
+
+/* Empties the batch, keeps small buffers. */
+static void reset(sl_batch *batch)
+{
+    for (size_t i = 0; i < batch->section_count; i++) {
+        sl_batch_section *section = &batch->sections[i];
+        if (section->items.cap > KEEP_SECTION_BYTES)
+            sl_buf_done(&section->items);
+        sl_buf_clear(&section->items);
+        section->scope = NULL;
+    }
+    batch->section_count = 0;
+    batch->last = 0;
+    batch->items = 0;
+    batch->bytes = empty_size(batch);
+}
+
+/* The section of a scope; NULL when there is none yet. */
+static sl_batch_section *section_of(sl_batch *batch, const sl_batch_scope *scope)
+{
+    if (batch->last < batch->section_count && batch->sections[batch->last].scope == scope)
+        return &batch->sections[batch->last];
+    for (size_t i = 0; i < batch->section_count; i++) {
+        if (batch->sections[i].scope == scope) {
+            batch->last = i;
+            return &batch->sections[i];
+        }
+    }
+    return NULL;
+}
+
+static size_t scope_size(const sl_batch_scope *scope)
+{
+    return scope->scope.len + scope->schema_url.len + 3 * FRAME_BYTES;
+}
+
+/* Puts an item that fits. */
+static int append(sl_batch *batch, sl_batch_section *section, const sl_batch_scope *scope, sl_str item, uint64_t now_ns)
+{
+    bool is_new = !section;
+    if (is_new) {
+        SL_ASSERT(batch->section_count < SL_BATCH_MAX_SCOPES);
+        section = &batch->sections[batch->section_count];
+        SL_ASSERT(section->items.len == 0);
+    }
+    int error = sl_pb_buf_str(&section->items, FIELD_ITEMS, item);
+    if (error) {
+        section->items.failed = 0;
+        return error;
+    }
+    if (is_new) {
+        section->scope = scope;
+        batch->last = batch->section_count++;
+        batch->bytes += scope_size(scope);
+    }
+    if (batch->items++ == 0)
+        batch->first_ns = now_ns;
+    batch->bytes += sl_pb_size_bytes(FIELD_ITEMS, item.len);
+    return 0;
+}
+
+/* An item that is larger than a batch: cut it, and add what is left. */
+static int add_cut(sl_batch *batch, const sl_batch_scope *scope, sl_str item, size_t room, uint64_t now_ns)
+{
+    sl_buf cut;
+    sl_buf_init(&cut, SL_MAX_OTLP_REQUEST_BYTES);
+    int error = sl_batch_cut(batch->signal, item, room, &cut);
+    if (!error)
+        error = append(batch, section_of(batch, scope), scope, sl_buf_str(&cut), now_ns);
+    sl_buf_done(&cut);
+    return error;
+}
+
+int sl_batch_add(sl_batch *batch, const sl_batch_scope *scope, sl_str item, uint64_t now_ns)
+{
+    SL_ASSERT(batch && scope && batch->max_items > 0);
+    if (batch->items >= batch->max_items)
+        return SL_EAGAIN;
+    sl_batch_section *section = section_of(batch, scope);
+    if (!section && batch->section_count == SL_BATCH_MAX_SCOPES)
+        return SL_EAGAIN;
+    size_t need = sl_pb_size_bytes(FIELD_ITEMS, item.len) + (section ? 0 : scope_size(scope));
+    if (batch->bytes + need <= batch->max_bytes)
+        return append(batch, section, scope, item, now_ns);
+    if (batch->items > 0)
+        return SL_EAGAIN;
+    size_t frame = batch->bytes + scope_size(scope) + FRAME_BYTES;
+    if (frame >= batch->max_bytes)
+        return SL_ETOOBIG;
+    return add_cut(batch, scope, item, batch->max_bytes - frame, now_ns);
+}
+
+size_t sl_batch_discard(sl_batch *batch)
+{
+    size_t items = batch->items;
+    reset(batch);
+    return items;
+}
+
+/* Size of the contents of one ScopeSpans or ScopeLogs. */
+static size_t section_size(const sl_batch_section *section)
+{
+    size_t size = sl_pb_size_bytes(FIELD_SCOPE, section->scope->scope.len) + section->items.len;
+    if (section->scope->schema_url.len)
+        size += sl_pb_size_bytes(FIELD_SCOPE_SCHEMA, section->scope->schema_url.len);
+    return size;
+}
+
+static uint8_t *raw_head(uint8_t *at, uint32_t field, size_t len)
+{
+    return sl_pb_raw_varint(sl_pb_raw_tag(at, field, SL_PB_LEN), len);
+}
+
+static uint8_t *raw_str(uint8_t *at, uint32_t field, sl_str s)
+{
+    return sl_pb_raw_copy(raw_head(at, field, s.len), s.ptr, s.len);
+}
+
+/* Writes the frames and the items. Returns the end. */
+static uint8_t *write_request(const sl_batch *batch, size_t resource_size, uint8_t *at)
+{
+    at = raw_head(at, 1, resource_size);
+    at = raw_str(at, FIELD_RESOURCE, batch->resource);
+    for (size_t i = 0; i < batch->section_count; i++) {
+        const sl_batch_section *section = &batch->sections[i];
+        at = raw_head(at, FIELD_SCOPES, section_size(section));
+        at = raw_str(at, FIELD_SCOPE, section->scope->scope);
+        at = sl_pb_raw_copy(at, section->items.data, section->items.len);
+        if (section->scope->schema_url.len)
+            at = raw_str(at, FIELD_SCOPE_SCHEMA, section->scope->schema_url);
+    }
+    if (batch->resource_schema_url.len)
+        at = raw_str(at, FIELD_RESOURCE_SCHEMA, batch->resource_schema_url);
+    return at;
+}
+
+int sl_batch_finish(sl_batch *batch, sl_request **ret_request)
+{
+    SL_ASSERT(batch && ret_request);
+    if (batch->items == 0) {
+        *ret_request = NULL;
+        return 0;
+    }
+    size_t size = sl_pb_size_bytes(FIELD_RESOURCE, batch->resource.len);
+    for (size_t i = 0; i < batch->section_count; i++)
+        size += sl_pb_size_bytes(FIELD_SCOPES, section_size(&batch->sections[i]));
+    if (batch->resource_schema_url.len)
+        size += sl_pb_size_bytes(FIELD_RESOURCE_SCHEMA, batch->resource_schema_url.len);
+    size_t total = sl_pb_size_bytes(1, size);
+    SL_ASSERT(total <= batch->bytes);
+    char *bytes = sl_malloc(total);
+    if (!bytes)
+        return SL_ENOMEM;
+    uint8_t *end = write_request(batch, size, (uint8_t *)bytes);
+    SL_ASSERT(end == (uint8_t *)bytes + total);
+    (void)end;
+    sl_request *request = sl_request_new(batch->signal, batch->items, bytes, total);
+    if (!request)
+        return SL_ENOMEM;
+    reset(batch);
+    *ret_request = request;
+    return 0;
+}

@@ -1,0 +1,723 @@
+/*
+ * The pipeline. Draining, batching and the list of segments are under one lock, collection of metrics under another;
+ * neither is held while a peer is waited for, and a flush does its own draining on the caller's thread.
+ */
+#include "src/telemetry/pipeline.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "src/base/mem.h"
+#include "src/telemetry/collect.h"
+#include "src/telemetry/scope.h"
+#include "src/telemetry/sync.h"
+#include "src/wire/pb.h"
+
+#define POLL_MS 50u
+#define IDLE_POLL_MS 200u /* at least this while nothing comes */
+#define IDLE_AFTER 20u    /* empty polls */
+#define MAX_SINKS 32u
+#define REPORT_CLOSE_MS 200u
+
+/* A segment with the scopes of its ids, looked up once. */
+typedef struct source {
+    sl_segment *segment;
+    const sl_batch_scope *scopes[SL_MAX_SCOPES];
+    uint64_t dropped; /* of its rings, as last reported */
+} source;
+
+/* A sink with its open batches. */
+typedef struct lane {
+    sl_sink *sink;
+    bool immediate;
+    uint64_t delay_ns[SL_SIGNAL_COUNT];
+    sl_batch *batches[SL_SIGNAL_COUNT]; /* NULL: the sink does not take this signal */
+} lane;
+
+struct sl_pipeline {
+    /* Constant. */
+    sl_pipeline_options options; /* resource views point to own copies */
+    char *resource;
+    char *schema_url;
+    pid_t pid;
+    int wake_fd;
+    pthread_t thread;
+    size_t lane_count;
+    lane lanes[MAX_SINKS];
+    sl_reporter *reporter;
+    /* Any thread. */
+    _Atomic bool stop;
+    _Atomic uint64_t cpu_ns; /* of the thread, once it has ended */
+    /* Under the lock. */
+    pthread_mutex_t lock;
+    pthread_cond_t ended_cond;
+    bool ended;
+    bool stopped; /* shut down */
+    bool stuck;
+    size_t source_count;
+    source *sources[SL_MAX_SEGMENTS];
+    size_t scope_count;
+    sl_batch_scope *scopes[SL_MAX_SCOPES];
+    sl_ring_stats retired[SL_RING_COUNT]; /* of removed segments */
+    uint64_t now_ns;                      /* of the drain under way */
+    /* Under the collection lock. */
+    pthread_mutex_t collect_lock;
+    uint64_t points; /* collected so far */
+    sl_pipeline_observer observer;
+};
+
+static const sl_batch_scope empty_scope;
+static const sl_signal ring_signal[SL_RING_COUNT] = {SL_SIGNAL_TRACES, SL_SIGNAL_LOGS};
+
+/* ---- scopes ---- */
+
+static sl_batch_scope *scope_new(sl_str scope, sl_str schema_url)
+{
+    sl_batch_scope *entry = sl_malloc(sizeof *entry + scope.len + schema_url.len);
+    if (!entry)
+        return NULL;
+    char *at = (char *)(entry + 1);
+    if (scope.len)
+        memcpy(at, scope.ptr, scope.len);
+    if (schema_url.len)
+        memcpy(at + scope.len, schema_url.ptr, schema_url.len);
+    entry->scope = sl_str_of(at, scope.len);
+    entry->schema_url = sl_str_of(at + scope.len, schema_url.len);
+    return entry;
+}
+
+/* The one object of a distinct scope. */
+static const sl_batch_scope *intern_scope(sl_pipeline *p, sl_str scope, sl_str schema_url)
+{
+    for (size_t i = 0; i < p->scope_count; i++) {
+        if (sl_str_eq(p->scopes[i]->scope, scope) && sl_str_eq(p->scopes[i]->schema_url, schema_url))
+            return p->scopes[i];
+    }
+    sl_batch_scope *entry = p->scope_count < SL_MAX_SCOPES ? scope_new(scope, schema_url) : NULL;
+    if (!entry)
+        return &empty_scope;
+    p->scopes[p->scope_count++] = entry;
+    return entry;
+}
+
+static const sl_batch_scope *scope_of(sl_pipeline *p, source *from, uint32_t id)
+{
+    if (id == 0 || id >= SL_MAX_SCOPES)
+        return &empty_scope;
+    if (!from->scopes[id]) {
+        sl_str scope, schema_url, name;
+        if (sl_scope_find(from->segment, id, &scope, &schema_url, &name))
+            return &empty_scope;
+        from->scopes[id] = intern_scope(p, scope, schema_url);
+    }
+    return from->scopes[id];
+}
+
+/* ---- batching, under the lock ---- */
+
+/* Hands the open batch of a lane to its sink. */
+static void finish_batch(lane *l, sl_signal signal)
+{
+    sl_request *request = NULL;
+    if (sl_batch_finish(l->batches[signal], &request)) {
+        sl_sink_count_lost(l->sink, signal, sl_batch_discard(l->batches[signal]));
+        return;
+    }
+    if (request)
+        sl_sink_put(l->sink, request);
+}
+
+static void add_item(lane *l, sl_signal signal, const sl_batch_scope *scope, sl_str item, uint64_t now_ns)
+{
+    sl_batch *batch = l->batches[signal];
+    if (!batch)
+        return;
+    int error = sl_batch_add(batch, scope, item, now_ns);
+    if (error == SL_EAGAIN) {
+        finish_batch(l, signal);
+        error = sl_batch_add(batch, scope, item, now_ns);
+    }
+    if (error)
+        sl_sink_count_lost(l->sink, signal, 1);
+    else if (batch->items >= batch->max_items)
+        finish_batch(l, signal);
+}
+
+typedef struct drain_user {
+    sl_pipeline *pipeline;
+    source *from;
+    sl_signal signal;
+} drain_user;
+
+static bool on_record(void *user, uint32_t tag, const uint8_t *data, size_t len)
+{
+    drain_user *u = user;
+    const sl_batch_scope *scope = scope_of(u->pipeline, u->from, SL_TAG_SCOPE(tag));
+    sl_str item = sl_str_of((const char *)data, len);
+    for (size_t i = 0; i < u->pipeline->lane_count; i++)
+        add_item(&u->pipeline->lanes[i], u->signal, scope, item, u->pipeline->now_ns);
+    return true;
+}
+
+static size_t drain_source(sl_pipeline *p, source *from)
+{
+    size_t count = 0;
+    sl_segment_rearm(from->segment);
+    for (int kind = 0; kind < SL_RING_COUNT; kind++) {
+        drain_user user = {p, from, ring_signal[kind]};
+        count += sl_segment_drain(from->segment, (sl_ring_kind)kind, on_record, &user);
+    }
+    return count;
+}
+
+/* Drains every segment. */
+static size_t drain_all(sl_pipeline *p)
+{
+    size_t count = 0;
+    p->now_ns = sl_mono_ns();
+    for (size_t i = 0; i < p->source_count; i++)
+        count += drain_source(p, p->sources[i]);
+    return count;
+}
+
+/* Finishes the batches that are due, or all. Returns whether something is still waiting. */
+static bool finish_due(sl_pipeline *p, bool all)
+{
+    bool waiting = false;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        lane *l = &p->lanes[i];
+        for (int s = 0; s < SL_SIGNAL_COUNT; s++) {
+            const sl_batch *batch = l->batches[s];
+            if (!batch || batch->items == 0)
+                continue;
+            if (all || l->immediate || p->now_ns - batch->first_ns >= l->delay_ns[s])
+                finish_batch(l, (sl_signal)s);
+            else
+                waiting = true;
+        }
+    }
+    return waiting;
+}
+
+/* Records that found their ring full since the last call. */
+static uint64_t new_drops(sl_pipeline *p)
+{
+    uint64_t drops = 0;
+    for (size_t i = 0; i < p->source_count; i++) {
+        uint64_t now = 0;
+        for (int kind = 0; kind < SL_RING_COUNT; kind++) {
+            sl_ring_stats stats;
+            sl_segment_ring_stats(p->sources[i]->segment, (sl_ring_kind)kind, &stats);
+            now += stats.dropped;
+        }
+        drops += now - p->sources[i]->dropped;
+        p->sources[i]->dropped = now;
+    }
+    return drops;
+}
+
+/* ---- metrics ---- */
+
+static bool wants_metrics(const sl_pipeline *p)
+{
+    for (size_t i = 0; i < p->lane_count && p->options.collector; i++) {
+        if (sl_sink_exporter(p->lanes[i].sink)->signals & SL_SIGNAL_BIT(SL_SIGNAL_METRICS))
+            return true;
+    }
+    return false;
+}
+
+/* Gives a copy of a metrics request to a sink. */
+static void put_metrics(lane *l, const sl_buf *bytes, size_t points)
+{
+    char *copy = sl_malloc(bytes->len);
+    if (copy)
+        memcpy(copy, bytes->data, bytes->len);
+    sl_request *request = copy ? sl_request_new(SL_SIGNAL_METRICS, points, copy, bytes->len) : NULL;
+    if (request)
+        sl_sink_put(l->sink, request);
+    else
+        sl_sink_count_lost(l->sink, SL_SIGNAL_METRICS, points);
+}
+
+static void collect(sl_pipeline *p)
+{
+    sl_buf bytes;
+    sl_buf_init(&bytes, SL_MAX_OTLP_REQUEST_BYTES);
+    size_t points = 0;
+    pthread_mutex_lock(&p->collect_lock);
+    uint64_t start = sl_mono_ns();
+    int error = sl_collector_otlp(p->options.collector, p->options.resource, p->options.resource_schema_url,
+                                  p->options.delta_temporality, &bytes, &points);
+    if (p->observer.on_collection)
+        p->observer.on_collection(p->observer.user, error, sl_mono_ns() - start);
+    p->points += points;
+    for (size_t i = 0; i < p->lane_count && !error && points; i++) {
+        if (sl_sink_exporter(p->lanes[i].sink)->signals & SL_SIGNAL_BIT(SL_SIGNAL_METRICS))
+            put_metrics(&p->lanes[i], &bytes, points);
+    }
+    pthread_mutex_unlock(&p->collect_lock);
+    sl_buf_done(&bytes);
+    if (error)
+        sl_reporter_say(p->reporter, error, "metrics could not be collected: %s", sl_strerror(error));
+}
+
+/* ---- the thread ---- */
+
+static void wait_wake(sl_pipeline *p, uint64_t timeout_ms)
+{
+    struct pollfd fd = {p->wake_fd, POLLIN, 0};
+    if (poll(&fd, 1, (int)timeout_ms) <= 0)
+        return;
+    uint64_t count;
+    ssize_t got = read(p->wake_fd, &count, sizeof count);
+    (void)got; /* another reader may have been faster: the wake-up itself is what counts */
+}
+
+/* One round. Returns how long to wait before the next. */
+static uint64_t work_once(sl_pipeline *p, unsigned *empty_rounds)
+{
+    pthread_mutex_lock(&p->lock);
+    size_t count = drain_all(p);
+    bool waiting = finish_due(p, false);
+    uint64_t drops = new_drops(p);
+    pthread_mutex_unlock(&p->lock);
+    if (drops)
+        sl_reporter_say(p->reporter, SL_ELIMIT, "%llu records dropped: a recording thread's ring was full",
+                        (unsigned long long)drops);
+    *empty_rounds = count || waiting ? 0 : *empty_rounds + 1;
+    uint64_t poll_ms = p->options.poll_ms;
+    return *empty_rounds > IDLE_AFTER && poll_ms < IDLE_POLL_MS ? IDLE_POLL_MS : poll_ms;
+}
+
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void *run(void *user)
+{
+    sl_pipeline *p = user;
+    unsigned empty_rounds = 0;
+    bool metrics = wants_metrics(p);
+    uint64_t next_collect = sl_deadline_ns(p->options.metric_interval_ms);
+    while (!atomic_load(&p->stop)) {
+        uint64_t wait_ms = work_once(p, &empty_rounds);
+        if (metrics) {
+            if (sl_mono_ns() >= next_collect) {
+                collect(p);
+                next_collect = sl_deadline_ns(p->options.metric_interval_ms);
+            }
+            uint64_t left = sl_deadline_left_ms(next_collect);
+            wait_ms = left < wait_ms ? left : wait_ms;
+        }
+        wait_wake(p, wait_ms);
+    }
+    atomic_store(&p->cpu_ns, thread_cpu_ns());
+    pthread_mutex_lock(&p->lock);
+    p->ended = true;
+    pthread_cond_broadcast(&p->ended_cond);
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* ---- life cycle ---- */
+
+static void forward_delivery(void *user, const sl_exporter *exporter, sl_signal signal, int error, uint64_t ns)
+{
+    sl_pipeline *p = user;
+    if (p->observer.on_delivery)
+        p->observer.on_delivery(p->observer.user, exporter, signal, error, ns);
+}
+
+static void free_exporters(const sl_pipeline_options *o, size_t from)
+{
+    for (size_t i = from; i < o->exporter_count; i++) {
+        if (o->exporters[i].free)
+            o->exporters[i].free(o->exporters[i].user);
+    }
+}
+
+/* Frees everything; the sinks have been stopped. */
+static void destroy(sl_pipeline *p)
+{
+    for (size_t i = 0; i < p->lane_count; i++) {
+        sl_sink_free(p->lanes[i].sink);
+        for (int s = 0; s < SL_SIGNAL_COUNT; s++) {
+            if (p->lanes[i].batches[s])
+                sl_batch_done(p->lanes[i].batches[s]);
+            sl_free(p->lanes[i].batches[s]);
+        }
+    }
+    for (size_t i = 0; i < p->source_count; i++)
+        sl_free(p->sources[i]);
+    for (size_t i = 0; i < p->scope_count; i++)
+        sl_free(p->scopes[i]);
+    sl_reporter_unref(p->reporter);
+    sl_free(p->resource);
+    sl_free(p->schema_url);
+    if (p->wake_fd >= 0)
+        close(p->wake_fd);
+    pthread_cond_destroy(&p->ended_cond);
+    pthread_mutex_destroy(&p->lock);
+    pthread_mutex_destroy(&p->collect_lock);
+    sl_free(p);
+}
+
+static sl_batch_options filled(const sl_batch_options *given, sl_signal signal)
+{
+    sl_batch_options o = *given;
+    if (!o.schedule_delay_ms)
+        o.schedule_delay_ms = signal == SL_SIGNAL_LOGS ? 1000 : 5000;
+    if (!o.export_timeout_ms)
+        o.export_timeout_ms = 30000;
+    if (!o.max_queue_items)
+        o.max_queue_items = 2048;
+    if (!o.max_batch_items)
+        o.max_batch_items = 512;
+    if (o.max_batch_items > o.max_queue_items)
+        o.max_batch_items = o.max_queue_items;
+    if (!o.max_batch_bytes)
+        o.max_batch_bytes = 3u << 20;
+    if (!o.max_pending_bytes)
+        o.max_pending_bytes = 16u << 20;
+    return o;
+}
+
+/* Copies what the options point to, and fills in the defaults. */
+static int copy_options(sl_pipeline *p, const sl_pipeline_options *o)
+{
+    p->options = *o;
+    p->options.exporters = NULL;
+    p->options.poll_ms = o->poll_ms ? o->poll_ms : POLL_MS;
+    p->options.metric_interval_ms = o->metric_interval_ms ? o->metric_interval_ms : 60000;
+    for (int i = 0; i < SL_SIGNAL_COUNT; i++)
+        p->options.batch[i] = filled(&o->batch[i], (sl_signal)i);
+    p->resource = sl_strndup(o->resource.ptr, o->resource.len);
+    p->schema_url = sl_strndup(o->resource_schema_url.ptr, o->resource_schema_url.len);
+    p->reporter = o->reporter ? sl_reporter_ref(o->reporter) : sl_reporter_new(o->on_error, o->on_error_user, false);
+    if (!p->resource || !p->schema_url || !p->reporter)
+        return SL_ENOMEM;
+    p->options.resource = sl_str_of(p->resource, o->resource.len);
+    p->options.resource_schema_url = sl_str_of(p->schema_url, o->resource_schema_url.len);
+    return 0;
+}
+
+/* The batches of a lane whose sink exists. */
+static int init_lane(sl_pipeline *p, lane *l)
+{
+    const sl_exporter *exporter = sl_sink_exporter(l->sink);
+    l->immediate = exporter->immediate;
+    for (int s = 0; s < SL_SIGNAL_COUNT; s++) {
+        const sl_batch_options *o = &p->options.batch[s];
+        uint64_t delay_ms = exporter->schedule_delay_ms ? exporter->schedule_delay_ms : o->schedule_delay_ms;
+        l->delay_ns[s] = delay_ms * 1000000u;
+        if (s == SL_SIGNAL_METRICS || !(exporter->signals & SL_SIGNAL_BIT(s)))
+            continue;
+        l->batches[s] = sl_malloc(sizeof *l->batches[s]);
+        if (!l->batches[s])
+            return SL_ENOMEM;
+        sl_batch_init(l->batches[s], (sl_signal)s, p->options.resource, p->options.resource_schema_url,
+                      o->max_batch_items, o->max_batch_bytes);
+    }
+    return 0;
+}
+
+/* A sink for every exporter. Takes them all over, also on failure. */
+static int start_sinks(sl_pipeline *p, const sl_pipeline_options *o)
+{
+    int error = o->exporter_count > MAX_SINKS ? SL_EINVAL : 0;
+    size_t taken = 0;
+    while (!error && taken < o->exporter_count) {
+        sl_sink_options sink;
+        memset(&sink, 0, sizeof sink);
+        sink.exporter = o->exporters[taken++];
+        memcpy(sink.batch, p->options.batch, sizeof sink.batch);
+        sink.reporter = p->reporter;
+        sink.on_delivery = forward_delivery;
+        sink.on_delivery_user = p;
+        sink.retry_initial_ms = o->retry_initial_ms;
+        error = sink.exporter.deliver ? sl_sink_new(&sink, &p->lanes[p->lane_count].sink) : SL_EINVAL;
+        if (!error)
+            error = init_lane(p, &p->lanes[p->lane_count++]);
+    }
+    free_exporters(o, taken);
+    return error;
+}
+
+static void stop_sinks_now(sl_pipeline *p)
+{
+    for (size_t i = 0; i < p->lane_count; i++)
+        (void)sl_sink_stop(p->lanes[i].sink, sl_mono_ns());
+}
+
+int sl_pipeline_new(const sl_pipeline_options *options, sl_pipeline **ret_pipeline)
+{
+    SL_ASSERT(options && ret_pipeline && (options->exporters || !options->exporter_count));
+    sl_pipeline *p = sl_calloc(1, sizeof *p);
+    if (!p || sl_cond_init(&p->ended_cond)) {
+        sl_free(p);
+        free_exporters(options, 0);
+        return SL_ENOMEM;
+    }
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_mutex_init(&p->collect_lock, NULL);
+    p->pid = getpid();
+    p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int error = copy_options(p, options);
+    if (!error && p->wake_fd < 0)
+        error = SL_ENOMEM;
+    if (error)
+        free_exporters(options, 0);
+    else
+        error = start_sinks(p, options);
+    if (!error)
+        error = sl_thread_start(&p->thread, run, p);
+    if (error) {
+        stop_sinks_now(p);
+        destroy(p);
+        return error;
+    }
+    *ret_pipeline = p;
+    return 0;
+}
+
+int sl_pipeline_wake_fd(sl_pipeline *pipeline)
+{
+    return pipeline->wake_fd;
+}
+
+int sl_pipeline_add_segment(sl_pipeline *pipeline, sl_segment *segment)
+{
+    SL_ASSERT(pipeline && segment);
+    source *added = sl_calloc(1, sizeof *added);
+    if (!added)
+        return SL_ENOMEM;
+    added->segment = segment;
+    for (int kind = 0; kind < SL_RING_COUNT; kind++)
+        sl_segment_set_ring_limit(segment, (sl_ring_kind)kind,
+                                  pipeline->options.batch[ring_signal[kind]].max_queue_items);
+    pthread_mutex_lock(&pipeline->lock);
+    bool fits = pipeline->source_count < SL_MAX_SEGMENTS;
+    if (fits)
+        pipeline->sources[pipeline->source_count++] = added;
+    pthread_mutex_unlock(&pipeline->lock);
+    if (!fits)
+        sl_free(added);
+    return fits ? 0 : SL_ELIMIT;
+}
+
+/* Keeps the counts of a segment that goes away. Under the lock. */
+static void retire(sl_pipeline *p, const source *from)
+{
+    for (int kind = 0; kind < SL_RING_COUNT; kind++) {
+        sl_ring_stats stats;
+        sl_segment_ring_stats(from->segment, (sl_ring_kind)kind, &stats);
+        p->retired[kind].written += stats.written;
+        p->retired[kind].dropped += stats.dropped;
+    }
+}
+
+void sl_pipeline_remove_segment(sl_pipeline *pipeline, sl_segment *segment)
+{
+    SL_ASSERT(pipeline && segment);
+    if (pipeline->pid != getpid())
+        return;
+    pthread_mutex_lock(&pipeline->lock);
+    for (size_t i = 0; i < pipeline->source_count; i++) {
+        source *from = pipeline->sources[i];
+        if (from->segment != segment)
+            continue;
+        pipeline->now_ns = sl_mono_ns();
+        drain_source(pipeline, from);
+        retire(pipeline, from);
+        pipeline->sources[i] = pipeline->sources[--pipeline->source_count];
+        sl_free(from);
+        break;
+    }
+    pthread_mutex_unlock(&pipeline->lock);
+}
+
+/* Moves everything recorded so far into the sinks' queues. */
+static void push_all(sl_pipeline *p)
+{
+    pthread_mutex_lock(&p->lock);
+    drain_all(p);
+    finish_due(p, true);
+    pthread_mutex_unlock(&p->lock);
+    if (wants_metrics(p))
+        collect(p);
+}
+
+int sl_pipeline_flush(sl_pipeline *pipeline, uint64_t timeout_ms)
+{
+    SL_ASSERT(pipeline);
+    if (pipeline->pid != getpid())
+        return SL_ECLOSED;
+    uint64_t deadline = sl_deadline_ns(timeout_ms);
+    push_all(pipeline);
+    int result = 0;
+    for (size_t i = 0; i < pipeline->lane_count; i++) {
+        int error = sl_sink_flush(pipeline->lanes[i].sink, deadline);
+        if (error && result != SL_ETIMEOUT)
+            result = error;
+    }
+    return result;
+}
+
+/* Ends the thread. False when it does not return in time. */
+static bool stop_thread(sl_pipeline *p, uint64_t deadline)
+{
+    atomic_store(&p->stop, true);
+    uint64_t one = 1;
+    ssize_t put = write(p->wake_fd, &one, sizeof one);
+    (void)put; /* a full counter wakes as well */
+    uint64_t least = sl_deadline_ns(500);
+    deadline = deadline > least ? deadline : least;
+    pthread_mutex_lock(&p->lock);
+    bool in_time = true;
+    while (!p->ended && in_time)
+        in_time = sl_cond_wait_until(&p->ended_cond, &p->lock, deadline);
+    bool ended = p->ended;
+    p->stuck = !ended;
+    pthread_mutex_unlock(&p->lock);
+    if (ended)
+        (void)pthread_join(p->thread, NULL);
+    else
+        (void)pthread_detach(p->thread);
+    return ended;
+}
+
+int sl_pipeline_shutdown(sl_pipeline *pipeline, uint64_t timeout_ms)
+{
+    SL_ASSERT(pipeline && !pipeline->stopped);
+    if (pipeline->pid != getpid())
+        return SL_ECLOSED;
+    uint64_t deadline = sl_deadline_ns(timeout_ms);
+    int result = stop_thread(pipeline, deadline) ? 0 : SL_ETIMEOUT;
+    if (!result)
+        push_all(pipeline);
+    for (size_t i = 0; i < pipeline->lane_count; i++)
+        sl_sink_begin_stop(pipeline->lanes[i].sink, deadline);
+    for (size_t i = 0; i < pipeline->lane_count; i++) {
+        int error = sl_sink_stop(pipeline->lanes[i].sink, deadline);
+        if (error)
+            result = error;
+    }
+    pthread_mutex_lock(&pipeline->lock);
+    pipeline->stopped = true;
+    pthread_mutex_unlock(&pipeline->lock);
+    return result;
+}
+
+bool sl_pipeline_is_stuck(const sl_pipeline *pipeline)
+{
+    return pipeline->stuck;
+}
+
+void sl_pipeline_free(sl_pipeline *pipeline)
+{
+    if (!pipeline || pipeline->pid != getpid())
+        return;
+    if (!pipeline->stopped)
+        (void)sl_pipeline_shutdown(pipeline, 0);
+    if (!pipeline->options.reporter)
+        sl_reporter_close(pipeline->reporter, REPORT_CLOSE_MS);
+    if (!pipeline->stuck)
+        destroy(pipeline);
+}
+
+/* ---- counts ---- */
+
+/* The counts of the sink that has exported the fewest; false when no sink takes the signal. */
+static bool slowest_sink(sl_pipeline *p, sl_signal signal, sl_sink_counts *ret_counts)
+{
+    bool found = false;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        const sl_exporter *exporter = sl_sink_exporter(p->lanes[i].sink);
+        if (p->lanes[i].immediate || !(exporter->signals & SL_SIGNAL_BIT(signal)))
+            continue;
+        sl_sink_counts counts;
+        sl_sink_get_counts(p->lanes[i].sink, signal, &counts);
+        if (!found || counts.exported < ret_counts->exported)
+            *ret_counts = counts;
+        found = true;
+    }
+    return found;
+}
+
+/* Records written and dropped of one kind, over all segments. Under the lock. */
+static sl_ring_stats ring_totals(sl_pipeline *p, sl_ring_kind kind)
+{
+    sl_ring_stats totals = p->retired[kind];
+    for (size_t i = 0; i < p->source_count; i++) {
+        sl_ring_stats stats;
+        sl_segment_ring_stats(p->sources[i]->segment, kind, &stats);
+        totals.written += stats.written;
+        totals.dropped += stats.dropped;
+    }
+    return totals;
+}
+
+void sl_pipeline_stats(sl_pipeline *pipeline, sl_signal signal, sl_sdk_stats *ret_stats)
+{
+    SL_ASSERT(pipeline && signal < SL_SIGNAL_COUNT && ret_stats);
+    sl_sdk_stats stats = {0, 0, 0, 0};
+    if (pipeline->pid != getpid()) {
+        *ret_stats = stats;
+        return;
+    }
+    sl_sink_counts counts;
+    bool has_sink = slowest_sink(pipeline, signal, &counts);
+    if (signal == SL_SIGNAL_METRICS) {
+        pthread_mutex_lock(&pipeline->collect_lock);
+        stats.ended = pipeline->points;
+        pthread_mutex_unlock(&pipeline->collect_lock);
+    } else {
+        pthread_mutex_lock(&pipeline->lock);
+        sl_ring_stats ring = ring_totals(pipeline, signal == SL_SIGNAL_TRACES ? SL_RING_SPANS : SL_RING_LOGS);
+        pthread_mutex_unlock(&pipeline->lock);
+        stats.ended = ring.written + ring.dropped;
+        stats.dropped = ring.dropped;
+    }
+    if (has_sink) {
+        stats.exported = counts.exported;
+        stats.dropped += counts.dropped;
+        /* Whatever was committed too late for the last drain is lost, too. */
+        if (pipeline->stopped && stats.ended > stats.exported)
+            stats.dropped = stats.ended - stats.exported;
+    }
+    *ret_stats = stats;
+}
+
+size_t sl_pipeline_sink_count(const sl_pipeline *pipeline)
+{
+    return pipeline->lane_count;
+}
+
+sl_sink *sl_pipeline_sink(const sl_pipeline *pipeline, size_t index)
+{
+    SL_ASSERT(index < pipeline->lane_count);
+    return pipeline->lanes[index].sink;
+}
+
+void sl_pipeline_observe(sl_pipeline *pipeline, const sl_pipeline_observer *observer)
+{
+    SL_ASSERT(observer);
+    pthread_mutex_lock(&pipeline->collect_lock);
+    pipeline->observer = *observer;
+    pthread_mutex_unlock(&pipeline->collect_lock);
+}
+
+uint64_t sl_pipeline_cpu_ns(sl_pipeline *pipeline)
+{
+    uint64_t ended = atomic_load(&pipeline->cpu_ns);
+    clockid_t clock;
+    struct timespec t;
+    if (ended || pthread_getcpuclockid(pipeline->thread, &clock) || clock_gettime(clock, &t))
+        return ended;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
