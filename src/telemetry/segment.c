@@ -368,6 +368,11 @@ int sl_segment_alloc_cells(sl_segment *segment, uint32_t count, uint32_t *ret_in
     return 0;
 }
 
+uint32_t sl_segment_cell_count(const sl_segment *segment)
+{
+    return segment->header->cells;
+}
+
 uint32_t sl_segment_blocks(const sl_segment *segment)
 {
     uint32_t used = atomic_load_explicit(&segment->header->blocks_used, memory_order_acquire);

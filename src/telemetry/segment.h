@@ -81,6 +81,8 @@ uint64_t sl_segment_head(const sl_segment *segment, sl_segment_list list);
 
 /* Reserves `count` neighbouring cells in every block. Errors: SL_ELIMIT. */
 SL_MUST_CHECK int sl_segment_alloc_cells(sl_segment *segment, uint32_t count, uint32_t *ret_index);
+/* Cells that each block has. */
+uint32_t sl_segment_cell_count(const sl_segment *segment);
 /* Sum of one integer cell over all blocks, modulo 2^64 (which is right for negative parts too). */
 uint64_t sl_segment_sum(const sl_segment *segment, uint32_t index);
 /* Sum of one cell of doubles over all blocks. */

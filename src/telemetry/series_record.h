@@ -1,0 +1,106 @@
+/*
+ * How streams and series lie in a segment. A reader in another process needs nothing else to understand them.
+ *
+ * A stream record is one metric (name, unit, kind, bounds); a series record is one set of attributes of a stream, with
+ * the cells that hold its values:
+ *
+ *     COUNTER, UPDOWN_COUNTER    1 cell: integer, or double when the stream says so
+ *     GAUGE                      2 cells of the shared block: value, time of setting (0: never set)
+ *     HISTOGRAM                  sum (double), one count per bucket, the last for +Inf; then, when the series has
+ *                                exemplars, SL_EXEMPLAR_CELLS for each bucket (exemplar.h)
+ *
+ * Readers take nothing for granted: what lies here may be damaged or hostile.
+ */
+#ifndef SL_TELEMETRY_SERIES_RECORD_H
+#define SL_TELEMETRY_SERIES_RECORD_H
+
+#include <sightline/metrics.h>
+
+#include "src/telemetry/segment.h"
+
+#define SL_EXEMPLAR_CELLS 5u
+
+enum {
+    SL_STREAM_DOUBLE = 1, /* counters and gauges hold doubles */
+    SL_STREAM_ASYNC = 2,  /* values are set by callbacks, in the shared block */
+    SL_STREAM_NATIVE = 4  /* a Prometheus name (prom_name.h) */
+};
+enum {
+    SL_SERIES_EXEMPLARS = 1,
+    SL_SERIES_OVERFLOW = 2
+};
+
+typedef struct sl_stream_record {
+    uint64_t next;
+    uint64_t overflow; /* offset of the overflow series, made beforehand and published when first used */
+    uint32_t scope;    /* scope.h */
+    uint32_t description_len;
+    uint16_t bound_count;
+    uint16_t name_len;
+    uint16_t unit_len;
+    uint8_t kind; /* sl_instrument_kind */
+    uint8_t flags;
+    /* Follows: bound_count doubles, name, unit, description. */
+} sl_stream_record;
+
+typedef struct sl_series_record {
+    uint64_t next;
+    uint64_t stream;
+    uint64_t start_ns;
+    uint32_t cell;
+    uint32_t flags;
+    uint32_t attrs_len;
+    uint32_t labels_len;
+    /* Follows: attributes as OTLP KeyValues with the tag of the stream's kind of data point; Prometheus labels. */
+} sl_series_record;
+
+/* A checked copy of a record's fixed part; the texts point into the segment. */
+typedef struct sl_stream_view {
+    uint64_t overflow;
+    uint32_t scope;
+    sl_instrument_kind kind;
+    uint8_t flags;
+    uint32_t bound_count;
+    const double *bounds;
+    sl_str name;
+    sl_str unit;
+    sl_str description;
+} sl_stream_view;
+
+typedef struct sl_series_view {
+    uint64_t stream;
+    uint64_t start_ns;
+    uint32_t cell;
+    uint32_t flags;
+    sl_str attrs;
+    sl_str labels;
+} sl_series_view;
+
+/* Field number of attributes in the kind's data point (OTLP metrics.proto). */
+static inline uint32_t sl_point_attrs_field(sl_instrument_kind kind)
+{
+    return kind == SL_HISTOGRAM ? 9 : 7;
+}
+
+/* Cells that a series takes. */
+static inline uint32_t sl_series_cells(sl_instrument_kind kind, uint32_t bound_count, bool exemplars)
+{
+    if (kind != SL_HISTOGRAM)
+        return kind == SL_GAUGE ? 2 : 1;
+    return 1 + (bound_count + 1) * (exemplars ? 1 + SL_EXEMPLAR_CELLS : 1);
+}
+
+/* Writes a stream record, not published. `overflow` is filled in by the caller. Errors: SL_ELIMIT. */
+SL_MUST_CHECK int sl_stream_record_new(sl_segment *segment, const sl_stream_view *stream, uint64_t *ret_offset);
+/* Writes a series record, not published. Errors: SL_ELIMIT. */
+SL_MUST_CHECK int sl_series_record_new(sl_segment *segment, const sl_series_view *series, uint64_t *ret_offset);
+
+/* Read and check. False when the record makes no sense. */
+bool sl_stream_record_read(const sl_segment *segment, uint64_t offset, sl_stream_view *ret_stream);
+bool sl_series_record_read(const sl_segment *segment, uint64_t offset, sl_series_view *ret_series);
+/* True when the cells of a series of this stream lie inside the segment. */
+bool sl_series_fits(const sl_segment *segment, const sl_stream_view *stream, const sl_series_view *series);
+/* Next (older) record; 0 at the end. */
+uint64_t sl_record_next(const sl_segment *segment, uint64_t offset);
+
+#endif
