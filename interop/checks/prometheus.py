@@ -101,7 +101,7 @@ def check_target(prometheus, expected_types):
 def check_exemplars(prometheus, load):
     """Exemplars must have been kept, and lead to traces that were really sent."""
     def probe():
-        now = prometheus.number("time()")
+        now = prometheus.number("vector(time())")
         found = prometheus.api("query_exemplars", query=DURATION + "_bucket", start=now - 300, end=now + 60)
         return [e for series in found for e in series["exemplars"]]
     exemplars = net.until("exemplars of %s_bucket" % DURATION, 10, probe)
