@@ -9,6 +9,9 @@
 #define SL_MAX_VALUE_DEPTH 64 /* nesting of arrays and maps in a value (OpenTelemetry: AttributeValueDepthLimit) */
 #define SL_MAX_SPAN_BYTES (256u * 1024) /* one span or log record as OTLP */
 #define SL_DEFAULT_ATTR_COUNT 128
+#define SL_MAX_NAME_BYTES 1024   /* name of a span or an event; the rest is cut */
+#define SL_MAX_STATUS_BYTES 4096 /* message of a span's status; the rest is cut */
+#define SL_MAX_POOLED_SPANS 64   /* idle span objects that a thread keeps */
 
 /* Propagation. */
 #define SL_MAX_TRACESTATE_MEMBERS 32
@@ -45,6 +48,7 @@
 /* OTLP transport (opentelemetry-proto, specification.md: 64 MiB requests, 4 MiB answers). */
 #define SL_MAX_OTLP_REQUEST_BYTES (64u * 1024 * 1024)
 #define SL_MAX_OTLP_RESPONSE_BYTES (4u * 1024 * 1024)
+#define SL_MAX_OTLP_SCOPES 1024 /* instrumentation scopes in one request */
 
 /* Health. */
 #define SL_MAX_HEALTH_CHECKS 64
