@@ -9,17 +9,37 @@ from peers import clients, collector
 REQUESTS = 4
 
 
+def compare_recorded(ctx, peer, protocol, env):
+    program = sightline.build_recorder(ctx)
+    endpoint = peer.grpc if protocol == "grpc" else peer.http
+    ids = json.loads(ctx.run([program], sightline.exporter_env(protocol, endpoint, **env)))
+
+    def all_signals():
+        found = peer.received()
+        return found if len(found) == 3 else None
+    return recorded.compare_all(net.until("all signals in the file", 15, all_signals, 0.3), ids)
+
+
 def run_recorded(protocol, **env):
     def run(ctx):
-        program = sightline.build_recorder(ctx)
-        peer = collector.Collector(ctx)
-        endpoint = peer.grpc if protocol == "grpc" else peer.http
-        ids = json.loads(ctx.run([program], sightline.exporter_env(protocol, endpoint, **env)))
+        return compare_recorded(ctx, collector.Collector(ctx), protocol, env)
+    return run
 
-        def all_signals():
-            found = peer.received()
-            return found if len(found) == 3 else None
-        return recorded.compare_all(net.until("all signals in the file", 15, all_signals, 0.3), ids)
+
+def run_mtls(protocol):
+    """Both sides show certificates; one that the collector does not know gets nothing through."""
+    def run(ctx):
+        own = collector.Certificates(ctx)
+        peer = collector.Collector(ctx, own)
+        env = {"OTEL_EXPORTER_OTLP_CERTIFICATE": own.path("ca.pem"),
+               "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": own.path("client.pem"),
+               "OTEL_EXPORTER_OTLP_CLIENT_KEY": own.path("client.key")}
+        program = sightline.build_recorder(ctx)
+        stranger = {"OTEL_EXPORTER_OTLP_CERTIFICATE": own.path("ca.pem"), "OTEL_EXPORTER_OTLP_TIMEOUT": "1000"}
+        endpoint = peer.grpc if protocol == "grpc" else peer.http
+        ctx.run([program], sightline.exporter_env(protocol, endpoint, **stranger), ok=(1,))
+        expect_eq(peer.received(), {}, "what arrived without a client certificate")
+        return compare_recorded(ctx, peer, protocol, env) + "; without a client certificate nothing"
     return run
 
 
@@ -112,5 +132,7 @@ ROWS = [
     row("collector-http-gzip", "the same over HTTP protobuf with gzip",
         run_recorded("http/protobuf", OTEL_EXPORTER_OTLP_COMPRESSION="gzip"), 41),
     row("collector-http-json", "the same over HTTP JSON", run_recorded("http/json"), 42),
+    row("collector-grpc-mtls", "the same over gRPC with certificates on both sides", run_mtls("grpc"), 44),
+    row("collector-http-mtls", "the same over HTTPS with certificates on both sides", run_mtls("http/protobuf"), 45),
     row("collector-gateway", "traces, metrics and logs of the gateway", run_gateway, 43),
 ]

@@ -46,6 +46,7 @@ class Context:
         self.dir = os.path.join(build_dir, "interop", name)
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)
+        self.ports = set()
         self.processes = []
         self.closers = []
 
@@ -62,13 +63,18 @@ class Context:
         return path
 
     def free_port(self, wish=0):
-        """A loopback port that nobody listens on; `wish` is taken when it is free, else 0 is returned for it."""
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", wish))
-            except OSError:
-                return 0
-            return s.getsockname()[1]
+        """A loopback port that nobody listens on; 0 when `wish` is given and taken. No port is given out twice."""
+        for _ in range(50):
+            with socket.socket() as s:
+                try:
+                    s.bind(("127.0.0.1", wish))
+                except OSError:
+                    return 0
+                port = s.getsockname()[1]
+            if port not in self.ports:
+                self.ports.add(port)
+                return port
+        raise Failure("no free port")
 
     # Processes.
     def environment(self, extra=None):
@@ -118,6 +124,13 @@ class Context:
             self.alive()
             return net.get(url, timeout=2).status < 500
         net.until(url, seconds, probe)
+
+    def wait_port(self, port, seconds):
+        def probe():
+            self.alive()
+            socket.create_connection(("127.0.0.1", port), 2).close()
+            return True
+        net.until("port %d" % port, seconds, probe)
 
     def wait_file(self, path, seconds):
         def probe():

@@ -66,7 +66,10 @@ def install():
 
 
 CONFIG = """receivers:
-  otlp: {protocols: {grpc: {endpoint: "127.0.0.1:%(grpc)d"}, http: {endpoint: "127.0.0.1:%(http)d"}}}
+  otlp:
+    protocols:
+      grpc: {endpoint: "127.0.0.1:%(grpc)d"%(tls)s}
+      http: {endpoint: "127.0.0.1:%(http)d"%(tls)s}
 exporters:
   file: {path: "%(out)s", flush_interval: 100ms}
 service:
@@ -78,17 +81,53 @@ service:
 """
 
 
-class Collector:
-    """A running collector: `.grpc` and `.http` take OTLP; `.received()` reads its file exporter's output."""
+TLS = ', tls: {cert_file: "%(dir)s/server.pem", key_file: "%(dir)s/server.key", client_ca_file: "%(dir)s/ca.pem"}'
+
+
+class Certificates:
+    """A certificate authority of the check's own, a server certificate for 127.0.0.1 and one for the client."""
 
     def __init__(self, ctx):
         self.ctx = ctx
+        if not shutil.which("openssl"):
+            raise cache.Missing("needs the openssl command")
+        self.dir = ctx.folder("tls")
+        self._run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=interop CA", "-keyout",
+                  "ca.key", "-out", "ca.pem")
+        for name in ("server", "client"):
+            with open(os.path.join(self.dir, name + ".ext"), "w") as f:
+                f.write("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+            self._run("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=" + name, "-keyout", name + ".key", "-out",
+                      name + ".csr")
+            self._run("x509", "-req", "-in", name + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                      "-days", "2", "-extfile", name + ".ext", "-out", name + ".pem")
+
+    def _run(self, *argv):
+        files = [os.path.join(self.dir, a) if a.endswith((".key", ".pem", ".csr", ".ext")) else a for a in argv]
+        self.ctx.run(["openssl", *files])
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+
+class Collector:
+    """A running collector: `.grpc` and `.http` take OTLP; `.received()` reads its file exporter's output.
+
+    With certificates it speaks TLS only and asks its clients for theirs.
+    """
+
+    def __init__(self, ctx, certificates=None):
+        self.ctx = ctx
         self.out = os.path.join(ctx.dir, "collected.jsonl")
-        ports = {"grpc": ctx.free_port(), "http": ctx.free_port(), "out": self.out}
-        self.grpc = "http://127.0.0.1:%d" % ports["grpc"]
-        self.http = "http://127.0.0.1:%d" % ports["http"]
+        ports = {"grpc": ctx.free_port(), "http": ctx.free_port(), "out": self.out, "tls": ""}
+        if certificates:
+            ports["tls"] = TLS % {"dir": certificates.dir}
+        scheme = "https" if certificates else "http"
+        self.grpc = "%s://127.0.0.1:%d" % (scheme, ports["grpc"])
+        self.http = "%s://127.0.0.1:%d" % (scheme, ports["http"])
         ctx.start("collector", [install(), "--config", ctx.write("collector.yaml", CONFIG % ports)])
-        ctx.wait_http(self.http + "/", 30)
+        ctx.wait_port(ports["grpc"], 30)
+        ctx.wait_port(ports["http"], 30)
 
     def received(self):
         """{"traces": [request…], …} in canonical OTLP JSON, of the whole lines written so far."""
