@@ -48,7 +48,8 @@ static void record_values(sl_tracer *tracer)
         sl_attr_of("nothing", sl_value_array(NULL, 0)),
         sl_attr_of("map", sl_value_map(outer, 2)),
     };
-    sl_span_options options = {.root = true, .start_ns = T0, .attrs = attrs, .attr_count = sizeof attrs / sizeof *attrs};
+    sl_span_options options = {
+        .root = true, .start_ns = T0, .attrs = attrs, .attr_count = sizeof attrs / sizeof *attrs};
     sl_span *span = sl_span_start(tracer, SL_STR("values"), &options);
     sl_span_set_str(span, "later", "first");
     sl_span_set_str(span, "later", "second"); /* replaces */
@@ -133,8 +134,12 @@ static int record_callbacks(sl_meter *meter)
 static void record_histogram(sl_meter *meter, const sl_span_context *exemplar)
 {
     static const double bounds[] = {1, 10, 100};
-    sl_instrument_options options = {.kind = SL_HISTOGRAM, .name = "test.histogram", .unit = "ms",
-                                     .description = "How long it took.", .bounds = bounds, .bound_count = 3};
+    sl_instrument_options options = {.kind = SL_HISTOGRAM,
+                                     .name = "test.histogram",
+                                     .unit = "ms",
+                                     .description = "How long it took.",
+                                     .bounds = bounds,
+                                     .bound_count = 3};
     sl_series *s = series(meter, options, "a");
     const double values[] = {0.5, 1, 5, 500};
     for (int i = 0; i < 4; i++)
@@ -144,8 +149,8 @@ static void record_histogram(sl_meter *meter, const sl_span_context *exemplar)
 
 static void record_metrics(sl_meter *meter, const sl_span_context *exemplar)
 {
-    sl_instrument_options counter = {.kind = SL_COUNTER, .name = "test.counter", .unit = "{item}",
-                                     .description = "Items counted."};
+    sl_instrument_options counter = {
+        .kind = SL_COUNTER, .name = "test.counter", .unit = "{item}", .description = "Items counted."};
     sl_instrument_options seconds = {.kind = SL_COUNTER, .name = "test.seconds", .unit = "s", .is_double = true};
     sl_instrument_options updown = {.kind = SL_UPDOWN_COUNTER, .name = "test.updown"};
     sl_instrument_options gauge = {.kind = SL_GAUGE, .name = "test.gauge", .unit = "Cel", .is_double = true};
@@ -175,7 +180,9 @@ static void record_logs(sl_logger *logger, const sl_span_context *context)
         sl_log_emit(logger, &record);
     }
     const sl_attr parts[] = {sl_attr_str("role", "user"), sl_attr_double("score", 0.25)};
-    sl_log_record event = {.severity = SL_INFO, .time_ns = T0 + 10 * MS, .body = sl_value_map(parts, 2),
+    sl_log_record event = {.severity = SL_INFO,
+                           .time_ns = T0 + 10 * MS,
+                           .body = sl_value_map(parts, 2),
                            .event_name = SL_STR("test.event")};
     sl_log_emit(logger, &event);
 }
@@ -217,8 +224,11 @@ static void on_error(void *user, int error, const char *message)
 int main(void)
 {
     const sl_attr resource[] = {sl_attr_str("test.suite", "interop"), sl_attr_int("test.run", 7)};
-    sl_sdk_options options = {.service_name = "record-everything", .resource_attrs = resource,
-                              .resource_attr_count = 2, .log_level = SL_TRACE, .on_error = on_error};
+    sl_sdk_options options = {.service_name = "record-everything",
+                              .resource_attrs = resource,
+                              .resource_attr_count = 2,
+                              .log_level = SL_TRACE,
+                              .on_error = on_error};
     sl_sdk *sdk = NULL;
     int rc = sl_sdk_new(&options, &sdk);
     if (rc == 0)

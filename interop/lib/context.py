@@ -105,9 +105,11 @@ class Context:
         try:
             out, err = p.communicate(stdin, timeout)
         except subprocess.TimeoutExpired:
-            kill_group(p, signal.SIGKILL)
-            p.communicate()
             raise Failure("%s: did not end within %d s" % (os.path.basename(argv[0]), timeout))
+        finally:
+            if p.poll() is None:
+                kill_group(p, signal.SIGKILL)
+                p.wait(10)
         if p.returncode not in ok:
             text = (err or out).decode("utf-8", "replace").strip()
             raise Failure("%s: exit status %d: %s" % (os.path.basename(argv[0]), p.returncode, text[-600:]))

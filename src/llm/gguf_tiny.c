@@ -35,11 +35,11 @@ enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_BYTE = 6 };
 #define NEVER (-60.0f)
 
 static const char *const WORDS[] = {
-    "the",  "of",   "and",  "to",    "in",    "is",   "you",  "that", "it",    "he",   "was",   "for",   "on",
-    "are",  "as",   "with", "his",   "they",  "at",   "be",   "this", "have",  "from", "or",    "one",   "had",
-    "by",   "word", "but",  "not",   "what",  "all",  "were", "we",   "when",  "your", "can",   "said",  "there",
-    "use",  "an",   "each", "which", "she",   "do",   "how",  "their", "if",   "will", "up",    "other", "about",
-    "out",  "many", "then", "them",  "light", "line", "sight", "see", "trace", "span", "clear", "first", "hello",
+    "the", "of",   "and",  "to",    "in",    "is",   "you",   "that",  "it",    "he",   "was",   "for",   "on",
+    "are", "as",   "with", "his",   "they",  "at",   "be",    "this",  "have",  "from", "or",    "one",   "had",
+    "by",  "word", "but",  "not",   "what",  "all",  "were",  "we",    "when",  "your", "can",   "said",  "there",
+    "use", "an",   "each", "which", "she",   "do",   "how",   "their", "if",    "will", "up",    "other", "about",
+    "out", "many", "then", "them",  "light", "line", "sight", "see",   "trace", "span", "clear", "first", "hello",
 };
 
 typedef struct piece {
@@ -109,7 +109,8 @@ static void vocabulary_add_word(vocabulary *v, const char *word)
         }
     }
     SL_ASSERT(p != NULL);
-    p->sampled = true;
+    if (p)
+        p->sampled = true;
 }
 
 static void vocabulary_fill(vocabulary *v)
@@ -124,8 +125,10 @@ static void vocabulary_fill(vocabulary *v)
         SL_ASSERT(len == 6);
         vocabulary_add(v, text, (size_t)len, TOKEN_BYTE);
     }
-    for (char c = '!'; c <= '~'; c++)
-        vocabulary_add(v, &c, 1, TOKEN_NORMAL)->score = -(float)MAX_PIECE;
+    for (int c = '!'; c <= '~'; c++) {
+        const char text = (char)c;
+        vocabulary_add(v, &text, 1, TOKEN_NORMAL)->score = -(float)MAX_PIECE;
+    }
     for (size_t i = 0; i < sizeof WORDS / sizeof WORDS[0]; i++)
         vocabulary_add_word(v, WORDS[i]);
     SL_ASSERT(v->count > BYTE_TOKENS && v->count <= MAX_TOKENS);
@@ -232,8 +235,8 @@ static void add_tensor(model *m, const char *name, uint64_t columns, uint64_t ro
     SL_ASSERT(m->tensor_count < TENSORS);
     SL_ASSERT(columns % (ALIGNMENT / sizeof(float)) == 0);
     tensor *t = &m->tensors[m->tensor_count];
-    int len = snprintf(t->name, sizeof t->name, "%s.weight", name);
-    SL_ASSERT(len > 0 && (size_t)len < sizeof t->name);
+    SL_ASSERT(strlen(name) + sizeof ".weight" <= sizeof t->name);
+    (void)snprintf(t->name, sizeof t->name, "%s.weight", name);
     t->columns = columns;
     t->rows = rows;
     t->spread = spread;
@@ -247,8 +250,8 @@ static void add_tensor(model *m, const char *name, uint64_t columns, uint64_t ro
 static void add_layer_tensor(model *m, int layer, const char *part, uint64_t columns, uint64_t rows)
 {
     char name[40];
-    int len = snprintf(name, sizeof name, "blk.%d.%s", layer, part);
-    SL_ASSERT(len > 0 && (size_t)len < sizeof name);
+    SL_ASSERT(layer >= 0 && layer < LAYERS && strlen(part) < sizeof name - 8);
+    (void)snprintf(name, sizeof name, "blk.%d.%s", layer, part);
     add_tensor(m, name, columns, rows, rows ? 0.08f : 0.0f);
 }
 
