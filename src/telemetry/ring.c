@@ -113,6 +113,12 @@ int sl_segment_write(sl_segment *segment, sl_ring_kind kind, uint32_t tag, const
     return error;
 }
 
+size_t sl_segment_max_record(const sl_segment *segment, sl_ring_kind kind)
+{
+    SL_ASSERT(kind < SL_RING_COUNT);
+    return segment->header->ring_bytes[kind] / 4 - sizeof(record_head);
+}
+
 /* Consumes one ring. False when the receiver wants no more. */
 static bool drain_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, sl_record_fn fn, void *user,
                        size_t *count)

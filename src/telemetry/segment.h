@@ -178,6 +178,9 @@ typedef struct sl_piece {
  */
 int sl_segment_write(sl_segment *segment, sl_ring_kind kind, uint32_t tag, const sl_piece *pieces, size_t count);
 
+/* Payload of the largest record that sl_segment_write takes. */
+size_t sl_segment_max_record(const sl_segment *segment, sl_ring_kind kind);
+
 /* Receives one record; the data is valid during the call only. False ends the draining; the record stays. */
 typedef bool (*sl_record_fn)(void *user, uint32_t tag, const uint8_t *data, size_t len);
 

@@ -1,0 +1,438 @@
+/* The body of a span: appending, replacing, evicting. Every change first appends, then takes out what it replaces. */
+#include "src/telemetry/span_buf.h"
+
+#include "src/base/mem.h"
+#include "src/telemetry/attr_list.h"
+
+#define FIELD_NAME 5
+#define FIELD_ATTRS 9
+#define FIELD_STATUS 15
+#define MAX_ENTRIES (SL_MAX_SPAN_BYTES / 8)
+#define SCALAR_ROOM 48 /* more than all that surrounds key and text of a string attribute, or a whole number */
+#define HIGH_BITS 0x8080808080808080ull
+
+void sl_span_buf_init(sl_span_buf *buf, size_t max)
+{
+    SL_ASSERT(max <= SL_MAX_SPAN_BYTES);
+    buf->data = buf->inline_data;
+    buf->len = 0;
+    buf->cap = (uint32_t)(max < SL_SPAN_INLINE_BYTES ? max : SL_SPAN_INLINE_BYTES);
+    buf->max = (uint32_t)max;
+    buf->count = 0;
+    buf->entries = buf->inline_entries;
+    buf->entries_cap = SL_SPAN_INLINE_ATTRS;
+    buf->seen = 0;
+    buf->name = (sl_span_range){0, 0};
+    buf->status = (sl_span_range){0, 0};
+}
+
+void sl_span_buf_done(sl_span_buf *buf)
+{
+    if (SL_UNLIKELY(buf->data != buf->inline_data))
+        sl_free(buf->data);
+    if (SL_UNLIKELY(buf->entries != buf->inline_entries))
+        sl_free(buf->entries);
+    buf->data = buf->inline_data;
+    buf->entries = buf->inline_entries;
+}
+
+/* ---- room ---- */
+
+static size_t limit_of(const sl_span_buf *buf, size_t reserve)
+{
+    return buf->max >= 4 * SL_SPAN_RESERVE_BYTES ? buf->max - reserve : buf->max;
+}
+
+static bool grow(sl_span_buf *buf, size_t need)
+{
+    size_t cap = buf->cap;
+    while (cap < need)
+        cap *= 2;
+    cap = cap < buf->max ? cap : buf->max;
+    bool heap = buf->data != buf->inline_data;
+    uint8_t *data = sl_realloc(heap ? buf->data : NULL, cap);
+    if (!data)
+        return false;
+    if (!heap)
+        memcpy(data, buf->inline_data, buf->len);
+    buf->data = data;
+    buf->cap = (uint32_t)cap;
+    return true;
+}
+
+bool sl_span_buf_room(sl_span_buf *buf, size_t more, size_t reserve)
+{
+    size_t limit = limit_of(buf, reserve);
+    if (buf->len > limit || more > limit - buf->len)
+        return false;
+    return buf->len + more <= buf->cap || grow(buf, buf->len + more);
+}
+
+static bool entry_room(sl_span_buf *buf)
+{
+    if (SL_LIKELY(buf->count < buf->entries_cap))
+        return true;
+    if (buf->entries_cap >= MAX_ENTRIES)
+        return false;
+    uint32_t cap = buf->entries_cap * 2;
+    bool heap = buf->entries != buf->inline_entries;
+    sl_span_entry *entries = sl_realloc(heap ? buf->entries : NULL, cap * sizeof *entries);
+    if (!entries)
+        return false;
+    if (!heap)
+        memcpy(entries, buf->inline_entries, buf->count * sizeof *entries);
+    buf->entries = entries;
+    buf->entries_cap = cap;
+    return true;
+}
+
+/* ---- keys ---- */
+
+/* First, middle and last bytes tell keys apart well enough; equal hashes are compared in full. */
+static inline uint32_t hash_key(sl_str key)
+{
+    uint64_t a = 0, b = 0, c = 0;
+    if (key.len >= 8) {
+        memcpy(&a, key.ptr, 8);
+        memcpy(&b, key.ptr + key.len / 2 - 4, 8);
+        memcpy(&c, key.ptr + key.len - 8, 8);
+    } else if (key.len >= 4) {
+        uint32_t first, last;
+        memcpy(&first, key.ptr, 4);
+        memcpy(&last, key.ptr + key.len - 4, 4);
+        a = first;
+        c = last;
+    } else {
+        a = (uint64_t)(uint8_t)key.ptr[0] | (uint64_t)(uint8_t)key.ptr[key.len / 2] << 8 |
+            (uint64_t)(uint8_t)key.ptr[key.len - 1] << 16;
+    }
+    uint64_t h = (a ^ key.len * 0x9E3779B97F4A7C15ull) * 0xFF51AFD7ED558CCDull;
+    h ^= (b * 0xC4CEB9FE1A85EC53ull) ^ (c * 0xD6E8FEB86659FD93ull);
+    h ^= h >> 32;
+    return (uint32_t)((h * 0x9E3779B97F4A7C15ull) >> 32);
+}
+
+static inline sl_str entry_key(const sl_span_buf *buf, const sl_span_entry *entry)
+{
+    return sl_str_of((const char *)buf->data + entry->offset + entry->key_at, entry->key_len);
+}
+
+#define NOT_FOUND UINT32_MAX
+
+static inline uint32_t find(const sl_span_buf *buf, sl_str key, uint32_t hash)
+{
+    if (SL_LIKELY(!(buf->seen >> (hash & 63) & 1)))
+        return NOT_FOUND;
+    for (uint32_t i = 0; i < buf->count; i++) {
+        if (buf->entries[i].hash == hash && sl_str_eq(entry_key(buf, &buf->entries[i]), key))
+            return i;
+    }
+    return NOT_FOUND;
+}
+
+const sl_span_entry *sl_span_buf_find(const sl_span_buf *buf, sl_str key)
+{
+    uint32_t index = sl_attr_key_ok(key) ? find(buf, key, hash_key(key)) : NOT_FOUND;
+    return index == NOT_FOUND ? NULL : &buf->entries[index];
+}
+
+static bool is_priority(const sl_attr_rules *rules, sl_str key)
+{
+    for (size_t i = 0; i < rules->priority_key_count; i++) {
+        if (sl_str_eq_c(key, rules->priority_keys[i]))
+            return true;
+    }
+    return false;
+}
+
+/* ---- taking out ---- */
+
+static void shift(uint32_t *offset, uint32_t behind, uint32_t by)
+{
+    if (*offset > behind)
+        *offset -= by;
+}
+
+/* Takes bytes out of the buffer and moves what lies behind them. */
+static void cut_out(sl_span_buf *buf, uint32_t offset, uint32_t len)
+{
+    SL_ASSERT(offset <= buf->len && len <= buf->len - offset);
+    memmove(buf->data + offset, buf->data + offset + len, buf->len - offset - len);
+    buf->len -= len;
+    for (uint32_t i = 0; i < buf->count; i++)
+        shift(&buf->entries[i].offset, offset, len);
+    shift(&buf->name.offset, offset, len);
+    shift(&buf->status.offset, offset, len);
+}
+
+/* The field that was just appended at `start` takes the place of `range`. */
+static void replace_range(sl_span_buf *buf, sl_span_range *range, uint32_t start)
+{
+    uint32_t len = buf->len - start;
+    sl_span_range old = *range;
+    if (old.len == len) {
+        memcpy(buf->data + old.offset, buf->data + start, len);
+        buf->len = start;
+        return;
+    }
+    *range = (sl_span_range){start, len};
+    if (old.len)
+        cut_out(buf, old.offset, old.len);
+}
+
+static void remove_entry(sl_span_buf *buf, uint32_t index)
+{
+    SL_ASSERT(index < buf->count);
+    sl_span_entry old = buf->entries[index];
+    memmove(&buf->entries[index], &buf->entries[index + 1], (buf->count - index - 1) * sizeof old);
+    buf->count--;
+    cut_out(buf, old.offset, old.len);
+}
+
+/* ---- setting ---- */
+
+/* Takes the KeyValue that was just appended at `start` into the index. `old`: the entry it replaces, or NOT_FOUND. */
+static inline void index_new(sl_span_buf *buf, uint32_t start, uint32_t hash, uint8_t key_len, uint32_t old)
+{
+    uint32_t len = buf->len - start;
+    uint32_t key_at = 2;
+    while (buf->data[start + key_at - 1] & 0x80) /* the length of the KeyValue */
+        key_at++;
+    key_at += key_len < 128 ? 2u : 3u;
+    sl_span_entry entry = {hash, start, len, (uint8_t)key_at, key_len};
+    if (SL_LIKELY(old == NOT_FOUND)) {
+        buf->entries[buf->count++] = entry;
+        buf->seen |= (uint64_t)1 << (hash & 63);
+        return;
+    }
+    sl_span_entry before = buf->entries[old];
+    if (before.len == len) {
+        memcpy(buf->data + before.offset, buf->data + start, len);
+        buf->len = start;
+        buf->entries[old].key_at = entry.key_at;
+        return;
+    }
+    buf->entries[old] = entry;
+    cut_out(buf, before.offset, before.len);
+}
+
+/* Appends a KeyValue of any type. */
+static bool append_any(sl_span_buf *buf, const sl_attr *attr, const sl_attr_rules *rules, size_t reserve)
+{
+    size_t chars = sl_attr_max_chars(rules->value_chars);
+    size_t size = sl_otlp_attr_size(FIELD_ATTRS, attr, chars);
+    if (!sl_span_buf_room(buf, size, reserve))
+        return false;
+    sl_pb_cursor c = sl_pb_cursor_of(buf->data + buf->len, buf->cap - buf->len);
+    if (sl_otlp_put_attr(&c, FIELD_ATTRS, attr, chars) != size)
+        return false;
+    buf->len += (uint32_t)size;
+    return true;
+}
+
+static uint32_t last_ordinary(const sl_span_buf *buf, const sl_attr_rules *rules)
+{
+    for (uint32_t i = buf->count; i > 0; i--) {
+        if (!is_priority(rules, entry_key(buf, &buf->entries[i - 1])))
+            return i - 1;
+    }
+    return NOT_FOUND;
+}
+
+/* The way for everything that is not a short string or a number in a span with room. */
+static unsigned set_slow(sl_span_buf *buf, sl_str key, const sl_value *value, const sl_attr_rules *rules)
+{
+    if (!sl_attr_key_ok(key) || !sl_otlp_utf8_valid(key))
+        return 1;
+    sl_attr attr = {key, *value};
+    uint32_t hash = hash_key(key);
+    uint32_t old = find(buf, key, hash);
+    bool at_limit = old == NOT_FOUND && buf->count >= rules->count;
+    bool priority = is_priority(rules, key);
+    uint32_t victim = at_limit && priority ? last_ordinary(buf, rules) : NOT_FOUND;
+    if ((at_limit && victim == NOT_FOUND) || !entry_room(buf))
+        return 1;
+    size_t reserve = priority ? 0 : SL_SPAN_RESERVE_BYTES;
+    uint32_t start = buf->len;
+    bool done = append_any(buf, &attr, rules, reserve);
+    if (!done && old != NOT_FOUND) { /* both together are too much */
+        remove_entry(buf, old);
+        old = NOT_FOUND;
+        start = buf->len;
+        done = append_any(buf, &attr, rules, reserve);
+    }
+    if (!done)
+        return 1;
+    index_new(buf, start, hash, (uint8_t)key.len, old);
+    if (victim != NOT_FOUND)
+        remove_entry(buf, victim);
+    return victim != NOT_FOUND;
+}
+
+unsigned sl_span_buf_set(sl_span_buf *buf, sl_str key, const sl_value *value, const sl_attr_rules *rules)
+{
+    SL_ASSERT(buf && value && rules);
+    if (value->type == SL_VALUE_STRING)
+        return sl_span_buf_set_str(buf, key, value->as.str, rules);
+    if (value->type == SL_VALUE_INT)
+        return sl_span_buf_set_int(buf, key, value->as.integer, rules);
+    return set_slow(buf, key, value, rules);
+}
+
+/* Copies and returns the high bits of all bytes: 0 means ASCII. A call of memcpy costs more for a short text. */
+static inline uint64_t copy_text(uint8_t *to, const char *from, size_t len)
+{
+    uint64_t all = 0, word;
+    if (len >= 8) {
+        size_t i = 0;
+        for (; i + 8 <= len; i += 8) {
+            memcpy(&word, from + i, 8);
+            memcpy(to + i, &word, 8);
+            all |= word;
+        }
+        memcpy(&word, from + len - 8, 8);
+        memcpy(to + len - 8, &word, 8);
+        all |= word;
+    } else if (len >= 4) {
+        uint32_t first, last;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + len - 4, 4);
+        memcpy(to, &first, 4);
+        memcpy(to + len - 4, &last, 4);
+        all = first | last;
+    } else {
+        for (size_t i = 0; i < len; i++) {
+            to[i] = (uint8_t)from[i];
+            all |= (uint8_t)from[i];
+        }
+    }
+    return all & HIGH_BITS;
+}
+
+/* Tag, length, key; `value_len` is the size of the AnyValue. Returns where the AnyValue goes. */
+static inline uint8_t *put_key(uint8_t *at, sl_str key, size_t value_len, uint64_t *ret_high)
+{
+    size_t key_part = (key.len < 128 ? 2u : 3u) + key.len;
+    at = sl_pb_raw_tag(at, FIELD_ATTRS, SL_PB_LEN);
+    at = sl_pb_raw_varint(at, key_part + 1 + sl_pb_size_varint(value_len) + value_len);
+    *at++ = 0x0A;
+    at = sl_pb_raw_varint(at, key.len);
+    *ret_high = copy_text(at, key.ptr, key.len);
+    at += key.len;
+    *at++ = 0x12;
+    return sl_pb_raw_varint(at, value_len);
+}
+
+/* True when the fast ways may be taken: an allowed key, room inside the buffer, below the limits. */
+static inline bool fast_ok(const sl_span_buf *buf, sl_str key, size_t value_len, const sl_attr_rules *rules)
+{
+    return SL_LIKELY(sl_attr_key_ok(key) && buf->count < rules->count && buf->count < buf->entries_cap &&
+                     value_len < SL_MAX_SPAN_BYTES && key.len + value_len + SCALAR_ROOM <= buf->cap - buf->len &&
+                     buf->len + key.len + value_len + SCALAR_ROOM <= limit_of(buf, SL_SPAN_RESERVE_BYTES));
+}
+
+/* The KeyValue written behind the contents, up to `end`, becomes part of them. */
+static inline void take_in(sl_span_buf *buf, sl_str key, const uint8_t *end)
+{
+    uint32_t start = buf->len;
+    uint32_t hash = hash_key(key);
+    uint32_t old = find(buf, key, hash);
+    buf->len = (uint32_t)(end - buf->data);
+    index_new(buf, start, hash, (uint8_t)key.len, old);
+}
+
+unsigned sl_span_buf_set_str(sl_span_buf *buf, sl_str key, sl_str text, const sl_attr_rules *rules)
+{
+    bool short_enough = rules->value_chars == 0 || text.len <= rules->value_chars;
+    if (SL_LIKELY(short_enough && fast_ok(buf, key, text.len, rules))) {
+        uint64_t high;
+        uint8_t *at = put_key(buf->data + buf->len, key, 1 + sl_pb_size_varint(text.len) + text.len, &high);
+        *at++ = 0x0A;
+        at = sl_pb_raw_varint(at, text.len);
+        high |= copy_text(at, text.ptr, text.len);
+        if (SL_LIKELY(high == 0) || (sl_utf8_valid(key) && sl_utf8_valid(text))) {
+            take_in(buf, key, at + text.len);
+            return 0;
+        }
+    }
+    sl_value value = sl_value_str(text);
+    return set_slow(buf, key, &value, rules);
+}
+
+unsigned sl_span_buf_set_int(sl_span_buf *buf, sl_str key, int64_t number, const sl_attr_rules *rules)
+{
+    if (SL_LIKELY(fast_ok(buf, key, 0, rules))) {
+        uint64_t high;
+        uint8_t *at = put_key(buf->data + buf->len, key, 1 + sl_pb_size_varint((uint64_t)number), &high);
+        *at++ = 0x18;
+        at = sl_pb_raw_varint(at, (uint64_t)number);
+        if (SL_LIKELY(high == 0) || sl_utf8_valid(key)) {
+            take_in(buf, key, at);
+            return 0;
+        }
+    }
+    sl_value value = sl_value_int(number);
+    return set_slow(buf, key, &value, rules);
+}
+
+/* ---- name and status ---- */
+
+bool sl_span_buf_set_name(sl_span_buf *buf, sl_str name)
+{
+    name.len = sl_utf8_prefix(name, SL_MAX_NAME_BYTES);
+    if (!sl_span_buf_room(buf, 3 * name.len + SL_PB_MAX_VARINT, 0)) /* a repair may triple it */
+        return false;
+    uint32_t start = buf->len;
+    sl_pb_cursor c = sl_pb_cursor_of(buf->data + start, buf->cap - start);
+    if (!sl_otlp_put_text(&c, FIELD_NAME, name))
+        return false;
+    buf->len = (uint32_t)(c.at - buf->data);
+    replace_range(buf, &buf->name, start);
+    return true;
+}
+
+bool sl_span_buf_set_status(sl_span_buf *buf, unsigned code, sl_str message)
+{
+    message.len = sl_utf8_prefix(message, SL_MAX_STATUS_BYTES);
+    uint32_t start = buf->len;
+    if (code != 0) {
+        if (!sl_span_buf_room(buf, 3 * message.len + 24, 0))
+            return false;
+        sl_pb_cursor c = sl_pb_cursor_of(buf->data + start, buf->cap - start);
+        uint8_t *mark = sl_pb_open(&c, FIELD_STATUS, 2);
+        bool ok = mark && (message.len == 0 || sl_otlp_put_text(&c, 2, message)) && sl_pb_put_uint(&c, 3, code) &&
+                  sl_pb_close(&c, mark, 2);
+        if (!ok)
+            return false;
+        buf->len = (uint32_t)(c.at - buf->data);
+    }
+    replace_range(buf, &buf->status, start);
+    return true;
+}
+
+/* ---- events and links ---- */
+
+static bool put_sub(sl_pb_cursor *c, const sl_span_sub *sub, const sl_attr_list *list)
+{
+    return sl_pb_put_raw(c, sub->head, sub->head_len) &&
+           (sub->text_field == 0 || sl_otlp_put_text(c, sub->text_field, sub->text)) &&
+           sl_attr_list_put(c, sub->attrs_field, list) &&
+           (list->dropped == 0 || sl_pb_put_uint(c, sub->dropped_field, list->dropped));
+}
+
+bool sl_span_buf_add(sl_span_buf *buf, const sl_span_sub *sub, const sl_attr *attrs, size_t attr_count,
+                     const sl_attr_rules *rules)
+{
+    SL_ASSERT(buf && sub && rules);
+    const unsigned width = 3; /* of the length: more than SL_MAX_SPAN_BYTES */
+    sl_attr_list list = sl_attr_list_of(attrs, attr_count, rules->count, rules->value_chars);
+    size_t need = sl_attr_list_size(&list, sub->attrs_field) + sub->head_len + 3 * sub->text.len + SCALAR_ROOM;
+    if (!sl_span_buf_room(buf, need, SL_SPAN_RESERVE_BYTES))
+        return false;
+    sl_pb_cursor c = sl_pb_cursor_of(buf->data + buf->len, buf->cap - buf->len);
+    uint8_t *mark = sl_pb_open(&c, sub->field, width);
+    if (!mark || !put_sub(&c, sub, &list) || !sl_pb_close(&c, mark, width))
+        return false;
+    buf->len = (uint32_t)(c.at - buf->data);
+    return true;
+}
