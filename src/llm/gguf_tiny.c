@@ -313,11 +313,10 @@ static float weight(model *m, size_t index, uint64_t row, uint64_t column)
 
 static void put_tensor_data(model *m)
 {
-    uint64_t begin = m->at;
-    SL_ASSERT(begin % ALIGNMENT == 0);
+    SL_ASSERT(m->at % ALIGNMENT == 0);
     for (size_t i = 0; i < m->tensor_count; i++) {
         const tensor *t = &m->tensors[i];
-        SL_ASSERT(m->at == begin + t->offset);
+        SL_ASSERT(t->offset % ALIGNMENT == 0 && m->at % ALIGNMENT == 0);
         for (uint64_t row = 0; row < (t->rows ? t->rows : 1); row++) {
             for (uint64_t column = 0; column < t->columns; column++)
                 put_f32(m, weight(m, i, row, column));
