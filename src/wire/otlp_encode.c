@@ -13,18 +13,29 @@
 #define ANY_MAP 0x32
 #define ANY_BYTES 0x3A
 
-static bool ascii(const char *p, size_t len)
+static inline uint64_t word_at(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, 8);
+    return word;
+}
+
+static inline bool ascii(const char *p, size_t len)
 {
     uint64_t bits = 0;
-    while (len >= 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        bits |= word;
-        p += 8;
-        len -= 8;
+    if (len >= 8) {
+        for (size_t i = 0; i + 8 < len; i += 8)
+            bits |= word_at(p + i);
+        bits |= word_at(p + len - 8);
+    } else if (len >= 4) {
+        uint32_t first, last;
+        memcpy(&first, p, 4);
+        memcpy(&last, p + len - 4, 4);
+        bits = first | last;
+    } else {
+        for (size_t i = 0; i < len; i++)
+            bits |= (uint64_t)(unsigned char)p[i];
     }
-    for (size_t i = 0; i < len; i++)
-        bits |= (uint64_t)(unsigned char)p[i];
     return (bits & 0x8080808080808080ull) == 0;
 }
 
@@ -190,6 +201,11 @@ static inline uint8_t *raw_short(uint8_t *at, const char *from, size_t len)
         memcpy(end - 8, last, 8);
         return end;
     }
+    if (len >= 4 && len < 8) {
+        memcpy(at, from, 4);
+        memcpy(at + len - 4, from + len - 4, 4);
+        return at + len;
+    }
     return sl_pb_raw_copy(at, from, len);
 }
 
@@ -313,6 +329,21 @@ static inline uint8_t *begin_pair(const sl_pb_cursor *c, uint32_t field, sl_str 
     if (SL_UNLIKELY(!sl_otlp_utf8_valid(key))) {
         *ret_size = SIZE_MAX;
         return NULL;
+    }
+    if (SL_LIKELY(field < 16 && key.len < 64 && any < 60)) { /* every tag and length is one byte */
+        size_t all = key.len + any + 6;
+        if (SL_UNLIKELY(sl_pb_room(c) < all))
+            return NULL;
+        uint8_t *to = c->at;
+        to[0] = (uint8_t)(field << 3 | SL_PB_LEN);
+        to[1] = (uint8_t)(all - 2);
+        to[2] = TAG_KEY;
+        to[3] = (uint8_t)key.len;
+        to = raw_short(to + 4, key.ptr, key.len);
+        to[0] = TAG_VALUE;
+        to[1] = (uint8_t)any;
+        *ret_size = all;
+        return to + 2;
     }
     size_t pair = 1 + sl_pb_size_varint(key.len) + key.len + 1 + sl_pb_size_varint(any) + any;
     size_t size = sl_pb_size_bytes(field, pair);
