@@ -55,6 +55,7 @@ struct sl_sdk {
     sl_health *health;
     sl_error_fn on_error;
     void *on_error_user;
+    sl_str resource; /* encoded OTLP Resource message */
     /* Any thread. */
     _Atomic bool recording; /* false: disabled, or shut down; spans and series do nothing */
     _Atomic uint64_t spans_started;
@@ -70,6 +71,9 @@ struct sl_sdk {
 typedef struct sl_sdk_internal_options {
     sl_segment *segment; /* not NULL: record into this one, which the caller keeps */
     bool record_only;    /* no pipeline, no collector: another process reads the segment */
+    bool export_only_when_set;        /* nothing is exported until an exporter or an endpoint is set */
+    const char *default_service_name; /* when neither options nor environment name one */
+    uint64_t retry_initial_ms;        /* first back-off of exporters; 0: 1 s */
 } sl_sdk_internal_options;
 
 SL_MUST_CHECK int sl_sdk_new_internal(const sl_sdk_options *options, const sl_sdk_internal_options *internal,

@@ -78,7 +78,7 @@ void sl_reporter_close(sl_reporter *reporter, uint64_t timeout_ms)
 /* Whether this error may be said now; notes the time. Under the lock. */
 static bool is_due(sl_reporter *r, int error)
 {
-    if (error == 0)
+    if (error == 0 || error == SL_ECONFIG)
         return true;
     unsigned slot = (unsigned)-error % REPORT_CODES;
     uint64_t now = sl_mono_ns();

@@ -19,7 +19,7 @@ void sl_reporter_unref(sl_reporter *reporter);
 /* From the return on the callback is not called any more. Waits at most `timeout_ms` for a call under way. */
 void sl_reporter_close(sl_reporter *reporter, uint64_t timeout_ms);
 
-/* Reports; NULL reporter: nothing happens. `error` 0 is a note, and is not rate-limited. Any thread. */
+/* Reports; NULL reporter: nothing happens. Notes (`error` 0) and SL_ECONFIG are not rate-limited. Any thread. */
 void sl_reporter_say(sl_reporter *reporter, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void sl_reporter_vsay(sl_reporter *reporter, int error, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
