@@ -107,11 +107,16 @@ def from_otlp(found):
 
 
 def from_sightline(trace):
-    """A trace of `sightline traces ID --format json`."""
-    return {s["span_id"]: {
-        "name": s["name"], "kind": s["kind"], "parent": s.get("parent_span_id") or "", "start_ns": int(s["start_ns"]),
-        "duration_ns": int(s["duration_ns"]), "service": s["service"], "attributes": s["attributes"],
-        "events": [e.get("name") for e in s.get("events", [])]} for s in trace["spans"]}
+    """A trace of `sightline traces ID --format json`; `events` only where it prints them."""
+    tree = {}
+    for s in trace["spans"]:
+        tree[s["span_id"]] = {
+            "name": s["name"], "kind": s["kind"], "parent": s.get("parent_span_id") or "",
+            "start_ns": int(s["start_ns"]), "duration_ns": int(s["duration_ns"]), "service": s["service"],
+            "attributes": s["attributes"]}
+        if "events" in s:
+            tree[s["span_id"]]["events"] = [e.get("name") for e in s["events"]]
+    return tree
 
 
 def trace_id_of(provider_request):
