@@ -22,6 +22,14 @@ SL_MUST_CHECK int sl_collector_add_segment(sl_collector *collector, sl_segment *
  */
 void sl_collector_remove_segment(sl_collector *collector, sl_segment *segment);
 
+/*
+ * Sets every up-down counter and gauge of a segment to nothing: its writer has died, and what it had in flight is
+ * gone with it. For a segment that stays in use by another process; call it before that one starts.
+ */
+void sl_collector_clear_inflight(sl_collector *collector, sl_segment *segment);
+/* The resource that an empty `resource` argument stands for (sl_prometheus_gather). Copied. Errors: SL_ENOMEM. */
+SL_MUST_CHECK int sl_collector_set_resource(sl_collector *collector, sl_str resource);
+
 /* Collects and writes Prometheus text. Errors: SL_ENOMEM, SL_ELIMIT. Any thread; serialised by a lock inside. */
 SL_MUST_CHECK int sl_collector_prometheus(sl_collector *collector, sl_str resource, sl_prometheus_format format,
                                           sl_buf *out);

@@ -22,8 +22,7 @@
 
 enum {
     SL_STREAM_DOUBLE = 1, /* counters and gauges hold doubles */
-    SL_STREAM_ASYNC = 2,  /* values are set by callbacks, in the shared block */
-    SL_STREAM_NATIVE = 4  /* a Prometheus name (prom_name.h) */
+    SL_STREAM_NATIVE = 2  /* a Prometheus name (prom_name.h) */
 };
 enum {
     SL_SERIES_EXEMPLARS = 1,

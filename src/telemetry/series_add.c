@@ -1,0 +1,277 @@
+/*
+ * Recording on bound series. The common case of each call, one stream of the right kind, is straight-line code; all
+ * else (several streams, other kinds of numbers, NULL) takes the slow side.
+ */
+#include <math.h>
+#include <unistd.h>
+
+#include "src/base/clock.h"
+#include "src/telemetry/registry.h"
+
+static inline bool is_recording(const sl_series *series)
+{
+    return atomic_load_explicit(series->recording, memory_order_relaxed);
+}
+
+/* Not for NULL and handles of many parts. */
+static bool is_plain(const sl_series *series)
+{
+    return series && series->op != SL_OP_NONE && series->op != SL_OP_MANY && is_recording(series);
+}
+
+/* ---- Counters ---- */
+
+static __attribute__((noinline)) void counter_add_slow(const sl_series *series, uint64_t value)
+{
+    if (series && series->op == SL_OP_MANY) {
+        for (uint32_t i = 0; i < series->part_count; i++)
+            counter_add_slow(series->parts[i], value);
+        return;
+    }
+    if (!is_plain(series))
+        return;
+    if (series->op == SL_OP_COUNTER)
+        sl_segment_add(series->segment, series->cell, value);
+    else if (series->op == SL_OP_COUNTER_DOUBLE)
+        sl_segment_add_double(series->segment, series->cell, (double)value);
+}
+
+void sl_counter_add(sl_series *series, uint64_t value)
+{
+    if (SL_LIKELY(series && series->op == SL_OP_COUNTER && is_recording(series)))
+        sl_segment_add(series->segment, series->cell, value);
+    else
+        counter_add_slow(series, value);
+}
+
+static __attribute__((noinline)) void counter_add_double_slow(const sl_series *series, double value)
+{
+    if (series && series->op == SL_OP_MANY) {
+        for (uint32_t i = 0; i < series->part_count; i++)
+            counter_add_double_slow(series->parts[i], value);
+        return;
+    }
+    if (!is_plain(series))
+        return;
+    if (series->op == SL_OP_COUNTER_DOUBLE)
+        sl_segment_add_double(series->segment, series->cell, value);
+    else if (series->op == SL_OP_COUNTER && value < 0x1p64)
+        sl_segment_add(series->segment, series->cell, (uint64_t)value);
+}
+
+void sl_counter_add_double(sl_series *series, double value)
+{
+    if (!(value >= 0))
+        return;
+    if (SL_LIKELY(series && series->op == SL_OP_COUNTER_DOUBLE && is_recording(series)))
+        sl_segment_add_double(series->segment, series->cell, value);
+    else
+        counter_add_double_slow(series, value);
+}
+
+static __attribute__((noinline)) void updown_add_slow(const sl_series *series, int64_t value)
+{
+    if (series && series->op == SL_OP_MANY) {
+        for (uint32_t i = 0; i < series->part_count; i++)
+            updown_add_slow(series->parts[i], value);
+        return;
+    }
+    if (!is_plain(series))
+        return;
+    if (series->op == SL_OP_UPDOWN)
+        sl_segment_add(series->segment, series->cell, (uint64_t)value);
+    else if (series->op == SL_OP_UPDOWN_DOUBLE)
+        sl_segment_add_double(series->segment, series->cell, (double)value);
+}
+
+void sl_updown_add(sl_series *series, int64_t value)
+{
+    if (SL_LIKELY(series && series->op == SL_OP_UPDOWN && is_recording(series)))
+        sl_segment_add(series->segment, series->cell, (uint64_t)value);
+    else
+        updown_add_slow(series, value);
+}
+
+static bool fits_int64(double value)
+{
+    return value >= -0x1p63 && value < 0x1p63;
+}
+
+void sl_updown_add_double(sl_series *series, double value)
+{
+    if (!isfinite(value) || !series)
+        return;
+    for (uint32_t i = 0; i < series->part_count; i++)
+        sl_updown_add_double((sl_series *)(uintptr_t)series->parts[i], value);
+    if (!is_plain(series))
+        return;
+    if (series->op == SL_OP_UPDOWN_DOUBLE)
+        sl_segment_add_double(series->segment, series->cell, value);
+    else if (series->op == SL_OP_UPDOWN && fits_int64(value))
+        sl_segment_add(series->segment, series->cell, (uint64_t)(int64_t)value);
+}
+
+/* ---- Gauges ---- */
+
+/* True when this process may write the segment's shared block. */
+static bool may_set(sl_segment *segment)
+{
+    return sl_segment_this.id == segment->id || sl_segment_enter(segment) ||
+           atomic_load_explicit(&segment->owner, memory_order_relaxed) == getpid();
+}
+
+/* Value first: a time that is seen belongs to this value or to a newer one. */
+static void gauge_store(const sl_series *series, uint64_t bits)
+{
+    if (!may_set(series->segment))
+        return;
+    sl_cell *cell = sl_segment_shared_cell(series->segment, series->cell);
+    atomic_store_explicit(&cell[0], bits, memory_order_relaxed);
+    atomic_store_explicit(&cell[1], sl_now_ns(), memory_order_release);
+}
+
+void sl_gauge_set(sl_series *series, int64_t value)
+{
+    if (!series)
+        return;
+    for (uint32_t i = 0; i < series->part_count; i++)
+        sl_gauge_set((sl_series *)(uintptr_t)series->parts[i], value);
+    if (!is_plain(series))
+        return;
+    if (series->op == SL_OP_GAUGE)
+        gauge_store(series, (uint64_t)value);
+    else if (series->op == SL_OP_GAUGE_DOUBLE)
+        gauge_store(series, sl_cell_from_double((double)value));
+}
+
+void sl_gauge_set_double(sl_series *series, double value)
+{
+    if (!series)
+        return;
+    for (uint32_t i = 0; i < series->part_count; i++)
+        sl_gauge_set_double((sl_series *)(uintptr_t)series->parts[i], value);
+    if (!is_plain(series))
+        return;
+    if (series->op == SL_OP_GAUGE_DOUBLE)
+        gauge_store(series, sl_cell_from_double(value));
+    else if (series->op == SL_OP_GAUGE && fits_int64(value))
+        gauge_store(series, (uint64_t)(int64_t)value);
+}
+
+void sl_series_set(sl_series *series, double value)
+{
+    if (!series)
+        return;
+    for (uint32_t i = 0; i < series->part_count; i++)
+        sl_series_set((sl_series *)(uintptr_t)series->parts[i], value);
+    if (!is_plain(series) || !may_set(series->segment))
+        return;
+    sl_cell *cell = sl_segment_shared_cell(series->segment, series->cell);
+    bool is_int = series->op == SL_OP_COUNTER || series->op == SL_OP_UPDOWN;
+    if (series->op == SL_OP_GAUGE || series->op == SL_OP_GAUGE_DOUBLE)
+        sl_gauge_set_double(series, value);
+    else if (!is_int && series->op != SL_OP_HISTOGRAM)
+        atomic_store_explicit(cell, sl_cell_from_double(value), memory_order_relaxed);
+    else if (is_int && value >= 0 && value < 0x1p64)
+        atomic_store_explicit(cell, (uint64_t)value, memory_order_relaxed);
+    else if (is_int && fits_int64(value))
+        atomic_store_explicit(cell, (uint64_t)(int64_t)value, memory_order_relaxed);
+}
+
+/* ---- Histograms ---- */
+
+typedef double lanes __attribute__((vector_size(16)));
+typedef int64_t lane_masks __attribute__((vector_size(16)));
+
+/* Number of bounds below the value: the bucket whose inclusive upper bound is the first not below it. */
+static inline uint32_t bucket_of(const double *bounds, uint32_t padded, double value)
+{
+    lanes v = {value, value};
+    lane_masks a = {0, 0}, b = {0, 0};
+    for (uint32_t i = 0; i < padded; i += 4) {
+        lanes low, high;
+        memcpy(&low, bounds + i, sizeof low);
+        memcpy(&high, bounds + i + 2, sizeof high);
+        a += v > low; /* a true lane is -1 */
+        b += v > high;
+    }
+    a += b;
+    return (uint32_t)-(a[0] + a[1]);
+}
+
+static void bump(sl_cell *cell)
+{
+    atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+/* Adds to sum and bucket; the cells of this thread, or NULL when it has none of its own. */
+static inline sl_cell *histogram_add(const sl_series *series, double value, uint32_t bucket)
+{
+    sl_segment *segment = series->segment;
+    if (SL_UNLIKELY(sl_segment_this.id != segment->id) && !sl_segment_enter(segment)) {
+        sl_segment_add_double_slow(segment, series->cell, value);
+        sl_segment_add_slow(segment, series->cell + 1 + bucket, 1);
+        return NULL;
+    }
+    sl_cell *cells = sl_segment_this.cells + series->cell;
+    double sum = sl_cell_to_double(atomic_load_explicit(cells, memory_order_relaxed));
+    atomic_store_explicit(cells, sl_cell_from_double(sum + value), memory_order_relaxed);
+    bump(cells + 1 + bucket);
+    return cells;
+}
+
+static void keep_exemplar(const sl_series *series, uint32_t bucket, double value, const sl_span_context *context)
+{
+    if (!series->exemplar_cell)
+        return;
+    bool sampled = context && (context->flags & SL_TRACE_FLAG_SAMPLED) && sl_span_context_is_valid(context);
+    if (!sampled && series->exemplars != SL_EXEMPLARS_ALWAYS_ON)
+        return;
+    const sl_span_context *kept = context && sl_span_context_is_valid(context) ? context : NULL;
+    sl_exemplar_write(sl_segment_this.cells + series->exemplar_cell + bucket * SL_EXEMPLAR_CELLS, value, kept);
+}
+
+/* The current span as exemplar. */
+static __attribute__((noinline)) void keep_current(const sl_series *series, uint32_t bucket, double value)
+{
+    sl_span *span = sl_span_current();
+    if (!span && series->exemplars != SL_EXEMPLARS_ALWAYS_ON)
+        return;
+    sl_span_context context;
+    sl_span_get_context(span, &context);
+    keep_exemplar(series, bucket, value, &context);
+}
+
+static __attribute__((noinline)) void record_many(const sl_series *series, double value)
+{
+    if (!series || series->op != SL_OP_MANY)
+        return;
+    for (uint32_t i = 0; i < series->part_count; i++)
+        sl_histogram_record((sl_series *)(uintptr_t)series->parts[i], value);
+}
+
+void sl_histogram_record(sl_series *series, double value)
+{
+    if (SL_UNLIKELY(!series || series->op != SL_OP_HISTOGRAM)) {
+        record_many(series, value);
+        return;
+    }
+    if (SL_UNLIKELY(!is_recording(series) || isnan(value)))
+        return;
+    uint32_t bucket = bucket_of(series->bounds, series->padded, value);
+    if (histogram_add(series, value, bucket) && series->exemplar_cell)
+        keep_current(series, bucket, value);
+}
+
+void sl_histogram_record_in(sl_series *series, double value, const sl_span_context *context)
+{
+    if (!series || isnan(value))
+        return;
+    for (uint32_t i = 0; i < series->part_count; i++)
+        sl_histogram_record_in((sl_series *)(uintptr_t)series->parts[i], value, context);
+    if (series->op != SL_OP_HISTOGRAM || !is_recording(series))
+        return;
+    uint32_t bucket = bucket_of(series->bounds, series->padded, value);
+    if (histogram_add(series, value, bucket))
+        keep_exemplar(series, bucket, value, context);
+}
