@@ -131,8 +131,9 @@ static bool locate(sl_config *config, const sl_yaml_node *at, model_entry *entry
         return false;
     }
     sl_url url;
-    if (sl_url_parse(base, &url) != 0 || url.query.len) {
-        sl_config_diag(config, SL_DIAG_ERROR, at, "api_base: not an http:// or https:// address; write http://host:port/v1");
+    const char *reason = "a query does not belong there";
+    if (sl_url_parse(base, &url, &reason) != 0 || url.query.len) {
+        sl_config_diag(config, SL_DIAG_ERROR, at, "api_base: not a usable address (%s); write http://host:port/v1", reason);
         return false;
     }
     entry->d.tls = url.tls;

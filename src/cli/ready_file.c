@@ -1,0 +1,68 @@
+/* Writing of the ready file. */
+#include "src/cli/ready_file.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+void sl_ready_add(sl_ready *ready, const char *key, const sl_addr *addr)
+{
+    if (ready->count == SL_MAX_READY || addr->off)
+        return;
+    sl_addr shown = *addr;
+    if (strcmp(shown.host, "0.0.0.0") == 0)
+        (void)sl_str_to_c(SL_STR("127.0.0.1"), shown.host, sizeof shown.host);
+    else if (strcmp(shown.host, "::") == 0)
+        (void)sl_str_to_c(SL_STR("::1"), shown.host, sizeof shown.host);
+    char text[SL_ADDR_TEXT_MAX];
+    sl_addr_format(&shown, text);
+    ready->items[ready->count].key = key;
+    snprintf(ready->items[ready->count].url, sizeof ready->items[0].url, "http://%s", text);
+    ready->count++;
+}
+
+const char *sl_ready_url(const sl_ready *ready, const char *key)
+{
+    for (size_t i = 0; i < ready->count; i++) {
+        if (strcmp(ready->items[i].key, key) == 0)
+            return ready->items[i].url;
+    }
+    return NULL;
+}
+
+static int write_all(int fd, sl_str text)
+{
+    while (text.len) {
+        ssize_t sent = write(fd, text.ptr, text.len);
+        if (sent <= 0)
+            return SL_EIO;
+        text = sl_str_sub(text, (size_t)sent, text.len);
+    }
+    return 0;
+}
+
+int sl_ready_write(const sl_ready *ready, sl_str path)
+{
+    if (!path.len)
+        return 0;
+    char final[4096], temporary[4160];
+    if (!sl_str_to_c(path, final, sizeof final))
+        return SL_EIO;
+    snprintf(temporary, sizeof temporary, "%s.%ld.tmp", final, (long)getpid());
+    sl_buf text;
+    sl_buf_init(&text, 64 * 1024);
+    (void)sl_buf_printf(&text, "{\"pid\":%ld", (long)getpid());
+    for (size_t i = 0; i < ready->count; i++)
+        (void)sl_buf_printf(&text, ",\"%s\":\"%s\"", ready->items[i].key, ready->items[i].url);
+    (void)sl_buf_put_c(&text, "}\n");
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int error = fd < 0 || text.failed ? SL_EIO : write_all(fd, sl_buf_str(&text));
+    sl_buf_done(&text);
+    if (fd >= 0 && close(fd) != 0)
+        error = SL_EIO;
+    if (!error && rename(temporary, final) != 0)
+        error = SL_EIO;
+    if (error)
+        (void)unlink(temporary);
+    return error;
+}
