@@ -47,11 +47,12 @@ SL_API SL_MUST_CHECK int sl_traceparent_parse(sl_str header, sl_span_context *re
 SL_API void sl_traceparent_format(const sl_span_context *context, char ret_text[SL_TRACEPARENT_LEN + 1]);
 
 /*
- * Checks and normalises a `tracestate` header: optional white space and empty members are removed, at most 32 members
- * are kept (right-most dropped). Several headers are joined by the caller with ",".
+ * Checks and normalises a `tracestate` header: optional white space and empty members are removed, of a key that occurs
+ * twice the first entry is kept. What does not fit into `size` is cut by whole entries: those above 128 characters
+ * first, then the right-most. Several headers are joined by the caller with ",".
  * Effect: writes at most `size` bytes without NUL, and the length to `ret_len`.
- * Errors: SL_EPARSE when any member is malformed or a key occurs twice (the whole header is to be discarded),
- * SL_ELIMIT when `size` is too small. Any thread. Source: W3C Trace Context Level 2, section 3.3.
+ * Errors: SL_EPARSE when any member is malformed or there are more than 32 (the whole header is to be discarded),
+ * SL_EINVAL. Any thread. Source: W3C Trace Context Level 2, section 3.3.
  */
 SL_API SL_MUST_CHECK int sl_tracestate_parse(sl_str header, char *text, size_t size, size_t *ret_len);
 
@@ -62,8 +63,9 @@ SL_API SL_MUST_CHECK int sl_tracestate_parse(sl_str header, char *text, size_t s
 SL_API sl_str sl_tracestate_get(sl_str tracestate, sl_str key);
 
 /*
- * Sets one member: it moves to the front; the right-most members beyond 32 are dropped.
- * Errors: SL_EINVAL (key or value not allowed), SL_ELIMIT (`size` too small). Any thread.
+ * Sets one member: it moves to the front; members beyond 32 or beyond `size` are dropped as by sl_tracestate_parse. A
+ * `tracestate` that is not well-formed counts as empty.
+ * Errors: SL_EINVAL (key or value not allowed), SL_ELIMIT (`size` too small for the member alone). Any thread.
  */
 SL_API SL_MUST_CHECK int sl_tracestate_set(sl_str tracestate, sl_str key, sl_str value, char *text, size_t size,
                                            size_t *ret_len);
