@@ -22,10 +22,10 @@
 
 #include "src/base/limits.h"
 #include "src/net/loop.h"
+#include "src/wire/http1.h"
 
 typedef struct sl_http_server sl_http_server;
 typedef struct sl_exchange sl_exchange;
-struct sl_http1_request; /* src/wire/http1.h */
 
 /* Zero values are the defaults. */
 typedef struct sl_http_server_options {
@@ -109,7 +109,7 @@ size_t sl_http_server_connections(const sl_http_server *server);
 /* ---- reading an exchange ---- */
 
 /* The parsed head; valid until on_request returns. */
-const struct sl_http1_request *sl_exchange_head(const sl_exchange *x);
+const sl_http1_head *sl_exchange_head(const sl_exchange *x);
 /* The body; empty before on_request; valid until on_request returns. */
 sl_str sl_exchange_body(const sl_exchange *x);
 /*
@@ -149,8 +149,5 @@ void sl_exchange_abort(sl_exchange *x);
 size_t sl_exchange_unsent(const sl_exchange *x);
 /* True once an answer has begun. */
 bool sl_exchange_begun(const sl_exchange *x);
-
-/* Reason phrase of a status; "Unknown" when there is none. Static. */
-const char *sl_http_reason(int status);
 
 #endif

@@ -223,3 +223,18 @@ int sl_stream_write(uv_stream_t *stream, uv_buf_t *pieces, unsigned count, uv_wr
     }
     return 0;
 }
+
+bool sl_sockaddr_text(const struct sockaddr *address, char *text, size_t size, uint16_t *ret_port)
+{
+    SL_ASSERT(address && text && ret_port);
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        *ret_port = ntohs(v4->sin_port);
+        return uv_ip4_name(v4, text, size) == 0;
+    }
+    if (address->sa_family != AF_INET6)
+        return false;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+    *ret_port = ntohs(v6->sin6_port);
+    return uv_ip6_name(v6, text, size) == 0;
+}

@@ -65,6 +65,9 @@ void sl_loop_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf);
  */
 SL_MUST_CHECK int sl_stream_write(uv_stream_t *stream, uv_buf_t *pieces, unsigned count, uv_write_cb done);
 
+/* A numeric address and its port as text; false when it is neither IPv4 nor IPv6, or does not fit. */
+bool sl_sockaddr_text(const struct sockaddr *address, char *text, size_t size, uint16_t *ret_port);
+
 static inline sl_loop *sl_loop_of(const uv_loop_t *uv)
 {
     return (sl_loop *)uv->data;
