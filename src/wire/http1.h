@@ -149,7 +149,9 @@ typedef struct sl_http1_parser {
     /* Progress within the current head. */
     size_t scanned;    /* bytes already searched */
     size_t line_start; /* of the line being searched */
+    bool empty_line_skipped; /* the one that may stand before a request */
     bool first_line_seen;
+    bool first_line_checked;
     /* Set when a parse function fails. */
     int error_status;         /* for the answer to a client: 400, 414, 417, 431, 501 or 505; a client maps it to 502 */
     const char *error_reason; /* static, short, lower case, without anything the peer sent */

@@ -51,6 +51,8 @@ typedef struct sl_json_node {
     int8_t first_child;   /* or -1 */
     int8_t next_sibling;  /* or -1 */
     int8_t element_child; /* the child for any array element, or -1 */
+    int8_t parent;        /* or -1 */
+    bool repeats;         /* stands under [*] */
 } sl_json_node;
 
 /* A set of watched paths, compiled once. Holds views of the path texts, which must outlive it (literals). */

@@ -1,0 +1,815 @@
+/*
+ * JSON reading: an iterative scanner with one frame for each open container, and walkers that reuse it.
+ *
+ * The frame carries the watched node that its container stands for (or none), so matching costs nothing below
+ * containers in which nothing is watched.
+ */
+#include "src/wire/json_scan.h"
+
+#include "src/base/assert.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#define NO_NODE (-1)
+
+/* An open container. */
+struct frame {
+    size_t begin;
+    uint64_t seen; /* child nodes whose names have occurred in it */
+    uint32_t items;
+    int8_t node;
+    bool is_object;
+};
+
+struct scan {
+    const char *base, *p, *end;
+    const sl_json_watch *watch; /* or NULL */
+    sl_json_found *found;
+    sl_json_found root;
+    const char *reason; /* of a failure; the place is p */
+    unsigned depth;
+    struct frame frames[SL_MAX_JSON_DEPTH];
+};
+
+static int fail(struct scan *s, const char *at, const char *reason)
+{
+    s->p = at;
+    s->reason = reason;
+    return SL_EPARSE;
+}
+
+/* ---- Watched paths ---- */
+
+static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
+{
+    if (watch->node_count == SL_JSON_MAX_NODES)
+        return SL_ELIMIT;
+    int index = (int)watch->node_count++;
+    sl_json_node *node = &watch->nodes[index];
+    node->key = key;
+    node->path = node->first_child = node->next_sibling = node->element_child = NO_NODE;
+    node->parent = (int8_t)parent;
+    node->repeats = element || (parent >= 0 && watch->nodes[parent].repeats);
+    if (parent < 0)
+        return index;
+    sl_json_node *above = &watch->nodes[parent];
+    if (element) {
+        above->element_child = (int8_t)index;
+    } else {
+        node->next_sibling = above->first_child;
+        above->first_child = (int8_t)index;
+    }
+    return index;
+}
+
+/* The node below `parent` for one step of a path, made when it is new. */
+static int step_node(sl_json_watch *watch, int parent, sl_str key, bool element)
+{
+    const sl_json_node *above = &watch->nodes[parent];
+    if (element)
+        return above->element_child >= 0 ? above->element_child : add_node(watch, parent, key, true);
+    for (int i = above->first_child; i >= 0; i = watch->nodes[i].next_sibling) {
+        if (sl_str_eq(watch->nodes[i].key, key))
+            return i;
+    }
+    return add_node(watch, parent, key, false);
+}
+
+static int add_path(sl_json_watch *watch, sl_str path, int index)
+{
+    int node = 0;
+    bool first = true;
+    if (path.len == 0)
+        return SL_EINVAL;
+    while (path.len) {
+        bool element = path.ptr[0] == '[';
+        size_t len = 3;
+        if (element) {
+            if (!sl_str_starts(path, SL_STR("[*]")))
+                return SL_EINVAL;
+        } else {
+            if (!first && path.ptr[0] != '.')
+                return SL_EINVAL;
+            if (!first)
+                path = sl_str_sub(path, 1, path.len);
+            for (len = 0; len < path.len && path.ptr[len] != '.' && path.ptr[len] != '[';)
+                len++;
+            if (len == 0)
+                return SL_EINVAL;
+        }
+        node = step_node(watch, node, sl_str_sub(path, 0, len), element);
+        if (node < 0)
+            return node;
+        path = sl_str_sub(path, len, path.len);
+        first = false;
+    }
+    if (watch->nodes[node].path != NO_NODE)
+        return SL_EINVAL;
+    watch->nodes[node].path = (int8_t)index;
+    return 0;
+}
+
+int sl_json_watch_init(sl_json_watch *watch, const char *const *paths, size_t count)
+{
+    SL_ASSERT(watch && (paths || count == 0));
+    if (count > SL_JSON_MAX_PATHS)
+        return SL_ELIMIT;
+    memset(watch, 0, sizeof *watch);
+    (void)add_node(watch, NO_NODE, sl_str_of(NULL, 0), false);
+    watch->path_count = count;
+    for (size_t i = 0; i < count; i++) {
+        int error = add_path(watch, sl_str_c(paths[i]), (int)i);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+/* ---- Strings ---- */
+
+/* First byte that needs a closer look: quote, backslash, control, non-ASCII; or `end`. */
+static const char *skip_plain(const char *p, const char *end)
+{
+#if defined(__SSE2__)
+    const __m128i space = _mm_set1_epi8(0x20), quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
+    while (end - p >= 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        /* Signed: bytes from 0x80 are negative, so below a space too. */
+        __m128i odd = _mm_or_si128(_mm_cmplt_epi8(v, space),
+                                   _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)));
+        int mask = _mm_movemask_epi8(odd);
+        if (mask)
+            return p + __builtin_ctz((unsigned)mask);
+        p += 16;
+    }
+#else
+    const uint64_t ones = 0x0101010101010101ull, tops = ones << 7;
+    while (end - p >= 8) {
+        uint64_t v;
+        memcpy(&v, p, 8);
+        uint64_t q = v ^ (ones * '"'), b = v ^ (ones * '\\');
+        if ((((v - ones * 0x20) | (q - ones) | (b - ones) | v) & tops) != 0)
+            break;
+        p += 8;
+    }
+#endif
+    while (p < end && *p >= 0x20 && *p != '"' && *p != '\\' && (unsigned char)*p < 0x80)
+        p++;
+    return p;
+}
+
+/* Length of the well-formed sequence that begins with the non-ASCII byte at `p`, or 0 (Unicode 15, table 3-7). */
+static size_t utf8_length(const char *text, const char *end)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t left = (size_t)(end - text);
+    SL_ASSERT(left > 0 && p[0] >= 0x80);
+    if (p[0] < 0xE0)
+        return p[0] >= 0xC2 && left >= 2 && (p[1] & 0xC0) == 0x80 ? 2 : 0;
+    if (p[0] < 0xF0) {
+        unsigned char low = p[0] == 0xE0 ? 0xA0 : 0x80, high = p[0] == 0xED ? 0x9F : 0xBF;
+        return left >= 3 && p[1] >= low && p[1] <= high && (p[2] & 0xC0) == 0x80 ? 3 : 0;
+    }
+    unsigned char low = p[0] == 0xF0 ? 0x90 : 0x80, high = p[0] == 0xF4 ? 0x8F : 0xBF;
+    return p[0] <= 0xF4 && left >= 4 && p[1] >= low && p[1] <= high && (p[2] & 0xC0) == 0x80 && (p[3] & 0xC0) == 0x80
+               ? 4
+               : 0;
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The four hex digits at `p`, or -1. */
+static int hex4(const char *p, const char *end)
+{
+    int value = 0;
+    if (end - p < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        int digit = hex_value(p[i]);
+        if (digit < 0)
+            return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+/* Length of the escape at the backslash `p`, or 0. */
+static size_t escape_length(const char *p, const char *end)
+{
+    if (end - p < 2)
+        return 0;
+    switch (p[1]) {
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+        return 2;
+    case 'u':
+        return hex4(p + 2, end) >= 0 ? 6 : 0;
+    default:
+        return 0;
+    }
+}
+
+/* Reads the string at p; `*ret_escapes` tells whether it has escapes. */
+static int read_string(struct scan *s, bool *ret_escapes)
+{
+    const char *p = s->p + 1;
+    bool escapes = false;
+    SL_ASSERT(s->p < s->end && *s->p == '"');
+    for (;;) {
+        p = skip_plain(p, s->end);
+        if (p == s->end)
+            return fail(s, p, "unterminated string");
+        if (*p == '"')
+            break;
+        size_t len;
+        if (*p == '\\') {
+            escapes = true;
+            if ((len = escape_length(p, s->end)) == 0)
+                return fail(s, p, "bad escape in a string");
+            p += len;
+        } else if ((unsigned char)*p < 0x20) {
+            return fail(s, p, "control character in a string");
+        } else {
+            do {
+                if ((len = utf8_length(p, s->end)) == 0)
+                    return fail(s, p, "ill-formed UTF-8");
+                p += len;
+            } while (p < s->end && (unsigned char)*p >= 0x80);
+        }
+    }
+    s->p = p + 1;
+    *ret_escapes = escapes;
+    return 0;
+}
+
+/* ---- Other scalars ---- */
+
+static const char *skip_digits(const char *p, const char *end)
+{
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return p;
+}
+
+/* Moves p over digits, at least one. */
+static int need_digits(struct scan *s, const char *p, const char **ret_p)
+{
+    const char *behind = skip_digits(p, s->end);
+    if (behind == p)
+        return fail(s, p, "digit expected");
+    *ret_p = behind;
+    return 0;
+}
+
+static int read_number(struct scan *s)
+{
+    const char *p = s->p;
+    int error = 0;
+    if (*p == '-')
+        p++;
+    if (p < s->end && *p == '0')
+        p++;
+    else
+        error = need_digits(s, p, &p);
+    if (!error && p < s->end && *p == '.')
+        error = need_digits(s, p + 1, &p);
+    if (!error && p < s->end && (*p == 'e' || *p == 'E')) {
+        p++;
+        if (p < s->end && (*p == '+' || *p == '-'))
+            p++;
+        error = need_digits(s, p, &p);
+    }
+    if (error)
+        return error;
+    s->p = p;
+    return 0;
+}
+
+static int read_word(struct scan *s, sl_str word)
+{
+    if (!sl_str_starts(sl_str_of(s->p, (size_t)(s->end - s->p)), word))
+        return fail(s, s->p, "value expected");
+    s->p += word.len;
+    return 0;
+}
+
+static void skip_space(struct scan *s)
+{
+    const char *p = s->p;
+    while (p < s->end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+        p++;
+    s->p = p;
+}
+
+/* ---- Results ---- */
+
+/* Notes a value for the path that ends at `node`. */
+static void note(struct scan *s, int node, const sl_json_found *value)
+{
+    int path = s->watch->nodes[node].path;
+    if (path < 0)
+        return;
+    SL_ASSERT((size_t)path < s->watch->path_count);
+    sl_json_found *found = &s->found[path];
+    uint32_t count = found->count + 1;
+    bool duplicate = found->duplicate;
+    if (value->type != SL_JSON_NULL || !s->watch->nodes[node].repeats || found->type == SL_JSON_NONE)
+        *found = *value;
+    found->count = count;
+    found->duplicate = duplicate;
+}
+
+/* Marks every path through `node` as standing twice. */
+static void note_duplicate(struct scan *s, int node)
+{
+    for (size_t i = 0; i < s->watch->node_count; i++) {
+        int path = s->watch->nodes[i].path;
+        int above = (int)i;
+        while (above >= 0 && above != node)
+            above = s->watch->nodes[above].parent;
+        if (path >= 0 && above == node)
+            s->found[path].duplicate = true;
+    }
+}
+
+static sl_json_value string_value(const char *begin, const char *end)
+{
+    sl_json_value value = {SL_JSON_STRING, {begin, (size_t)(end - begin)}};
+    return value;
+}
+
+/* The node for a member of the innermost object, by its name (with quotes). */
+static int match_name(struct scan *s, struct frame *frame, const char *name, bool escapes)
+{
+    sl_json_value value = string_value(name, s->p);
+    sl_str raw = sl_str_of(name + 1, value.raw.len - 2);
+    int child = s->watch->nodes[frame->node].first_child;
+    for (; child >= 0; child = s->watch->nodes[child].next_sibling) {
+        sl_str key = s->watch->nodes[child].key;
+        if (escapes ? sl_json_string_is(value, key) : sl_str_eq(raw, key))
+            break;
+    }
+    if (child < 0)
+        return NO_NODE;
+    if (frame->seen >> child & 1)
+        note_duplicate(s, child);
+    frame->seen |= (uint64_t)1 << child;
+    return child;
+}
+
+/* ---- Values ---- */
+
+static void finish_value(struct scan *s, int node, sl_json_type type, size_t begin, uint32_t items)
+{
+    if (node < 0 && s->depth > 0)
+        return;
+    sl_json_found value = {type, false, 1, items, begin, (size_t)(s->p - s->base)};
+    if (s->depth == 0)
+        s->root = value;
+    if (node >= 0)
+        note(s, node, &value);
+}
+
+static int open_container(struct scan *s, int node, bool is_object)
+{
+    if (s->depth == SL_MAX_JSON_DEPTH) {
+        (void)fail(s, s->p, "nested too deeply");
+        return SL_ELIMIT;
+    }
+    struct frame *frame = &s->frames[s->depth++];
+    frame->begin = (size_t)(s->p - s->base);
+    frame->seen = 0;
+    frame->items = 0;
+    frame->node = (int8_t)node;
+    frame->is_object = is_object;
+    s->p++;
+    return 0;
+}
+
+/* Reads a scalar at p, or opens the container there. */
+static int begin_value(struct scan *s, int node)
+{
+    size_t begin = (size_t)(s->p - s->base);
+    sl_json_type type;
+    bool escapes;
+    int error;
+    if (s->p == s->end)
+        return fail(s, s->p, "value expected");
+    switch (*s->p) {
+    case '{':
+        return open_container(s, node, true);
+    case '[':
+        return open_container(s, node, false);
+    case '"':
+        type = SL_JSON_STRING;
+        error = read_string(s, &escapes);
+        break;
+    case 't':
+        type = SL_JSON_TRUE;
+        error = read_word(s, SL_STR("true"));
+        break;
+    case 'f':
+        type = SL_JSON_FALSE;
+        error = read_word(s, SL_STR("false"));
+        break;
+    case 'n':
+        type = SL_JSON_NULL;
+        error = read_word(s, SL_STR("null"));
+        break;
+    default:
+        type = SL_JSON_NUMBER;
+        error = *s->p == '-' || (*s->p >= '0' && *s->p <= '9') ? read_number(s) : fail(s, s->p, "value expected");
+        break;
+    }
+    if (!error)
+        finish_value(s, node, type, begin, 0);
+    return error;
+}
+
+/* Reads `"name" :` of the innermost object and says which node its value belongs to. */
+static int read_name(struct scan *s, struct frame *frame, int *ret_node)
+{
+    const char *name = s->p;
+    bool escapes = false;
+    if (s->p == s->end || *s->p != '"')
+        return fail(s, s->p, "member name expected");
+    int error = read_string(s, &escapes);
+    if (error)
+        return error;
+    *ret_node = frame->node < 0 ? NO_NODE : match_name(s, frame, name, escapes);
+    skip_space(s);
+    if (s->p == s->end || *s->p != ':')
+        return fail(s, s->p, "':' expected");
+    s->p++;
+    skip_space(s);
+    return 0;
+}
+
+/* Reads one item of the innermost container, or its end. */
+static int read_item(struct scan *s)
+{
+    struct frame *frame = &s->frames[s->depth - 1];
+    int node = NO_NODE;
+    skip_space(s);
+    if (s->p == s->end)
+        return fail(s, s->p, frame->is_object ? "unterminated object" : "unterminated array");
+    if (*s->p == (frame->is_object ? '}' : ']')) {
+        s->p++;
+        s->depth--;
+        finish_value(s, frame->node, frame->is_object ? SL_JSON_OBJECT : SL_JSON_ARRAY, frame->begin, frame->items);
+        return 0;
+    }
+    if (frame->items) {
+        if (*s->p != ',')
+            return fail(s, s->p, frame->is_object ? "',' or '}' expected" : "',' or ']' expected");
+        s->p++;
+        skip_space(s);
+    }
+    if (frame->items != UINT32_MAX)
+        frame->items++;
+    if (frame->is_object) {
+        int error = read_name(s, frame, &node);
+        if (error)
+            return error;
+    } else if (frame->node >= 0) {
+        node = s->watch->nodes[frame->node].element_child;
+    }
+    return begin_value(s, node);
+}
+
+/* Reads one value at p, containers with all they hold. */
+static int read_value(struct scan *s, int node)
+{
+    int error = begin_value(s, node);
+    while (!error && s->depth > 0)
+        error = read_item(s);
+    return error;
+}
+
+static void scan_init(struct scan *s, const char *begin, const char *end)
+{
+    s->base = s->p = begin;
+    s->end = end;
+    s->watch = NULL;
+    s->found = NULL;
+    s->reason = NULL;
+    s->depth = 0;
+}
+
+int sl_json_scan(sl_str text, const sl_json_watch *watch, sl_json_found *ret_found, sl_json_found *ret_root,
+                 sl_json_error *ret_error)
+{
+    struct scan s;
+    SL_ASSERT(!watch || ret_found || watch->path_count == 0);
+    static const char nothing[1] = "";
+    const char *begin = text.len ? text.ptr : nothing;
+    scan_init(&s, begin, begin + text.len);
+    s.watch = watch;
+    s.found = ret_found;
+    if (watch && watch->path_count)
+        memset(ret_found, 0, watch->path_count * sizeof *ret_found);
+    skip_space(&s);
+    int error = read_value(&s, watch ? 0 : NO_NODE);
+    if (!error) {
+        skip_space(&s);
+        if (s.p != s.end)
+            error = fail(&s, s.p, "text behind the value");
+    }
+    if (error) {
+        if (ret_error) {
+            ret_error->offset = (size_t)(s.p - s.base);
+            ret_error->reason = s.reason;
+        }
+        return error;
+    }
+    if (ret_root)
+        *ret_root = s.root;
+    return 0;
+}
+
+int sl_json_parse(sl_str text, sl_json_value *ret_value, sl_json_error *ret_error)
+{
+    SL_ASSERT(ret_value);
+    sl_json_found root;
+    int error = sl_json_scan(text, NULL, NULL, &root, ret_error);
+    if (!error)
+        *ret_value = sl_json_at(text, &root);
+    return error;
+}
+
+/* ---- Walking ---- */
+
+void sl_json_iter_init(sl_json_iter *iter, sl_json_value container)
+{
+    SL_ASSERT(iter);
+    memset(iter, 0, sizeof *iter);
+    if ((container.type == SL_JSON_OBJECT || container.type == SL_JSON_ARRAY) && container.raw.len >= 2) {
+        iter->at = container.raw.ptr + 1;
+        iter->end = container.raw.ptr + container.raw.len;
+        iter->is_object = container.type == SL_JSON_OBJECT;
+    }
+}
+
+/* Reads a value and gives it as one. */
+static int take_value(struct scan *s, sl_json_value *ret_value)
+{
+    const char *begin = s->p;
+    s->base = begin;
+    int error = read_value(s, NO_NODE);
+    if (error)
+        return error;
+    ret_value->type = s->root.type;
+    ret_value->raw = sl_str_of(begin, (size_t)(s->p - begin));
+    return 0;
+}
+
+bool sl_json_iter_next(sl_json_iter *iter, sl_json_value *ret_key, sl_json_value *ret_value)
+{
+    SL_ASSERT(iter && ret_value);
+    if (!iter->at)
+        return false;
+    struct scan s;
+    sl_json_value key = {SL_JSON_NONE, {NULL, 0}};
+    bool escapes;
+    scan_init(&s, iter->at, iter->end);
+    iter->at = NULL;
+    skip_space(&s);
+    if (s.p < s.end && *s.p == ',') {
+        s.p++;
+        skip_space(&s);
+    }
+    if (s.p == s.end || *s.p == '}' || *s.p == ']')
+        return false;
+    if (iter->is_object) {
+        const char *name = s.p;
+        if (*s.p != '"' || read_string(&s, &escapes) != 0)
+            return false;
+        key = string_value(name, s.p);
+        skip_space(&s);
+        if (s.p == s.end || *s.p++ != ':')
+            return false;
+        skip_space(&s);
+    }
+    if (take_value(&s, ret_value) != 0)
+        return false;
+    if (ret_key)
+        *ret_key = key;
+    iter->at = s.p;
+    return true;
+}
+
+sl_json_value sl_json_get(sl_json_value object, const char *name)
+{
+    SL_ASSERT(name);
+    sl_json_value result = {SL_JSON_NONE, {NULL, 0}}, key, value;
+    sl_json_iter iter;
+    if (object.type != SL_JSON_OBJECT)
+        return result;
+    sl_json_iter_init(&iter, object);
+    while (sl_json_iter_next(&iter, &key, &value)) {
+        if (sl_json_string_is(key, sl_str_c(name)))
+            result = value;
+    }
+    return result;
+}
+
+size_t sl_json_count(sl_json_value container)
+{
+    size_t count = 0;
+    sl_json_iter iter;
+    sl_json_value value;
+    sl_json_iter_init(&iter, container);
+    while (sl_json_iter_next(&iter, NULL, &value))
+        count++;
+    return count;
+}
+
+/* ---- Converting ---- */
+
+sl_str sl_json_string_raw(sl_json_value value)
+{
+    if (value.type != SL_JSON_STRING || value.raw.len < 2)
+        return sl_str_of(NULL, 0);
+    return sl_str_of(value.raw.ptr + 1, value.raw.len - 2);
+}
+
+/* Writes a code point as UTF-8; its length. */
+static size_t put_utf8(unsigned code, char out[4])
+{
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        out[0] = (char)(0xC0 | code >> 6);
+        out[1] = (char)(0x80 | (code & 0x3F));
+        return 2;
+    }
+    if (code < 0x10000) {
+        out[0] = (char)(0xE0 | code >> 12);
+        out[1] = (char)(0x80 | (code >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (code & 0x3F));
+        return 3;
+    }
+    SL_ASSERT(code <= 0x10FFFF);
+    out[0] = (char)(0xF0 | code >> 18);
+    out[1] = (char)(0x80 | (code >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (code >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (code & 0x3F));
+    return 4;
+}
+
+/* Decodes the escape at `*p` and moves behind it; the bytes it stands for, 0 when it is broken. */
+static size_t decode_escape(const char **p, const char *end, char out[4])
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char *at = *p;
+    size_t len = escape_length(at, end);
+    if (len == 0)
+        return 0;
+    *p = at + len;
+    if (len == 2) {
+        out[0] = to[strchr(from, at[1]) - from];
+        return 1;
+    }
+    unsigned code = (unsigned)hex4(at + 2, end);
+    if (code >= 0xD800 && code <= 0xDBFF && end - at >= 12 && at[6] == '\\' && at[7] == 'u') {
+        int low = hex4(at + 8, end);
+        if (low >= 0xDC00 && low <= 0xDFFF) {
+            *p = at + 12;
+            return put_utf8(0x10000 + ((code - 0xD800) << 10) + ((unsigned)low - 0xDC00), out);
+        }
+    }
+    return put_utf8(code >= 0xD800 && code <= 0xDFFF ? 0xFFFD : code, out);
+}
+
+bool sl_json_string_is(sl_json_value value, sl_str text)
+{
+    if (value.type != SL_JSON_STRING || value.raw.len < 2)
+        return false;
+    sl_str raw = sl_json_string_raw(value);
+    if (!memchr(raw.ptr, '\\', raw.len))
+        return sl_str_eq(raw, text);
+    const char *p = raw.ptr, *end = raw.ptr + raw.len;
+    size_t at = 0;
+    char out[4];
+    while (p < end) {
+        size_t len = 1;
+        out[0] = *p;
+        if (*p == '\\')
+            len = decode_escape(&p, end, out);
+        else
+            p++;
+        if (len == 0 || text.len - at < len || memcmp(text.ptr + at, out, len) != 0)
+            return false;
+        at += len;
+    }
+    return at == text.len;
+}
+
+int sl_json_unescape(sl_str raw, char *buffer, size_t size, size_t *ret_len)
+{
+    SL_ASSERT(ret_len && (buffer || size == 0));
+    const char *p = raw.ptr, *end = raw.len ? raw.ptr + raw.len : raw.ptr;
+    size_t at = 0;
+    char out[4];
+    while (p < end) {
+        const char *slash = memchr(p, '\\', (size_t)(end - p));
+        size_t plain = (size_t)((slash ? slash : end) - p);
+        if (plain > size - at)
+            return SL_ELIMIT;
+        if (plain)
+            memcpy(buffer + at, p, plain);
+        at += plain;
+        p += plain;
+        if (p == end)
+            break;
+        size_t len = decode_escape(&p, end, out);
+        if (len == 0)
+            return SL_EPARSE;
+        if (len > size - at)
+            return SL_ELIMIT;
+        memcpy(buffer + at, out, len);
+        at += len;
+    }
+    *ret_len = at;
+    return 0;
+}
+
+int sl_json_string(sl_json_value value, char *buffer, size_t size, sl_str *ret_text)
+{
+    SL_ASSERT(ret_text);
+    if (value.type != SL_JSON_STRING || value.raw.len < 2)
+        return SL_EINVAL;
+    sl_str raw = sl_json_string_raw(value);
+    if (!memchr(raw.ptr, '\\', raw.len)) {
+        *ret_text = raw;
+        return 0;
+    }
+    size_t len = 0;
+    int error = sl_json_unescape(raw, buffer, size, &len);
+    if (!error)
+        *ret_text = sl_str_of(buffer, len);
+    return error;
+}
+
+int sl_json_double(sl_json_value value, double *ret_number)
+{
+    SL_ASSERT(ret_number);
+    if (value.type != SL_JSON_NUMBER)
+        return SL_EINVAL;
+    return sl_str_to_double(value.raw, ret_number) == 0 ? 0 : SL_ELIMIT;
+}
+
+int sl_json_i64(sl_json_value value, int64_t *ret_number)
+{
+    SL_ASSERT(ret_number);
+    if (value.type != SL_JSON_NUMBER)
+        return SL_EINVAL;
+    bool plain = true;
+    for (size_t i = 0; i < value.raw.len; i++)
+        plain = plain && value.raw.ptr[i] != '.' && value.raw.ptr[i] != 'e' && value.raw.ptr[i] != 'E';
+    if (plain)
+        return sl_str_to_i64(value.raw, ret_number);
+    double number = 0;
+    int error = sl_json_double(value, &number);
+    if (error)
+        return error;
+    if (number <= -9007199254740992.0 || number >= 9007199254740992.0)
+        return SL_ELIMIT;
+    if ((double)(int64_t)number != number)
+        return SL_EPARSE;
+    *ret_number = (int64_t)number;
+    return 0;
+}
+
+int sl_json_bool(sl_json_value value, bool *ret_bool)
+{
+    SL_ASSERT(ret_bool);
+    if (value.type != SL_JSON_TRUE && value.type != SL_JSON_FALSE)
+        return SL_EINVAL;
+    *ret_bool = value.type == SL_JSON_TRUE;
+    return 0;
+}
+
+const char *sl_json_type_name(sl_json_type type)
+{
+    static const char *const names[] = {"nothing",  "null",     "a boolean", "a boolean",
+                                        "a number", "a string", "an array",  "an object"};
+    SL_ASSERT((size_t)type < sizeof names / sizeof names[0]);
+    return names[type];
+}
