@@ -220,14 +220,21 @@ static inline sl_cell *histogram_add(const sl_series *series, double value, uint
     return cells;
 }
 
+static bool has_ids(const sl_span_context *context)
+{
+    static const sl_span_context none;
+    return memcmp(context->trace_id, none.trace_id, sizeof none.trace_id) != 0 &&
+           memcmp(context->span_id, none.span_id, sizeof none.span_id) != 0;
+}
+
 static void keep_exemplar(const sl_series *series, uint32_t bucket, double value, const sl_span_context *context)
 {
     if (!series->exemplar_cell)
         return;
-    bool sampled = context && (context->flags & SL_TRACE_FLAG_SAMPLED) && sl_span_context_is_valid(context);
+    bool sampled = context && (context->flags & SL_TRACE_FLAG_SAMPLED) && has_ids(context);
     if (!sampled && series->exemplars != SL_EXEMPLARS_ALWAYS_ON)
         return;
-    const sl_span_context *kept = context && sl_span_context_is_valid(context) ? context : NULL;
+    const sl_span_context *kept = context && has_ids(context) ? context : NULL;
     sl_exemplar_write(sl_segment_this.cells + series->exemplar_cell + bucket * SL_EXEMPLAR_CELLS, value, kept);
 }
 

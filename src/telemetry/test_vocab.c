@@ -2,7 +2,7 @@
 #include "src/telemetry/vocab.h"
 
 #include "src/base/str.h"
-#include "tests/harness/sl_test.h"
+#include "src/telemetry/test_metrics_fixture.h"
 
 static const sl_metric_def *def_at(size_t i)
 {
