@@ -49,7 +49,7 @@ static int http_deliver(void *user, sl_signal signal, sl_str request, size_t ite
     sl_otlp_outcome outcome;
     sl_otlp_outcome_http(&judged, &outcome);
     if (outcome.why[0])
-        sl_reporter_say(x->reporter, outcome.error, "otlp: %s", outcome.why);
+        sl_reporter_say(x->reporter, outcome.error ? outcome.error : SL_EREFUSED, "otlp: %s", outcome.why);
     *ret_retry_after_ms = outcome.retry_after_ms;
     *ret_rejected = outcome.rejected;
     return outcome.error;

@@ -173,8 +173,9 @@ void sl_otlp_outcome_http(const sl_otlp_http_answer *answer, sl_otlp_outcome *re
     }
     bool retry = status == 429 || status == 502 || status == 503 || status == 504;
     ret_outcome->error = retry ? SL_ERETRY : SL_EREFUSED;
-    if (retry && answer->retry_after.len)
-        (void)sl_retry_after_parse(answer->retry_after, answer->now_s, &ret_outcome->retry_after_ms);
+    if (!retry || !answer->retry_after.len ||
+        sl_retry_after_parse(answer->retry_after, answer->now_s, &ret_outcome->retry_after_ms))
+        ret_outcome->retry_after_ms = 0; /* the sink's own back-off */
     sl_str text = failure_text(answer);
     (void)snprintf(ret_outcome->why, sizeof ret_outcome->why, "HTTP %d%s%.*s", status, text.len ? ": " : "", (int)text.len,
                    text.len ? text.ptr : "");
