@@ -22,6 +22,7 @@ typedef struct sl_sse {
     uint64_t frames;    /* reported so far */
     bool line_has_text; /* the current line has bytes */
     bool after_cr;      /* the last byte was a CR that ended a line: an LF now belongs to it */
+    bool gathering;     /* carry (or a cut) belongs to the frame that is not complete yet */
     bool cut;           /* the current frame was given up */
     uint8_t bom;        /* bytes of a byte order mark seen at the start; 3: settled */
 } sl_sse;
