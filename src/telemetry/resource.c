@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "src/base/rng.h"
-#include "src/telemetry/attr_encode.h"
+#include "src/wire/otlp_encode.h"
 
 typedef struct attr_list {
     sl_attr attrs[SL_MAX_RESOURCE_ATTRS];
@@ -39,7 +39,7 @@ static int parse_one(sl_str part, sl_arena *arena, sl_attr *ret_attr)
     if (error)
         return error;
     sl_str decoded = sl_str_of(text, key_len);
-    if (!sl_attr_key_ok(decoded) || !sl_utf8_valid(decoded))
+    if (decoded.len == 0 || decoded.len > SL_MAX_KEY_BYTES || !sl_utf8_valid(decoded))
         return SL_EPARSE;
     ret_attr->key = decoded;
     ret_attr->value = sl_value_str(sl_str_of(text + key_len, value_len));
@@ -117,20 +117,23 @@ static int add_environment(attr_list *list, const sl_env *env, sl_arena *arena)
     return 0;
 }
 
-static int encode(const attr_list *list, sl_buf *out)
+/* Of equal keys the last stays; keys that are not allowed go. */
+static uint32_t clean(attr_list *list)
 {
-    sl_pb_cursor c;
+    size_t kept = 0;
     uint32_t dropped = 0;
-    int error = sl_pb_buf_cursor(out, SL_MAX_RESOURCE_BYTES, &c);
-    if (error)
-        return error;
-    c.end = c.at + SL_MAX_RESOURCE_BYTES;
-    if (!sl_attr_put_list(&c, 1, list->attrs, list->count, SL_MAX_RESOURCE_ATTRS, 0, &dropped))
-        return SL_ELIMIT;
-    if (dropped && !sl_pb_put_uint(&c, 2, dropped))
-        return SL_ELIMIT;
-    sl_pb_buf_commit(out, &c);
-    return 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const sl_attr *attr = &list->attrs[i];
+        size_t later = i + 1;
+        while (later < list->count && !sl_str_eq(list->attrs[later].key, attr->key))
+            later++;
+        bool allowed = attr->key.len > 0 && attr->key.len <= SL_MAX_KEY_BYTES;
+        dropped += !allowed;
+        if (allowed && later == list->count)
+            list->attrs[kept++] = *attr;
+    }
+    list->count = kept;
+    return dropped;
 }
 
 int sl_resource_encode(const sl_env *env, const sl_resource_options *options, sl_buf *out)
@@ -148,8 +151,9 @@ int sl_resource_encode(const sl_env *env, const sl_resource_options *options, sl
         add(&list, "service.name", sl_value_cstr(options->service_name));
     for (size_t i = 0; i < options->attr_count && list.count < SL_MAX_RESOURCE_ATTRS; i++)
         list.attrs[list.count++] = options->attrs[i];
+    uint32_t dropped = clean(&list);
     if (!error)
-        error = encode(&list, out);
+        error = sl_otlp_buf_resource(out, list.attrs, list.count, dropped);
     sl_arena_done(&arena);
     return error;
 }
