@@ -18,7 +18,7 @@ static sl_stream_series **find_slot(const sl_stream *stream, sl_str attrs, uint6
     size_t mask = stream->table_size - 1;
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
         sl_stream_series *s = stream->table[i];
-        if (!s || (s->hash == hash && s->attrs_len == attrs.len && memcmp(s->attrs, attrs.ptr, attrs.len) == 0))
+        if (!s || (s->hash == hash && sl_str_eq(sl_str_of((const char *)s->attrs, s->attrs_len), attrs)))
             return &stream->table[i];
     }
 }
