@@ -1,67 +1,82 @@
 /*
- * The supervisor: the process that the user sees. It owns the listening sockets and the telemetry that leaves the
- * machine; worker processes serve.
+ * The supervisor: a process with one thread that owns listeners and shared memory, and starts, watches, replaces and ends
+ * its children. It does nothing else, so that fork() is always clean and nothing that serves can take it down.
  *
- *     supervisor ── owns: sockets (one SO_REUSEPORT socket for each worker), segments, pipeline, control server, signals
- *         │ orders, segments (socket pair)
- *     spawner    ── forks workers; has one thread, so that forking is safe; reads the configuration anew for each generation
- *         │ fork
- *     worker × N ── event loop; inherits its socket, records into its segment
+ *     supervisor ── worker 0 … N-1   serve requests; replaced on SIGHUP, restarted when they crash
+ *                └─ control          drains the workers' segments, exports, answers /metrics, /health, /traces
+ *                └─ helpers          such as the built-in mock
  *
- * Promises: a worker that ends (crash, reload) drops no connection that waits in its socket's queue; one that crashes is
- * started again after a pause that grows from 0 to 5 s; SIGHUP starts new workers with the new configuration, and the old ones end
- * when their last answer is complete; a configuration with errors changes nothing. SIGTERM and SIGINT drain, at most
- * drain_timeout_ms. Nothing that a worker had recorded is lost with it.
+ * SIGTERM, SIGINT: replaceable children are told to drain (SIGTERM); when they have ended, or the drain timeout is over,
+ * the others are told to end. SIGHUP: `reload` makes a new generation; its children start, and when all of them are
+ * ready the old ones are told to drain. A child that crashes is started again after a back-off.
  */
 #ifndef SL_GATEWAY_SUPERVISOR_H
 #define SL_GATEWAY_SUPERVISOR_H
 
-#include "src/gateway/worker.h"
-#include "src/net/lite/addr.h"
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "src/base/assert.h"
+#include "src/base/str.h"
+
+#define SL_MAX_CHILDREN 256 /* alive at once, of all kinds and generations */
+#define SL_MAX_CHILD_KINDS 8
+
+/* What all processes of the tree see (shared memory). Written by the supervisor alone. */
+typedef struct sl_tree_status {
+    _Atomic uint32_t wanted;     /* replaceable children that should be there */
+    _Atomic uint32_t ready;      /* and that have said they are ready */
+    _Atomic uint32_t draining;   /* 1 after SIGTERM */
+    _Atomic uint32_t generation; /* 1 at start, one more for each reload that took */
+    _Atomic uint32_t restarts;   /* crashed children started again */
+    _Atomic uint32_t failed_reloads;
+    _Atomic pid_t pids[SL_MAX_CHILDREN + 1]; /* the supervisor's first, then its children's; 0: none */
+} sl_tree_status;
+
+/* What a child is told. */
+typedef struct sl_child_start {
+    unsigned index;  /* 0 to count-1 of its kind */
+    unsigned slot;   /* unique among the living of its kind: which segment it records into */
+    void *generation; /* what `reload` returned, or the first one */
+    sl_tree_status *status;
+    int ready_fd; /* sl_child_ready */
+} sl_child_start;
+
+typedef struct sl_child_kind {
+    const char *name; /* for messages */
+    unsigned count;
+    unsigned slots;  /* at least count; replaceable kinds need room for two generations */
+    bool replaceable; /* replaced on SIGHUP, drained on SIGTERM */
+    /* Runs in the child, from its main thread, with default signal handlers and no signal blocked. Returns the exit status. */
+    int (*run)(void *user, const sl_child_start *start);
+    void (*ended)(void *user, unsigned slot, pid_t pid, bool crashed); /* in the supervisor; may be NULL */
+    void *user;
+} sl_child_kind;
 
 typedef struct sl_supervisor_options {
-    sl_addr listen;            /* of the gateway */
-    unsigned workers;          /* 0: 1 */
-    uint32_t drain_timeout_ms; /* 0: 30 s */
-    sl_sdk_options sdk;        /* for the workers: service name, sampler ... */
-    bool no_telemetry;         /* workers record nothing (OTEL_SDK_DISABLED) */
-    char *reason;              /* SL_ADDR_REASON_MAX bytes for a sentence when sl_supervisor_run fails; may be NULL */
+    const sl_child_kind *kinds; /* started in this order, each kind ready before the next */
+    size_t kind_count;
+    uint64_t drain_timeout_ms;
+    uint64_t start_timeout_ms; /* for a child to get ready; 0: 15 s */
+    void *generation;          /* the first one */
+    /* Makes a new generation from the configuration; NULL: it is bad (already reported), everything stays. May be NULL. */
+    void *(*reload)(void *user);
+    /* A generation that no living child uses any more. May be NULL. */
+    void (*release)(void *user, void *generation);
+    /* Everything is ready for the first time. Nonzero: end with that status. May be NULL. */
+    int (*on_ready)(void *user);
+    /* Something worth a log line: NUL-terminated text without a newline. May be NULL. */
+    void (*on_note)(void *user, const char *text);
     void *user;
-    /*
-     * Loads the configuration; required. Called in the supervisor to check it, and in the spawner to serve by it. Prints
-     * diagnostics itself when `report` is true. Errors: the old configuration stays (at the start: the start fails).
-     */
-    int (*load_config)(void *user, bool report, sl_config **ret_config);
-    /*
-     * The sockets are open (`gateway` is the real address), the spawner is forked: threads may be started from here on.
-     * Starts pipeline, collector, control server. A failure ends the run.
-     */
-    int (*start)(void *user, const sl_addr *gateway, const sl_config *config);
-    /* eventfd of the pipeline for segments to write when a ring is half full; -1: none. May be NULL. */
-    int (*wake_fd)(void *user);
-    /* A worker will record into this segment: add it to pipeline and collector. Optional, as those below. */
-    int (*segment_added)(void *user, sl_segment *segment);
-    /* Its worker has ended: drain and fold it, forget it. The segment is freed afterwards. */
-    void (*segment_removed)(void *user, sl_segment *segment);
-    /* All workers answer, for the first time: write the ready file. */
-    void (*ready)(void *user);
-    /* A worker started answering, or ended. */
-    void (*workers_changed)(void *user, unsigned answering, unsigned wanted);
-    /* A new configuration is in force. */
-    void (*reloaded)(void *user, const sl_config *config);
-    /* Draining has begun: readiness is to say no. */
-    void (*draining)(void *user);
-    /* All workers have ended: flush, stop threads. */
-    void (*stop)(void *user);
-    /* Something people should know: a worker crashed, a reload failed. */
-    void (*notice)(void *user, sl_severity severity, const char *message);
 } sl_supervisor_options;
 
 /*
- * Runs the gateway in the foreground. Returns 0 after an orderly end; negative when it could not start (SL_ECONFIG, SL_EEXIST:
- * port taken, SL_EIO …, with `reason`) or had to give up (SL_ECLOSED: the spawner died). One call in a process at a time, and no
- * other thread may run when it is called.
+ * Runs until told to end. Returns the exit status: 0 after a drain, 1 when children could not be started.
+ * The calling process must have no other thread. Blocks the signals it handles.
  */
 int sl_supervisor_run(const sl_supervisor_options *options);
+
+/* In a child: it serves now. */
+void sl_child_ready(const sl_child_start *start);
 
 #endif

@@ -1,0 +1,486 @@
+/* The supervisor's loop: signals by signalfd, readiness by a pipe, restarts by deadlines. */
+#include "src/gateway/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "src/base/clock.h"
+
+#define BACKOFF_FIRST_MS 100u
+#define BACKOFF_LAST_MS 5000u
+#define STABLE_MS 10000u /* a child that lived that long starts again with the first back-off */
+#define FINAL_MS 5000u   /* for control and helpers to end after the workers */
+
+typedef enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_READY, CHILD_DRAINING } child_state;
+
+typedef struct child {
+    child_state state;
+    size_t kind;
+    unsigned index;
+    unsigned slot;
+    unsigned generation_number;
+    void *generation;
+    pid_t pid;
+    uint64_t started_ms;
+} child;
+
+/* A child that is to be started again. */
+typedef struct restart {
+    bool due;
+    uint64_t at_ms;
+    uint64_t backoff_ms;
+} restart;
+
+typedef struct supervisor {
+    const sl_supervisor_options *o;
+    sl_tree_status *status;
+    child children[SL_MAX_CHILDREN];
+    restart restarts[SL_MAX_CHILD_KINDS][SL_MAX_CHILDREN]; /* by kind and index */
+    void *generation;
+    unsigned generation_number;
+    void *old_generation[2]; /* still used by draining children; 0: the one before */
+    int signal_fd;
+    int ready_pipe[2];
+    sigset_t old_mask;
+    bool told_ready;
+    bool ending;
+    bool ending_rest; /* control and helpers have been told too */
+    uint64_t end_deadline_ms;
+    int exit_status;
+} supervisor;
+
+static uint64_t now_ms(void)
+{
+    return sl_mono_ns() / 1000000u;
+}
+
+static void note(const supervisor *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void note(const supervisor *s, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    if (!s->o->on_note)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    s->o->on_note(s->o->user, text);
+}
+
+void sl_child_ready(const sl_child_start *start)
+{
+    pid_t pid = getpid();
+    ssize_t written;
+    do {
+        written = write(start->ready_fd, &pid, sizeof pid);
+    } while (written < 0 && errno == EINTR);
+}
+
+/* ---- starting ---- */
+
+static unsigned free_slot(const supervisor *s, size_t kind)
+{
+    for (unsigned slot = 0; slot < s->o->kinds[kind].slots; slot++) {
+        bool taken = false;
+        for (size_t i = 0; i < SL_MAX_CHILDREN; i++)
+            taken = taken || (s->children[i].state != CHILD_NONE && s->children[i].kind == kind && s->children[i].slot == slot);
+        if (!taken)
+            return slot;
+    }
+    return SL_MAX_CHILDREN;
+}
+
+static child *free_child(supervisor *s)
+{
+    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+        if (s->children[i].state == CHILD_NONE)
+            return &s->children[i];
+    }
+    return NULL;
+}
+
+/* The child's side of fork(). */
+static void run_child(supervisor *s, const child *c)
+{
+    const sl_child_kind *kind = &s->o->kinds[c->kind];
+    sl_child_start start = {c->index, c->slot, c->generation, s->status, s->ready_pipe[1]};
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    (void)prctl(PR_SET_NAME, kind->name);
+    close(s->signal_fd);
+    close(s->ready_pipe[0]);
+    (void)sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
+    _exit(kind->run(kind->user, &start));
+}
+
+static bool start_child(supervisor *s, size_t kind, unsigned index)
+{
+    child *c = free_child(s);
+    unsigned slot = free_slot(s, kind);
+    if (!c || slot == SL_MAX_CHILDREN)
+        return false;
+    child fresh = {CHILD_STARTING, kind, index, slot, s->generation_number, s->generation, 0, now_ms()};
+    fflush(NULL); /* what is buffered would be written twice */
+    fresh.pid = fork();
+    if (fresh.pid == 0)
+        run_child(s, &fresh);
+    if (fresh.pid < 0)
+        return false;
+    *c = fresh;
+    atomic_store(&s->status->pids[1 + (c - s->children)], c->pid);
+    return true;
+}
+
+static void later(supervisor *s, size_t kind, unsigned index, bool was_stable)
+{
+    restart *r = &s->restarts[kind][index];
+    r->backoff_ms = was_stable || !r->backoff_ms ? BACKOFF_FIRST_MS : r->backoff_ms * 2;
+    if (r->backoff_ms > BACKOFF_LAST_MS)
+        r->backoff_ms = BACKOFF_LAST_MS;
+    r->at_ms = now_ms() + r->backoff_ms;
+    r->due = true;
+}
+
+static void start_due(supervisor *s)
+{
+    for (size_t k = 0; k < s->o->kind_count && !s->ending; k++) {
+        for (unsigned i = 0; i < s->o->kinds[k].count; i++) {
+            restart *r = &s->restarts[k][i];
+            if (!r->due || r->at_ms > now_ms())
+                continue;
+            r->due = false;
+            if (start_child(s, k, i))
+                atomic_fetch_add(&s->status->restarts, 1);
+            else
+                later(s, k, i, false);
+        }
+    }
+}
+
+/* ---- counting ---- */
+
+static unsigned count_children(const supervisor *s, bool replaceable, child_state state)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+        const child *c = &s->children[i];
+        if (c->state != CHILD_NONE && s->o->kinds[c->kind].replaceable == replaceable && (state == CHILD_NONE || c->state == state))
+            count++;
+    }
+    return count;
+}
+
+static bool all_ready(const supervisor *s, size_t kind, unsigned generation)
+{
+    unsigned ready = 0;
+    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+        const child *c = &s->children[i];
+        if (c->state == CHILD_READY && c->kind == kind && (!s->o->kinds[kind].replaceable || c->generation_number == generation))
+            ready++;
+    }
+    return ready >= s->o->kinds[kind].count;
+}
+
+static void publish(supervisor *s)
+{
+    uint32_t wanted = 0;
+    for (size_t k = 0; k < s->o->kind_count; k++)
+        wanted += s->o->kinds[k].replaceable ? s->o->kinds[k].count : 0;
+    atomic_store(&s->status->wanted, wanted);
+    atomic_store(&s->status->ready, count_children(s, true, CHILD_READY));
+    atomic_store(&s->status->generation, s->generation_number);
+}
+
+/* ---- generations ---- */
+
+static void tell(const child *c, int signal)
+{
+    if (c->pid > 0)
+        (void)kill(c->pid, signal);
+}
+
+/* Children of older generations drain once the new one is ready. */
+static void drain_old(supervisor *s)
+{
+    for (size_t k = 0; k < s->o->kind_count; k++) {
+        if (s->o->kinds[k].replaceable && !all_ready(s, k, s->generation_number))
+            return;
+    }
+    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+        child *c = &s->children[i];
+        bool old = c->state != CHILD_NONE && s->o->kinds[c->kind].replaceable && c->generation_number != s->generation_number;
+        if (old && c->state != CHILD_DRAINING) {
+            c->state = CHILD_DRAINING;
+            tell(c, SIGTERM);
+        }
+    }
+}
+
+static bool is_used(const supervisor *s, const void *generation)
+{
+    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+        if (s->children[i].state != CHILD_NONE && s->children[i].generation == generation)
+            return true;
+    }
+    return generation == s->generation;
+}
+
+static void release_old(supervisor *s)
+{
+    for (size_t i = 0; i < 2; i++) {
+        void *old = s->old_generation[i];
+        if (!old || is_used(s, old))
+            continue;
+        s->old_generation[i] = NULL;
+        if (s->o->release)
+            s->o->release(s->o->user, old);
+    }
+}
+
+static void reload(supervisor *s)
+{
+    if (!s->o->reload || s->ending)
+        return;
+    if (s->old_generation[0] && s->old_generation[1]) {
+        note(s, "reload: two older generations are still draining; try again when they have ended");
+        return;
+    }
+    void *generation = s->o->reload(s->o->user);
+    if (!generation) {
+        atomic_fetch_add(&s->status->failed_reloads, 1);
+        return;
+    }
+    s->old_generation[s->old_generation[0] ? 1 : 0] = s->generation;
+    s->generation = generation;
+    s->generation_number++;
+    for (size_t k = 0; k < s->o->kind_count; k++) {
+        for (unsigned i = 0; s->o->kinds[k].replaceable && i < s->o->kinds[k].count; i++) {
+            s->restarts[k][i].due = false;
+            if (!start_child(s, k, i))
+                later(s, k, i, true);
+        }
+    }
+    note(s, "reload: generation %u is starting", s->generation_number);
+}
+
+/* ---- ending ---- */
+
+static void tell_all(supervisor *s, bool replaceable, int signal)
+{
+    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+        child *c = &s->children[i];
+        if (c->state == CHILD_NONE || s->o->kinds[c->kind].replaceable != replaceable)
+            continue;
+        c->state = CHILD_DRAINING;
+        tell(c, signal);
+    }
+}
+
+static void begin_end(supervisor *s, int status)
+{
+    if (s->ending) {
+        s->end_deadline_ms = now_ms(); /* asked twice: no more patience */
+        return;
+    }
+    s->ending = true;
+    s->exit_status = status;
+    atomic_store(&s->status->draining, 1);
+    s->end_deadline_ms = now_ms() + s->o->drain_timeout_ms;
+    tell_all(s, true, SIGTERM);
+}
+
+/* Moves the end on; true when nobody is left. */
+static bool go_on_ending(supervisor *s)
+{
+    if (count_children(s, true, CHILD_NONE) > 0) {
+        if (now_ms() >= s->end_deadline_ms)
+            tell_all(s, true, SIGKILL);
+        return false;
+    }
+    if (!s->ending_rest) {
+        s->ending_rest = true;
+        s->end_deadline_ms = now_ms() + FINAL_MS;
+        tell_all(s, false, SIGTERM);
+    }
+    if (count_children(s, false, CHILD_NONE) == 0)
+        return true;
+    if (now_ms() >= s->end_deadline_ms)
+        tell_all(s, false, SIGKILL);
+    return false;
+}
+
+/* ---- events ---- */
+
+static void child_ended(supervisor *s, child *c, int wait_status)
+{
+    const sl_child_kind *kind = &s->o->kinds[c->kind];
+    bool expected = c->state == CHILD_DRAINING || s->ending;
+    bool crashed = WIFSIGNALED(wait_status) || (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) != 0);
+    child gone = *c;
+    c->state = CHILD_NONE;
+    atomic_store(&s->status->pids[1 + (c - s->children)], 0);
+    if (kind->ended)
+        kind->ended(kind->user, gone.slot, gone.pid, crashed);
+    if (expected)
+        return;
+    if (WIFSIGNALED(wait_status))
+        note(s, "%s %u (pid %ld) was killed by signal %d; starting it again", kind->name, gone.index, (long)gone.pid,
+             WTERMSIG(wait_status));
+    else
+        note(s, "%s %u (pid %ld) ended with status %d; starting it again", kind->name, gone.index, (long)gone.pid,
+             WEXITSTATUS(wait_status));
+    if (!s->told_ready && gone.state == CHILD_STARTING) {
+        begin_end(s, 1); /* it cannot even start: trying again would only repeat the message */
+        return;
+    }
+    later(s, gone.kind, gone.index, now_ms() - gone.started_ms > STABLE_MS);
+}
+
+static void reap(supervisor *s)
+{
+    int wait_status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
+        for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+            if (s->children[i].state != CHILD_NONE && s->children[i].pid == pid) {
+                child_ended(s, &s->children[i], wait_status);
+                break;
+            }
+        }
+    }
+}
+
+static void read_signals(supervisor *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+            begin_end(s, 0);
+        else if (info.ssi_signo == SIGHUP)
+            reload(s);
+    }
+    reap(s);
+}
+
+static void read_ready(supervisor *s)
+{
+    pid_t pid;
+    while (read(s->ready_pipe[0], &pid, sizeof pid) == (ssize_t)sizeof pid) {
+        for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+            if (s->children[i].state == CHILD_STARTING && s->children[i].pid == pid)
+                s->children[i].state = CHILD_READY;
+        }
+    }
+}
+
+/* Children that do not get ready in time are killed, and so restarted. */
+static void watch_starts(supervisor *s)
+{
+    uint64_t patience = s->o->start_timeout_ms ? s->o->start_timeout_ms : 15000;
+    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+        child *c = &s->children[i];
+        if (c->state == CHILD_STARTING && now_ms() - c->started_ms > patience)
+            tell(c, SIGKILL);
+    }
+}
+
+/* Kinds start in order: the next one when the one before is ready. Returns true when all are. */
+static bool start_kinds(supervisor *s, size_t *next_kind)
+{
+    while (*next_kind == 0 || all_ready(s, *next_kind - 1, s->generation_number)) {
+        if (*next_kind == s->o->kind_count)
+            return true;
+        size_t kind = (*next_kind)++;
+        for (unsigned i = 0; i < s->o->kinds[kind].count; i++) {
+            if (!start_child(s, kind, i)) {
+                note(s, "%s %u: cannot start: %s", s->o->kinds[kind].name, i, strerror(errno));
+                begin_end(s, 1);
+                return false;
+            }
+        }
+    }
+    return false;
+}
+
+static void run_loop(supervisor *s)
+{
+    size_t next_kind = 0;
+    for (;;) {
+        publish(s);
+        if (s->ending && go_on_ending(s))
+            return;
+        if (!s->told_ready && !s->ending && start_kinds(s, &next_kind)) {
+            publish(s);
+            s->told_ready = true;
+            int status = s->o->on_ready ? s->o->on_ready(s->o->user) : 0;
+            if (status)
+                begin_end(s, status);
+        }
+        struct pollfd fds[2] = {{s->signal_fd, POLLIN, 0}, {s->ready_pipe[0], POLLIN, 0}};
+        bool busy = s->ending || !s->told_ready || count_children(s, true, CHILD_READY) < atomic_load(&s->status->wanted);
+        (void)poll(fds, 2, busy ? 20 : 1000);
+        read_ready(s);
+        read_signals(s);
+        watch_starts(s);
+        start_due(s);
+        if (!s->ending)
+            drain_old(s);
+        release_old(s);
+    }
+}
+
+static bool open_all(supervisor *s)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGHUP);
+    sigaddset(&mask, SIGCHLD);
+    if (sigprocmask(SIG_BLOCK, &mask, &s->old_mask) != 0)
+        return false;
+    s->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (s->signal_fd < 0 || pipe2(s->ready_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
+        return false;
+    s->status = mmap(NULL, sizeof *s->status, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return s->status != MAP_FAILED;
+}
+
+int sl_supervisor_run(const sl_supervisor_options *options)
+{
+    SL_ASSERT(options && options->kind_count > 0 && options->kind_count <= SL_MAX_CHILD_KINDS);
+    supervisor *s = calloc(1, sizeof *s);
+    if (!s)
+        return 1;
+    s->o = options;
+    s->generation = options->generation;
+    s->generation_number = 1;
+    s->signal_fd = s->ready_pipe[0] = s->ready_pipe[1] = -1;
+    if (open_all(s)) {
+        atomic_store(&s->status->pids[0], getpid());
+        run_loop(s);
+        munmap(s->status, sizeof *s->status);
+        (void)sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
+    } else {
+        s->exit_status = 1;
+    }
+    if (s->signal_fd >= 0)
+        close(s->signal_fd);
+    if (s->ready_pipe[0] >= 0) {
+        close(s->ready_pipe[0]);
+        close(s->ready_pipe[1]);
+    }
+    int status = s->exit_status;
+    free(s);
+    return status;
+}
