@@ -1,0 +1,299 @@
+/* Secrets in keys and texts. */
+#include "src/wire/redact.h"
+
+#define MAX_WORDS 16
+
+/* ---- Keys ---- */
+
+static bool is_lower(char c)
+{
+    return c >= 'a' && c <= 'z';
+}
+
+static bool is_upper(char c)
+{
+    return c >= 'A' && c <= 'Z';
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_alnum(char c)
+{
+    return is_lower(c) || is_upper(c) || is_digit(c);
+}
+
+/* Splits a key into words: at anything but letters and digits, and where a capital follows a small letter. */
+static size_t split_words(sl_str key, sl_str words[MAX_WORDS])
+{
+    size_t count = 0, start = 0;
+    for (size_t i = 0; i <= key.len && count < MAX_WORDS; i++) {
+        bool end = i == key.len || !is_alnum(key.ptr[i]);
+        bool turn = !end && i > start && is_upper(key.ptr[i]) && !is_upper(key.ptr[i - 1]);
+        if ((end || turn) && i > start)
+            words[count++] = sl_str_sub(key, start, i - start);
+        if (end)
+            start = i + 1;
+        else if (turn)
+            start = i;
+    }
+    return count;
+}
+
+static bool one_of(sl_str word, const char *const *list)
+{
+    for (; *list; list++) {
+        if (sl_str_ieq(word, sl_str_c(*list)))
+            return true;
+    }
+    return false;
+}
+
+static const char *const secret_words[] = {
+    "password",   "passwords",   "passwd",     "pwd",     "passphrase", "passcode", "secret",    "secrets",
+    "apikey",     "apikeys",     "apitoken",   "cookie",  "cookies",    "bearer",   "credential", "credentials",
+    "privatekey", "accesskey",   "secretkey",  "jwt",     "authorization", "accesstoken", "authtoken",
+    "refreshtoken", "sessiontoken", "clientsecret", "xapikey", "masterkey", "setcookie", NULL};
+/* Words that make a following "key" or "keys" a secret. */
+static const char *const key_kinds[] = {"api",     "private", "access",  "secret", "signing", "encryption",
+                                        "master",  "auth",    "virtual", "ssh",    "shared",  "subscription",
+                                        "license", "account", "storage", NULL};
+/* Neighbours of "token" that show a count, a kind or a position. */
+static const char *const before_count[] = {"max",   "min",   "per",    "input", "output", "prompt", "completion", "total",
+                                           "first", "next",  "last",   "eos",   "bos",    "pad",    "unk",        "stop",
+                                           "num",   "n",     "cached", "reasoning", "each", "output1", "inter", NULL};
+static const char *const after_count[] = {"count", "counts", "type",    "types", "usage", "limit", "limits", "budget",
+                                          "rate",  "cost",   "latency", "ids",   "index", "time",  "length", "max",
+                                          "min",   "per",    "size",    NULL};
+
+static bool token_is_secret(const sl_str *words, size_t count, size_t i)
+{
+    if (i > 0 && one_of(words[i - 1], before_count))
+        return false;
+    return i + 1 >= count || !one_of(words[i + 1], after_count);
+}
+
+bool sl_key_is_sensitive(sl_str key)
+{
+    sl_str words[MAX_WORDS];
+    size_t count = split_words(key, words);
+    for (size_t i = 0; i < count; i++) {
+        if (one_of(words[i], secret_words))
+            return true;
+        if (sl_str_ieq(words[i], SL_STR("token")) && token_is_secret(words, count, i))
+            return true;
+        bool is_key = sl_str_ieq(words[i], SL_STR("key")) || sl_str_ieq(words[i], SL_STR("keys"));
+        if (is_key && i > 0 && one_of(words[i - 1], key_kinds))
+            return true;
+    }
+    return false;
+}
+
+/* ---- Texts ---- */
+
+static bool is_key_char(char c)
+{
+    return is_alnum(c) || c == '-' || c == '_';
+}
+
+static size_t run(sl_str s, size_t from, bool (*accept)(char))
+{
+    size_t i = from;
+    while (i < s.len && accept(s.ptr[i]))
+        i++;
+    return i - from;
+}
+
+/* Prefixes of API keys, with the least number of characters that follow. */
+static const struct {
+    const char *prefix;
+    size_t least;
+} shapes[] = {{"sk-", 6},      {"pk-lf-", 8},  {"sk_live_", 8}, {"sk_test_", 8}, {"rk_live_", 8},    {"AKIA", 16},
+              {"ASIA", 16},    {"AIza", 30},   {"ghp_", 20},    {"gho_", 20},    {"ghs_", 20},       {"ghu_", 20},
+              {"github_pat_", 20}, {"glpat-", 16}, {"hf_", 16}, {"gsk_", 16},    {"xai-", 16},       {"xoxb-", 10},
+              {"xoxp-", 10},   {"xoxa-", 10},  {"r8_", 20},     {"pplx-", 16},   {"nvapi-", 16},     {"tvly-", 12},
+              {"fw_", 20},     {"ls__", 16},   {"AGE-SECRET-KEY-", 10}};
+
+/* Length of an API key that begins at `at`, or 0. */
+static size_t shaped_key(sl_str s, size_t at)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        sl_str prefix = sl_str_c(shapes[i].prefix);
+        if (!sl_str_starts(sl_str_sub(s, at, s.len), prefix))
+            continue;
+        size_t more = run(s, at + prefix.len, is_key_char);
+        if (more >= shapes[i].least)
+            return prefix.len + more;
+    }
+    return 0;
+}
+
+/* Length of a JSON Web Token: three parts of base64url, the first an object. */
+static size_t web_token(sl_str s, size_t at)
+{
+    if (!sl_str_starts(sl_str_sub(s, at, s.len), SL_STR("eyJ")))
+        return 0;
+    size_t head = run(s, at, is_key_char);
+    if (head < 8 || at + head >= s.len || s.ptr[at + head] != '.')
+        return 0;
+    size_t body = run(s, at + head + 1, is_key_char);
+    if (body < 4)
+        return 0;
+    size_t len = head + 1 + body;
+    if (at + len < s.len && s.ptr[at + len] == '.')
+        len += 1 + run(s, at + len + 1, is_key_char);
+    return len;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static bool is_credential_char(char c)
+{
+    return is_key_char(c) || c == '.' || c == '~' || c == '+' || c == '/' || c == '=' || c == '%' || c == ':';
+}
+
+/* "Bearer " or "Basic " at `at`, any case: its length with the blanks, else 0. */
+static size_t scheme(sl_str s, size_t at)
+{
+    static const char *const schemes[] = {"bearer", "basic"};
+    for (size_t i = 0; i < 2; i++) {
+        sl_str name = sl_str_c(schemes[i]);
+        size_t blanks = run(s, at + name.len <= s.len ? at + name.len : s.len, is_blank);
+        if (blanks && sl_str_ieq(sl_str_sub(s, at, name.len), name))
+            return name.len + blanks;
+    }
+    return 0;
+}
+
+/* Length of the credential behind a scheme; "basic auth failed" is prose, so the shape must be that of a token. */
+static size_t scheme_value(sl_str s, size_t at)
+{
+    size_t len = run(s, at, is_credential_char);
+    size_t marks = 0;
+    for (size_t i = at; i < at + len; i++)
+        marks += !is_lower(s.ptr[i]);
+    return len >= 4 && (marks > 0 || len >= 16) ? len : 0;
+}
+
+static bool is_name_char(char c)
+{
+    return is_key_char(c) || c == '.';
+}
+
+static bool ends_value(char c)
+{
+    return c == '&' || c == ',' || c == ';' || c == '"' || c == '\'' || c == '}' || c == ']' || c == ')' || c == '>' ||
+           c == '\\' || (unsigned char)c <= ' ';
+}
+
+static size_t skip_quote(sl_str s, size_t at)
+{
+    if (at + 1 < s.len && s.ptr[at] == '\\')
+        at++;
+    return at < s.len && (s.ptr[at] == '"' || s.ptr[at] == '\'') ? at + 1 : at;
+}
+
+/* Where the value of a quoted or bare assignment ends. */
+static size_t value_end(sl_str s, size_t from, char quote)
+{
+    size_t i = from;
+    if (!quote) {
+        while (i < s.len && !ends_value(s.ptr[i]))
+            i++;
+        return i;
+    }
+    while (i < s.len && s.ptr[i] != quote)
+        i += s.ptr[i] == '\\' && i + 1 < s.len && s.ptr[i + 1] != quote ? 2 : 1;
+    if (i < s.len && i > from && s.ptr[i - 1] == '\\')
+        i--; /* the quotes themselves are escaped */
+    return i < s.len ? i : s.len;
+}
+
+/*
+ * name=value or name: value with a sensitive name at `at`: the span of the value. False when there is none, or when
+ * the value begins with a scheme, which is masked by itself.
+ */
+static bool assignment(sl_str s, size_t at, size_t *ret_from, size_t *ret_to)
+{
+    size_t name_len = run(s, at, is_name_char);
+    sl_str name = sl_str_sub(s, at, name_len);
+    size_t i = skip_quote(s, at + name_len);
+    i += run(s, i, is_blank);
+    if (name_len == 0 || i >= s.len || (s.ptr[i] != '=' && s.ptr[i] != ':') || sl_str_starts(sl_str_sub(s, i, 3), SL_STR("://")))
+        return false;
+    bool query_key = sl_str_ieq(name, SL_STR("key")) && at > 0 && (s.ptr[at - 1] == '?' || s.ptr[at - 1] == '&');
+    if (!query_key && !sl_key_is_sensitive(name))
+        return false;
+    i += 1 + run(s, i + 1, is_blank);
+    size_t from = skip_quote(s, i);
+    if (scheme(s, from))
+        return false;
+    size_t to = value_end(s, from, from > i ? s.ptr[from - 1] : '\0');
+    *ret_from = from;
+    *ret_to = to;
+    return to > from;
+}
+
+static bool is_userinfo(char c)
+{
+    return (unsigned char)c > ' ' && c != '/' && c != '@' && c != '?' && c != '#' && c != '"' && c != '<' && c != '>';
+}
+
+/* "://user:password@" at `at`: length of the user information, else 0. */
+static size_t userinfo(sl_str s, size_t at)
+{
+    if (!sl_str_starts(sl_str_sub(s, at, 3), SL_STR("://")))
+        return 0;
+    size_t len = run(s, at + 3, is_userinfo);
+    return at + 3 + len < s.len && s.ptr[at + 3 + len] == '@' ? len : 0;
+}
+
+/* Finds a secret whose surroundings begin at `at`: from..to is masked. */
+static bool secret_at(sl_str s, size_t at, bool word_start, size_t *ret_from, size_t *ret_to)
+{
+    size_t len = userinfo(s, at);
+    *ret_from = at + 3;
+    *ret_to = at + 3 + len;
+    if (len)
+        return true;
+    if (!word_start)
+        return false;
+    len = shaped_key(s, at);
+    if (!len)
+        len = web_token(s, at);
+    *ret_from = at;
+    *ret_to = at + len;
+    if (len)
+        return true;
+    len = scheme(s, at);
+    size_t value = len ? scheme_value(s, at + len) : 0;
+    *ret_from = at + len;
+    *ret_to = at + len + value;
+    return value || assignment(s, at, ret_from, ret_to);
+}
+
+int sl_redact_text(sl_str in, sl_buf *out)
+{
+    SL_ASSERT(out);
+    size_t copied = 0, i = 0;
+    int error = 0;
+    while (i < in.len && !error) {
+        size_t from, to;
+        bool word_start = is_alnum(in.ptr[i]) && (i == 0 || !is_alnum(in.ptr[i - 1]));
+        if (!secret_at(in, i, word_start, &from, &to)) {
+            i++;
+            continue;
+        }
+        SL_ASSERT(copied <= from && from < to && to <= in.len);
+        error = sl_buf_put(out, in.ptr + copied, from - copied);
+        if (!error)
+            error = sl_buf_put_c(out, SL_REDACTED);
+        copied = i = to;
+    }
+    return error ? error : sl_buf_put_str(out, sl_str_sub(in, copied, in.len));
+}

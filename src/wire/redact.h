@@ -1,0 +1,28 @@
+/*
+ * Secrets: which keys name one, and masking what looks like one in free text.
+ *
+ * A last line of defence for attributes and error texts, not a classifier of personal data: it knows the shapes of
+ * credentials only, and prefers to mask too much of a text. Works on bytes; UTF-8 passes unharmed.
+ */
+#ifndef SL_WIRE_REDACT_H
+#define SL_WIRE_REDACT_H
+
+#include "src/base/buf.h"
+
+#define SL_REDACTED "[REDACTED]"
+
+/*
+ * True when a value under this key is likely a secret: password, secret, token, api_key, authorization, cookie,
+ * credential, private_key and the like, as words of the key (split at . _ - and changes of case, any case). Counts of
+ * tokens are no secrets: gen_ai.usage.input_tokens, max_token, token_type.
+ */
+bool sl_key_is_sensitive(sl_str key);
+
+/*
+ * Appends `in` with everything masked that looks like a credential: API keys (sk-…, AKIA…, ghp_… …), JSON Web Tokens,
+ * "Bearer …" and "Basic …", values of sensitive names (password=…, "api_key": "…", ?key=…), user:password@ in URLs.
+ * 0 or the error of the buffer.
+ */
+int sl_redact_text(sl_str in, sl_buf *out);
+
+#endif
