@@ -48,7 +48,6 @@ typedef struct supervisor {
     restart restarts[SL_MAX_CHILD_KINDS][SL_MAX_CHILDREN]; /* by kind and index */
     void *generation;
     unsigned generation_number;
-    void *old_generation[2]; /* still used by draining children; 0: the one before */
     int signal_fd;
     int ready_pipe[2];
     sigset_t old_mask;
@@ -226,41 +225,18 @@ static void drain_old(supervisor *s)
     }
 }
 
-static bool is_used(const supervisor *s, const void *generation)
-{
-    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
-        if (s->children[i].state != CHILD_NONE && s->children[i].generation == generation)
-            return true;
-    }
-    return generation == s->generation;
-}
-
-static void release_old(supervisor *s)
-{
-    for (size_t i = 0; i < 2; i++) {
-        void *old = s->old_generation[i];
-        if (!old || is_used(s, old))
-            continue;
-        s->old_generation[i] = NULL;
-        if (s->o->release)
-            s->o->release(s->o->user, old);
-    }
-}
-
 static void reload(supervisor *s)
 {
     if (!s->o->reload || s->ending)
         return;
-    if (s->old_generation[0] && s->old_generation[1]) {
-        note(s, "reload: two older generations are still draining; try again when they have ended");
-        return;
-    }
     void *generation = s->o->reload(s->o->user);
     if (!generation) {
         atomic_fetch_add(&s->status->failed_reloads, 1);
         return;
     }
-    s->old_generation[s->old_generation[0] ? 1 : 0] = s->generation;
+    /* Children have copies of their own since fork(): nobody here needs the old one any more. */
+    if (s->o->release)
+        s->o->release(s->o->user, s->generation);
     s->generation = generation;
     s->generation_number++;
     for (size_t k = 0; k < s->o->kind_count; k++) {
@@ -435,7 +411,6 @@ static void run_loop(supervisor *s)
         start_due(s);
         if (!s->ending)
             drain_old(s);
-        release_old(s);
     }
 }
 

@@ -61,7 +61,7 @@ typedef struct sl_supervisor_options {
     void *generation;          /* the first one */
     /* Makes a new generation from the configuration; NULL: it is bad (already reported), everything stays. May be NULL. */
     void *(*reload)(void *user);
-    /* A generation that no living child uses any more. May be NULL. */
+    /* Frees a generation that has been replaced. May be NULL. */
     void (*release)(void *user, void *generation);
     /* Everything is ready for the first time. Nonzero: end with that status. May be NULL. */
     int (*on_ready)(void *user);
