@@ -44,6 +44,12 @@ static bool wait_for(const _Atomic uint32_t *value, uint32_t wanted)
     return false;
 }
 
+__attribute__((noreturn)) static void wait_for_the_end(void)
+{
+    for (;;)
+        nap(1000);
+}
+
 static void on_term(int number)
 {
     (void)number;
@@ -60,8 +66,7 @@ static int run_worker(void *user, const sl_child_start *start)
     atomic_store(&b->worker_pid[start->slot], getpid());
     atomic_store(&b->last_generation, (uint32_t)(uintptr_t)start->generation);
     sl_child_ready(start);
-    for (;;)
-        nap(1000);
+    wait_for_the_end();
 }
 
 static int run_control(void *user, const sl_child_start *start)
@@ -69,8 +74,7 @@ static int run_control(void *user, const sl_child_start *start)
     (void)user;
     atomic_fetch_add(&b->started[1], 1);
     sl_child_ready(start);
-    for (;;)
-        nap(1000);
+    wait_for_the_end();
 }
 
 static void worker_ended(void *user, unsigned slot, pid_t pid, bool crashed)
