@@ -1,0 +1,245 @@
+/* Usage, ids and finish reasons of answers. */
+#include "src/llm/usage.h"
+
+#include <pthread.h>
+
+#include "src/base/assert.h"
+#include "src/wire/json_scan.h"
+
+enum {
+    AT_ID,
+    AT_MODEL,
+    AT_CHOICES,
+    AT_FINISH,
+    AT_USAGE,
+    AT_PROMPT,
+    AT_COMPLETION,
+    AT_INPUT,
+    AT_OUTPUT,
+    AT_CACHED,
+    AT_CACHED_INPUT,
+    AT_CACHE_READ,
+    AT_CACHE_WRITE,
+    AT_REASONING,
+    AT_COUNT
+};
+
+static const char *const paths[AT_COUNT] = {
+    [AT_ID] = "id",
+    [AT_MODEL] = "model",
+    [AT_CHOICES] = "choices",
+    [AT_FINISH] = "choices[*].finish_reason",
+    [AT_USAGE] = "usage",
+    [AT_PROMPT] = "usage.prompt_tokens",
+    [AT_COMPLETION] = "usage.completion_tokens",
+    [AT_INPUT] = "usage.input_tokens",
+    [AT_OUTPUT] = "usage.output_tokens",
+    [AT_CACHED] = "usage.prompt_tokens_details.cached_tokens",
+    [AT_CACHED_INPUT] = "usage.input_tokens_details.cached_tokens",
+    [AT_CACHE_READ] = "usage.cache_read_input_tokens",
+    [AT_CACHE_WRITE] = "usage.cache_creation_input_tokens",
+    [AT_REASONING] = "usage.completion_tokens_details.reasoning_tokens",
+};
+
+static sl_json_watch watch;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void compile(void)
+{
+    int error = sl_json_watch_init(&watch, paths, AT_COUNT);
+    SL_ASSERT(error == 0);
+    (void)error;
+}
+
+void sl_usage_init(void)
+{
+    (void)pthread_once(&once, compile);
+}
+
+void sl_answer_init(sl_answer *answer)
+{
+    memset(answer, 0, sizeof *answer);
+    answer->usage.input = answer->usage.output = -1;
+    answer->usage.cache_read = answer->usage.cache_write = answer->usage.reasoning = -1;
+}
+
+/* A count of tokens; -1 when absent, negative or absurd. */
+static int64_t tokens_at(sl_str json, const sl_json_found *found)
+{
+    int64_t value;
+    if (found->type != SL_JSON_NUMBER || sl_json_i64(sl_json_at(json, found), &value) != 0)
+        return -1;
+    return value >= 0 && value <= INT64_C(1) << 50 ? value : -1;
+}
+
+static int64_t first_known(int64_t a, int64_t b)
+{
+    return a >= 0 ? a : b;
+}
+
+static void read_usage(sl_answer *answer, sl_str json, const sl_json_found *found)
+{
+    if (found[AT_USAGE].type != SL_JSON_OBJECT)
+        return;
+    sl_usage usage;
+    usage.input = first_known(tokens_at(json, &found[AT_PROMPT]), tokens_at(json, &found[AT_INPUT]));
+    usage.output = first_known(tokens_at(json, &found[AT_COMPLETION]), tokens_at(json, &found[AT_OUTPUT]));
+    usage.cache_read = first_known(tokens_at(json, &found[AT_CACHED]), tokens_at(json, &found[AT_CACHED_INPUT]));
+    usage.cache_read = first_known(usage.cache_read, tokens_at(json, &found[AT_CACHE_READ]));
+    usage.cache_write = tokens_at(json, &found[AT_CACHE_WRITE]);
+    usage.reasoning = tokens_at(json, &found[AT_REASONING]);
+    usage.known = usage.input >= 0 || usage.output >= 0;
+    if (usage.known)
+        answer->usage = usage;
+}
+
+/* Copies a string value, cut to `size` at a character; keeps the old one when there is none. */
+static void copy_text(sl_str json, const sl_json_found *found, char *text, size_t size, uint8_t *len)
+{
+    if (found->type != SL_JSON_STRING)
+        return;
+    sl_str raw = sl_json_string_raw(sl_json_at(json, found));
+    if (raw.len == 0 || sl_str_chr(raw, '\\') != SL_NPOS)
+        return;
+    *len = (uint8_t)sl_utf8_prefix(raw, size);
+    memcpy(text, raw.ptr, *len);
+}
+
+static void read_reason(sl_answer *answer, size_t index, sl_json_value value)
+{
+    if (value.type != SL_JSON_STRING || index >= SL_ANSWER_REASONS)
+        return;
+    sl_str raw = sl_json_string_raw(value);
+    if (!sl_str_to_c(raw, answer->reasons[index], SL_ANSWER_REASON_MAX) || sl_str_chr(raw, '\\') != SL_NPOS)
+        answer->reasons[index][0] = 0;
+    if (answer->reason_count <= index)
+        answer->reason_count = (uint8_t)(index + 1);
+}
+
+/* Several choices, or one whose index may not be 0: each in its place. */
+static void read_reasons(sl_answer *answer, sl_json_value choices)
+{
+    sl_json_iter iter;
+    sl_json_value choice;
+    sl_json_iter_init(&iter, choices);
+    for (size_t place = 0; sl_json_iter_next(&iter, NULL, &choice); place++) {
+        int64_t index;
+        if (sl_json_i64(sl_json_get(choice, "index"), &index) != 0 || index < 0)
+            index = (int64_t)place;
+        read_reason(answer, (size_t)index, sl_json_get(choice, "finish_reason"));
+    }
+}
+
+int sl_answer_read(sl_answer *answer, sl_str json)
+{
+    sl_json_found found[AT_COUNT];
+    sl_json_found root;
+    SL_ASSERT(answer && watch.path_count == AT_COUNT);
+    int error = sl_json_scan(json, &watch, found, &root, NULL);
+    if (error != 0)
+        return SL_EPARSE;
+    if (answer->id_len == 0)
+        copy_text(json, &found[AT_ID], answer->id, sizeof answer->id, &answer->id_len);
+    if (answer->model_len == 0)
+        copy_text(json, &found[AT_MODEL], answer->model, sizeof answer->model, &answer->model_len);
+    if (found[AT_FINISH].type == SL_JSON_STRING)
+        read_reasons(answer, sl_json_at(json, &found[AT_CHOICES]));
+    read_usage(answer, json, found);
+    return 0;
+}
+
+/* Length of the object at the front of `text`, by its brackets; 0 when it does not end. */
+static size_t object_length(sl_str text)
+{
+    size_t depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = false;
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '{') {
+            depth++;
+        } else if (c == '}' && --depth == 0) {
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
+/* Behind `"usage"`: white space, colon, white space; true when an object follows. */
+static bool usage_object(sl_str behind, sl_str *ret_object)
+{
+    size_t i = 0;
+    bool colon = false;
+    while (i < behind.len && (strchr(" \t\r\n", behind.ptr[i]) || (behind.ptr[i] == ':' && !colon))) {
+        if (behind.ptr[i] == ':')
+            colon = true;
+        i++;
+    }
+    if (!colon || i == behind.len || behind.ptr[i] != '{')
+        return false;
+    *ret_object = sl_str_sub(behind, i, behind.len);
+    return true;
+}
+
+static bool find(sl_str text, const char *needle, size_t len, sl_str *ret_behind)
+{
+    const char *at = text.len ? memmem(text.ptr, text.len, needle, len) : NULL;
+    if (!at)
+        return false;
+    size_t behind = (size_t)(at - text.ptr) + len;
+    *ret_behind = sl_str_sub(text, behind, text.len);
+    return true;
+}
+
+bool sl_answer_read_tail(sl_answer *answer, sl_str tail)
+{
+    sl_str rest = tail;
+    sl_str object;
+    bool read = false;
+    while (find(rest, "\"usage\"", 7, &rest)) {
+        if (!usage_object(rest, &object))
+            continue;
+        object.len = object_length(object);
+        char text[1024];
+        if (object.len == 0 || object.len > sizeof text - 16)
+            continue;
+        memcpy(text, "{\"usage\":", 9);
+        memcpy(text + 9, object.ptr, object.len);
+        text[9 + object.len] = '}';
+        if (sl_answer_read(answer, sl_str_of(text, object.len + 10)) == 0)
+            read = answer->usage.known;
+    }
+    return read;
+}
+
+sl_frame_kind sl_frame_look(sl_str data)
+{
+    sl_frame_kind kind = {false, false};
+    sl_str rest;
+    sl_str object;
+    if (find(data, "\"usage\"", 7, &rest))
+        kind.usage = usage_object(rest, &object);
+    if (find(data, "\"finish_reason\"", 15, &rest)) {
+        size_t i = 0;
+        while (i < rest.len && strchr(" \t\r\n:", rest.ptr[i]))
+            i++;
+        kind.finish = i < rest.len && rest.ptr[i] == '"';
+    }
+    return kind;
+}
+
+bool sl_frame_is_usage_only(sl_str data)
+{
+    sl_json_found found[AT_COUNT];
+    sl_json_found root;
+    if (sl_json_scan(data, &watch, found, &root, NULL) != 0)
+        return false;
+    return found[AT_CHOICES].type == SL_JSON_ARRAY && found[AT_CHOICES].items == 0 &&
+           found[AT_USAGE].type == SL_JSON_OBJECT;
+}
