@@ -25,6 +25,7 @@ typedef struct sl_pipeline_options {
     void *on_error_user;
     sl_reporter *reporter;     /* instead of on_error; referenced */
     uint64_t retry_initial_ms; /* 0: 1 s */
+    int wake_fd;               /* above 0: this eventfd, duplicated, instead of its own: other processes have it too */
 } sl_pipeline_options;
 
 /* Starts the thread and the sinks. Errors: SL_ENOMEM, SL_EINVAL. */

@@ -180,7 +180,7 @@ static int init_recording(sl_sdk *sdk, const sl_sdk_options *o, const sl_sdk_int
 
 /* The pipeline with its exporters, which it takes over in any case. */
 static int init_pipeline(sdk_object *object, const sl_otel_config *config, const exporter_list *list,
-                         uint64_t retry_initial_ms)
+                         const sl_sdk_internal_options *internal)
 {
     sl_sdk *sdk = &object->sdk;
     sl_pipeline_options p;
@@ -193,7 +193,8 @@ static int init_pipeline(sdk_object *object, const sl_otel_config *config, const
     p.collector = sdk->collector;
     p.delta_temporality = config->delta;
     p.reporter = object->reporter;
-    p.retry_initial_ms = retry_initial_ms;
+    p.retry_initial_ms = internal->retry_initial_ms;
+    p.wake_fd = internal->wake_fd;
     int error = sl_pipeline_new(&p, &sdk->pipeline);
     if (error)
         return error;
@@ -218,7 +219,7 @@ static int init_export(sdk_object *object, const sl_sdk_options *o, const sl_sdk
         free_exporters(list->items, list->count);
         return error;
     }
-    return init_pipeline(object, config, list, internal->retry_initial_ms);
+    return init_pipeline(object, config, list, internal);
 }
 
 static int load_config(sdk_object *object, const sl_sdk_options *o, const sl_sdk_internal_options *internal,

@@ -74,6 +74,7 @@ typedef struct sl_sdk_internal_options {
     bool export_only_when_set;        /* nothing is exported until an exporter or an endpoint is set */
     const char *default_service_name; /* when neither options nor environment name one */
     uint64_t retry_initial_ms;        /* first back-off of exporters; 0: 1 s */
+    int wake_fd;                      /* above 0: as sl_pipeline_options.wake_fd */
 } sl_sdk_internal_options;
 
 SL_MUST_CHECK int sl_sdk_new_internal(const sl_sdk_options *options, const sl_sdk_internal_options *internal,
