@@ -20,7 +20,7 @@ enum { RECORD_DATA = 0x444C5331, RECORD_FILLER = 0x464C5331 };
 
 static unsigned char *ring_data(const sl_segment *segment, sl_block *block, sl_ring_kind kind)
 {
-    return (unsigned char *)block + segment->header->ring_offset[kind];
+    return (unsigned char *)block + segment->shape->ring_offset[kind];
 }
 
 static void bump(_Atomic uint64_t *counter, uint64_t by)
@@ -61,11 +61,19 @@ static uint64_t make_room(unsigned char *data, uint64_t size, uint64_t head, uin
     return head + to_end;
 }
 
+/* Records that the ring claims to hold; not exact while its thread records. */
+static uint64_t waiting(const sl_ring *ring)
+{
+    uint64_t consumed = atomic_load_explicit(&ring->consumed, memory_order_relaxed);
+    uint64_t written = atomic_load_explicit(&ring->written, memory_order_relaxed);
+    return written > consumed ? written - consumed : 0;
+}
+
 static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, uint32_t tag, const sl_piece *pieces,
                       size_t count)
 {
     sl_ring *ring = &block->rings[kind];
-    uint64_t size = segment->header->ring_bytes[kind];
+    uint64_t size = segment->shape->ring_bytes[kind];
     size_t len = 0;
     for (size_t i = 0; i < count; i++)
         len += pieces[i].len;
@@ -73,8 +81,7 @@ static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, u
     uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
     uint64_t total = (len + sizeof(record_head) + 15) / 16 * 16;
     uint64_t limit = atomic_load_explicit(&segment->header->ring_limit[kind], memory_order_relaxed);
-    bool full = limit && atomic_load_explicit(&ring->written, memory_order_relaxed) -
-                                 atomic_load_explicit(&ring->consumed, memory_order_relaxed) >= limit;
+    bool full = limit && waiting(ring) >= limit;
     unsigned char *data = ring_data(segment, block, kind);
     uint64_t at = full || total > size / 4 ? SL_NPOS : make_room(data, size, head, tail, total);
     if (SL_UNLIKELY(at == SL_NPOS)) {
@@ -92,9 +99,7 @@ static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, u
     }
     bump(&ring->written, 1);
     atomic_store_explicit(&ring->head, at + total, memory_order_release);
-    maybe_wake(segment, limit && (atomic_load_explicit(&ring->written, memory_order_relaxed) -
-                                  atomic_load_explicit(&ring->consumed, memory_order_relaxed)) * 2 >= limit
-                            ? size : at + total - tail, size);
+    maybe_wake(segment, limit && waiting(ring) * 2 >= limit ? size : at + total - tail, size);
     return 0;
 }
 
@@ -116,7 +121,15 @@ int sl_segment_write(sl_segment *segment, sl_ring_kind kind, uint32_t tag, const
 size_t sl_segment_max_record(const sl_segment *segment, sl_ring_kind kind)
 {
     SL_ASSERT(kind < SL_RING_COUNT);
-    return segment->header->ring_bytes[kind] / 4 - sizeof(record_head);
+    return segment->shape->ring_bytes[kind] / 4 - sizeof(record_head);
+}
+
+/* Counts what a damaged ring loses. */
+static void give_up(sl_ring *ring)
+{
+    uint64_t lost = waiting(ring);
+    bump(&ring->damaged, lost ? lost : 1);
+    bump(&ring->consumed, lost);
 }
 
 /* Consumes one ring. False when the receiver wants no more. */
@@ -124,22 +137,20 @@ static bool drain_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, 
                        size_t *count)
 {
     sl_ring *ring = &block->rings[kind];
-    uint64_t size = segment->header->ring_bytes[kind];
+    uint64_t size = segment->shape->ring_bytes[kind];
     unsigned char *data = ring_data(segment, block, kind);
     uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
     uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
     bool more = true;
     while (more && tail != head) {
         record_head record;
-        uint64_t index = tail & (size - 1);
+        uint64_t index = tail & (size - 1) & ~(uint64_t)15; /* inside the ring, whatever somebody wrote there */
         memcpy(&record, data + index, sizeof record);
-        bool sane = head - tail <= size && record.total >= 16 && record.total % 16 == 0 &&
+        bool sane = (head | tail) % 16 == 0 && head - tail <= size && record.total >= 16 && record.total % 16 == 0 &&
                     record.total <= size - index && record.total <= head - tail &&
                     record.len <= record.total - sizeof record;
         if (!sane || (record.kind != RECORD_DATA && record.kind != RECORD_FILLER)) {
-            bump(&ring->damaged, 1);
-            atomic_store_explicit(&ring->consumed, atomic_load_explicit(&ring->written, memory_order_relaxed),
-                                  memory_order_relaxed);
+            give_up(ring);
             tail = head;
             break;
         }
@@ -179,7 +190,7 @@ void sl_segment_ring_stats(const sl_segment *segment, sl_ring_kind kind, sl_ring
                          atomic_load_explicit(&ring->damaged, memory_order_relaxed);
         uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
         stats.used_bytes += atomic_load_explicit(&ring->head, memory_order_relaxed) - tail;
-        stats.size_bytes += segment->header->ring_bytes[kind];
+        stats.size_bytes += segment->shape->ring_bytes[kind];
     }
     *ret_stats = stats;
 }

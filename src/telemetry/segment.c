@@ -61,8 +61,8 @@ static void plan(sl_segment_header *h, const sl_segment_options *o, uint64_t siz
 
 static sl_block *block_at(const sl_segment *segment, uint32_t index)
 {
-    SL_ASSERT(index < segment->header->block_count);
-    const sl_segment_header *h = segment->header;
+    const sl_segment_header *h = segment->shape;
+    SL_ASSERT(index < h->block_count);
     return (sl_block *)(void *)(segment->base + h->meta_end + (uint64_t)index * h->block_stride);
 }
 
@@ -73,6 +73,14 @@ sl_block *sl_segment_block_at(const sl_segment *segment, uint32_t index)
 
 /* ---- threads ---- */
 
+/* Without its marks first: a thread that claims it next must not look like the one before. */
+static void give_back(sl_block *block)
+{
+    atomic_store(&block->tid, 0);
+    atomic_store(&block->pid, 0);
+    atomic_store(&block->state, SL_BLOCK_FREE);
+}
+
 /* A thread ends: its blocks become free for the next thread; what it recorded stays. */
 static void thread_end(void *value)
 {
@@ -82,10 +90,10 @@ static void thread_end(void *value)
     for (sl_segment *s = live_segments; s; s = s->next_live) {
         if (atomic_load(&s->owner) != getpid())
             continue;
-        for (uint32_t i = 1; i < s->header->block_count; i++) {
+        for (uint32_t i = 1; i < s->shape->block_count; i++) {
             sl_block *block = block_at(s, i);
             if (atomic_load(&block->tid) == tid && atomic_load(&block->pid) == getpid())
-                atomic_store(&block->state, SL_BLOCK_FREE);
+                give_back(block);
         }
     }
     pthread_mutex_unlock(&live_lock);
@@ -119,13 +127,13 @@ static void process_init(void)
 static sl_block *claim(sl_segment *segment)
 {
     pid_t pid = getpid(), tid = gettid();
-    for (uint32_t i = 1; i < segment->header->block_count; i++) {
+    for (uint32_t i = 1; i < segment->shape->block_count; i++) {
         sl_block *block = block_at(segment, i);
         if (atomic_load(&block->state) == SL_BLOCK_USED && atomic_load(&block->tid) == tid &&
             atomic_load(&block->pid) == pid)
             return block;
     }
-    for (uint32_t i = 1; i < segment->header->block_count; i++) {
+    for (uint32_t i = 1; i < segment->shape->block_count; i++) {
         sl_block *block = block_at(segment, i);
         uint32_t expected = SL_BLOCK_FREE;
         if (!atomic_compare_exchange_strong(&block->state, &expected, SL_BLOCK_USED))
@@ -152,7 +160,7 @@ bool sl_segment_enter(sl_segment *segment)
     if (!block)
         return false;
     sl_segment_this.block = block;
-    sl_segment_this.cells = (sl_cell *)(void *)((unsigned char *)block + segment->header->cells_offset);
+    sl_segment_this.cells = (sl_cell *)(void *)((unsigned char *)block + segment->shape->cells_offset);
     sl_segment_this.id = segment->id;
     return true;
 }
@@ -181,6 +189,17 @@ static int map_segment(sl_segment *segment, size_t size, int fd)
     return 0;
 }
 
+/* Keeps the constant part apart. Only the plain fields are meant; the copy of the others is never read. */
+static int copy_shape(sl_segment *segment)
+{
+    segment->shape = sl_malloc(sizeof *segment->shape);
+    if (!segment->shape)
+        return SL_ENOMEM;
+    memset(segment->shape, 0, sizeof *segment->shape);
+    memcpy(segment->shape, segment->header, offsetof(sl_segment_header, meta_used));
+    return 0;
+}
+
 static int build(const sl_segment_options *options, int fd, sl_segment **ret_segment)
 {
     static const sl_segment_options defaults = {0};
@@ -192,17 +211,18 @@ static int build(const sl_segment_options *options, int fd, sl_segment **ret_seg
     segment->wake_fd = o->wake_fd > 0 ? o->wake_fd : -1;
     int error = fd >= 0 && segment->fd < 0 ? SL_EIO : SL_ENOMEM;
     size_t size = (size_t)page_up(o->size_bytes ? o->size_bytes : SL_SEGMENT_BYTES);
-    while (error == SL_ENOMEM && size >= SL_SEGMENT_MIN_BYTES / 4) {
+    while (error == SL_ENOMEM) {
         if (fd >= 0 && ftruncate(fd, (off_t)size) != 0)
             error = SL_EIO;
         else
             error = map_segment(segment, size, segment->fd);
-        if (error == SL_ENOMEM)
-            size /= 2;
+        if (error != SL_ENOMEM || size / 2 < SL_SEGMENT_MIN_BYTES / 4)
+            break;
+        size = (size_t)page_up(size / 2);
     }
     if (!error) {
         plan(segment->header, o, size);
-        error = segment->header->block_count < 2 ? SL_EINVAL : 0;
+        error = segment->header->block_count < 2 ? SL_EINVAL : copy_shape(segment);
         atomic_store(&segment->header->blocks_used, 1);
     }
     if (error) {
@@ -260,7 +280,9 @@ int sl_segment_open(int fd, sl_segment **ret_segment)
     segment->wake_fd = -1;
     segment->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     int error = segment->fd < 0 ? SL_EIO : map_segment(segment, (size_t)st.st_size, segment->fd);
-    if (!error && !header_is_sane(segment->header, (uint64_t)st.st_size))
+    if (!error)
+        error = copy_shape(segment);
+    if (!error && !header_is_sane(segment->shape, (uint64_t)st.st_size))
         error = SL_EPARSE;
     if (error) {
         sl_segment_free(segment);
@@ -289,22 +311,38 @@ void sl_segment_free(sl_segment *segment)
         munmap(segment->base, segment->size);
     if (segment->fd >= 0)
         close(segment->fd);
+    sl_free(segment->shape);
     sl_free(segment);
+}
+
+/* Forgets what the parent recorded into its private segment, of which this process has a copy. */
+static void start_afresh(sl_segment *segment)
+{
+    uint32_t cells = atomic_load(&segment->header->cells_used);
+    for (uint32_t i = 0; i < sl_segment_blocks(segment); i++)
+        memset(block_at(segment, i), 0, sizeof(sl_block));
+    sl_segment_zero(segment, 0, cells < segment->shape->cells ? cells : segment->shape->cells);
 }
 
 void sl_segment_adopt(sl_segment *segment, int wake_fd)
 {
+    pid_t before = atomic_load(&segment->owner), self = getpid();
     segment->wake_fd = wake_fd > 0 ? wake_fd : -1;
-    atomic_store(&segment->header->pid, getpid());
-    atomic_store(&segment->owner, getpid());
+    if (before != self && segment->fd < 0)
+        start_afresh(segment);
+    else if (before != self)
+        sl_segment_release(segment, before); /* of a shared one: the blocks that its threads held */
+    atomic_store(&segment->header->woken, 0);
+    atomic_store(&segment->header->pid, self);
+    atomic_store(&segment->owner, self);
 }
 
 void sl_segment_release(sl_segment *segment, pid_t pid)
 {
-    for (uint32_t i = 1; i < segment->header->block_count; i++) {
+    for (uint32_t i = 1; i < segment->shape->block_count; i++) {
         sl_block *block = block_at(segment, i);
         if (atomic_load(&block->state) == SL_BLOCK_USED && atomic_load(&block->pid) == pid)
-            atomic_store(&block->state, SL_BLOCK_FREE);
+            give_back(block);
     }
     atomic_store(&block_at(segment, 0)->lock, 0);
 }
@@ -319,10 +357,10 @@ pid_t sl_segment_pid(const sl_segment *segment)
 int sl_segment_alloc(sl_segment *segment, size_t size, uint64_t *ret_offset)
 {
     sl_segment_header *h = segment->header;
-    uint64_t need = (size + 7) / 8 * 8;
+    uint64_t need = (size + 7) / 8 * 8, end = segment->shape->meta_end;
     uint64_t used = atomic_load(&h->meta_used);
     do {
-        if (need == 0 || need > h->meta_end || used > h->meta_end - need)
+        if (need == 0 || need > end || used > end - need || used < sizeof *h || used % 8 != 0)
             return SL_ELIMIT;
     } while (!atomic_compare_exchange_weak(&h->meta_used, &used, used + need));
     *ret_offset = used;
@@ -331,7 +369,7 @@ int sl_segment_alloc(sl_segment *segment, size_t size, uint64_t *ret_offset)
 
 void *sl_segment_at(const sl_segment *segment, uint64_t offset, size_t size)
 {
-    const sl_segment_header *h = segment->header;
+    const sl_segment_header *h = segment->shape;
     if (offset < sizeof *h || offset % 8 != 0 || offset > h->meta_end || size > h->meta_end - offset)
         return NULL;
     return segment->base + offset;
@@ -359,9 +397,10 @@ uint64_t sl_segment_head(const sl_segment *segment, sl_segment_list list)
 int sl_segment_alloc_cells(sl_segment *segment, uint32_t count, uint32_t *ret_index)
 {
     sl_segment_header *h = segment->header;
+    uint32_t cells = segment->shape->cells;
     uint32_t used = atomic_load(&h->cells_used);
     do {
-        if (count == 0 || count > h->cells || used > h->cells - count)
+        if (count == 0 || count > cells || used > cells - count)
             return SL_ELIMIT;
     } while (!atomic_compare_exchange_weak(&h->cells_used, &used, used + count));
     *ret_index = used;
@@ -370,29 +409,29 @@ int sl_segment_alloc_cells(sl_segment *segment, uint32_t count, uint32_t *ret_in
 
 uint32_t sl_segment_cell_count(const sl_segment *segment)
 {
-    return segment->header->cells;
+    return segment->shape->cells;
 }
 
 uint32_t sl_segment_blocks(const sl_segment *segment)
 {
     uint32_t used = atomic_load_explicit(&segment->header->blocks_used, memory_order_acquire);
-    return used < segment->header->block_count ? used : segment->header->block_count;
+    return used < segment->shape->block_count ? used : segment->shape->block_count;
 }
 
 sl_cell *sl_segment_block_cells(const sl_segment *segment, uint32_t block)
 {
-    return (sl_cell *)(void *)((unsigned char *)block_at(segment, block) + segment->header->cells_offset);
+    return (sl_cell *)(void *)((unsigned char *)block_at(segment, block) + segment->shape->cells_offset);
 }
 
 sl_cell *sl_segment_shared_cell(const sl_segment *segment, uint32_t index)
 {
-    SL_ASSERT(index < segment->header->cells);
+    SL_ASSERT(index < segment->shape->cells);
     return sl_segment_block_cells(segment, 0) + index;
 }
 
 void sl_segment_sum_range(const sl_segment *segment, uint32_t index, uint32_t count, uint64_t *sums)
 {
-    SL_ASSERT(index <= segment->header->cells && count <= segment->header->cells - index);
+    SL_ASSERT(index <= segment->shape->cells && count <= segment->shape->cells - index);
     uint32_t blocks = sl_segment_blocks(segment);
     for (uint32_t b = 0; b < blocks; b++) {
         const sl_cell *cells = sl_segment_block_cells(segment, b) + index;
@@ -410,7 +449,7 @@ uint64_t sl_segment_sum(const sl_segment *segment, uint32_t index)
 
 double sl_segment_sum_double(const sl_segment *segment, uint32_t index)
 {
-    SL_ASSERT(index < segment->header->cells);
+    SL_ASSERT(index < segment->shape->cells);
     uint32_t blocks = sl_segment_blocks(segment);
     double sum = 0;
     for (uint32_t b = 0; b < blocks; b++)
@@ -420,7 +459,7 @@ double sl_segment_sum_double(const sl_segment *segment, uint32_t index)
 
 void sl_segment_zero(sl_segment *segment, uint32_t index, uint32_t count)
 {
-    SL_ASSERT(index <= segment->header->cells && count <= segment->header->cells - index);
+    SL_ASSERT(index <= segment->shape->cells && count <= segment->shape->cells - index);
     for (uint32_t b = 0; b < sl_segment_blocks(segment); b++) {
         for (uint32_t i = 0; i < count; i++)
             atomic_store_explicit(sl_segment_block_cells(segment, b) + index + i, 0, memory_order_relaxed);

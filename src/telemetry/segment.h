@@ -59,7 +59,10 @@ SL_MUST_CHECK int sl_segment_new_shared(const sl_segment_options *options, int f
 SL_MUST_CHECK int sl_segment_open(int fd, sl_segment **ret_segment);
 /* Unmaps. No thread may record any more. NULL is accepted. */
 void sl_segment_free(sl_segment *segment);
-/* After fork(): this process, not its parent, records into the segment from now on. */
+/*
+ * After fork(): this process, not its parent, records into the segment from now on. What a private segment holds is
+ * the parent's, which still has it: the child starts with empty rings and zero cells. No other thread may record.
+ */
 void sl_segment_adopt(sl_segment *segment, int wake_fd);
 /* Frees the blocks of a process that has ended, for the next one; cells and rings keep what was recorded. */
 void sl_segment_release(sl_segment *segment, pid_t pid);
@@ -103,6 +106,7 @@ void sl_segment_zero(sl_segment *segment, uint32_t index, uint32_t count);
 struct sl_segment {
     uint64_t id; /* unique in this process; never 0 */
     struct sl_segment_header *header;
+    struct sl_segment_header *shape; /* own copy of the constant part: no writer can change it under a reader */
     unsigned char *base;
     size_t size;
     int fd; /* -1: private */
