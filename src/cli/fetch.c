@@ -1,0 +1,127 @@
+/* GET by libcurl. */
+#include "src/cli/fetch.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+
+static size_t on_body(char *data, size_t size, size_t count, void *user)
+{
+    sl_buf *body = user;
+    return sl_buf_put(body, data, size * count) == 0 ? size * count : 0;
+}
+
+static int error_of(CURLcode code, const sl_fetch *fetch)
+{
+    switch (code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return SL_ERESOLVE;
+    case CURLE_COULDNT_CONNECT:
+        return SL_ECONNECT;
+    case CURLE_OPERATION_TIMEDOUT:
+        return SL_ETIMEOUT;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return SL_EINVAL;
+    default:
+        return fetch->body.failed == SL_ELIMIT ? SL_ETOOBIG : SL_EIO;
+    }
+}
+
+static void explain(const char *url, int error, CURLcode code, const char *detail, sl_fetch *fetch)
+{
+    const char *why = *detail ? detail : curl_easy_strerror(code);
+    if (error == SL_EINVAL)
+        snprintf(fetch->reason, sizeof fetch->reason, "%s: is no http or https URL", url);
+    else if (error == SL_ETOOBIG)
+        snprintf(fetch->reason, sizeof fetch->reason, "%s: the answer is too large", url);
+    else
+        snprintf(fetch->reason, sizeof fetch->reason, "cannot reach %s: %s", url, why);
+}
+
+/* Headers of the request; NULL: none, or out of memory (`*ret_failed`). */
+static struct curl_slist *make_headers(const sl_fetch_options *options, bool *ret_failed)
+{
+    struct curl_slist *list = NULL;
+    sl_buf line;
+    sl_buf_init(&line, 64 * 1024);
+    *ret_failed = false;
+    if (options->accept) {
+        (void)sl_buf_printf(&line, "Accept: %s", options->accept);
+        (void)sl_buf_put_char(&line, 0);
+        list = line.failed ? NULL : curl_slist_append(NULL, line.data);
+        *ret_failed = !list;
+    }
+    if (options->key.len && !*ret_failed) {
+        sl_buf_clear(&line);
+        (void)sl_buf_printf(&line, "Authorization: Bearer %.*s", (int)options->key.len, options->key.ptr);
+        (void)sl_buf_put_char(&line, 0);
+        struct curl_slist *longer = line.failed ? NULL : curl_slist_append(list, line.data);
+        *ret_failed = !longer;
+        list = longer ? longer : list;
+    }
+    sl_buf_done(&line);
+    return list;
+}
+
+static void set_options(CURL *curl, const char *url, const sl_fetch_options *options, struct curl_slist *headers,
+                        sl_fetch *fetch, char *detail)
+{
+    (void)curl_easy_setopt(curl, CURLOPT_URL, url);
+    (void)curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(options->timeout_ms ? options->timeout_ms : 5000));
+    (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "sightline/" SL_VERSION_STRING);
+    (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+    (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, &fetch->body);
+    (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
+    (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    /* Listeners stand on this machine or close by: a proxy for the wide world is not meant for them. */
+    if (strncmp(url, "http:", 5) == 0)
+        (void)curl_easy_setopt(curl, CURLOPT_PROXY, "");
+}
+
+int sl_fetch_get(const char *url, const sl_fetch_options *options, sl_fetch *fetch)
+{
+    SL_ASSERT(url && fetch);
+    static const sl_fetch_options defaults;
+    char detail[CURL_ERROR_SIZE] = "";
+    bool failed;
+    if (!options)
+        options = &defaults;
+    memset(fetch, 0, sizeof *fetch);
+    sl_buf_init(&fetch->body, options->max_bytes ? options->max_bytes : 64u << 20);
+    struct curl_slist *headers = make_headers(options, &failed);
+    CURL *curl = failed ? NULL : curl_easy_init();
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    if (curl) {
+        set_options(curl, url, options, headers, fetch, detail);
+        code = curl_easy_perform(curl);
+    }
+    int error = code == CURLE_OK ? 0 : error_of(code, fetch);
+    if (!error) {
+        long status = 0;
+        const char *type = NULL;
+        (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+        (void)curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);
+        fetch->status = (int)status;
+        snprintf(fetch->content_type, sizeof fetch->content_type, "%s", type ? type : "");
+    } else {
+        explain(url, error, code, detail, fetch);
+    }
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(curl);
+    return error;
+}
+
+void sl_fetch_done(sl_fetch *fetch)
+{
+    sl_buf_done(&fetch->body);
+}
+
+int sl_fetch_join(sl_str base, const char *path, sl_buf *out)
+{
+    while (base.len && base.ptr[base.len - 1] == '/')
+        base.len--;
+    (void)sl_buf_put_str(out, base);
+    return sl_buf_put_c(out, path);
+}
