@@ -4,6 +4,7 @@
 #include "src/base/mem.h"
 #include "src/net/lite/http_post.h"
 #include "src/telemetry/exporter_factory.h"
+#include "src/telemetry/exporter_json.h"
 #include "src/telemetry/exporter_outcome.h"
 #include "src/telemetry/sync.h"
 
@@ -27,19 +28,33 @@ static void http_free(void *user)
 /* What a transport failure means: the data may be sent again unless the peer talks nonsense. */
 static int transport_error(int error)
 {
-    return error == SL_EPROTO || error == SL_ETOOBIG || error == SL_ENOMEM ? error : SL_ERETRY;
+    return error == SL_EPARSE || error == SL_ELIMIT || error == SL_EPROTO || error == SL_ETOOBIG || error == SL_ENOMEM ? error : SL_ERETRY;
+}
+
+/* Sends the request in the exporter's form. */
+static int send_request(http_exporter *x, sl_signal signal, sl_str request, uint64_t timeout_ms, sl_http_answer *ret_answer)
+{
+    uint64_t deadline = sl_deadline_ns(timeout_ms);
+    if (x->protocol != SL_OTLP_HTTP_JSON)
+        return sl_http_post_send(x->client, request, deadline, ret_answer);
+    sl_buf json;
+    sl_buf_init(&json, SL_MAX_OTLP_JSON_BYTES);
+    int error = sl_otlp_to_json(sl_wire_signal(signal), request, &json);
+    if (!error)
+        error = sl_http_post_send(x->client, sl_buf_str(&json), deadline, ret_answer);
+    sl_buf_done(&json);
+    return error;
 }
 
 static int http_deliver(void *user, sl_signal signal, sl_str request, size_t items, uint64_t timeout_ms,
                         uint64_t *ret_retry_after_ms, uint64_t *ret_rejected)
 {
     (void)items;
-    (void)signal;
     http_exporter *x = user;
     if (x->timeout_ms && x->timeout_ms < timeout_ms)
         timeout_ms = x->timeout_ms;
     sl_http_answer answer;
-    int error = sl_http_post_send(x->client, request, sl_deadline_ns(timeout_ms), &answer);
+    int error = send_request(x, signal, request, timeout_ms, &answer);
     if (error) {
         sl_reporter_say(x->reporter, error, "otlp: %s", sl_http_post_error(x->client));
         return transport_error(error);
@@ -70,7 +85,7 @@ static int make_client(const sl_exporter_spec *spec, http_exporter *x, char *why
     o.url = spec->endpoint;
     o.headers = headers;
     o.user_agent = sl_str_c(agent);
-    o.content_type = SL_STR("application/x-protobuf");
+    o.content_type = spec->protocol == SL_OTLP_HTTP_JSON ? SL_STR("application/json") : SL_STR("application/x-protobuf");
     const char *reason = "";
     int error = sl_http_post_new(&o, &x->client, &reason);
     if (error)

@@ -24,7 +24,7 @@ typedef struct sl_otlp_http_answer {
 } sl_otlp_http_answer;
 void sl_otlp_outcome_http(const sl_otlp_http_answer *answer, sl_otlp_outcome *ret_outcome);
 
-/* The answer to an OTLP/gRPC call: status, message, details (a decoded grpc-status-details-bin), message of the response. */
+/* The answer to an OTLP/gRPC call: status, message, details (grpc-status-details-bin as sent), message of the response. */
 typedef struct sl_otlp_grpc_answer {
     int status; /* of google.rpc.Code */
     sl_str message;
