@@ -2,6 +2,7 @@
 #include "src/wire/redact.h"
 
 #define MAX_WORDS 16
+#define MAX_NAME 128 /* longest name looked at in "name=value" */
 
 /* ---- Keys ---- */
 
@@ -63,7 +64,7 @@ static const char *const key_kinds[] = {"api",     "private", "access",  "secret
 /* Neighbours of "token" that show a count, a kind or a position. */
 static const char *const before_count[] = {"max",   "min",   "per",    "input", "output", "prompt", "completion", "total",
                                            "first", "next",  "last",   "eos",   "bos",    "pad",    "unk",        "stop",
-                                           "num",   "n",     "cached", "reasoning", "each", "output1", "inter", NULL};
+                                           "num",   "n",     "cached", "reasoning", "each", "inter", NULL};
 static const char *const after_count[] = {"count", "counts", "type",    "types", "usage", "limit", "limits", "budget",
                                           "rate",  "cost",   "latency", "ids",   "index", "time",  "length", "max",
                                           "min",   "per",    "size",    NULL};
@@ -220,7 +221,7 @@ static size_t value_end(sl_str s, size_t from, char quote)
  */
 static bool assignment(sl_str s, size_t at, size_t *ret_from, size_t *ret_to)
 {
-    size_t name_len = run(s, at, is_name_char);
+    size_t name_len = run(sl_str_sub(s, 0, at + MAX_NAME), at, is_name_char);
     sl_str name = sl_str_sub(s, at, name_len);
     size_t i = skip_quote(s, at + name_len);
     i += run(s, i, is_blank);
