@@ -2,6 +2,7 @@
 #ifndef SL_TELEMETRY_TEST_METRICS_FIXTURE_H
 #define SL_TELEMETRY_TEST_METRICS_FIXTURE_H
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "src/base/buf.h"

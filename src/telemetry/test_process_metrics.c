@@ -67,7 +67,7 @@ static pid_t start_burner(void)
 {
     pid_t pid = fork();
     if (pid == 0) {
-        while (clock() < CLOCKS_PER_SEC / 20) {
+        while (clock() < CLOCKS_PER_SEC / 10) {
         }
         for (;;)
             pause();
