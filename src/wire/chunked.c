@@ -83,6 +83,7 @@ static int step_size(sl_chunked *c, char ch)
         c->state = EXT_NAME;
     else
         return refuse(c, "junk behind a chunk size");
+    c->digits = 0;
     return 0;
 }
 
@@ -184,7 +185,6 @@ static int step(sl_chunked *c, char ch)
         return step_size(c, ch);
     case SIZE_LF:
         c->line_bytes = 0;
-        c->digits = 0;
         return step_exact(c, ch, '\n', c->left ? DATA : LINE);
     case DATA_CR:
         return step_exact(c, ch, '\r', DATA_LF);
@@ -200,6 +200,7 @@ static int step(sl_chunked *c, char ch)
     case TRAILER_VALUE:
         return step_trailer(c, ch);
     case TRAILER_LF:
+        c->trailer_bytes++;
         return step_exact(c, ch, '\n', LINE);
     case LAST_LF:
         return step_exact(c, ch, '\n', END);

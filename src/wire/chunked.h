@@ -23,7 +23,7 @@
 
 typedef struct sl_chunked {
     int state;
-    int digits;             /* of the size being read */
+    int digits;             /* of the size being read; of an extension's name or value its bytes */
     uint64_t left;          /* bytes of the current chunk that are still to come; the size while it is read */
     size_t line_bytes;      /* of the size line or the trailer line being read */
     size_t extension_bytes; /* of all size lines */
@@ -42,7 +42,7 @@ void sl_chunked_init(sl_chunked *chunked);
  * SL_EMORE: all of `*bytes` was consumed and the body goes on;
  * SL_CHUNKED_END: the body is complete, `*bytes` is what follows it; also on every later call, consuming nothing.
  * Errors: SL_EPARSE, SL_ELIMIT (line, trailer or size over its bound): chunked->reason says why; `*bytes` begins at the
- * offending byte; every later call fails in the same way.
+ * offending byte; every later call fails with SL_EPARSE.
  */
 SL_MUST_CHECK int sl_chunked_next(sl_chunked *chunked, sl_str *bytes, sl_str *ret_data);
 
