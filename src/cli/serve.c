@@ -1,0 +1,401 @@
+/* The supervisor's side of `gateway` and `up`. */
+#include "src/cli/serve.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "src/cli/data_dir.h"
+#include "src/cli/mock_server.h"
+#include "src/gateway/worker.h"
+#include "src/telemetry/sdk_impl.h"
+
+#define DEV_KEY "sk-dev-key"
+
+/* ---- configuration ---- */
+
+static void print_diagnostics(const sl_config *config)
+{
+    sl_buf text;
+    sl_buf_init(&text, 4u << 20);
+    (void)sl_config_format_diagnostics(config, &text);
+    fwrite(text.data, 1, text.len, stderr);
+    sl_buf_done(&text);
+}
+
+/* Loads the file, or an empty configuration; NULL when it is bad (said on standard error). */
+static sl_config *load_config(const sl_serve *s)
+{
+    sl_config *config = NULL;
+    char path[4096];
+    if (!s->options->config.len)
+        return sl_config_empty();
+    if (!sl_str_to_c(s->options->config, path, sizeof path)) {
+        (void)sl_fail(0, "--config: the path is too long; use a shorter one");
+        return NULL;
+    }
+    int error = sl_config_load(path, &config);
+    if (config)
+        print_diagnostics(config);
+    if (error == SL_EIO)
+        (void)sl_fail(0, "%s: cannot be read: %s; check the path and its permissions", path, strerror(errno));
+    else if (error && error != SL_ECONFIG)
+        (void)sl_fail(0, "%s: cannot be read: %s", path, sl_strerror(error));
+    if (!error)
+        return config;
+    sl_config_free(config);
+    return NULL;
+}
+
+/* The built-in models, when the file has none. */
+static int add_mock_models(const sl_serve *s, sl_config *config)
+{
+    static const char *const names[] = {"claude-haiku", "mock"};
+    for (size_t i = 0; i < 2; i++) {
+        sl_deployment d;
+        memset(&d, 0, sizeof d);
+        d.model_name = sl_str_c(names[i]);
+        d.provider = SL_STR("openai");
+        d.upstream_model = SL_STR("mock");
+        d.host = sl_str_c(s->mock.addr.host);
+        d.port = s->mock.addr.port;
+        d.base_path = SL_STR("/v1");
+        d.include_usage = d.propagate_tracestate = d.propagate_baggage = true;
+        d.timeout_ms = d.stream_timeout_ms = 600000;
+        d.connect_timeout_ms = 10000;
+        int error = sl_config_add(config, &d);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+/* What a file leaves open: models and key. */
+static int complete_config(const sl_serve *s, sl_config *config)
+{
+    if (!config->master_key.len && s->default_key)
+        config->master_key = sl_arena_dup(&config->arena, SL_STR(DEV_KEY));
+    return config->deployment_count || s->mock.fd < 0 ? 0 : add_mock_models(s, config);
+}
+
+static void *reload_config(void *user)
+{
+    sl_serve *s = user;
+    sl_config *config = load_config(s);
+    if (config && config->deployment_count == 0 && s->mock.fd < 0) {
+        (void)sl_fail(0, "reload: the configuration has no model; the running one stays");
+        sl_config_free(config);
+        return NULL;
+    }
+    if (config && !config->master_key.len && !s->default_key) {
+        (void)sl_fail(0, "reload: the configuration has no general_settings.master_key any more; the running one stays");
+        sl_config_free(config);
+        return NULL;
+    }
+    if (config && complete_config(s, config) != 0) {
+        sl_config_free(config);
+        return NULL;
+    }
+    return config;
+}
+
+static void release_config(void *user, void *generation)
+{
+    (void)user;
+    sl_config_free(generation);
+}
+
+/* ---- listeners ---- */
+
+/* Address of a listener: option or environment, then configuration file, then default. */
+static sl_str listen_text(const sl_serve *s, sl_listener_id id, bool *ret_asked)
+{
+    const sl_str from_file[SL_LISTENER_COUNT] = {s->config->listen.gateway, s->config->listen.metrics, s->config->listen.health,
+                                                 s->config->listen.admin};
+    bool given = sl_option_given(s->command, sl_listener_option(id));
+    *ret_asked = given || from_file[id].len;
+    return given || !from_file[id].len ? s->options->listen[id] : from_file[id];
+}
+
+/* Opens one listener. A default one whose port is taken is left out with a warning. Returns an exit status or 0. */
+static int open_listener(sl_serve *s, sl_listener_id id)
+{
+    char reason[SL_ADDR_REASON_MAX];
+    bool asked;
+    sl_addr wanted;
+    sl_serve_listener *l = &s->listeners[id];
+    sl_str text = listen_text(s, id, &asked);
+    l->fd = -1;
+    l->addr.off = true;
+    if (sl_addr_parse(text, "127.0.0.1", &wanted, reason) != 0)
+        return sl_fail(SL_EXIT_USAGE, "--%s: %s", sl_listener_option(id), reason);
+    if (wanted.off)
+        return 0;
+    if (id == SL_LISTENER_gateway && s->default_key && !sl_addr_is_loopback(&wanted))
+        return sl_fail(SL_EXIT_USAGE,
+                       "--gateway-listen %.*s: no key is configured, so the gateway binds to loopback only; set "
+                       "general_settings.master_key or LITELLM_MASTER_KEY",
+                       (int)text.len, text.ptr);
+    if (sl_addr_listen(&wanted, NULL, &l->fd, &l->addr, reason) == 0)
+        return 0;
+    l->fd = -1;
+    l->addr.off = true;
+    if (asked || id == SL_LISTENER_gateway)
+        return sl_fail(SL_EXIT_FAILED, "--%s: %s", sl_listener_option(id), reason);
+    (void)sl_fail(0, "warning: the %s listener is left out: %s (--%s changes it)", sl_listener_key(id), reason,
+                  sl_listener_option(id));
+    return 0;
+}
+
+/*
+ * The gateway's sockets: one SO_REUSEPORT socket for each worker. The first was opened alone, so that a port that another
+ * program has is noticed.
+ */
+static int open_worker_sockets(sl_serve *s)
+{
+    sl_serve_listener *l = &s->listeners[SL_LISTENER_gateway];
+    char reason[SL_ADDR_REASON_MAX];
+    static const sl_addr_listen_options shared = {true, 4096};
+    if (l->fd < 0)
+        return sl_fail(SL_EXIT_USAGE, "--gateway-listen: off; the gateway needs an address");
+    sl_addr real = l->addr;
+    close(l->fd);
+    l->fd = -1;
+    for (unsigned i = 0; i < s->workers; i++) {
+        if (sl_addr_listen(&real, &shared, &s->worker_fds[i], NULL, reason) != 0)
+            return sl_fail(SL_EXIT_FAILED, "--gateway-listen: %s", reason);
+    }
+    return 0;
+}
+
+static int open_mock(sl_serve *s)
+{
+    char reason[SL_ADDR_REASON_MAX];
+    sl_addr wanted;
+    s->mock.fd = -1;
+    if (s->config->deployment_count)
+        return 0;
+    if (sl_addr_parse(SL_STR("127.0.0.1:0"), NULL, &wanted, reason) != 0 ||
+        sl_addr_listen(&wanted, NULL, &s->mock.fd, &s->mock.addr, reason) != 0)
+        return sl_fail(SL_EXIT_FAILED, "the built-in mock cannot listen: %s", reason);
+    return 0;
+}
+
+/* ---- shared memory ---- */
+
+static int open_segments(sl_serve *s)
+{
+    s->segment_count = 2 * s->workers + 2;
+    s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (s->wake_fd < 0)
+        return sl_fail(SL_EXIT_FAILED, "no event descriptor: %s", strerror(errno));
+    for (unsigned i = 0; i < s->segment_count; i++) {
+        sl_segment_options o = {.threads = 2, .cells = SL_SEGMENT_CELLS, .size_bytes = 64u << 20, .wake_fd = s->wake_fd};
+        int fd = memfd_create("sightline-segment", MFD_CLOEXEC);
+        int error = fd < 0 ? SL_EIO : sl_segment_new_shared(&o, fd, &s->segments[i]);
+        if (fd >= 0)
+            close(fd);
+        if (error)
+            return sl_fail(SL_EXIT_FAILED, "no shared memory for telemetry: %s", sl_strerror(error));
+    }
+    return 0;
+}
+
+/* The supervisor records its own log lines into the last segment; control writes them out. */
+static int open_logger(sl_serve *s)
+{
+    static const sl_sdk_options options = {.log_level = SL_SEVERITY_UNSET};
+    sl_sdk_internal_options internal = {.segment = s->segments[s->segment_count - 1], .record_only = true,
+                                        .default_service_name = "litellm-gateway"};
+    int error = sl_sdk_new_internal(&options, &internal, &s->sdk);
+    if (error)
+        return sl_fail(SL_EXIT_FAILED, "telemetry cannot start: %s", sl_strerror(error));
+    s->logger = sl_logger_named(s->sdk, "sightline");
+    return 0;
+}
+
+/* ---- children ---- */
+
+static void worker_is_ready(void *user)
+{
+    sl_child_ready(user);
+}
+
+static int run_worker(void *user, const sl_child_start *start)
+{
+    sl_serve *s = user;
+    sl_child_start mine = *start;
+    sl_worker_options o;
+    memset(&o, 0, sizeof o);
+    o.config = start->generation;
+    o.listen_fd = s->worker_fds[start->index];
+    o.segment = s->telemetry_off ? NULL : s->segments[start->slot];
+    o.drain_timeout_ms = (uint32_t)s->options->drain_timeout_ms;
+    o.on_ready = worker_is_ready;
+    o.user = &mine;
+    if (o.segment)
+        sl_segment_adopt(o.segment, s->wake_fd);
+    return sl_worker_run(&o);
+}
+
+static void worker_ended(void *user, unsigned slot, pid_t pid, bool crashed)
+{
+    sl_serve *s = user;
+    (void)crashed;
+    sl_segment_release(s->segments[slot], pid);
+}
+
+static void stop_mock(uv_signal_t *signal, int number)
+{
+    (void)number;
+    uv_stop(signal->loop);
+}
+
+static int run_mock(void *user, const sl_child_start *start)
+{
+    sl_serve *s = user;
+    static sl_loop loop;
+    static uv_signal_t term;
+    static const sl_mock_options options = {.ttft_ms = 20, .itl_ms = 2, .tokens = 16, .seed = 1};
+    sl_mock_server *server;
+    signal(SIGINT, SIG_IGN);
+    if (sl_loop_init(&loop) != 0 || sl_mock_server_new(&loop, s->mock.fd, &options, &server) != 0)
+        return 1;
+    (void)uv_signal_init(&loop.uv, &term);
+    (void)uv_signal_start(&term, stop_mock, SIGTERM);
+    sl_child_ready(start);
+    (void)uv_run(&loop.uv, UV_RUN_DEFAULT);
+    return 0;
+}
+
+/* ---- announcements ---- */
+
+static void on_note(void *user, const char *text)
+{
+    sl_serve *s = user;
+    sl_log(s->logger, SL_WARN, text, NULL, 0);
+}
+
+static void announce_curl(const sl_serve *s, const char *url)
+{
+    const char *model = s->config->deployments[0].model_name.ptr;
+    fprintf(stderr, "\nTry:\n  curl %s/v1/chat/completions -H \"Authorization: Bearer %s\" \\\n"
+                    "    -H \"Content-Type: application/json\" \\\n"
+                    "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'\n",
+            url, s->default_key ? DEV_KEY : "$LITELLM_MASTER_KEY", model);
+    fprintf(stderr, "  sightline traces\n\n");
+}
+
+static int on_ready(void *user)
+{
+    sl_serve *s = user;
+    sl_ready ready = {.count = 0};
+    static const char *const whats[SL_LISTENER_COUNT] = {"/v1", "/metrics", "/health/ready", "/traces"};
+    fprintf(stderr, "sightline %s is ready\n", sl_version());
+    for (int id = 0; id < SL_LISTENER_COUNT; id++) {
+        if (s->listeners[id].addr.off)
+            continue;
+        sl_ready_add(&ready, sl_listener_key((sl_listener_id)id), &s->listeners[id].addr);
+        fprintf(stderr, "  %-8s %s%s\n", sl_listener_key((sl_listener_id)id), ready.items[ready.count - 1].url, whats[id]);
+    }
+    if (s->default_key)
+        fprintf(stderr, "  key      %s (no general_settings.master_key is configured; loopback only)\n", DEV_KEY);
+    if (s->mock.fd >= 0)
+        fprintf(stderr, "  models   claude-haiku and mock, answered by the built-in mock: no model is configured\n");
+    announce_curl(s, sl_ready_url(&ready, "gateway"));
+    if (sl_ready_write(&ready, s->options->ready_file) != 0)
+        return sl_fail(SL_EXIT_FAILED, "%.*s: cannot be written: %s; check the folder and its permissions",
+                       (int)s->options->ready_file.len, s->options->ready_file.ptr, strerror(errno));
+    sl_log(s->logger, SL_INFO, "serving", NULL, 0);
+    return 0;
+}
+
+/* ---- the command ---- */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int decide_workers(sl_serve *s)
+{
+    uint64_t workers = s->options->workers;
+    if (!sl_option_given(s->command, "workers") && s->config->workers)
+        workers = s->config->workers;
+    if (workers == 0 || workers > SL_MAX_WORKERS)
+        return sl_fail(SL_EXIT_USAGE, "--workers: out of range; give 1 to %d", SL_MAX_WORKERS);
+    s->workers = (unsigned)workers;
+    return 0;
+}
+
+/* Everything before the first child. Returns an exit status, or 0. */
+static int prepare(sl_serve *s)
+{
+    char path[SL_DATA_PATH_MAX], reason[256];
+    const char *disabled = getenv("OTEL_SDK_DISABLED");
+    s->telemetry_off = disabled && sl_str_ieq(sl_str_c(disabled), SL_STR("true"));
+    s->default_key = !s->config->master_key.len;
+    if (sl_data_dir_open(s->options->data_dir, path, reason) != 0)
+        return sl_fail(SL_EXIT_FAILED, "%s", reason);
+    int status = decide_workers(s);
+    for (int id = 0; id < SL_LISTENER_COUNT && !status; id++)
+        status = open_listener(s, (sl_listener_id)id);
+    if (!status)
+        status = open_worker_sockets(s);
+    if (!status)
+        status = open_mock(s);
+    if (!status && complete_config(s, s->config) != 0)
+        status = sl_fail(SL_EXIT_FAILED, "out of memory");
+    if (!status)
+        status = open_segments(s);
+    if (!status)
+        status = open_logger(s);
+    return status;
+}
+
+static int supervise(sl_serve *s)
+{
+    sl_child_kind kinds[3];
+    size_t count = 0;
+    if (s->mock.fd >= 0)
+        kinds[count++] = (sl_child_kind){"mock", 1, 1, false, run_mock, NULL, s};
+    kinds[count++] = (sl_child_kind){"control", 1, 1, false, sl_serve_control, NULL, s};
+    kinds[count++] = (sl_child_kind){"worker", s->workers, 2 * s->workers + 1, true, run_worker, worker_ended, s};
+    uint64_t drain = s->options->drain_timeout_ms;
+    if (!sl_option_given(s->command, "drain-timeout") && s->config->drain_timeout_ms)
+        drain = s->config->drain_timeout_ms;
+    sl_supervisor_options o = {.kinds = kinds, .kind_count = count, .drain_timeout_ms = drain, .generation = s->config,
+                               .reload = reload_config, .release = release_config, .on_ready = on_ready, .on_note = on_note,
+                               .user = s};
+    return sl_supervisor_run(&o);
+}
+
+int sl_serve_run(const sl_command *command, const sl_server_options *options)
+{
+    static sl_serve serve; /* the address is inherited by every child */
+    sl_serve *s = &serve;
+    s->command = command;
+    s->options = options;
+    s->mock.fd = -1;
+    s->config = load_config(s);
+    if (!s->config)
+        return SL_EXIT_USAGE;
+    if (options->check) {
+        fprintf(stderr, "%.*s: ok, %zu deployments, %zu warnings\n", (int)options->config.len,
+                options->config.len ? options->config.ptr : "", s->config->deployment_count, s->config->warning_count);
+        sl_config_free(s->config);
+        return SL_EXIT_OK;
+    }
+    raise_descriptor_limit();
+    int status = prepare(s);
+    return status ? status : supervise(s);
+}

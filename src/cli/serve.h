@@ -1,0 +1,54 @@
+/*
+ * `sightline gateway` and `sightline up`: opens listeners and shared memory, and joins the planes in a tree of
+ * processes (src/gateway/supervisor.h).
+ *
+ *     supervisor   this process: listeners, segments, children
+ *     ├─ mock      only when no model is configured
+ *     ├─ control   serve_control.c: pipeline, exporters, /metrics, /health, /traces
+ *     └─ worker N  src/gateway/worker.h
+ */
+#ifndef SL_CLI_SERVE_H
+#define SL_CLI_SERVE_H
+
+#include <sightline/sdk.h>
+
+#include "src/cli/ready_file.h"
+#include "src/cli/server_options.h"
+#include "src/gateway/supervisor.h"
+#include "src/llm/config.h"
+#include "src/telemetry/segment.h"
+
+#define SL_MAX_WORKERS 64
+#define SL_MAX_SEGMENT_SLOTS (2 * SL_MAX_WORKERS + 2) /* two generations, and the supervisor's own */
+
+/* A listener that is open, or off (fd -1). */
+typedef struct sl_serve_listener {
+    int fd;
+    sl_addr addr;
+} sl_serve_listener;
+
+/* Everything that the supervisor sets up before it forks; children inherit it. */
+typedef struct sl_serve {
+    const sl_command *command;
+    const sl_server_options *options;
+    sl_config *config; /* of the start; reloads make others */
+    sl_serve_listener listeners[SL_LISTENER_COUNT]; /* of the gateway: only the address */
+    int worker_fds[SL_MAX_WORKERS];
+    unsigned workers;
+    sl_serve_listener mock; /* fd -1: not needed */
+    bool default_key;       /* sk-dev-key */
+    int wake_fd;
+    sl_segment *segments[SL_MAX_SEGMENT_SLOTS];
+    unsigned segment_count; /* the last one is the supervisor's */
+    bool telemetry_off;     /* OTEL_SDK_DISABLED */
+    sl_sdk *sdk;            /* the supervisor's, records only */
+    sl_logger *logger;
+} sl_serve;
+
+/* Runs the command; returns its exit status. */
+int sl_serve_run(const sl_command *command, const sl_server_options *options);
+
+/* The control process; `user` is the sl_serve. */
+int sl_serve_control(void *user, const sl_child_start *start);
+
+#endif
