@@ -98,9 +98,13 @@ static void measure(const char *name, sl_series *series, void (*run)(sl_series *
 static sl_instrument *declare(sl_meter *meter, sl_instrument_kind kind, const char *name, bool is_double)
 {
     static const double bounds[] = {.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
-    sl_instrument_options options = {.kind = kind, .name = name, .is_double = is_double, .description = "Bench.",
+    sl_instrument_options options = {.kind = kind,
+                                     .name = name,
+                                     .is_double = is_double,
+                                     .description = "Bench.",
                                      .bounds = kind == SL_HISTOGRAM ? bounds : NULL,
-                                     .bound_count = kind == SL_HISTOGRAM ? 14 : 0, .max_series = 20000};
+                                     .bound_count = kind == SL_HISTOGRAM ? 14 : 0,
+                                     .max_series = 20000};
     return sl_instrument_new(meter, &options);
 }
 
@@ -143,7 +147,8 @@ static void bench_exposition(sl_sdk *sdk, sl_meter *meter)
     for (int i = 0; i < count; i++) {
         char user[32];
         snprintf(user, sizeof user, "user-%05d", i);
-        const sl_attr attrs[] = {sl_attr_str("user", user), sl_attr_str("status", "200"), sl_attr_str("method", "POST")};
+        const sl_attr attrs[] = {sl_attr_str("user", user), sl_attr_str("status", "200"),
+                                 sl_attr_str("method", "POST")};
         sl_counter_add(sl_instrument_bind(instrument, attrs, 3), 1234567u + (uint64_t)i);
     }
     double best = 1e9;

@@ -35,7 +35,8 @@ SL_MUST_CHECK int sl_collector_prometheus(sl_collector *collector, sl_str resour
                                           sl_buf *out);
 /*
  * Collects and appends whole Metric messages grouped by scope as an ExportMetricsServiceRequest.
- * Effect: `*ret_points` gets the number of data points (0: nothing to send). `delta`: since the previous delta collection.
+ * Effect: `*ret_points` gets the number of data points (0: nothing to send). `delta`: since the previous delta
+ * collection.
  */
 SL_MUST_CHECK int sl_collector_otlp(sl_collector *collector, sl_str resource, sl_str resource_schema_url, bool delta,
                                     sl_buf *out, size_t *ret_points);

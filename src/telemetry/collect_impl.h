@@ -1,4 +1,5 @@
-/* The collector from inside: what it remembers of the segments it reads. Private to collect*.c, prom_text.c, otlp_metrics.c. */
+/* The collector from inside: what it remembers of the segments it reads. Private to collect*.c, prom_text.c,
+ * otlp_metrics.c. */
 #ifndef SL_TELEMETRY_COLLECT_IMPL_H
 #define SL_TELEMETRY_COLLECT_IMPL_H
 
@@ -6,7 +7,7 @@
 #include "src/telemetry/exemplar.h"
 #include "src/telemetry/series_record.h"
 
-#define SL_MAX_POINTS (1u << 20)          /* of one collector */
+#define SL_MAX_POINTS (1u << 20)            /* of one collector */
 #define SL_MAX_COLLECTED_STREAMS (1u << 16) /* of one segment */
 
 /* Where one process keeps a series. */
@@ -94,9 +95,9 @@ struct sl_collector {
 
 /* A point's value now. `counts` has one entry per bucket. */
 typedef struct sl_reading {
-    uint64_t whole; /* integers, or the bits of a gauge */
-    double real;    /* doubles; sum of a histogram */
-    uint64_t count; /* of a histogram */
+    uint64_t whole;   /* integers, or the bits of a gauge */
+    double real;      /* doubles; sum of a histogram */
+    uint64_t count;   /* of a histogram */
     uint64_t time_ns; /* of a gauge */
     uint64_t counts[SL_MAX_BOUNDS + 1];
 } sl_reading;

@@ -5,8 +5,7 @@
 #include "src/telemetry/registry.h"
 
 /* OpenTelemetry's default bounds (metrics SDK, explicit bucket histogram aggregation). */
-static const double default_bounds[] = {0,   5,   10,   25,   50,   75,   100, 250,
-                                        500, 750, 1000, 2500, 5000, 7500, 10000};
+static const double default_bounds[] = {0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000};
 
 struct sl_observer {
     sl_instrument *instrument;

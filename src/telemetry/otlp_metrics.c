@@ -7,12 +7,14 @@
 enum { TEMPORALITY_DELTA = 1, TEMPORALITY_CUMULATIVE = 2 };
 
 /* One export under way. */
-typedef struct export {
+typedef struct export
+{
     sl_buf *out;
     uint64_t now;
     bool delta;
     size_t points;
-} export;
+}
+export;
 
 /* Up-down counters and gauges are never deltas (OpenTelemetry, temporality preference "delta"). */
 static bool is_delta(const export *e, const sl_metric *metric)

@@ -140,7 +140,8 @@ int sl_process_sample_read(pid_t pid, sl_process_sample *ret_sample)
     if (ticks <= 0 || page <= 0 || sl_process_stat_parse(sl_str_of(text, len), (double)ticks, (uint64_t)page, &sample))
         return SL_EIO;
     /* To the hundredth, as the ticks: the two clocks are not read at the same instant. */
-    sample.start_seconds = (double)(int64_t)((boot_seconds() + (double)sample.start_ticks / (double)ticks) * 100 + 0.5) / 100;
+    sample.start_seconds =
+        (double)(int64_t)((boot_seconds() + (double)sample.start_ticks / (double)ticks) * 100 + 0.5) / 100;
     sample.open_fds = count_fds(pid);
     sample.max_fds = read_max_fds(pid);
     *ret_sample = sample;

@@ -38,8 +38,8 @@ static int fit(const media_range *range, sl_prometheus_format format)
 {
     bool any = sl_str_eq_c(range->type, "*/*");
     if (format == SL_PROMETHEUS_OPENMETRICS) {
-        bool version = range->version.len == 0 || sl_str_eq_c(range->version, "1.0.0") ||
-                       sl_str_eq_c(range->version, "0.0.1");
+        bool version =
+            range->version.len == 0 || sl_str_eq_c(range->version, "1.0.0") || sl_str_eq_c(range->version, "0.0.1");
         return sl_str_ieq(range->type, SL_STR("application/openmetrics-text")) && version ? 2 : 0;
     }
     bool version = range->version.len == 0 || sl_str_eq_c(range->version, "0.0.4");

@@ -10,16 +10,16 @@ typedef struct word {
 
 /* UCUM units and the words that Prometheus names use. */
 static const word unit_words[] = {
-    {"d", "days"},        {"h", "hours"},       {"min", "minutes"},   {"s", "seconds"},     {"ms", "milliseconds"},
-    {"us", "microseconds"}, {"ns", "nanoseconds"}, {"By", "bytes"},   {"KiBy", "kibibytes"}, {"MiBy", "mebibytes"},
-    {"GiBy", "gibibytes"}, {"TiBy", "tibibytes"}, {"KBy", "kilobytes"}, {"MBy", "megabytes"}, {"GBy", "gigabytes"},
-    {"TBy", "terabytes"}, {"m", "meters"},      {"V", "volts"},       {"A", "amperes"},     {"J", "joules"},
-    {"W", "watts"},       {"g", "grams"},       {"Cel", "celsius"},   {"Hz", "hertz"},      {"%", "percent"},
+    {"d", "days"},          {"h", "hours"},        {"min", "minutes"},   {"s", "seconds"},      {"ms", "milliseconds"},
+    {"us", "microseconds"}, {"ns", "nanoseconds"}, {"By", "bytes"},      {"KiBy", "kibibytes"}, {"MiBy", "mebibytes"},
+    {"GiBy", "gibibytes"},  {"TiBy", "tibibytes"}, {"KBy", "kilobytes"}, {"MBy", "megabytes"},  {"GBy", "gigabytes"},
+    {"TBy", "terabytes"},   {"m", "meters"},       {"V", "volts"},       {"A", "amperes"},      {"J", "joules"},
+    {"W", "watts"},         {"g", "grams"},        {"Cel", "celsius"},   {"Hz", "hertz"},       {"%", "percent"},
 };
 /* Behind the '/' of a rate. */
 static const word per_words[] = {
-    {"s", "second"}, {"m", "minute"}, {"min", "minute"}, {"h", "hour"}, {"d", "day"},
-    {"w", "week"},   {"mo", "month"}, {"y", "year"},
+    {"s", "second"}, {"m", "minute"}, {"min", "minute"}, {"h", "hour"},
+    {"d", "day"},    {"w", "week"},   {"mo", "month"},   {"y", "year"},
 };
 
 static bool is_alnum(char c)
@@ -153,7 +153,10 @@ void sl_prom_label_name(sl_str key, char ret_name[SL_PROM_LABEL_BYTES])
 /* Bytes of the UTF-8 sequence at the front; 0 when it is not well-formed. */
 static size_t utf8_sequence(sl_str s)
 {
-    size_t len = (unsigned char)s.ptr[0] < 0x80 ? 1 : (unsigned char)s.ptr[0] < 0xE0 ? 2 : (unsigned char)s.ptr[0] < 0xF0 ? 3 : 4;
+    size_t len = (unsigned char)s.ptr[0] < 0x80   ? 1
+                 : (unsigned char)s.ptr[0] < 0xE0 ? 2
+                 : (unsigned char)s.ptr[0] < 0xF0 ? 3
+                                                  : 4;
     return len <= s.len && sl_utf8_valid(sl_str_of(s.ptr, len)) ? len : 0;
 }
 

@@ -17,8 +17,8 @@
 #include "src/base/buf.h"
 #include "src/base/limits.h"
 
-#define SL_PROM_NAME_BYTES 640                      /* a translated name and its NUL */
-#define SL_PROM_UNIT_BYTES 160                      /* a unit in words and its NUL */
+#define SL_PROM_NAME_BYTES 640                     /* a translated name and its NUL */
+#define SL_PROM_UNIT_BYTES 160                     /* a unit in words and its NUL */
 #define SL_PROM_LABEL_BYTES (SL_MAX_KEY_BYTES + 8) /* a label name and its NUL */
 
 /* The unit in words ("s": "seconds", "By/s": "bytes_per_second", "{token}": ""), with a NUL. */

@@ -209,9 +209,10 @@ static char *copy_text(char *at, const char *text, size_t len)
     return at + len;
 }
 
-static const char digit_pairs[] = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546"
-                                  "4748495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293"
-                                  "949596979899";
+static const char digit_pairs[] =
+    "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546"
+    "4748495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293"
+    "949596979899";
 
 /* Writes a number backwards from `end`; returns its first character. */
 static char *format_u64(char *end, uint64_t value)
@@ -363,7 +364,8 @@ static int put_number_row(sl_buf *out, const family *f, const sl_point *point)
 static sl_str described_name(const family *f, sl_prometheus_format format)
 {
     sl_str name = sl_str_of(f->name, f->name_len);
-    bool cut = format == SL_PROMETHEUS_OPENMETRICS && f->first->kind == SL_COUNTER && sl_str_ends(name, SL_STR("_total"));
+    bool cut =
+        format == SL_PROMETHEUS_OPENMETRICS && f->first->kind == SL_COUNTER && sl_str_ends(name, SL_STR("_total"));
     return cut ? sl_str_of(name.ptr, name.len - strlen("_total")) : name;
 }
 

@@ -40,7 +40,7 @@ struct sl_series {
 /* One set of attributes of one stream. */
 typedef struct sl_stream_series {
     struct sl_series handle; /* records into this stream alone */
-    sl_series *many; /* handles with many parts of which this is the first */
+    sl_series *many;         /* handles with many parts of which this is the first */
     uint64_t hash;
     uint32_t attrs_len;
     uint8_t attrs[]; /* encoded: the identity */

@@ -107,7 +107,8 @@ static int place_series(sl_instrument *instrument, const sl_stream *stream, sl_s
     sl_segment *segment = instrument->registry->segment;
     bool exemplars = !(flags & SL_SERIES_OVERFLOW) && take_exemplar_cells(instrument, stream);
     uint32_t cell;
-    int error = sl_segment_alloc_cells(segment, sl_series_cells(instrument->kind, stream->bound_count, exemplars), &cell);
+    int error =
+        sl_segment_alloc_cells(segment, sl_series_cells(instrument->kind, stream->bound_count, exemplars), &cell);
     if (error && exemplars) {
         exemplars = false;
         error = sl_segment_alloc_cells(segment, sl_series_cells(instrument->kind, stream->bound_count, false), &cell);

@@ -196,7 +196,7 @@ static inline uint32_t bucket_of(const double *bounds, uint32_t padded, double v
         b += v > high;
     }
     a += b;
-    return (uint32_t)-(a[0] + a[1]);
+    return (uint32_t) - (a[0] + a[1]);
 }
 
 static void bump(sl_cell *cell)

@@ -7,7 +7,8 @@ int sl_stream_record_new(sl_segment *segment, const sl_stream_view *stream, uint
 {
     SL_ASSERT(stream->bound_count <= SL_MAX_BOUNDS && stream->name.len < 65536 && stream->unit.len < 65536);
     size_t bounds_size = stream->bound_count * sizeof(double);
-    size_t size = sizeof(sl_stream_record) + bounds_size + stream->name.len + stream->unit.len + stream->description.len;
+    size_t size =
+        sizeof(sl_stream_record) + bounds_size + stream->name.len + stream->unit.len + stream->description.len;
     uint64_t offset;
     int error = stream->description.len > UINT32_MAX ? SL_ELIMIT : sl_segment_alloc(segment, size, &offset);
     if (error)

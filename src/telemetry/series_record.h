@@ -24,10 +24,7 @@ enum {
     SL_STREAM_DOUBLE = 1, /* counters and gauges hold doubles */
     SL_STREAM_NATIVE = 2  /* a Prometheus name (prom_name.h) */
 };
-enum {
-    SL_SERIES_EXEMPLARS = 1,
-    SL_SERIES_OVERFLOW = 2
-};
+enum { SL_SERIES_EXEMPLARS = 1, SL_SERIES_OVERFLOW = 2 };
 
 typedef struct sl_stream_record {
     uint64_t next;

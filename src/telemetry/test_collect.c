@@ -109,7 +109,9 @@ static void collect(metrics_rig *rig, bool delta, request_seen *seen)
     memset(seen, 0, sizeof *seen);
     size_t points = 0;
     sl_buf_clear(&rig->text);
-    CHECK_EQ(sl_collector_otlp(rig->sdk.collector, SL_STR("\x0A\x00"), SL_STR("http://schema"), delta, &rig->text, &points), 0);
+    CHECK_EQ(
+        sl_collector_otlp(rig->sdk.collector, SL_STR("\x0A\x00"), SL_STR("http://schema"), delta, &rig->text, &points),
+        0);
     sl_str metrics = rig->text.len ? field_of(sl_buf_str(&rig->text), 1) : sl_str_of(NULL, 0);
     seen->resource = field_of(metrics, 1);
     seen->schema_url = field_of(metrics, 3);
@@ -314,7 +316,8 @@ SL_TEST(damaged_records_never_lead_out_of_the_segment)
     sl_rng_init_seed(&rng, 7);
     for (int round = 0; round < 400; round++) {
         metrics_rig writer, reader;
-        sl_segment_options small = {.size_bytes = 16u << 20, .threads = 1, .cells = 4096, .span_ring_bytes = 4096, .log_ring_bytes = 4096};
+        sl_segment_options small = {
+            .size_bytes = 16u << 20, .threads = 1, .cells = 4096, .span_ring_bytes = 4096, .log_ring_bytes = 4096};
         sl_segment *segment;
         REQUIRE(sl_segment_new(&small, &segment) == 0);
         REQUIRE(rig_init(&writer, segment, 0) && rig_init(&reader, NULL, 0));
@@ -331,7 +334,9 @@ SL_TEST(damaged_records_never_lead_out_of_the_segment)
         (void)rig_text(&reader, SL_PROMETHEUS_OPENMETRICS);
         size_t points;
         sl_buf_clear(&reader.text);
-        CHECK_EQ(sl_collector_otlp(reader.sdk.collector, SL_STR("\x0A\x00"), SL_STR(""), round % 2, &reader.text, &points), 0);
+        CHECK_EQ(
+            sl_collector_otlp(reader.sdk.collector, SL_STR("\x0A\x00"), SL_STR(""), round % 2, &reader.text, &points),
+            0);
         sl_collector_clear_inflight(reader.sdk.collector, segment);
         sl_collector_remove_segment(reader.sdk.collector, segment);
         rig_done(&reader);

@@ -37,7 +37,8 @@ typedef struct metrics_rig {
 static inline bool rig_init(metrics_rig *rig, sl_segment *segment, size_t max_series)
 {
     memset(rig, 0, sizeof *rig);
-    const sl_segment_options small = {.size_bytes = 64u << 20, .threads = 12, .cells = 64u << 10, .span_ring_bytes = 4096, .log_ring_bytes = 4096};
+    const sl_segment_options small = {
+        .size_bytes = 64u << 20, .threads = 12, .cells = 64u << 10, .span_ring_bytes = 4096, .log_ring_bytes = 4096};
     if (!segment && sl_segment_new(&small, &segment))
         return false;
     rig->segment = rig->sdk.segment = segment;

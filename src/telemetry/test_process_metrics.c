@@ -47,8 +47,11 @@ SL_TEST(the_metrics_are_there)
     metrics_rig rig;
     REQUIRE(rig_init(&rig, NULL, 0));
     sl_process_metrics *m = sl_process_metrics_new(rig.meter);
-    static const char *const names[] = {"process_resident_memory_bytes", "process_virtual_memory_bytes",
-                                        "process_open_fds", "process_max_fds", "process_start_time_seconds",
+    static const char *const names[] = {"process_resident_memory_bytes",
+                                        "process_virtual_memory_bytes",
+                                        "process_open_fds",
+                                        "process_max_fds",
+                                        "process_start_time_seconds",
                                         "process_threads"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         CHECK(rig_value(&rig, names[i]) > 0);

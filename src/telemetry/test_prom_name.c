@@ -79,8 +79,10 @@ SL_TEST(the_longest_names_fit)
 
 SL_TEST(label_names)
 {
-    static const char *const cases[][2] = {{"a", "a"}, {"a.b", "a_b"}, {"http.request.method", "http_request_method"},
-                                           {"9x", "key_9x"}, {"a..b", "a_b"}, {"__a", "_a"}, {"a:b", "a_b"}, {"\xC3\xA4", "_"}};
+    static const char *const cases[][2] = {
+        {"a", "a"},       {"a.b", "a_b"},   {"http.request.method", "http_request_method"},
+        {"9x", "key_9x"}, {"a..b", "a_b"},  {"__a", "_a"},
+        {"a:b", "a_b"},   {"\xC3\xA4", "_"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char name[SL_PROM_LABEL_BYTES];
         sl_prom_label_name(sl_str_c(cases[i][0]), name);
@@ -122,9 +124,10 @@ SL_TEST(bounds)
     static const struct {
         double bound;
         const char *text, *open;
-    } cases[] = {{0.005, "0.005", "0.005"}, {1, "1", "1.0"},       {2.5, "2.5", "2.5"},   {10000, "10000", "10000.0"},
-                 {1e-6, "1e-06", "1e-06"},  {0, "0", "0.0"},       {-1, "-1", "-1.0"},    {81.92, "81.92", "81.92"},
-                 {67108864, "67108864", "67108864.0"}, {0.0005, "0.0005", "0.0005"}, {INFINITY, "+Inf", "+Inf"}};
+    } cases[] = {{0.005, "0.005", "0.005"},    {1, "1", "1.0"},           {2.5, "2.5", "2.5"},
+                 {10000, "10000", "10000.0"},  {1e-6, "1e-06", "1e-06"},  {0, "0", "0.0"},
+                 {-1, "-1", "-1.0"},           {81.92, "81.92", "81.92"}, {67108864, "67108864", "67108864.0"},
+                 {0.0005, "0.0005", "0.0005"}, {INFINITY, "+Inf", "+Inf"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         sl_buf b;
         sl_buf_init(&b, 1000);
@@ -162,8 +165,8 @@ SL_TEST(special_numbers)
     static const struct {
         double value;
         const char *text;
-    } cases[] = {{0.1, "0.1"}, {INFINITY, "+Inf"}, {-INFINITY, "-Inf"}, {12.5, "12.5"}, {-0.25, "-0.25"}, {3, "3"},
-                 {123456.789, "123456.789"}, {1e300, "1e+300"}};
+    } cases[] = {{0.1, "0.1"},     {INFINITY, "+Inf"}, {-INFINITY, "-Inf"},        {12.5, "12.5"},
+                 {-0.25, "-0.25"}, {3, "3"},           {123456.789, "123456.789"}, {1e300, "1e+300"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         sl_buf b;
         sl_buf_init(&b, 1000);

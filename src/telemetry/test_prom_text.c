@@ -32,22 +32,22 @@ SL_TEST(prometheus_names_come_out_as_they_are)
     metrics_rig rig;
     REQUIRE(rig_init(&rig, NULL, 0));
     sl_counter_add(sl_instrument_bind(rig_declare(&rig, SL_COUNTER, "llamastack_requests_total", NULL), NULL, 0), 1);
-    sl_updown_add(sl_instrument_bind(rig_declare(&rig, SL_UPDOWN_COUNTER, "llamastack_active_connections", NULL), NULL, 0), -2);
+    sl_updown_add(
+        sl_instrument_bind(rig_declare(&rig, SL_UPDOWN_COUNTER, "llamastack_active_connections", NULL), NULL, 0), -2);
     sl_gauge_set(sl_instrument_bind(rig_declare(&rig, SL_GAUGE, "llamacpp:requests_processing", NULL), NULL, 0), 7);
     sl_gauge_set_double(sl_instrument_bind(rig_declare(&rig, SL_GAUGE, "x_seconds", "s"), NULL, 0), 7.5);
-    CHECK_STR(rig_text(&rig, SL_PROMETHEUS_TEXT),
-              "# HELP llamacpp:requests_processing Help.\n"
-              "# TYPE llamacpp:requests_processing gauge\n"
-              "llamacpp:requests_processing 7\n"
-              "# HELP llamastack_active_connections Help.\n"
-              "# TYPE llamastack_active_connections gauge\n"
-              "llamastack_active_connections -2\n"
-              "# HELP llamastack_requests_total Help.\n"
-              "# TYPE llamastack_requests_total counter\n"
-              "llamastack_requests_total 1\n"
-              "# HELP x_seconds Help.\n"
-              "# TYPE x_seconds gauge\n"
-              "x_seconds 7\n");
+    CHECK_STR(rig_text(&rig, SL_PROMETHEUS_TEXT), "# HELP llamacpp:requests_processing Help.\n"
+                                                  "# TYPE llamacpp:requests_processing gauge\n"
+                                                  "llamacpp:requests_processing 7\n"
+                                                  "# HELP llamastack_active_connections Help.\n"
+                                                  "# TYPE llamastack_active_connections gauge\n"
+                                                  "llamastack_active_connections -2\n"
+                                                  "# HELP llamastack_requests_total Help.\n"
+                                                  "# TYPE llamastack_requests_total counter\n"
+                                                  "llamastack_requests_total 1\n"
+                                                  "# HELP x_seconds Help.\n"
+                                                  "# TYPE x_seconds gauge\n"
+                                                  "x_seconds 7\n");
     rig_done(&rig);
 }
 
@@ -56,23 +56,26 @@ SL_TEST(a_histogram)
     metrics_rig rig;
     REQUIRE(rig_init(&rig, NULL, 0));
     static const double bounds[] = {0.005, 1, 2.5};
-    sl_instrument_options o = {.kind = SL_HISTOGRAM, .name = "req_seconds", .unit = "s", .description = "A \"help\".",
-                               .bounds = bounds, .bound_count = 3};
+    sl_instrument_options o = {.kind = SL_HISTOGRAM,
+                               .name = "req_seconds",
+                               .unit = "s",
+                               .description = "A \"help\".",
+                               .bounds = bounds,
+                               .bound_count = 3};
     const sl_attr attr = sl_attr_str("path", "/a\"b\\c\nd");
     sl_series *s = sl_instrument_bind(sl_instrument_new(rig.meter, &o), &attr, 1);
     static const double values[] = {0.005, 0.0050001, 1, 2.5, 3};
     for (size_t i = 0; i < 5; i++)
         sl_histogram_record(s, values[i]);
     sl_histogram_record(s, strtod("nan", NULL));
-    CHECK_STR(rig_text(&rig, SL_PROMETHEUS_TEXT),
-              "# HELP req_seconds A \"help\".\n"
-              "# TYPE req_seconds histogram\n"
-              "req_seconds_bucket{path=\"/a\\\"b\\\\c\\nd\",le=\"0.005\"} 1\n"
-              "req_seconds_bucket{path=\"/a\\\"b\\\\c\\nd\",le=\"1\"} 3\n"
-              "req_seconds_bucket{path=\"/a\\\"b\\\\c\\nd\",le=\"2.5\"} 4\n"
-              "req_seconds_bucket{path=\"/a\\\"b\\\\c\\nd\",le=\"+Inf\"} 5\n"
-              "req_seconds_sum{path=\"/a\\\"b\\\\c\\nd\"} 6.5100001\n"
-              "req_seconds_count{path=\"/a\\\"b\\\\c\\nd\"} 5\n");
+    CHECK_STR(rig_text(&rig, SL_PROMETHEUS_TEXT), "# HELP req_seconds A \"help\".\n"
+                                                  "# TYPE req_seconds histogram\n"
+                                                  "req_seconds_bucket{path=\"/a\\\"b\\\\c\\nd\",le=\"0.005\"} 1\n"
+                                                  "req_seconds_bucket{path=\"/a\\\"b\\\\c\\nd\",le=\"1\"} 3\n"
+                                                  "req_seconds_bucket{path=\"/a\\\"b\\\\c\\nd\",le=\"2.5\"} 4\n"
+                                                  "req_seconds_bucket{path=\"/a\\\"b\\\\c\\nd\",le=\"+Inf\"} 5\n"
+                                                  "req_seconds_sum{path=\"/a\\\"b\\\\c\\nd\"} 6.5100001\n"
+                                                  "req_seconds_count{path=\"/a\\\"b\\\\c\\nd\"} 5\n");
     CHECK_STR(rig_text(&rig, SL_PROMETHEUS_OPENMETRICS),
               "# TYPE req_seconds histogram\n"
               "# UNIT req_seconds seconds\n"
@@ -154,7 +157,9 @@ SL_TEST(every_type_of_value_has_a_text)
                              sl_attr_of("m", sl_value_map(&member, 1)), sl_attr_of("y", sl_value_bytes("\x01\xFE", 2)),
                              sl_attr_of("z", sl_value_empty())};
     sl_counter_add(sl_instrument_bind(rig_declare(&rig, SL_COUNTER, "c_total", NULL), attrs, 5), 1);
-    CHECK(rig_value(&rig, "c_total{a=\"[1,\\\"a\\\\\\\"b\\\",null]\",d=\"0.5\",m=\"{\\\"k\\\":false}\",y=\"01fe\",z=\"\"}") == 1);
+    CHECK(rig_value(&rig,
+                    "c_total{a=\"[1,\\\"a\\\\\\\"b\\\",null]\",d=\"0.5\",m=\"{\\\"k\\\":false}\",y=\"01fe\",z=\"\"}") ==
+          1);
     rig_done(&rig);
 }
 
@@ -163,8 +168,11 @@ SL_TEST(the_scope_is_in_the_labels)
     metrics_rig rig;
     REQUIRE(rig_init(&rig, NULL, 0));
     const sl_attr attr = sl_attr_str("team", "x");
-    const sl_scope_options scope = {.name = SL_STR("lib"), .version = SL_STR("1.2"), .schema_url = SL_STR("http://s"),
-                                    .attrs = &attr, .attr_count = 1};
+    const sl_scope_options scope = {.name = SL_STR("lib"),
+                                    .version = SL_STR("1.2"),
+                                    .schema_url = SL_STR("http://s"),
+                                    .attrs = &attr,
+                                    .attr_count = 1};
     sl_meter *meter = sl_meter_get(&rig.sdk, &scope);
     CHECK(meter == sl_meter_get(&rig.sdk, &scope) && meter != rig.meter);
     sl_instrument_options o = {.kind = SL_COUNTER, .name = "hits"};
@@ -208,12 +216,10 @@ SL_TEST(target_info_is_the_resource)
         sl_pb_buf_close(&resource, kv);
     }
     CHECK_EQ(sl_collector_set_resource(rig.sdk.collector, sl_buf_str(&resource)), 0);
-    CHECK_STR(rig_text(&rig, SL_PROMETHEUS_TEXT),
-              "# HELP target_info Target metadata\n# TYPE target_info gauge\n"
-              "target_info{host=\"h\\\"1\",service_name=\"gw\"} 1\n");
-    CHECK_STR(rig_text(&rig, SL_PROMETHEUS_OPENMETRICS),
-              "# TYPE target info\n# HELP target Target metadata\n"
-              "target_info{host=\"h\\\"1\",service_name=\"gw\"} 1\n# EOF\n");
+    CHECK_STR(rig_text(&rig, SL_PROMETHEUS_TEXT), "# HELP target_info Target metadata\n# TYPE target_info gauge\n"
+                                                  "target_info{host=\"h\\\"1\",service_name=\"gw\"} 1\n");
+    CHECK_STR(rig_text(&rig, SL_PROMETHEUS_OPENMETRICS), "# TYPE target info\n# HELP target Target metadata\n"
+                                                         "target_info{host=\"h\\\"1\",service_name=\"gw\"} 1\n# EOF\n");
     for (size_t cut = 0; cut < resource.len; cut++) {
         CHECK_EQ(sl_collector_set_resource(rig.sdk.collector, sl_str_of(resource.data, cut)), 0);
         (void)rig_text(&rig, SL_PROMETHEUS_TEXT);

@@ -242,7 +242,8 @@ static void worker_main(sl_segment *segment, int number, int adds, bool die)
     if (!rig_init(&rig, segment, 0))
         _exit(3);
     const sl_attr mine = {SL_STR("worker"), sl_value_int(number)};
-    sl_instrument *c = rig_declare(&rig, SL_COUNTER, "c_total", NULL), *u = rig_declare(&rig, SL_UPDOWN_COUNTER, "u_x", NULL);
+    sl_instrument *c = rig_declare(&rig, SL_COUNTER, "c_total", NULL),
+                  *u = rig_declare(&rig, SL_UPDOWN_COUNTER, "u_x", NULL);
     sl_instrument *h = rig_declare(&rig, SL_HISTOGRAM, "h_x", NULL), *g = rig_declare(&rig, SL_GAUGE, "g_x", NULL);
     sl_series *all = sl_instrument_bind(c, NULL, 0), *own = sl_instrument_bind(c, &mine, 1);
     for (int i = 0; i < adds; i++) {
@@ -425,12 +426,19 @@ SL_TEST(views_give_more_streams)
     REQUIRE(rig_init(&rig, NULL, 0));
     static const double bounds[] = {0.1, 1};
     static const sl_view_attr renames[] = {{"http.request.method", "method"}, {"http.route", "endpoint"}};
-    const sl_view view = {.instrument = "http.server.request.duration", .name = "llamastack_request_duration_seconds",
-                          .bounds = bounds, .bound_count = 2, .attrs = renames, .attr_count = 2, .keep_only = true};
+    const sl_view view = {.instrument = "http.server.request.duration",
+                          .name = "llamastack_request_duration_seconds",
+                          .bounds = bounds,
+                          .bound_count = 2,
+                          .attrs = renames,
+                          .attr_count = 2,
+                          .keep_only = true};
     CHECK_EQ(sl_view_add(&rig.sdk, &view), 0);
     sl_instrument *i = rig_declare(&rig, SL_HISTOGRAM, "http.server.request.duration", "s");
-    const sl_attr a[] = {sl_attr_str("http.request.method", "GET"), sl_attr_str("http.route", "/v1"), sl_attr_int("status", 200)};
-    const sl_attr b[] = {sl_attr_str("http.request.method", "GET"), sl_attr_str("http.route", "/v1"), sl_attr_int("status", 500)};
+    const sl_attr a[] = {sl_attr_str("http.request.method", "GET"), sl_attr_str("http.route", "/v1"),
+                         sl_attr_int("status", 200)};
+    const sl_attr b[] = {sl_attr_str("http.request.method", "GET"), sl_attr_str("http.route", "/v1"),
+                         sl_attr_int("status", 500)};
     sl_series *s = sl_instrument_bind(i, a, 3), *t = sl_instrument_bind(i, b, 3);
     CHECK(s != t && s == sl_instrument_bind(i, a, 3) && t == sl_instrument_bind(i, b, 3));
     sl_histogram_record(s, 0.5);
@@ -446,13 +454,14 @@ SL_TEST(every_kind_records_into_several_streams)
 {
     metrics_rig rig;
     REQUIRE(rig_init(&rig, NULL, 0));
-    static const char *const names[][2] = {{"a.c", "b_total"}, {"a.u", "b_u"}, {"a.g", "b_g"}, {"a.h", "b_h"},
+    static const char *const names[][2] = {{"a.c", "b_total"},    {"a.u", "b_u"},   {"a.g", "b_g"},  {"a.h", "b_h"},
                                            {"a.cd", "b_d_total"}, {"a.ud", "b_ud"}, {"a.gd", "b_gd"}};
     sl_series *s[7];
     for (int n = 0; n < 7; n++) {
         const sl_view view = {.instrument = names[n][0], .name = names[n][1]};
         CHECK_EQ(sl_view_add(&rig.sdk, &view), 0);
-        sl_instrument_options o = {.kind = (sl_instrument_kind)(n < 4 ? n + 1 : n - 3), .name = names[n][0], .is_double = n >= 4};
+        sl_instrument_options o = {
+            .kind = (sl_instrument_kind)(n < 4 ? n + 1 : n - 3), .name = names[n][0], .is_double = n >= 4};
         s[n] = sl_instrument_bind(sl_instrument_new(rig.meter, &o), NULL, 0);
     }
     sl_counter_add(s[0], 1);
@@ -467,7 +476,7 @@ SL_TEST(every_kind_records_into_several_streams)
     static const struct {
         const char *own, *view;
         double want;
-    } want[] = {{"a_c_total", "b_total", 1}, {"a_u", "b_u", 2}, {"a_g", "b_g", 3}, {"a_h_sum", "b_h_sum", 4},
+    } want[] = {{"a_c_total", "b_total", 1},     {"a_u", "b_u", 2},    {"a_g", "b_g", 3},  {"a_h_sum", "b_h_sum", 4},
                 {"a_cd_total", "b_d_total", 10}, {"a_ud", "b_ud", 12}, {"a_gd", "b_gd", 7}};
     for (int n = 0; n < 7; n++) {
         char own[60];

@@ -60,7 +60,8 @@ static sl_view_entry *entry_new(const sl_view *view)
         return NULL;
     bool failed = false;
     sl_view *v = &entry->view;
-    *v = (sl_view){.keep_only = view->keep_only, .drop = view->drop, .replace = view->replace, .max_series = view->max_series};
+    *v = (sl_view){
+        .keep_only = view->keep_only, .drop = view->drop, .replace = view->replace, .max_series = view->max_series};
     v->instrument = copy(view->instrument, &failed);
     v->meter = copy(view->meter, &failed);
     v->name = copy(view->name, &failed);

@@ -23,21 +23,24 @@ enum {
 enum { TYPE_INT = 0, TYPE_DOUBLE = 1 };
 
 static const sl_metric_def metric_defs[SL_METRIC_COUNT] = {
-#define SL_METRIC_ROW(id_, vocab_, kind_, type_, name_, unit_, bounds_, labels_, help_)                              \
-    [SL_METRIC_##id_] = {SL_METRIC_##id_, SL_VOCAB_##vocab_, SL_##kind_,     TYPE_##type_,     name_,                \
-                         unit_,           table_##bounds_,   LENGTH_##bounds_, labels_, help_},
+#define SL_METRIC_ROW(id_, vocab_, kind_, type_, name_, unit_, bounds_, labels_, help_)                                \
+    [SL_METRIC_##id_] = {SL_METRIC_##id_, SL_VOCAB_##vocab_, SL_##kind_,       TYPE_##type_, name_,                    \
+                         unit_,           table_##bounds_,   LENGTH_##bounds_, labels_,      help_},
 #include "src/telemetry/vocab_metrics.def"
 #undef SL_METRIC_ROW
 };
 
-#define SL_RENAME(from_, to_) {from_, to_}
-#define SL_VIEW_ROW(vocab_, instrument_, name_, help_, ...)                                                 \
-    {SL_VOCAB_##vocab_,                                                                                     \
-     {.instrument = (instrument_),                                                                          \
-      .name = (name_),                                                                                      \
-      .description = (help_),                                                                               \
-      .attrs = (const sl_view_attr[]){__VA_ARGS__},                                                         \
-      .attr_count = sizeof((const sl_view_attr[]){__VA_ARGS__}) / sizeof(sl_view_attr),                     \
+#define SL_RENAME(from_, to_)                                                                                          \
+    {                                                                                                                  \
+        from_, to_                                                                                                     \
+    }
+#define SL_VIEW_ROW(vocab_, instrument_, name_, help_, ...)                                                            \
+    {SL_VOCAB_##vocab_,                                                                                                \
+     {.instrument = (instrument_),                                                                                     \
+      .name = (name_),                                                                                                 \
+      .description = (help_),                                                                                          \
+      .attrs = (const sl_view_attr[]){__VA_ARGS__},                                                                    \
+      .attr_count = sizeof((const sl_view_attr[]){__VA_ARGS__}) / sizeof(sl_view_attr),                                \
       .keep_only = true}},
 
 static const struct view_row {
@@ -61,10 +64,14 @@ const sl_metric_def *sl_metric_def_of(sl_metric_id id)
 const char *sl_vocab_name(sl_vocab vocab)
 {
     static const char *const names[SL_VOCAB_COUNT] = {
-        [SL_VOCAB_GEN_AI] = "gen_ai",         [SL_VOCAB_GEN_AI_G2] = "gen_ai (until 1.41)",
-        [SL_VOCAB_GEN_AI_LATEST] = "gen_ai (latest)", [SL_VOCAB_HTTP] = "http",
-        [SL_VOCAB_LLAMASTACK] = "llamastack", [SL_VOCAB_SIGHTLINE] = "sightline",
-        [SL_VOCAB_PROCESS] = "process",       [SL_VOCAB_SDK] = "otel.sdk",
+        [SL_VOCAB_GEN_AI] = "gen_ai",
+        [SL_VOCAB_GEN_AI_G2] = "gen_ai (until 1.41)",
+        [SL_VOCAB_GEN_AI_LATEST] = "gen_ai (latest)",
+        [SL_VOCAB_HTTP] = "http",
+        [SL_VOCAB_LLAMASTACK] = "llamastack",
+        [SL_VOCAB_SIGHTLINE] = "sightline",
+        [SL_VOCAB_PROCESS] = "process",
+        [SL_VOCAB_SDK] = "otel.sdk",
     };
     SL_ASSERT((unsigned)vocab < SL_VOCAB_COUNT);
     return names[vocab];
