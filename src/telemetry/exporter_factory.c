@@ -2,13 +2,28 @@
 #include "src/telemetry/exporter_factory.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "src/base/assert.h"
 #include "src/base/str.h"
 
+/* A proxy is set; libcurl reads these variables, and judges by no_proxy whether it applies. */
+static bool has_proxy(void)
+{
+    static const char *const names[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = getenv(names[i]);
+        if (value && value[0])
+            return true;
+    }
+    return false;
+}
+
 /* What the core can do by itself: protobuf or JSON over http://, as it is. */
 static bool is_lite(const sl_exporter_spec *spec)
 {
+    if (has_proxy() && sl_export_factory())
+        return false;
     return spec->protocol != SL_OTLP_GRPC && !spec->gzip && sl_str_starts(spec->endpoint, SL_STR("http://"));
 }
 
