@@ -141,7 +141,9 @@ static void refresh_pids(control *c)
         if (pid > 0)
             pids[count++] = pid;
     }
-    (void)sl_process_metrics_set_pids(c->process, pids, count);
+    int error = sl_process_metrics_set_pids(c->process, pids, count);
+    SL_ASSERT(error == 0); /* the array has room for no more than the limit */
+    (void)error;
 }
 
 /* Until SIGTERM: keeps readiness and the set of processes up to date. SIGINT is the supervisor's business. */
