@@ -101,7 +101,7 @@ SL_TEST(config_warnings_do_not_stop)
 {
     check_diagnostics("router_settings: {num_retries: 3}\n", 0, "c.yaml:1:1: warning: config.router_settings: this LiteLLM key is not supported yet");
     check_diagnostics("modle_list: []\n", 0, "warning: config.modle_list: this key is not known");
-    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: x, rpm: 5}\n", 0, "c.yaml:3:29: warning: litellm_params.rpm");
+    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: x, rpm: 5}\n", 0, "c.yaml:3:30: warning: litellm_params.rpm");
     check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: bedrock/x}\n", 0, "this deployment is left out");
     check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: x, api_key: os.environ/SURELY_NOT_SET_2}\n", 0, "SURELY_NOT_SET_2 is not set; export it");
 }
@@ -132,7 +132,7 @@ SL_TEST(config_anchors_and_merge_keys)
     CHECK_STR(config->deployments[0].host, "h");
     CHECK_STR(config->deployments[0].api_key, "k");
     sl_config_free(config);
-    config = parse("a: &a\n  <<: *a\n  model_list: []\n", SL_ECONFIG);
+    config = parse("a: &a\n  <<: *a\n  model_list: []\n", 0);
     sl_config_free(config);
 }
 
