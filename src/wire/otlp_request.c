@@ -76,14 +76,15 @@ int sl_otlp_request_item(sl_otlp_request *request, uint32_t scope_id, sl_str ite
     if (index == SL_NPOS)
         return SL_ENOENT;
     size_t from = request->items.len;
-    int error = run && run->scope == index ? 0 : sl_buf_reserve(&request->runs, sizeof *run);
+    bool goes_on = run && run->scope == index;
+    int error = goes_on ? 0 : sl_buf_reserve(&request->runs, sizeof *run); /* may move the runs */
     if (!error)
         error = sl_pb_buf_str(&request->items, 2, item);
     request->runs.failed = request->items.failed = 0;
     if (error)
         return error;
     size_t len = request->items.len - from;
-    if (run && run->scope == index) {
+    if (goes_on) {
         run->len += len;
     } else {
         sl_otlp_run fresh = {(uint32_t)index, from, len};
