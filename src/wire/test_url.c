@@ -1,0 +1,263 @@
+/* URLs, addresses, targets and percent codes, as tables. */
+#include "src/wire/url.h"
+
+#include "tests/harness/sl_test.h"
+
+struct good_url {
+    const char *text;
+    bool tls, v6;
+    const char *host;
+    int port;
+    const char *authority, *target, *path, *query;
+};
+
+static const struct good_url good_urls[] = {
+    {"http://a", false, false, "a", 80, "a", "/", "/", ""},
+    {"https://a", true, false, "a", 443, "a", "/", "/", ""},
+    {"HTTPS://A.Example/", true, false, "A.Example", 443, "A.Example", "/", "/", ""},
+    {"http://127.0.0.1:8080/v1/chat?x=1&y=?", false, false, "127.0.0.1", 8080, "127.0.0.1:8080", "/v1/chat?x=1&y=?",
+     "/v1/chat", "x=1&y=?"},
+    {"http://[::1]:80/", false, true, "::1", 80, "[::1]:80", "/", "/", ""},
+    {"https://[fe80::1.2.3.4]", true, true, "fe80::1.2.3.4", 443, "[fe80::1.2.3.4]", "/", "/", ""},
+    {"http://a/%20b?", false, false, "a", 80, "a", "/%20b?", "/%20b", ""},
+    {"http://a:65535//x", false, false, "a", 65535, "a:65535", "//x", "//x", ""},
+    {"http://a_b-c.d/p@q:r", false, false, "a_b-c.d", 80, "a_b-c.d", "/p@q:r", "/p@q:r", ""},
+};
+
+SL_TEST(url_accepted)
+{
+    for (size_t i = 0; i < sizeof good_urls / sizeof good_urls[0]; i++) {
+        const struct good_url *row = &good_urls[i];
+        const char *reason = NULL;
+        sl_url url;
+        if (sl_url_parse(sl_str_c(row->text), &url, &reason) != 0) {
+            sl_test_failed(__FILE__, __LINE__, "%s: %s", row->text, reason);
+            continue;
+        }
+        CHECK_EQ(url.tls, row->tls);
+        CHECK_EQ(url.host_is_v6, row->v6);
+        CHECK_EQ(url.port, row->port);
+        CHECK_STR(url.host, row->host);
+        CHECK_STR(url.authority, row->authority);
+        CHECK_STR(url.target, row->target);
+        CHECK_STR(url.path, row->path);
+        CHECK_STR(url.query, row->query);
+    }
+}
+
+SL_TEST(url_refused)
+{
+    static const sl_str rows[] = {
+        {"", 0},
+        {"a", 1},
+        {"http:/", 6},
+        {"http://", 7},
+        {"http:///x", 9},
+        {"ftp://a/", 8},
+        {"http:a", 6},
+        {"//a/", 4},
+        {"http://u:p@a/", 13},
+        {"http://@a/", 10},
+        {"http://a:/", 10},
+        {"http://a:0/", 11},
+        {"http://a:65536/", 15},
+        {"http://a:8x/", 12},
+        {"http://a:123456/", 16},
+        {"http://:80/", 11},
+        {"http://[::1/", 12},
+        {"http://[]/", 10},
+        {"http://[x]/", 11},
+        {"http://[12]/", 12},
+        {"http://[::1]x/", 14},
+        {"http://a?x", 10},
+        {"http://a/#f", 11},
+        {"http://a/ b", 11},
+        {"http://a/\0b", 11},
+        {"http://a/\n", 10},
+        {"http://a/\xC3\xA9", 11},
+        {"http://a/\"", 10},
+        {"http://a/\\", 10},
+        {"http://a/%", 10},
+        {"http://a/%2", 11},
+        {"http://a/%zz", 12},
+        {"http://a b/", 11},
+        {" http://a/", 10},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *reason = NULL;
+        sl_url url;
+        memset(&url, 0x5A, sizeof url);
+        sl_url before = url;
+        if (sl_url_parse(rows[i], &url, &reason) != SL_EPARSE || !reason)
+            sl_test_failed(__FILE__, __LINE__, "accepted: %.*s", (int)rows[i].len, rows[i].ptr);
+        CHECK(memcmp(&url, &before, sizeof url) == 0);
+        CHECK_EQ(sl_url_parse(rows[i], &url, NULL), SL_EPARSE);
+    }
+    static char text[SL_MAX_URL_BYTES + 1];
+    memset(text, 'a', sizeof text);
+    memcpy(text, "http://a/", 9);
+    sl_url url;
+    CHECK_EQ(sl_url_parse(sl_str_of(text, SL_MAX_URL_BYTES), &url, NULL), 0);
+    CHECK_EQ(sl_url_parse(sl_str_of(text, SL_MAX_URL_BYTES + 1), &url, NULL), SL_ETOOBIG);
+}
+
+SL_TEST(url_cut_anywhere_is_safe)
+{
+    sl_str text = SL_STR("https://[2001:db8::1]:8443/a/b%20c?d=e%2Ff");
+    for (size_t len = 0; len <= text.len; len++) {
+        sl_url url;
+        (void)!sl_url_parse(sl_str_sub(text, 0, len), &url, NULL);
+    }
+}
+
+SL_TEST(hostport_addresses)
+{
+    static const struct {
+        const char *text;
+        bool good, off, v6, has_host;
+        const char *host;
+        int port;
+    } rows[] = {
+        {"off", true, true, false, false, "", 0},
+        {"4000", true, false, false, false, "", 4000},
+        {"0", true, false, false, false, "", 0},
+        {":4000", true, false, false, false, "", 4000},
+        {"127.0.0.1:0", true, false, false, true, "127.0.0.1", 0},
+        {"localhost:80", true, false, false, true, "localhost", 80},
+        {"*:80", true, false, false, true, "*", 80},
+        {"[::1]:80", true, false, true, true, "::1", 80},
+        {"[::]:65535", true, false, true, true, "::", 65535},
+        {"", false, false, false, false, "", 0},
+        {"a", false, false, false, false, "", 0},
+        {"a:", false, false, false, false, "", 0},
+        {":", false, false, false, false, "", 0},
+        {"65536", false, false, false, false, "", 0},
+        {"-1", false, false, false, false, "", 0},
+        {"a:b", false, false, false, false, "", 0},
+        {"::1:80", false, false, false, false, "", 0},
+        {"[::1]", false, false, false, false, "", 0},
+        {"[::1]80", false, false, false, false, "", 0},
+        {"a b:80", false, false, false, false, "", 0},
+        {"a/b:80", false, false, false, false, "", 0},
+        {"OFF", false, false, false, false, "", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sl_hostport hostport;
+        int error = sl_hostport_parse(sl_str_c(rows[i].text), &hostport);
+        if ((error == 0) != rows[i].good) {
+            sl_test_failed(__FILE__, __LINE__, "%s: %d", rows[i].text, error);
+            continue;
+        }
+        if (error)
+            continue;
+        CHECK_EQ(hostport.off, rows[i].off);
+        CHECK_EQ(hostport.is_v6, rows[i].v6);
+        CHECK_EQ(hostport.has_host, rows[i].has_host);
+        CHECK_STR(hostport.host, rows[i].host);
+        CHECK_EQ(hostport.port, rows[i].port);
+    }
+}
+
+SL_TEST(hostport_peers)
+{
+    sl_hostport hostport;
+    CHECK_EQ(sl_hostport_parse_peer(SL_STR("a.example"), &hostport), 0);
+    CHECK(!hostport.has_port);
+    CHECK_STR(hostport.host, "a.example");
+    CHECK_EQ(sl_hostport_parse_peer(SL_STR("[::1]"), &hostport), 0);
+    CHECK_STR(hostport.host, "::1");
+    CHECK_EQ(sl_hostport_parse_peer(SL_STR("a:9"), &hostport), 0);
+    CHECK_EQ(hostport.port, 9);
+    CHECK_EQ(sl_hostport_parse_peer(SL_STR(":9"), &hostport), SL_EPARSE);
+    CHECK_EQ(sl_hostport_parse_peer(SL_STR("a:0"), &hostport), SL_EPARSE);
+    CHECK_EQ(sl_hostport_parse_peer(SL_STR(""), &hostport), SL_EPARSE);
+}
+
+SL_TEST(target_splits)
+{
+    static const char *const rows[][3] = {
+        {"/", "/", ""},
+        {"/a", "/a", ""},
+        {"/a?", "/a", ""},
+        {"/a?b=c?d", "/a", "b=c?d"},
+        {"*", "*", ""},
+        {"http://a/b?c", "/b", "c"},
+        {"http://a", "/", ""},
+        {"http://a?c", "/", "c"},
+        {"/x?u=http://a/b", "/x", "u=http://a/b"},
+        {"/http://a/b", "/http://a/b", ""},
+        {"", "/", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sl_str path, query;
+        sl_target_split(sl_str_c(rows[i][0]), &path, &query);
+        CHECK_STR(path, rows[i][1]);
+        CHECK_STR(query, rows[i][2]);
+    }
+}
+
+SL_TEST(url_decoding)
+{
+    static const struct {
+        const char *text;
+        bool plus;
+        int error;
+        const char *want;
+    } rows[] = {
+        {"", false, 0, ""},
+        {"abc", false, 0, "abc"},
+        {"a%20b%2fC%2Fd", false, 0, "a b/C/d"},
+        {"a+b", false, 0, "a+b"},
+        {"a+b%2B", true, 0, "a b+"},
+        {"%e2%82%ac", false, 0, "\xE2\x82\xAC"},
+        {"%00", false, SL_EPARSE, ""},
+        {"%", false, SL_EPARSE, ""},
+        {"a%2", false, SL_EPARSE, ""},
+        {"%g0", false, SL_EPARSE, ""},
+        {"0123456789abcdefg", false, SL_ELIMIT, ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char buffer[16];
+        size_t len = 0;
+        CHECK_EQ(sl_url_decode(sl_str_c(rows[i].text), rows[i].plus, buffer, sizeof buffer, &len), rows[i].error);
+        CHECK_STR(sl_str_of(buffer, len), rows[i].want);
+    }
+    char buffer[4];
+    size_t len = 7;
+    CHECK_EQ(sl_url_decode(SL_STR("a\0"), false, buffer, sizeof buffer, &len), SL_EPARSE);
+    CHECK_EQ(len, 7);
+}
+
+SL_TEST(query_walk)
+{
+    sl_str rest = SL_STR("&a=1&&b&c==2&a=3&"), name, value;
+    static const char *const want[][2] = {{"a", "1"}, {"b", ""}, {"c", "=2"}, {"a", "3"}};
+    for (size_t i = 0; i < 4; i++) {
+        CHECK(sl_query_next(&rest, &name, &value));
+        CHECK_STR(name, want[i][0]);
+        CHECK_STR(value, want[i][1]);
+    }
+    CHECK(!sl_query_next(&rest, &name, &value));
+    CHECK(sl_query_get(SL_STR("a=1&b=2&b=3"), "b", &value));
+    CHECK_STR(value, "2");
+    CHECK(!sl_query_get(SL_STR("a=1"), "b", &value));
+    CHECK(!sl_query_get(SL_STR(""), "b", &value));
+}
+
+SL_TEST(path_cleanliness)
+{
+    static const char *const clean[] = {"/", "/a", "/a/", "/a/b.c/..d", "/a%20b", "/...", "/.a", "/v1/chat/completions"};
+    static const char *const dirty[] = {"",        "a",      "//",      "/a//b",  "/a//",   "/.",      "/..",
+                                        "/a/../b", "/a/.",   "/%2e",    "/%2E./", "/.%2e",  "/a%2fb",  "/a%5cb",
+                                        "/a\\b",   "/a%00",  "/a%0a",   "/a%7f",  "/a%",    "/a%2",    "/a%zz",
+                                        "/a b",    "/\x01a", "/\xC3\xA9"};
+    for (size_t i = 0; i < sizeof clean / sizeof clean[0]; i++) {
+        if (!sl_path_is_clean(sl_str_c(clean[i])))
+            sl_test_failed(__FILE__, __LINE__, "refused %s", clean[i]);
+    }
+    for (size_t i = 0; i < sizeof dirty / sizeof dirty[0]; i++) {
+        if (sl_path_is_clean(sl_str_c(dirty[i])))
+            sl_test_failed(__FILE__, __LINE__, "accepted %s", dirty[i]);
+    }
+    CHECK(!sl_path_is_clean(sl_str_of("/a\0b", 4)));
+}
