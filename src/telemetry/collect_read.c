@@ -6,7 +6,7 @@
 #include "src/telemetry/collect_impl.h"
 #include "src/telemetry/scope.h"
 
-#define MAX_LIST_STEPS (1u << 21) /* a damaged list may be a ring */
+#define MAX_LIST_STEPS (1u << 19) /* a damaged list may be a ring */
 
 /* ---- Metrics ---- */
 

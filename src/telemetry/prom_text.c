@@ -19,6 +19,7 @@ typedef struct family {
     size_t row_count;
     size_t row_cap;
     size_t name_len;
+    bool unknown; /* a counter that OpenMetrics cannot call one: without "_total", or its bare name is taken */
     char name[SL_PROM_NAME_BYTES]; /* of the samples of counters and gauges: with "_total" */
 } family;
 
@@ -150,6 +151,38 @@ static int add_rows(family *f, sl_metric *metric)
     return 0;
 }
 
+/* Families are sorted by name. */
+static bool has_family(const sl_families *families, sl_str name)
+{
+    size_t low = 0, high = families->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const family *f = families->items[middle];
+        size_t len = f->name_len < name.len ? f->name_len : name.len;
+        int order = memcmp(f->name, name.ptr, len);
+        if (order == 0)
+            order = (f->name_len > name.len) - (f->name_len < name.len);
+        if (order == 0)
+            return true;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return false;
+}
+
+/* OpenMetrics describes the counter x_total as x: that must be free. */
+static void mark_unknown(const sl_families *families)
+{
+    for (size_t i = 0; i < families->count; i++) {
+        family *f = families->items[i];
+        sl_str name = sl_str_of(f->name, f->name_len), total = SL_STR("_total");
+        if (f->first->kind == SL_COUNTER)
+            f->unknown = !sl_str_ends(name, total) || has_family(families, sl_str_sub(name, 0, name.len - total.len));
+    }
+}
+
 /* Groups anew when something new has appeared. */
 static int group(sl_collector *collector)
 {
@@ -174,6 +207,7 @@ static int group(sl_collector *collector)
         sort_rows(families->items[i]);
     if (families->count)
         qsort(families->items, families->count, sizeof *families->items, compare_families);
+    mark_unknown(families);
     families->generation = collector->generation;
     collector->families = families;
     return 0;
@@ -363,10 +397,8 @@ static int put_number_row(sl_buf *out, const family *f, const sl_point *point)
 /* OpenMetrics names counters without "_total" in their descriptions. */
 static sl_str described_name(const family *f, sl_prometheus_format format)
 {
-    sl_str name = sl_str_of(f->name, f->name_len);
-    bool cut =
-        format == SL_PROMETHEUS_OPENMETRICS && f->first->kind == SL_COUNTER && sl_str_ends(name, SL_STR("_total"));
-    return cut ? sl_str_of(name.ptr, name.len - strlen("_total")) : name;
+    bool cut = format == SL_PROMETHEUS_OPENMETRICS && f->first->kind == SL_COUNTER && !f->unknown;
+    return sl_str_of(f->name, f->name_len - (cut ? strlen("_total") : 0));
 }
 
 static void put_help(sl_buf *out, sl_str name, sl_str help, sl_prometheus_format format)
@@ -390,7 +422,8 @@ static int put_head(sl_buf *out, const family *f, sl_prometheus_format format)
     (void)sl_buf_put_c(out, "# TYPE ");
     (void)sl_buf_put_str(out, name);
     (void)sl_buf_put_char(out, ' ');
-    (void)sl_buf_put_c(out, type_name(f->first->kind));
+    bool unknown = f->unknown && format == SL_PROMETHEUS_OPENMETRICS;
+    (void)sl_buf_put_c(out, unknown ? "unknown" : type_name(f->first->kind));
     (void)sl_buf_put_char(out, '\n');
     if (format != SL_PROMETHEUS_OPENMETRICS)
         return out->failed;

@@ -7,7 +7,7 @@
 #include "src/telemetry/prom_name.h"
 #include "src/telemetry/registry.h"
 
-#define MAX_LIST_STEPS (1u << 20) /* of a list in a segment: a damaged one may be a ring */
+#define MAX_LIST_STEPS (1u << 19) /* of a list in a segment: a damaged one may be a ring */
 
 /* ---- The table ---- */
 

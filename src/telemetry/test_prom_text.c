@@ -199,6 +199,21 @@ SL_TEST(families_of_two_types_keep_the_first)
     rig_done(&rig);
 }
 
+SL_TEST(counters_that_openmetrics_cannot_name_are_of_unknown_type)
+{
+    metrics_rig rig;
+    REQUIRE(rig_init(&rig, NULL, 0));
+    sl_counter_add(sl_instrument_bind(rig_declare(&rig, SL_COUNTER, "llamacpp:n_decode", NULL), NULL, 0), 1);
+    sl_counter_add(sl_instrument_bind(rig_declare(&rig, SL_COUNTER, "my_jobs_total", NULL), NULL, 0), 2);
+    sl_gauge_set(sl_instrument_bind(rig_declare(&rig, SL_GAUGE, "my_jobs", NULL), NULL, 0), 3);
+    CHECK_STR(rig_text(&rig, SL_PROMETHEUS_OPENMETRICS),
+              "# TYPE llamacpp:n_decode unknown\n# HELP llamacpp:n_decode Help.\nllamacpp:n_decode 1\n"
+              "# TYPE my_jobs gauge\n# HELP my_jobs Help.\nmy_jobs 3\n"
+              "# TYPE my_jobs_total unknown\n# HELP my_jobs_total Help.\nmy_jobs_total 2\n# EOF\n");
+    CHECK(sl_str_find(rig_text(&rig, SL_PROMETHEUS_TEXT), SL_STR("# TYPE my_jobs_total counter\n")) != SL_NPOS);
+    rig_done(&rig);
+}
+
 SL_TEST(target_info_is_the_resource)
 {
     metrics_rig rig;
