@@ -199,8 +199,8 @@ static size_t skip_quote(sl_str s, size_t at)
     return at < s.len && (s.ptr[at] == '"' || s.ptr[at] == '\'') ? at + 1 : at;
 }
 
-/* Where the value of a quoted or bare assignment ends. */
-static size_t value_end(sl_str s, size_t from, char quote)
+/* Where a value ends that begins at `from` behind `quote` (0: none), which stood behind a backslash when `escaped`. */
+static size_t value_end(sl_str s, size_t from, char quote, bool escaped)
 {
     size_t i = from;
     if (!quote) {
@@ -208,10 +208,8 @@ static size_t value_end(sl_str s, size_t from, char quote)
             i++;
         return i;
     }
-    while (i < s.len && s.ptr[i] != quote)
-        i += s.ptr[i] == '\\' && i + 1 < s.len && s.ptr[i + 1] != quote ? 2 : 1;
-    if (i < s.len && i > from && s.ptr[i - 1] == '\\')
-        i--; /* the quotes themselves are escaped */
+    while (i < s.len && s.ptr[i] != quote && !(escaped && s.ptr[i] == '\\'))
+        i += s.ptr[i] == '\\' ? 2 : 1;
     return i < s.len ? i : s.len;
 }
 
@@ -225,7 +223,8 @@ static bool assignment(sl_str s, size_t at, size_t *ret_from, size_t *ret_to)
     sl_str name = sl_str_sub(s, at, name_len);
     size_t i = skip_quote(s, at + name_len);
     i += run(s, i, is_blank);
-    if (name_len == 0 || i >= s.len || (s.ptr[i] != '=' && s.ptr[i] != ':') || sl_str_starts(sl_str_sub(s, i, 3), SL_STR("://")))
+    if (name_len == 0 || i >= s.len || (s.ptr[i] != '=' && s.ptr[i] != ':') ||
+        sl_str_starts(sl_str_sub(s, i, 3), SL_STR("://")))
         return false;
     bool query_key = sl_str_ieq(name, SL_STR("key")) && at > 0 && (s.ptr[at - 1] == '?' || s.ptr[at - 1] == '&');
     if (!query_key && !sl_key_is_sensitive(name))
@@ -234,7 +233,7 @@ static bool assignment(sl_str s, size_t at, size_t *ret_from, size_t *ret_to)
     size_t from = skip_quote(s, i);
     if (scheme(s, from))
         return false;
-    size_t to = value_end(s, from, from > i ? s.ptr[from - 1] : '\0');
+    size_t to = value_end(s, from, from > i ? s.ptr[from - 1] : '\0', from > i + 1);
     *ret_from = from;
     *ret_to = to;
     return to > from;

@@ -1,0 +1,155 @@
+/* Sensitive keys and masked texts; and the older propagation headers. */
+#include "src/wire/redact.h"
+
+#include "src/wire/b3.h"
+#include "tests/harness/sl_test.h"
+
+SL_TEST(sensitive_keys)
+{
+    static const char *const yes[] = {
+        "password", "Password", "db.password", "user_passwd", "PWD", "secret", "client_secret", "clientSecret",
+        "AWS_SECRET_ACCESS_KEY", "token", "access_token", "accessToken", "auth-token", "id_token", "refresh.token",
+        "github_token", "api_key", "apikey", "apiKey", "X-API-Key", "OPENAI_API_KEY", "authorization",
+        "http.request.header.authorization", "Proxy-Authorization", "cookie", "Set-Cookie", "credential",
+        "google.credentials", "private_key", "privateKey", "ssh_key", "encryption-key", "bearer", "passphrase",
+        "jwt", "master_key", "LITELLM_MASTER_KEY", "token_value", "APIKey"};
+    static const char *const no[] = {
+        "tokens", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "llm.tokens.prompt", "max_tokens",
+        "max_token", "token_count", "llm.token_count.prompt", "gen_ai.token.type", "gen_ai.client.token.usage",
+        "gen_ai.server.time_to_first_token", "gen_ai.server.time_per_output_token", "prompt_token", "token.type",
+        "total_token", "token_limit", "eos_token", "user.id", "session.id", "http.route", "key", "primary_key_name",
+        "keyboard", "secretary", "author", "authority", "cookies_are_not_here_but_cookiecutter", "monkey", "name", "",
+        "...", "gen_ai.system", "tokenizer", "passenger"};
+    for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++) {
+        if (!sl_key_is_sensitive(sl_str_c(yes[i])))
+            sl_test_failed(__FILE__, __LINE__, "not sensitive: %s", yes[i]);
+    }
+    for (size_t i = 0; i < sizeof no / sizeof no[0]; i++) {
+        bool listed = strstr(no[i], "cookies_are") != NULL; /* holds the word "cookies": masked on purpose */
+        if (sl_key_is_sensitive(sl_str_c(no[i])) != listed)
+            sl_test_failed(__FILE__, __LINE__, "sensitive: %s", no[i]);
+    }
+}
+
+#define R "[REDACTED]"
+#define JWT "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+
+static const struct {
+    const char *in, *out;
+} texts[] = {
+    {"", ""},
+    {"nothing secret here", "nothing secret here"},
+    {"Incorrect API key provided: sk-proj-abc_DEF123.", "Incorrect API key provided: " R "."},
+    {"sk-dev-key", R},
+    {"sk-1", "sk-1"},
+    {"task-manager-service", "task-manager-service"},
+    {"key AKIAIOSFODNN7EXAMPLE rejected", "key " R " rejected"},
+    {"Authorization: Bearer abcDEF123.456", "Authorization: Bearer " R},
+    {"authorization: bearer abcdefghijklmnopqrst", "authorization: bearer " R},
+    {"Basic dXNlcjpwYXNz==", "Basic " R},
+    {"basic auth failed", "basic auth failed"},
+    {"the bearer of news", "the bearer of news"},
+    {"GET /v1/models?key=AbCd&x=1", "GET /v1/models?key=" R "&x=1"},
+    {"GET /?a=1&key=AbCd", "GET /?a=1&key=" R},
+    {"the key=value store", "the key=value store"},
+    {"x-api-key: 0123abc, accept: */*", "x-api-key: " R ", accept: */*"},
+    {"{\"api_key\":\"abc\\\"def\",\"model\":\"m\"}", "{\"api_key\":\"" R "\",\"model\":\"m\"}"},
+    {"{\\\"api_key\\\": \\\"abc\\\", \\\"m\\\": 1}", "{\\\"api_key\\\": \\\"" R "\\\", \\\"m\\\": 1}"},
+    {"password = 'two words' end", "password = '" R "' end"},
+    {"password=hunter2", "password=" R},
+    {"input_tokens=5 max_tokens: 7", "input_tokens=5 max_tokens: 7"},
+    {"postgres://user:pass@host/db", "postgres://" R "@host/db"},
+    {"http://host:80/path@x", "http://host:80/path@x"},
+    {"jwt " JWT " end", "jwt " R " end"},
+    {"eyJ is no token", "eyJ is no token"},
+    {"token ghp_0123456789abcdefghijABCDEFGHIJ012345", "token " R},
+    {"two sk-aaaaaa1 and sk-bbbbbb2", "two " R " and " R},
+    {"\xC3\xA4 password=\xC3\xA4\xC3\xB6 \xE2\x82\xAC", "\xC3\xA4 password=" R " \xE2\x82\xAC"},
+    {"token:", "token:"},
+    {"token=\"", "token=\""},
+};
+
+SL_TEST(texts_are_masked)
+{
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        sl_buf out;
+        sl_buf_init(&out, 1000);
+        CHECK_EQ(sl_redact_text(sl_str_c(texts[i].in), &out), 0);
+        CHECK_STR(sl_buf_str(&out), texts[i].out);
+        sl_buf again;
+        sl_buf_init(&again, 1000);
+        CHECK_EQ(sl_redact_text(sl_buf_str(&out), &again), 0); /* masking twice changes no more than brackets */
+        CHECK(again.len <= out.len + 2 * sizeof R);
+        for (size_t len = 0; len < strlen(texts[i].in); len++) {
+            sl_buf_clear(&again);
+            CHECK_EQ(sl_redact_text(sl_str_of(texts[i].in, len), &again), 0);
+        }
+        sl_buf_done(&again);
+        sl_buf_done(&out);
+    }
+    sl_buf small;
+    sl_buf_init(&small, 5);
+    CHECK_EQ(sl_redact_text(SL_STR("much too long"), &small), SL_ELIMIT);
+    sl_buf_done(&small);
+}
+
+#define TRACE "4bf92f3577b34da6a3ce929d0e0e4736"
+#define SPAN "00f067aa0ba902b7"
+
+SL_TEST(b3_single)
+{
+    static const struct {
+        const char *header;
+        int error;
+        int flags;
+    } table[] = {
+        {TRACE "-" SPAN "-1-05e3ac9a4f6e3b90", 0, 1}, {TRACE "-" SPAN "-1", 0, 1},
+        {TRACE "-" SPAN "-d", 0, 1},                  {TRACE "-" SPAN "-0", 0, 0},
+        {TRACE "-" SPAN, 0, 0},                       {"a3ce929d0e0e4736-" SPAN "-1", 0, 1},
+        {"0", SL_ENOENT, 0},                          {"1", SL_ENOENT, 0},
+        {"d", SL_ENOENT, 0},                          {"", SL_EPARSE, 0},
+        {"2", SL_EPARSE, 0},                          {TRACE "-" SPAN "-2", SL_EPARSE, 0},
+        {TRACE "-" SPAN "-1-05e3", SL_EPARSE, 0},     {TRACE "-" SPAN "-1-05e3ac9a4f6e3b90-", SL_EPARSE, 0},
+        {"4bf92f35-" SPAN "-1", SL_EPARSE, 0},        {TRACE "-0000000000000000-1", SL_EPARSE, 0},
+        {"x" TRACE "-" SPAN, SL_EPARSE, 0},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        sl_span_context context;
+        CHECK_EQ(sl_b3_parse(sl_str_c(table[i].header), &context), table[i].error);
+        if (table[i].error)
+            continue;
+        CHECK_EQ(context.flags, table[i].flags);
+        CHECK(context.remote);
+        char text[SL_B3_LEN + 1];
+        sl_b3_format(&context, text);
+        CHECK_EQ(strlen(text), SL_B3_LEN);
+        CHECK(memcmp(text + 16, "a3ce929d0e0e4736-" SPAN "-", 34) == 0);
+        CHECK_EQ(text[50], '0' + table[i].flags);
+    }
+}
+
+SL_TEST(b3_multi_and_jaeger)
+{
+    sl_span_context c;
+    sl_str none = {NULL, 0};
+    CHECK_EQ(sl_b3_parse_multi(SL_STR(TRACE), SL_STR(SPAN), SL_STR("1"), none, &c), 0);
+    CHECK_EQ(c.flags, 1);
+    CHECK_EQ(sl_b3_parse_multi(SL_STR(TRACE), SL_STR(SPAN), SL_STR("true"), none, &c), 0);
+    CHECK_EQ(c.flags, 1);
+    CHECK_EQ(sl_b3_parse_multi(SL_STR(TRACE), SL_STR(SPAN), SL_STR("0"), none, &c), 0);
+    CHECK_EQ(c.flags, 0);
+    CHECK_EQ(sl_b3_parse_multi(SL_STR(TRACE), SL_STR(SPAN), none, SL_STR("1"), &c), 0);
+    CHECK_EQ(c.flags, 1);
+    CHECK_EQ(sl_b3_parse_multi(SL_STR(TRACE), none, none, none, &c), SL_EPARSE);
+    CHECK_EQ(sl_jaeger_parse(SL_STR(TRACE ":" SPAN ":0:1"), &c), 0);
+    CHECK_EQ(c.flags, 1);
+    char text[SL_JAEGER_LEN + 1];
+    sl_jaeger_format(&c, text);
+    CHECK_STR(sl_str_c(text), TRACE ":" SPAN ":0:01");
+    CHECK_EQ(sl_jaeger_parse(sl_str_c(text), &c), 0);
+    CHECK_EQ(sl_jaeger_parse(SL_STR("abc%3A1%3A0%3A0"), &c), 0);
+    CHECK(c.trace_id[14] == 0x0a && c.trace_id[15] == 0xbc && c.span_id[7] == 1 && c.flags == 0);
+    static const char *const bad[] = {"", ":::", "0:1:0:1", "1:0:0:1", "1:1:0", "1:1:0:1:1", "g:1:0:1", "1:1:0:fff"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        CHECK_EQ(sl_jaeger_parse(sl_str_c(bad[i]), &c), SL_EPARSE);
+}
