@@ -213,7 +213,9 @@ bool sl_exchange_begin(sl_exchange *x, const sl_http_stream *stream)
     settle_keep_alive(x, !stream->has_length && x->http_1_0);
     sl_buf *head = head_start(x, stream->status, stream->content_type, stream->fields);
     x->length_left = UINT64_MAX;
-    if (stream->has_length) {
+    if (stream->status == 204 || stream->status == 304) {
+        x->is_head = true; /* no body, and nothing said about one */
+    } else if (stream->has_length) {
         put_length(head, stream->length);
         x->length_left = stream->length;
     } else if (x->chunks) {

@@ -1,0 +1,210 @@
+/* What goes to the upstream. */
+#include "src/base/clock.h"
+#include "src/base/mem.h"
+#include "src/gateway/gw_impl.h"
+#include "src/gateway/telemetry.h"
+#include "src/wire/http1_write.h"
+
+#define FIELDS_MAX (2u * SL_MAX_HEAD_BYTES)
+
+/* ---- the client's fields ---- */
+
+/* Fields that are never passed on: of this connection, written anew, or the client's own business with us. */
+static bool stays(sl_http_field_id id)
+{
+    switch (id) {
+    case SL_HTTP_HOST:
+    case SL_HTTP_CONTENT_LENGTH:
+    case SL_HTTP_TRANSFER_ENCODING:
+    case SL_HTTP_CONNECTION:
+    case SL_HTTP_KEEP_ALIVE:
+    case SL_HTTP_PROXY_CONNECTION:
+    case SL_HTTP_PROXY_AUTHENTICATE:
+    case SL_HTTP_PROXY_AUTHORIZATION:
+    case SL_HTTP_TE:
+    case SL_HTTP_TRAILER:
+    case SL_HTTP_UPGRADE:
+    case SL_HTTP_EXPECT:
+    case SL_HTTP_AUTHORIZATION:
+    case SL_HTTP_X_API_KEY:
+    case SL_HTTP_COOKIE:
+    case SL_HTTP_ACCEPT_ENCODING: /* an answer must stay readable */
+    case SL_HTTP_CONTENT_ENCODING:
+    case SL_HTTP_FORWARDED:
+    case SL_HTTP_X_FORWARDED_FOR:
+    case SL_HTTP_X_REAL_IP:
+    case SL_HTTP_ORIGIN:
+    case SL_HTTP_VIA:
+    case SL_HTTP_TRACEPARENT:
+    case SL_HTTP_TRACESTATE:
+    case SL_HTTP_BAGGAGE:
+    case SL_HTTP_B3:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Keys under other names, and fields of our own. */
+static bool is_secret_name(sl_str name)
+{
+    static const sl_str names[] = {
+        {"api-key", 7},           {"x-goog-api-key", 14}, {"x-litellm-key", 13}, {"x-litellm-api-key", 17},
+        {"anthropic-api-key", 17}, {"x-auth-token", 12},
+    };
+    if (name.len > 12 && sl_str_ieq(sl_str_sub(name, 0, 12), SL_STR("x-sightline-")))
+        return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (sl_str_ieq(name, names[i]))
+            return true;
+    }
+    return false;
+}
+
+static void put_line(sl_buf *out, sl_str name, sl_str value)
+{
+    (void)sl_buf_put_str(out, name);
+    (void)sl_buf_put_str(out, SL_STR(": "));
+    (void)sl_buf_put_str(out, value);
+    (void)sl_buf_put_str(out, SL_STR("\r\n"));
+}
+
+static void put_fields(const sl_http1_head *head, sl_buf *out)
+{
+    for (size_t i = 0; i < head->field_count; i++) {
+        const sl_http1_field *field = &head->fields[i];
+        if (field->id != SL_HTTP_OTHER) {
+            if (stays(field->id))
+                continue;
+        } else if (is_secret_name(field->name)) {
+            continue;
+        }
+        if (head->nominates && sl_http1_is_hop_by_hop(head, i))
+            continue;
+        put_line(out, field->name, field->value);
+    }
+}
+
+/* Fields that go on when the settings of the deployment allow it; without telemetry the client's trace headers too. */
+static void put_context(const sl_gw_request *request, const sl_http1_head *head, sl_buf *out)
+{
+    size_t index = 0;
+    sl_str value;
+    while (sl_http1_get_next(head, SL_HTTP_BAGGAGE, &index, &value))
+        put_line(out, SL_STR("baggage"), value);
+    if (request->gateway->telemetry)
+        return;
+    index = 0;
+    while (sl_http1_get_next(head, SL_HTTP_TRACESTATE, &index, &value))
+        put_line(out, SL_STR("tracestate"), value);
+    if (sl_http1_has(head, SL_HTTP_TRACEPARENT))
+        put_line(out, SL_STR("traceparent"), sl_http1_get(head, SL_HTTP_TRACEPARENT));
+    if (sl_http1_has(head, SL_HTTP_B3))
+        put_line(out, SL_STR("b3"), sl_http1_get(head, SL_HTTP_B3));
+}
+
+/* ---- the plan ---- */
+
+static int keep_body(sl_gw_plan *plan, sl_exchange *x)
+{
+    sl_str body = sl_exchange_body(x);
+    if (!sl_exchange_take_body(x, &plan->body_memory)) {
+        plan->body_memory = sl_malloc(body.len + 1);
+        if (!plan->body_memory)
+            return SL_ENOMEM;
+        if (body.len)
+            memcpy(plan->body_memory, body.ptr, body.len);
+    }
+    plan->body = sl_str_of(plan->body_memory, body.len);
+    return 0;
+}
+
+int sl_gw_plan_make(sl_gw_request *request, sl_exchange *x)
+{
+    SL_ASSERT(!request->plan);
+    const sl_http1_head *head = sl_exchange_head(x);
+    sl_gw_plan *plan = sl_malloc(sizeof *plan);
+    if (!plan)
+        return SL_ENOMEM;
+    plan->body_memory = NULL;
+    plan->head_memory = NULL;
+    sl_buf_init(&plan->fields, FIELDS_MAX);
+    request->plan = plan;
+    int error = keep_body(plan, x);
+    if (error)
+        return error;
+    (void)sl_buf_reserve(&plan->fields, head->head_bytes < 512 ? 512 : head->head_bytes);
+    put_fields(head, &plan->fields);
+    size_t at = plan->fields.len;
+    put_context(request, head, &plan->fields);
+    if (plan->fields.failed)
+        return plan->fields.failed;
+    /* What stands behind `at` goes out by deployment; it is kept apart by its length alone. */
+    plan->baggage = sl_str_of(plan->fields.data + at, plan->fields.len - at);
+    plan->fields.len = at;
+    return 0;
+}
+
+/* ---- attempts ---- */
+
+static void put_head(sl_gw_request *request, const sl_openai_pieces *body, sl_buf *head)
+{
+    const sl_gw_target *target = request->target;
+    sl_buf_clear(head);
+    (void)sl_buf_put_str(head, target->prefix[request->operation]);
+    (void)sl_buf_put_str(head, SL_STR("Content-Length: "));
+    (void)sl_buf_put_u64(head, body->total);
+    (void)sl_buf_put_str(head, SL_STR("\r\n"));
+    (void)sl_buf_put_str(head, sl_buf_str(&request->plan->fields));
+    if (request->request_id[0]) {
+        (void)sl_buf_put_str(head, SL_STR("x-request-id: "));
+        (void)sl_buf_put_c(head, request->request_id);
+        (void)sl_buf_put_str(head, SL_STR("\r\n"));
+    }
+    sl_gw_trace_inject(request, head);
+    if (target->deployment->propagate_baggage && sl_gw_trace_baggage(request->gateway))
+        (void)sl_buf_put_str(head, request->plan->baggage);
+    (void)sl_buf_put_str(head, SL_STR("\r\n"));
+}
+
+static void set_up_call(sl_gw_request *request, const sl_openai_pieces *body, sl_str head)
+{
+    const sl_deployment *d = request->target->deployment;
+    sl_call *call = &request->call;
+    call->handler = &sl_gw_call_handler;
+    call->user = request;
+    call->pieces[0] = head;
+    for (unsigned i = 0; i < body->count; i++)
+        call->pieces[i + 1] = body->piece[i];
+    call->piece_count = body->count + 1;
+    call->connect_timeout_ms = d->connect_timeout_ms;
+    call->wait_timeout_ms = d->timeout_ms;
+    call->read_timeout_ms = request->stream_wanted && d->stream_timeout_ms ? d->stream_timeout_ms : d->timeout_ms;
+}
+
+int sl_gw_attempt(sl_gw_request *request)
+{
+    sl_gw_plan *plan = request->plan;
+    SL_ASSERT(plan && request->target && request->attempts < SL_GW_MAX_ATTEMPTS);
+    bool streams = request->operation == SL_LLM_CHAT || request->operation == SL_LLM_COMPLETION;
+    sl_openai_pieces body;
+    request->usage_added =
+        streams && request->target->deployment->include_usage && sl_openai_usage_missing(&plan->openai);
+    sl_openai_edit(&plan->openai, plan->body, request->target->model_json, request->usage_added, &body);
+    sl_gw_set_state(request, SL_GW_WAITING);
+    request->attempts++;
+    request->upstream_status = 0;
+    sl_gw_trace_attempt(request);
+    sl_buf *scratch = &request->gateway->loop->scratch;
+    put_head(request, &body, scratch);
+    sl_free(plan->head_memory);
+    plan->head_memory = scratch->failed ? NULL : sl_malloc(scratch->len);
+    if (!plan->head_memory)
+        return SL_ENOMEM;
+    memcpy(plan->head_memory, scratch->data, scratch->len);
+    set_up_call(request, &body, sl_str_of(plan->head_memory, scratch->len));
+    sl_call_start(&request->call, request->target->origin);
+    if (request->sent_ns == 0)
+        request->sent_ns = request->call.start_ns;
+    return 0;
+}
