@@ -42,7 +42,7 @@ int sl_buf_reserve(sl_buf *buf, size_t more)
         return 0;
     if (buf->len > buf->max || more > buf->max - buf->len)
         return buf_fail(buf, SL_ELIMIT);
-    size_t cap = buf->cap ? buf->cap : 64;
+    size_t cap = buf->cap ? buf->cap : buf->max < 64 ? buf->max : 64;
     while (cap - buf->len < more)
         cap = cap > buf->max / 2 ? buf->max : cap * 2;
     char *data = sl_realloc(buf->data, cap);

@@ -1,0 +1,198 @@
+/* Frames of event streams: every line end, every split, bounds, fields. */
+#include "src/wire/sse.h"
+
+#include <stdlib.h>
+
+#include "src/base/mem.h"
+#include "tests/harness/sl_test.h"
+
+struct row {
+    const char *text;
+    const char *frames; /* joined by '|' */
+    const char *last;   /* what sl_sse_finish gives; NULL: nothing */
+};
+
+static const struct row rows[] = {
+    {"", "", NULL},
+    {"data: a\n\n", "data: a\n|", NULL},
+    {"data: a\n\ndata: b\n\n", "data: a\n|data: b\n|", NULL},
+    {"data: a\r\n\r\ndata: b\r\n\r\n", "data: a\r\n|data: b\r\n|", NULL},
+    {"data: a\r\rdata: b\r\r", "data: a\r|data: b\r|", NULL},
+    {"data: a\n\r\ndata: b\r\n\ndata: c\r\n\rdata: d\n\r", "data: a\n|data: b\r\n|data: c\r\n|data: d\n|", NULL},
+    {"event: x\ndata: a\ndata: b\n\n", "event: x\ndata: a\ndata: b\n|", NULL},
+    {": ping\n\ndata: a\n\n", ": ping\n|data: a\n|", NULL},
+    {"\n\n\ndata: a\n\n\n\n", "data: a\n|", NULL},
+    {"\r\n\r\ndata: a\r\n\r\n\r\n", "data: a\r\n|", NULL},
+    {"data: a\n", "", "data: a\n"},
+    {"data: a", "", "data: a"},
+    {"data: a\r\n", "", "data: a\r\n"},
+    {"data: a\n\ndata: [DONE]", "data: a\n|", "data: [DONE]"},
+    {"\xEF\xBB\xBF" "data: a\n\n", "data: a\n|", NULL},
+    {"\xEF\xBB" "data: a\n\n", "\xEF\xBB" "data: a\n|", NULL},
+    {"\xEF\n\nx\n\n", "\xEF\n|x\n|", NULL},
+    {"data: a\n\n\xEF\xBB\xBF" "b\n\n", "data: a\n|\xEF\xBB\xBF" "b\n|", NULL},
+    {"data: a frame of more than sixteen bytes in its first line\ndata: and another one in the second\n\nx\n\n",
+     "data: a frame of more than sixteen bytes in its first line\ndata: and another one in the second\n|x\n|", NULL},
+};
+
+static void put_frame(sl_buf *out, const sl_sse_frame *frame)
+{
+    (void)sl_buf_put_str(out, frame->cut ? SL_STR("CUT") : frame->bytes);
+    (void)sl_buf_put_char(out, '|');
+}
+
+/* Feeds an exact heap copy of a piece, freed after, and gathers the frames that end in it. */
+static void feed_piece(sl_sse *sse, sl_str piece, sl_buf *out)
+{
+    char *copy = malloc(piece.len + 1);
+    memcpy(copy, piece.ptr, piece.len);
+    sl_str rest = sl_str_of(copy, piece.len);
+    sl_sse_frame frame;
+    while (sl_sse_next(sse, &rest, &frame) == 0)
+        put_frame(out, &frame);
+    CHECK_EQ(rest.len, 0);
+    free(copy);
+}
+
+static void check_row(const struct row *row, size_t step, size_t first)
+{
+    sl_sse sse;
+    sl_sse_frame frame;
+    sl_buf out;
+    sl_str text = sl_str_c(row->text);
+    sl_sse_init(&sse, 0);
+    sl_buf_init(&out, 4096);
+    feed_piece(&sse, sl_str_sub(text, 0, first), &out);
+    for (size_t at = first; at < text.len; at += step)
+        feed_piece(&sse, sl_str_sub(text, at, step), &out);
+    CHECK_STR(sl_buf_str(&out), row->frames);
+    int rc = sl_sse_finish(&sse, &frame);
+    CHECK_EQ(rc, row->last ? 0 : SL_ENOENT);
+    if (rc == 0 && row->last)
+        CHECK_STR(frame.bytes, row->last);
+    CHECK_EQ(sl_sse_finish(&sse, &frame), SL_ENOENT);
+    sl_sse_done(&sse);
+    sl_buf_done(&out);
+}
+
+SL_TEST(sse_frames_at_every_split)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        size_t len = strlen(rows[i].text);
+        for (size_t step = 1; step <= len + 1; step++)
+            check_row(&rows[i], step, 0);
+        for (size_t first = 0; first <= len; first++)
+            check_row(&rows[i], len + 1, first);
+    }
+}
+
+SL_TEST(sse_whole_frames_are_not_copied)
+{
+    sl_sse sse;
+    sl_sse_frame frame;
+    sl_str text = SL_STR("data: a\n\ndata: b\n\n"), rest = text;
+    size_t before = sl_test_alloc_count();
+    sl_sse_init(&sse, 0);
+    CHECK_EQ(sl_sse_next(&sse, &rest, &frame), 0);
+    CHECK(frame.bytes.ptr == text.ptr);
+    CHECK_EQ(rest.ptr - text.ptr, 9);
+    CHECK_EQ(sl_sse_next(&sse, &rest, &frame), 0);
+    CHECK(frame.bytes.ptr == text.ptr + 9);
+    CHECK_EQ(rest.len, 0);
+    CHECK_EQ(sse.frames, 2);
+    CHECK_EQ(sl_test_alloc_count(), before);
+    sl_sse_done(&sse);
+    sl_sse_done(NULL);
+}
+
+SL_TEST(sse_large_frames_are_cut_and_the_stream_goes_on)
+{
+    static const char text[] = "data: 12\n\ndata: 123456789\n\ndata: 34\n\ndata: 123456789";
+    for (size_t step = 1; step <= sizeof text; step++) {
+        sl_sse sse;
+        sl_sse_frame frame;
+        sl_buf out;
+        sl_sse_init(&sse, 10);
+        sl_buf_init(&out, 4096);
+        for (size_t at = 0; at < sizeof text - 1; at += step)
+            feed_piece(&sse, sl_str_sub(sl_str_c(text), at, step), &out);
+        CHECK_STR(sl_buf_str(&out), "data: 12\n|CUT|data: 34\n|");
+        CHECK_EQ(sl_sse_finish(&sse, &frame), 0);
+        CHECK(frame.cut);
+        CHECK_EQ(frame.bytes.len, 0);
+        sl_sse_done(&sse);
+        sl_buf_done(&out);
+    }
+}
+
+SL_TEST(sse_without_memory_is_cut)
+{
+    sl_sse sse;
+    sl_buf out;
+    sl_sse_init(&sse, 0);
+    sl_buf_init(&out, 4096);
+    CHECK_EQ(sl_buf_reserve(&out, 1000), 0);
+    sl_test_fail_alloc(0);
+    feed_piece(&sse, SL_STR("data: a"), &out);
+    CHECK(sl_test_alloc_failed());
+    feed_piece(&sse, SL_STR("b\n\ndata: c\n\nda"), &out);
+    feed_piece(&sse, SL_STR("ta: d\n\n"), &out);
+    CHECK_STR(sl_buf_str(&out), "CUT|data: c\n|data: d\n|");
+    sl_sse_done(&sse);
+    sl_buf_done(&out);
+}
+
+SL_TEST(sse_fields)
+{
+    sl_sse_frame frame = {SL_STR("event: one\n: note\nid:7\nevent:two\nevents: x\ndata\nretry: 5\r\ndata:  b:c\rdata:d"), false};
+    static const char *const want[][2] = {{"event", "one"}, {"", "note"}, {"id", "7"},     {"event", "two"}, {"events", "x"},
+                                          {"data", ""},     {"retry", "5"}, {"data", " b:c"}, {"data", "d"}};
+    sl_str rest = frame.bytes, name, value;
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        REQUIRE(sl_sse_line_next(&rest, &name, &value));
+        CHECK_STR(name, want[i][0]);
+        CHECK_STR(value, want[i][1]);
+    }
+    CHECK(!sl_sse_line_next(&rest, &name, &value));
+    CHECK(sl_sse_frame_field(&frame, SL_STR("event"), &value));
+    CHECK_STR(value, "two");
+    CHECK(!sl_sse_frame_field(&frame, SL_STR("Event"), &value));
+    sl_buf scratch;
+    sl_sse_event event;
+    sl_buf_init(&scratch, 100);
+    CHECK_EQ(sl_sse_frame_event(&frame, &scratch, &event), 0);
+    CHECK_STR(event.event, "two");
+    CHECK_STR(event.id, "7");
+    CHECK_STR(event.data, "\n b:c\nd");
+    CHECK_EQ(sl_sse_frame_data(&frame, NULL, &value), SL_EINVAL);
+    sl_buf_done(&scratch);
+    sl_buf_init(&scratch, 3);
+    CHECK_EQ(sl_sse_frame_data(&frame, &scratch, &value), SL_ELIMIT);
+    sl_buf_done(&scratch);
+}
+
+SL_TEST(sse_data)
+{
+    sl_str data;
+    sl_sse_event event;
+    sl_sse_frame frame = {SL_STR("data: {\"usage\":null}\n"), false};
+    CHECK_EQ(sl_sse_frame_data(&frame, NULL, &data), 0);
+    CHECK_STR(data, "{\"usage\":null}");
+    CHECK(data.ptr == frame.bytes.ptr + 6);
+    CHECK(sl_sse_frame_has(&frame, SL_STR("\"usage\"")));
+    CHECK(!sl_sse_frame_has(&frame, SL_STR("\"Usage\"")));
+    CHECK(!sl_sse_frame_is_done(&frame));
+    CHECK_EQ(sl_sse_frame_event(&frame, NULL, &event), 0);
+    CHECK_STR(event.event, "message");
+    frame.bytes = SL_STR("data: [DONE]\r\n");
+    CHECK(sl_sse_frame_is_done(&frame));
+    frame.bytes = SL_STR("data:[DONE]");
+    CHECK(sl_sse_frame_is_done(&frame));
+    frame.bytes = SL_STR(": ping\n");
+    CHECK_EQ(sl_sse_frame_data(&frame, NULL, &data), SL_ENOENT);
+    CHECK_EQ(sl_sse_frame_event(&frame, NULL, &event), SL_ENOENT);
+    CHECK(!sl_sse_frame_is_done(&frame));
+    frame.bytes = sl_str_of(NULL, 0);
+    CHECK(!sl_sse_frame_has(&frame, SL_STR("a")));
+    CHECK_EQ(sl_sse_frame_data(&frame, NULL, &data), SL_ENOENT);
+}
