@@ -27,9 +27,12 @@ static int error_of(CURLcode code, const sl_fetch *fetch)
     }
 }
 
-static void explain(const char *url, int error, CURLcode code, const char *detail, sl_fetch *fetch)
+static void explain(CURL *curl, const char *url, int error, CURLcode code, const char *detail, sl_fetch *fetch)
 {
     const char *why = *detail ? detail : curl_easy_strerror(code);
+    long number = 0;
+    if (error == SL_ECONNECT && curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number)
+        why = strerror((int)number);
     if (error == SL_EINVAL)
         snprintf(fetch->reason, sizeof fetch->reason, "%s: is no http or https URL", url);
     else if (error == SL_ETOOBIG)
@@ -106,7 +109,7 @@ int sl_fetch_get(const char *url, const sl_fetch_options *options, sl_fetch *fet
         fetch->status = (int)status;
         snprintf(fetch->content_type, sizeof fetch->content_type, "%s", type ? type : "");
     } else {
-        explain(url, error, code, detail, fetch);
+        explain(curl, url, error, code, detail, fetch);
     }
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);
