@@ -419,12 +419,12 @@ static int submit(sl_grpc_client *c, const char *path)
 static int run_call(sl_grpc_client *c)
 {
     for (;;) {
-        int error = pump_out(c);
-        int in_error = pump_in(c); /* also after a failed write: the peer may have said why */
+        int error = pump_in(c); /* first: a window that opens gives the next line something to send */
+        int out_error = pump_out(c);
         if (c->now.closed)
             return 0;
         if (!error)
-            error = in_error;
+            error = out_error;
         if (!error && !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session))
             error = fail(c, SL_ECLOSED, "the peer ended the session");
         if (!error) {
