@@ -361,7 +361,7 @@ SL_TEST(span_attribute_limit_and_priority)
     sl_span *span = sl_span_start(tracer, SL_STR("n"), NULL);
     sl_span_set_str(span, "user.id", "u");
     for (int i = 0; i < 200; i++) {
-        char key[32];
+        char key[48];
         (void)snprintf(key, sizeof key, "gen_ai.prompt.%d.content", i);
         sl_span_set_int(span, key, i);
     }
