@@ -29,6 +29,7 @@ static sl_str apply_rules(const sl_attr_rules *rules, sl_str key)
 /* Puts one attribute in its place; an equal key is replaced. */
 static void insert(sl_attr_set *set, sl_str key, sl_value value)
 {
+    SL_ASSERT(set->count <= SL_MAX_METRIC_ATTRS && key.len > 0);
     size_t at = set->count;
     int order = 1;
     while (at > 0 && (order = compare_keys(set->items[at - 1].key, key)) > 0)
@@ -69,6 +70,7 @@ static void encode_any(const sl_value *value, unsigned depth, sl_buf *out);
 
 static void encode_key_value(const sl_attr *attr, uint32_t field, unsigned depth, sl_buf *out)
 {
+    SL_ASSERT(attr && field > 0);
     size_t mark, inner;
     if (sl_pb_buf_open(out, field, &mark))
         return;
@@ -82,6 +84,7 @@ static void encode_key_value(const sl_attr *attr, uint32_t field, unsigned depth
 
 static void encode_list(const sl_value *value, unsigned depth, sl_buf *out)
 {
+    SL_ASSERT(value->type == SL_VALUE_MAP || value->type == SL_VALUE_ARRAY);
     bool is_map = value->type == SL_VALUE_MAP;
     size_t count = is_map ? value->as.map.count : value->as.array.count;
     size_t mark, inner;
@@ -130,6 +133,7 @@ static void encode_any(const sl_value *value, unsigned depth, sl_buf *out)
 
 int sl_attr_set_encode(const sl_attr_set *set, uint32_t field, sl_buf *out)
 {
+    SL_ASSERT(set && out && field > 0);
     for (size_t i = 0; i < set->count; i++)
         encode_key_value(&set->items[i], field, 0, out);
     return out->failed;
@@ -165,6 +169,7 @@ static void value_text(const sl_value *value, unsigned depth, sl_buf *out);
 
 static void list_text(const sl_value *value, unsigned depth, sl_buf *out)
 {
+    SL_ASSERT(value->type == SL_VALUE_MAP || value->type == SL_VALUE_ARRAY);
     bool is_map = value->type == SL_VALUE_MAP;
     size_t count = is_map ? value->as.map.count : value->as.array.count;
     (void)sl_buf_put_char(out, is_map ? '{' : '[');
@@ -214,6 +219,7 @@ static void value_text(const sl_value *value, unsigned depth, sl_buf *out)
 
 int sl_value_text(const sl_value *value, sl_buf *out)
 {
+    SL_ASSERT(value && out);
     value_text(value, 0, out);
     return out->failed;
 }
@@ -223,6 +229,7 @@ int sl_value_text(const sl_value *value, sl_buf *out)
 /* Appends the values of all keys that become `name`, in order of the keys. */
 static void join_values(const sl_attr_set *set, size_t first, const char *name, sl_buf *scratch)
 {
+    SL_ASSERT(first < set->count);
     char other[SL_PROM_LABEL_BYTES];
     sl_buf_clear(scratch);
     (void)sl_value_text(&set->items[first].value, scratch);
@@ -237,6 +244,7 @@ static void join_values(const sl_attr_set *set, size_t first, const char *name, 
 
 static bool seen_before(const sl_attr_set *set, size_t index, const char *name)
 {
+    SL_ASSERT(index < set->count);
     char other[SL_PROM_LABEL_BYTES];
     for (size_t i = 0; i < index; i++) {
         sl_prom_label_name(set->items[i].key, other);
@@ -248,6 +256,7 @@ static bool seen_before(const sl_attr_set *set, size_t index, const char *name)
 
 int sl_attr_set_labels(const sl_attr_set *set, const char *reserved, sl_buf *out)
 {
+    SL_ASSERT(set && out);
     sl_buf scratch;
     sl_buf_init(&scratch, SL_MAX_ATTR_SET_BYTES);
     for (size_t i = 0; i < set->count; i++) {

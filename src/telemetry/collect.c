@@ -19,6 +19,7 @@ sl_collector *sl_collector_new(sl_registry *registry)
 
 static void metric_free(sl_metric *metric)
 {
+    SL_ASSERT(metric);
     for (size_t i = 0; i < metric->point_count; i++) {
         sl_free(metric->points[i]->sources);
         sl_free(metric->points[i]->folded);
@@ -51,6 +52,7 @@ void sl_collector_free(sl_collector *collector)
 
 int sl_collector_set_resource(sl_collector *collector, sl_str resource)
 {
+    SL_ASSERT(collector);
     pthread_mutex_lock(&collector->lock);
     sl_buf_clear(&collector->resource);
     int error = sl_buf_put_str(&collector->resource, resource);
@@ -62,6 +64,7 @@ int sl_collector_set_resource(sl_collector *collector, sl_str resource)
 
 static void read_gauge(const sl_source *source, bool is_double, sl_reading *reading)
 {
+    SL_ASSERT(source->segment);
     const sl_cell *cell = sl_segment_shared_cell(source->segment, source->cell);
     uint64_t time = atomic_load_explicit(&cell[1], memory_order_acquire);
     if (time <= reading->time_ns)
@@ -74,6 +77,7 @@ static void read_gauge(const sl_source *source, bool is_double, sl_reading *read
 
 static void read_histogram(const sl_point *point, sl_reading *reading)
 {
+    SL_ASSERT(point->metric->kind == SL_HISTOGRAM);
     uint32_t buckets = sl_metric_buckets(point->metric);
     for (uint32_t b = 0; b < buckets; b++)
         reading->counts[b] = point->folded ? point->folded[b] : 0;
@@ -89,6 +93,7 @@ static void read_histogram(const sl_point *point, sl_reading *reading)
 
 bool sl_point_read(const sl_point *point, sl_reading *ret_reading)
 {
+    SL_ASSERT(point && ret_reading);
     const sl_metric *metric = point->metric;
     sl_reading *r = ret_reading;
     r->whole = point->folded && metric->kind != SL_HISTOGRAM ? point->folded[0] : 0;
@@ -115,6 +120,7 @@ bool sl_point_read(const sl_point *point, sl_reading *ret_reading)
 
 bool sl_point_exemplar(const sl_point *point, uint32_t bucket, sl_exemplar *ret_exemplar)
 {
+    SL_ASSERT(bucket < sl_metric_buckets(point->metric));
     bool found = false;
     for (uint32_t i = 0; i < point->source_count; i++) {
         const sl_source *s = &point->sources[i];
@@ -133,6 +139,7 @@ bool sl_point_exemplar(const sl_point *point, uint32_t bucket, sl_exemplar *ret_
 
 static sl_reader *find_reader(sl_collector *collector, const sl_segment *segment)
 {
+    SL_ASSERT(collector->reader_count <= SL_MAX_SEGMENTS);
     for (size_t i = 0; i < collector->reader_count; i++) {
         if (collector->readers[i].segment == segment)
             return &collector->readers[i];
@@ -158,6 +165,7 @@ int sl_collector_add_segment(sl_collector *collector, sl_segment *segment)
 /* Adds what a source counted to the point's own totals. Errors: SL_ENOMEM. */
 static int fold(sl_point *point, const sl_source *source)
 {
+    SL_ASSERT(source->segment);
     const sl_metric *metric = point->metric;
     if (metric->kind != SL_COUNTER && metric->kind != SL_HISTOGRAM)
         return 0;
@@ -177,6 +185,7 @@ static int fold(sl_point *point, const sl_source *source)
 
 static void fold_point(sl_point *point, const sl_segment *segment)
 {
+    SL_ASSERT(segment);
     for (uint32_t i = 0; i < point->source_count; i++) {
         if (point->sources[i].segment != segment)
             continue;
@@ -187,6 +196,7 @@ static void fold_point(sl_point *point, const sl_segment *segment)
 
 void sl_collector_remove_segment(sl_collector *collector, sl_segment *segment)
 {
+    SL_ASSERT(collector && segment);
     pthread_mutex_lock(&collector->lock);
     sl_reader *reader = find_reader(collector, segment);
     if (reader) {
@@ -204,6 +214,7 @@ void sl_collector_remove_segment(sl_collector *collector, sl_segment *segment)
 
 void sl_collector_clear_inflight(sl_collector *collector, sl_segment *segment)
 {
+    SL_ASSERT(collector && segment);
     pthread_mutex_lock(&collector->lock);
     int error = sl_collector_refresh(collector);
     (void)error;

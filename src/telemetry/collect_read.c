@@ -20,6 +20,7 @@ typedef struct metric_key {
 
 static metric_key key_of(const sl_segment *segment, const sl_stream_view *stream)
 {
+    SL_ASSERT(segment && stream->name.len > 0);
     metric_key key = {0, {NULL, 0}, {NULL, 0}, stream};
     sl_str name;
     if (sl_scope_find(segment, stream->scope, &key.scope, &key.schema_url, &name))
@@ -31,6 +32,7 @@ static metric_key key_of(const sl_segment *segment, const sl_stream_view *stream
 
 static bool is_same(const sl_metric *m, const metric_key *key)
 {
+    SL_ASSERT(m && key);
     const sl_stream_view *s = key->stream;
     return m->hash == key->hash && m->kind == s->kind && m->is_double == ((s->flags & SL_STREAM_DOUBLE) != 0) &&
            m->bound_count == s->bound_count && sl_str_eq(m->name, s->name) && sl_str_eq(m->unit, s->unit) &&
@@ -49,6 +51,7 @@ static sl_str keep(char **at, sl_str text)
 
 static sl_metric *metric_new(const metric_key *key)
 {
+    SL_ASSERT(key->stream->bound_count <= SL_MAX_BOUNDS);
     const sl_stream_view *s = key->stream;
     size_t bounds_size = s->bound_count * sizeof(double);
     sl_metric *m = sl_calloc(1, sizeof *m);
@@ -79,6 +82,7 @@ static sl_metric *metric_new(const metric_key *key)
 
 static sl_metric *metric_of(sl_collector *collector, const sl_segment *segment, const sl_stream_view *stream)
 {
+    SL_ASSERT(collector && stream);
     metric_key key = key_of(segment, stream);
     for (sl_metric *m = collector->metrics; m; m = m->next) {
         if (is_same(m, &key))
@@ -101,6 +105,7 @@ static sl_metric *metric_of(sl_collector *collector, const sl_segment *segment, 
 /* Index of the first known stream whose offset is not below. */
 static size_t lower_bound(const sl_reader *reader, uint64_t offset)
 {
+    SL_ASSERT(reader->stream_count <= reader->stream_cap);
     size_t low = 0, high = reader->stream_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -114,6 +119,7 @@ static size_t lower_bound(const sl_reader *reader, uint64_t offset)
 
 static int add_stream(sl_collector *collector, sl_reader *reader, uint64_t offset)
 {
+    SL_ASSERT(offset != 0);
     sl_stream_view view;
     size_t at = lower_bound(reader, offset);
     bool known = at < reader->stream_count && reader->streams[at].offset == offset;
@@ -141,6 +147,7 @@ static int add_stream(sl_collector *collector, sl_reader *reader, uint64_t offse
 
 static bool grow_table(sl_collector *collector)
 {
+    SL_ASSERT((collector->table_size & (collector->table_size - 1)) == 0);
     if (collector->point_count < collector->table_size)
         return true;
     size_t size = collector->table_size ? 2 * collector->table_size : 256;
@@ -162,6 +169,7 @@ static bool grow_table(sl_collector *collector)
 
 static bool reserve_point(sl_metric *metric)
 {
+    SL_ASSERT(metric->point_count <= metric->point_cap);
     if (metric->point_count < metric->point_cap)
         return true;
     size_t cap = metric->point_cap ? 2 * metric->point_cap : 8;
@@ -175,6 +183,7 @@ static bool reserve_point(sl_metric *metric)
 
 static sl_point *point_new(sl_collector *collector, sl_metric *metric, const sl_series_view *series, uint64_t hash)
 {
+    SL_ASSERT(metric && series);
     if (!grow_table(collector) || !reserve_point(metric))
         return NULL;
     sl_point *p = sl_calloc(1, sizeof *p + series->attrs.len + series->labels.len);
@@ -209,6 +218,7 @@ static sl_point *point_of(sl_collector *collector, sl_metric *metric, const sl_s
 
 static int add_source(sl_point *point, const sl_source *source)
 {
+    SL_ASSERT(point->source_count <= point->source_cap);
     for (uint32_t i = 0; i < point->source_count; i++) {
         if (point->sources[i].segment == source->segment && point->sources[i].cell == source->cell)
             return 0; /* seen already */
@@ -227,6 +237,7 @@ static int add_source(sl_point *point, const sl_source *source)
 
 static int add_series(sl_collector *collector, sl_reader *reader, uint64_t offset)
 {
+    SL_ASSERT(offset != 0);
     sl_series_view series;
     sl_stream_view stream;
     if (!sl_series_record_read(reader->segment, offset, &series) ||
@@ -257,6 +268,7 @@ typedef int (*add_fn)(sl_collector *collector, sl_reader *reader, uint64_t offse
 
 static int read_list(sl_collector *collector, sl_reader *reader, uint64_t head, uint64_t *seen, add_fn add)
 {
+    SL_ASSERT(reader->segment && seen);
     size_t steps = 0;
     for (uint64_t at = head; at && at != *seen && steps < MAX_LIST_STEPS; steps++) {
         int error = add(collector, reader, at);
@@ -270,6 +282,7 @@ static int read_list(sl_collector *collector, sl_reader *reader, uint64_t head, 
 
 int sl_collector_refresh(sl_collector *collector)
 {
+    SL_ASSERT(collector->reader_count <= SL_MAX_SEGMENTS);
     for (size_t i = 0; i < collector->reader_count; i++) {
         sl_reader *r = &collector->readers[i];
         /* Series first: the stream of every series below this head is below the other. */

@@ -17,6 +17,7 @@ sl_exemplar_filter sl_exemplar_filter_of(const char *text)
 
 void sl_exemplar_write(sl_cell *cells, double value, const sl_span_context *context)
 {
+    SL_ASSERT(cells);
     uint64_t now = sl_now_coarse_ns();
     if (atomic_load_explicit(&cells[CELL_TIME], memory_order_relaxed) >= now)
         return; /* one per tick; a clock that was set back waits until it has caught up */
@@ -36,6 +37,7 @@ void sl_exemplar_write(sl_cell *cells, double value, const sl_span_context *cont
 
 static bool read_one(const sl_cell *cells, uint64_t newer_than, sl_exemplar *ret_exemplar)
 {
+    SL_ASSERT(cells && ret_exemplar);
     uint64_t time = atomic_load_explicit(&cells[CELL_TIME], memory_order_acquire);
     if (time <= newer_than)
         return false;
@@ -53,6 +55,7 @@ static bool read_one(const sl_cell *cells, uint64_t newer_than, sl_exemplar *ret
 
 bool sl_exemplar_read(const sl_segment *segment, uint32_t cell, sl_exemplar *ret_exemplar)
 {
+    SL_ASSERT(cell < sl_segment_cell_count(segment));
     sl_exemplar newest = {.time_ns = 0};
     uint32_t blocks = sl_segment_blocks(segment);
     for (uint32_t b = 0; b < blocks; b++)

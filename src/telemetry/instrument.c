@@ -38,6 +38,7 @@ static bool options_are_valid(const sl_instrument_options *o)
 /* The options with defaults filled in. */
 static sl_instrument_options normalised(const sl_instrument_options *options)
 {
+    SL_ASSERT(options->name);
     sl_instrument_options o = *options;
     if (!o.unit)
         o.unit = "";
@@ -56,6 +57,7 @@ static sl_instrument_options normalised(const sl_instrument_options *options)
 
 static sl_instrument *find(const sl_meter *meter, const char *name)
 {
+    SL_ASSERT(meter && name);
     sl_instrument *i = meter->instruments;
     while (i && !sl_str_ieq(sl_str_c(i->name), sl_str_c(name)))
         i = i->next;
@@ -65,6 +67,7 @@ static sl_instrument *find(const sl_meter *meter, const char *name)
 /* Bounds are advice: leaving them out does not contradict. */
 static bool agrees(const sl_instrument *i, const sl_instrument_options *o, bool bounds_given)
 {
+    SL_ASSERT(i && o->unit);
     bool same_bounds = i->bound_count == o->bound_count &&
                        (i->bound_count == 0 || memcmp(i->bounds, o->bounds, i->bound_count * sizeof(double)) == 0);
     return i->kind == o->kind && i->is_double == o->is_double && strcmp(i->unit, o->unit) == 0 &&
@@ -74,6 +77,7 @@ static bool agrees(const sl_instrument *i, const sl_instrument_options *o, bool 
 /* Streams of a new instrument. Registry lock held. */
 static int make_streams(sl_instrument *instrument, const sl_instrument_options *o, bool *ret_conflict)
 {
+    SL_ASSERT(instrument->stream_count == 0);
     sl_stream_spec specs[SL_MAX_STREAMS];
     size_t count = sl_view_streams(instrument->registry, instrument->meter, o, specs, ret_conflict);
     for (size_t i = 0; i < count; i++) {
@@ -87,6 +91,7 @@ static int make_streams(sl_instrument *instrument, const sl_instrument_options *
 
 static int instrument_init(sl_instrument *instrument, const sl_instrument_options *o, bool *ret_conflict)
 {
+    SL_ASSERT(o->name && o->unit);
     instrument->name = sl_strndup(o->name, strlen(o->name));
     instrument->unit = sl_strndup(o->unit, strlen(o->unit));
     instrument->kind = o->kind;
@@ -105,6 +110,7 @@ static int instrument_init(sl_instrument *instrument, const sl_instrument_option
 /* Registry lock held. */
 static int declare(sl_meter *meter, const sl_instrument_options *o, sl_instrument **ret_instrument, bool *ret_conflict)
 {
+    SL_ASSERT(meter && ret_instrument);
     sl_registry *registry = meter->registry;
     if (registry->instrument_count >= SL_MAX_INSTRUMENTS)
         return SL_ELIMIT;

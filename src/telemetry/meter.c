@@ -44,6 +44,7 @@ void sl_instrument_free(sl_instrument *instrument)
 
 static void meter_free(sl_meter *meter)
 {
+    SL_ASSERT(meter);
     while (meter->instruments) {
         sl_instrument *next = meter->instruments->next;
         sl_instrument_free(meter->instruments);
@@ -73,6 +74,7 @@ void sl_registry_free(sl_registry *registry)
 
 static void put_scope_label(sl_buf *out, const char *name, sl_str value)
 {
+    SL_ASSERT(out && name);
     if (value.len == 0)
         return;
     if (out->len)
@@ -85,6 +87,7 @@ static void put_scope_label(sl_buf *out, const char *name, sl_str value)
 /* The labels that every series of the scope carries in Prometheus text. NULL without memory. */
 static char *scope_labels(const sl_scope_options *scope)
 {
+    SL_ASSERT(scope);
     sl_buf out, value;
     sl_buf_init(&out, SL_MAX_ATTR_SET_BYTES);
     sl_buf_init(&value, SL_MAX_ATTR_SET_BYTES);
@@ -108,6 +111,7 @@ static char *scope_labels(const sl_scope_options *scope)
 
 static sl_meter *meter_new(sl_registry *registry, const sl_scope_options *scope, uint32_t id)
 {
+    SL_ASSERT(registry && scope);
     sl_meter *meter = sl_calloc(1, sizeof *meter);
     if (!meter)
         return NULL;

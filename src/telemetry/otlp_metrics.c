@@ -30,6 +30,7 @@ static bool is_delta(const export *e, const sl_metric *metric)
  */
 static int take_delta(sl_point *point, uint64_t now, sl_reading *reading, uint64_t *ret_start, bool *ret_changed)
 {
+    SL_ASSERT(point->metric->kind == SL_COUNTER || point->metric->kind == SL_HISTOGRAM);
     uint32_t buckets = sl_metric_buckets(point->metric);
     uint64_t *current = buckets ? reading->counts : &reading->whole;
     uint32_t count = buckets ? buckets : 1;
@@ -81,6 +82,7 @@ static void put_exemplars(export *e, const sl_point *point, uint32_t field)
 
 static void put_histogram(export *e, const sl_point *point, const sl_reading *reading)
 {
+    SL_ASSERT(point->metric->kind == SL_HISTOGRAM);
     const sl_metric *m = point->metric;
     size_t mark;
     (void)sl_pb_buf_fixed64(e->out, 4, reading->count);
@@ -146,6 +148,7 @@ static uint32_t data_field(sl_instrument_kind kind)
 
 static int put_metric(export *e, const sl_metric *m)
 {
+    SL_ASSERT(m->name.len > 0);
     size_t before = e->out->len, points = e->points, mark, data;
     if (sl_pb_buf_open(e->out, 2, &mark))
         return e->out->failed;
@@ -182,6 +185,7 @@ static bool same_scope(const sl_metric *a, const sl_metric *b)
 /* Appends the ScopeMetrics of the metrics from `*at` on that share a scope. */
 static int put_scope(export *e, sl_metric **metrics, size_t count, size_t *at)
 {
+    SL_ASSERT(*at < count);
     const sl_metric *first = metrics[*at];
     size_t before = e->out->len, points = e->points, mark;
     if (sl_pb_buf_open(e->out, 2, &mark))
@@ -204,6 +208,7 @@ static int put_scope(export *e, sl_metric **metrics, size_t count, size_t *at)
 int sl_otlp_metrics_write(sl_collector *collector, sl_str resource, sl_str schema_url, bool delta, sl_buf *out,
                           size_t *ret_points)
 {
+    SL_ASSERT(collector && out && ret_points);
     sl_metric **metrics = sl_collector_sorted(collector);
     if (!metrics)
         return SL_ENOMEM;

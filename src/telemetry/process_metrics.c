@@ -48,6 +48,7 @@ struct sl_process_metrics {
 
 static int read_file(const char *path, char *text, size_t size, size_t *ret_len)
 {
+    SL_ASSERT(size > 0 && ret_len);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return SL_ENOENT;
@@ -91,6 +92,7 @@ int sl_process_stat_parse(sl_str text, double ticks_per_second, uint64_t page_by
 
 static uint64_t count_fds(pid_t pid)
 {
+    SL_ASSERT(pid > 0);
     char path[40];
     snprintf(path, sizeof path, "/proc/%ld/fd", (long)pid);
     DIR *dir = opendir(path);
@@ -153,6 +155,7 @@ int sl_process_sample_read(pid_t pid, sl_process_sample *ret_sample)
 /* Reads a process again. False when it is gone; its CPU time is kept. Lock held. */
 static bool refresh(sl_process_metrics *m, member *one)
 {
+    SL_ASSERT(one->pid > 0);
     sl_process_sample sample;
     int error = sl_process_sample_read(one->pid, &sample);
     bool same = !error && (one->last.start_ticks == 0 || one->last.start_ticks == sample.start_ticks);
@@ -169,6 +172,7 @@ static bool refresh(sl_process_metrics *m, member *one)
 /* Lock held. */
 static void sample_all(sl_process_metrics *m)
 {
+    SL_ASSERT(m->member_count <= SL_MAX_METRIC_PIDS);
     uint64_t now = sl_mono_ns();
     if (m->sampled_ns && now - m->sampled_ns < SAMPLE_FRESH_NS)
         return;
@@ -260,6 +264,7 @@ void sl_process_metrics_free(sl_process_metrics *metrics)
 /* Index of a process in the set; its end when it is not there. Lock held. */
 static size_t find(const sl_process_metrics *m, pid_t pid)
 {
+    SL_ASSERT(m->member_count <= SL_MAX_METRIC_PIDS);
     size_t i = 0;
     while (i < m->member_count && m->members[i].pid != pid)
         i++;

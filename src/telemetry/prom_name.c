@@ -44,6 +44,7 @@ static const char *look_up(const word *words, size_t count, sl_str unit)
 /* Appends `text` to a NUL-terminated name with '_' for what is not allowed and never two '_' in a row. */
 static void append_clean(char *name, size_t size, sl_str text, bool colons)
 {
+    SL_ASSERT(strlen(name) < size);
     size_t len = strlen(name);
     for (size_t i = 0; i < text.len && len + 1 < size; i++) {
         char c = text.ptr[i];
@@ -58,6 +59,7 @@ static void append_clean(char *name, size_t size, sl_str text, bool colons)
 
 static void trim_underscores(char *name)
 {
+    SL_ASSERT(name);
     size_t len = strlen(name);
     while (len > 0 && name[len - 1] == '_')
         name[--len] = '\0';
@@ -78,6 +80,7 @@ static void append_unit_side(char *name, size_t size, sl_str side, bool is_per)
 
 void sl_prom_unit(sl_str unit, sl_instrument_kind kind, char ret_unit[SL_PROM_UNIT_BYTES])
 {
+    SL_ASSERT(unit.len < SL_PROM_UNIT_BYTES / 2);
     ret_unit[0] = '\0';
     if (sl_str_eq_c(unit, "1")) {
         if (kind == SL_GAUGE)
@@ -101,6 +104,7 @@ void sl_prom_unit(sl_str unit, sl_instrument_kind kind, char ret_unit[SL_PROM_UN
 /* True when the words of `part` stand in `name` as whole words. */
 static bool has_words(const char *name, const char *part)
 {
+    SL_ASSERT(name && part[0]);
     size_t len = strlen(part);
     for (const char *at = strstr(name, part); at; at = strstr(at + 1, part)) {
         bool starts = at == name || at[-1] == '_' || at[-1] == ':';
@@ -113,6 +117,7 @@ static bool has_words(const char *name, const char *part)
 /* Takes a word off the end of a name; a name that is nothing else stays. */
 static void cut_suffix(char *name, const char *suffix)
 {
+    SL_ASSERT(suffix[0]);
     sl_str s = sl_str_c(name);
     if (sl_str_ends(s, sl_str_c(suffix)) && s.len > strlen(suffix))
         name[s.len - strlen(suffix)] = '\0';
@@ -153,6 +158,7 @@ void sl_prom_label_name(sl_str key, char ret_name[SL_PROM_LABEL_BYTES])
 /* Bytes of the UTF-8 sequence at the front; 0 when it is not well-formed. */
 static size_t utf8_sequence(sl_str s)
 {
+    SL_ASSERT(s.len > 0);
     size_t len = (unsigned char)s.ptr[0] < 0x80   ? 1
                  : (unsigned char)s.ptr[0] < 0xE0 ? 2
                  : (unsigned char)s.ptr[0] < 0xF0 ? 3
@@ -162,6 +168,7 @@ static size_t utf8_sequence(sl_str s)
 
 static int escape(sl_str text, bool quotes, sl_buf *out)
 {
+    SL_ASSERT(out && (text.ptr || text.len == 0));
     bool valid = sl_utf8_valid(text);
     for (size_t i = 0; i < text.len;) {
         char c = text.ptr[i];
@@ -193,6 +200,7 @@ int sl_prom_escape_help(sl_str help, sl_prometheus_format format, sl_buf *out)
 
 int sl_prom_bound(double bound, sl_prometheus_format format, sl_buf *out)
 {
+    SL_ASSERT(out);
     size_t before = out->len;
     int error = sl_prom_number(bound, out);
     if (error || format != SL_PROMETHEUS_OPENMETRICS || isinf(bound))
@@ -235,6 +243,7 @@ static bool short_decimal(double value, sl_buf *out)
 
 int sl_prom_number(double value, sl_buf *out)
 {
+    SL_ASSERT(out);
     bool whole = fabs(value) < 1e15 && value == (double)(int64_t)value;
     if (whole || !short_decimal(value, out))
         return sl_buf_put_double(out, value);

@@ -60,6 +60,7 @@ static const char *type_name(sl_instrument_kind kind)
 
 static family *family_new(sl_families *families, sl_metric *metric, const char *name)
 {
+    SL_ASSERT(metric && name[0]);
     if (families->count == families->cap) {
         size_t cap = families->cap ? 2 * families->cap : 64;
         family **grown = sl_realloc(families->items, cap * sizeof *grown);
@@ -116,6 +117,7 @@ static bool same_buckets(const sl_metric *a, const sl_metric *b)
 /* Sorts the rows; those with the same labels become one, so that no sample appears twice. */
 static void sort_rows(family *f)
 {
+    SL_ASSERT(f->row_count <= f->row_cap);
     if (f->row_count == 0)
         return;
     qsort(f->rows, f->row_count, sizeof *f->rows, compare_labels);
@@ -137,6 +139,7 @@ static void sort_rows(family *f)
 
 static int add_rows(family *f, sl_metric *metric)
 {
+    SL_ASSERT(f->row_count <= f->row_cap);
     size_t need = f->row_count + metric->point_count;
     if (need > f->row_cap) {
         sl_point **grown = sl_realloc(f->rows, need * sizeof *grown);
@@ -154,6 +157,7 @@ static int add_rows(family *f, sl_metric *metric)
 /* Families are sorted by name. */
 static bool has_family(const sl_families *families, sl_str name)
 {
+    SL_ASSERT(families);
     size_t low = 0, high = families->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -218,6 +222,7 @@ static int group(sl_collector *collector)
 /* A row's value with its twins'. */
 static bool read_row(const sl_point *point, sl_reading *reading)
 {
+    SL_ASSERT(point && reading);
     bool any = sl_point_read(point, reading);
     for (const sl_point *t = point->twin; t; t = t->twin) {
         sl_reading other;
@@ -278,6 +283,7 @@ static char *put_integer(char *at, uint64_t value, bool is_signed)
 /* Appends `name suffix {labels,le="…"} ` and reserves room for a number behind it. */
 static int put_series(sl_buf *out, const family *f, const char *suffix, sl_str labels, sl_str le)
 {
+    SL_ASSERT(f->name_len > 0);
     size_t suffix_len = strlen(suffix);
     int error = sl_buf_reserve(out, f->name_len + suffix_len + labels.len + le.len + 64);
     if (error)
@@ -308,6 +314,7 @@ static void put_whole(sl_buf *out, uint64_t value, bool is_signed)
 /* ` # {trace_id="…",span_id="…"} value time`, where the bucket has one. */
 static int put_exemplar(sl_buf *out, const sl_point *point, uint32_t bucket)
 {
+    SL_ASSERT(bucket < sl_metric_buckets(point->metric));
     sl_exemplar e;
     if (!sl_point_exemplar(point, bucket, &e))
         return 0;
@@ -328,6 +335,7 @@ static int put_exemplar(sl_buf *out, const sl_point *point, uint32_t bucket)
 /* The `le="…"` texts of a metric, one after another; `ends` has the end of each. */
 static int put_bounds(sl_buf *out, const sl_metric *metric, sl_prometheus_format format, size_t *ends)
 {
+    SL_ASSERT(metric->bound_count <= SL_MAX_BOUNDS);
     sl_buf_clear(out);
     for (uint32_t b = 0; b <= metric->bound_count; b++) {
         (void)sl_buf_put_c(out, "le=\"");
@@ -351,6 +359,7 @@ typedef struct bounds_text {
 static int put_histogram(sl_buf *out, const family *f, const sl_point *point, sl_prometheus_format format,
                          bounds_text *bounds)
 {
+    SL_ASSERT(point->metric->kind == SL_HISTOGRAM);
     sl_reading reading;
     if (!read_row(point, &reading))
         return 0;
@@ -380,6 +389,7 @@ static int put_histogram(sl_buf *out, const family *f, const sl_point *point, sl
 
 static int put_number_row(sl_buf *out, const family *f, const sl_point *point)
 {
+    SL_ASSERT(point->metric->kind != SL_HISTOGRAM);
     sl_reading reading;
     if (!read_row(point, &reading))
         return 0;
@@ -414,6 +424,7 @@ static void put_help(sl_buf *out, sl_str name, sl_str help, sl_prometheus_format
 
 static int put_head(sl_buf *out, const family *f, sl_prometheus_format format)
 {
+    SL_ASSERT(f->first);
     sl_str name = described_name(f, format);
     char unit[SL_PROM_UNIT_BYTES];
     sl_prom_unit(f->first->unit, f->first->kind, unit);
@@ -488,6 +499,7 @@ static bool decode_value(sl_str message, sl_value *ret_value)
 /* Attributes of an encoded Resource; arrays and maps are left out. */
 static size_t decode_resource(sl_str resource, sl_attr *attrs, size_t max)
 {
+    SL_ASSERT(attrs && max > 0);
     sl_pb_reader r = sl_pb_reader_of(resource);
     sl_pb_field field, inner;
     size_t count = 0;
@@ -531,6 +543,7 @@ static int put_target_info(sl_buf *out, sl_str resource, sl_prometheus_format fo
 
 int sl_prom_write(sl_collector *collector, sl_str resource, sl_prometheus_format format, sl_buf *out)
 {
+    SL_ASSERT(collector && out);
     int error = group(collector);
     if (!error)
         error = put_target_info(out, resource, format);

@@ -26,6 +26,7 @@ static sl_stream_series **find_slot(const sl_stream *stream, sl_str attrs, uint6
 /* Keeps the table at most half full. */
 static bool grow_table(sl_stream *stream)
 {
+    SL_ASSERT((stream->table_size & (stream->table_size - 1)) == 0);
     if (stream->table_size > 2 * (stream->series_count + 1))
         return true;
     size_t size = stream->table_size ? 2 * stream->table_size : 8;
@@ -62,6 +63,7 @@ static sl_record_op op_of(sl_instrument_kind kind, bool is_double)
 
 static sl_stream_series *series_alloc(sl_str attrs, uint64_t hash)
 {
+    SL_ASSERT(attrs.len <= SL_MAX_ATTR_SET_BYTES);
     sl_stream_series *s = sl_calloc(1, sizeof *s + attrs.len);
     if (!s)
         return NULL;
@@ -75,6 +77,7 @@ static sl_stream_series *series_alloc(sl_str attrs, uint64_t hash)
 static void fill_handle(sl_series *h, const sl_instrument *instrument, const sl_stream *stream, uint32_t cell,
                         bool exemplars)
 {
+    SL_ASSERT(stream->padded % 4 == 0);
     const sl_registry *registry = instrument->registry;
     h->segment = registry->segment;
     h->recording = &registry->sdk->recording;
@@ -89,6 +92,7 @@ static void fill_handle(sl_series *h, const sl_instrument *instrument, const sl_
 /* True when there is still room for this series' exemplars; they may take a quarter of the cells. */
 static bool take_exemplar_cells(sl_instrument *instrument, const sl_stream *stream)
 {
+    SL_ASSERT(stream->bound_count <= SL_MAX_BOUNDS);
     sl_registry *registry = instrument->registry;
     if (instrument->kind != SL_HISTOGRAM || registry->exemplars == SL_EXEMPLARS_ALWAYS_OFF)
         return false;
@@ -104,6 +108,7 @@ static bool take_exemplar_cells(sl_instrument *instrument, const sl_stream *stre
 static int place_series(sl_instrument *instrument, const sl_stream *stream, sl_stream_series *s, sl_str labels,
                         uint32_t flags, uint64_t *ret_record)
 {
+    SL_ASSERT(stream->record != 0 && ret_record);
     sl_segment *segment = instrument->registry->segment;
     bool exemplars = !(flags & SL_SERIES_OVERFLOW) && take_exemplar_cells(instrument, stream);
     uint32_t cell;
@@ -132,6 +137,7 @@ static int place_series(sl_instrument *instrument, const sl_stream *stream, sl_s
 /* Renders the labels of a set into the instrument's scratch buffer, those of the scope behind them. */
 static int render_labels(sl_instrument *instrument, const sl_stream *stream, const sl_attr_set *set)
 {
+    SL_ASSERT(instrument->meter->scope_labels);
     sl_buf *out = &instrument->labels;
     sl_buf_clear(out);
     int error = sl_attr_set_labels(set, instrument->kind == SL_HISTOGRAM ? "le" : NULL, out);
@@ -146,6 +152,7 @@ static int render_labels(sl_instrument *instrument, const sl_stream *stream, con
 static sl_stream_series *add_series(sl_instrument *instrument, sl_stream *stream, const sl_attr_set *set, sl_str attrs,
                                     uint64_t hash)
 {
+    SL_ASSERT(stream->series_count + 1 < stream->max_series);
     if (!grow_table(stream) || render_labels(instrument, stream, set))
         return NULL;
     sl_stream_series *s = series_alloc(attrs, hash);
@@ -164,6 +171,7 @@ static sl_stream_series *add_series(sl_instrument *instrument, sl_stream *stream
 
 static sl_stream_series *overflow_of(sl_instrument *instrument, sl_stream *stream)
 {
+    SL_ASSERT(stream->overflow && stream->overflow_record);
     if (!stream->overflow_published) {
         sl_segment_publish(instrument->registry->segment, SL_LIST_SERIES, stream->overflow_record);
         stream->overflow_published = true;
@@ -174,6 +182,7 @@ static sl_stream_series *overflow_of(sl_instrument *instrument, sl_stream *strea
 /* The series of a set in one stream, made when it is new; the overflow series beyond every limit. */
 static sl_stream_series *bind_stream(sl_instrument *instrument, sl_stream *stream, const sl_attr *attrs, size_t count)
 {
+    SL_ASSERT(stream->overflow);
     sl_attr_set set;
     sl_attr_set_init(&set, attrs, count, &stream->rules);
     sl_buf_clear(&instrument->attrs);
@@ -197,7 +206,10 @@ static sl_stream_series *bind_stream(sl_instrument *instrument, sl_stream *strea
 /* A handle with many parts, made when it is new. NULL without memory. */
 static sl_series *handle_of_parts(sl_instrument *instrument, sl_stream_series *const *parts)
 {
+    SL_ASSERT(instrument->stream_count > 1);
     size_t count = instrument->stream_count;
+    if (!parts[0])
+        return NULL;
     for (sl_series *h = parts[0]->many; h; h = h->next) {
         bool same = true;
         for (size_t i = 0; i < count; i++)
@@ -238,6 +250,7 @@ sl_series *sl_instrument_bind(sl_instrument *instrument, const sl_attr *attrs, s
 
 static int copy_bounds(sl_stream *stream, const sl_stream_spec *spec)
 {
+    SL_ASSERT(spec->bound_count <= SL_MAX_BOUNDS);
     stream->bound_count = (uint32_t)spec->bound_count;
     stream->padded = (stream->bound_count + 3) / 4 * 4;
     if (stream->padded == 0)
@@ -260,6 +273,7 @@ static bool same_stream(const sl_stream_view *a, const sl_stream_view *b)
 /* The record of an equal stream that the segment already holds; 0: none. */
 static uint64_t find_record(const sl_segment *segment, const sl_stream_view *wanted)
 {
+    SL_ASSERT(segment && wanted);
     uint64_t at = sl_segment_head(segment, SL_LIST_STREAMS);
     for (size_t steps = 0; at && steps < MAX_LIST_STEPS; steps++, at = sl_record_next(segment, at)) {
         sl_stream_view view;
@@ -272,6 +286,7 @@ static uint64_t find_record(const sl_segment *segment, const sl_stream_view *wan
 /* Takes up a series of an earlier process. */
 static int adopt_series(sl_instrument *instrument, sl_stream *stream, const sl_stream_view *view, uint64_t at)
 {
+    SL_ASSERT(stream->record != 0);
     sl_series_view found;
     if (!sl_series_record_read(instrument->registry->segment, at, &found) || found.stream != stream->record ||
         !sl_series_fits(instrument->registry->segment, view, &found))
@@ -302,6 +317,7 @@ static int adopt_series(sl_instrument *instrument, sl_stream *stream, const sl_s
 /* Takes up a whole stream of an earlier process. SL_ENOENT when its overflow series is damaged. */
 static int adopt_stream(sl_instrument *instrument, sl_stream *stream, const sl_stream_view *view)
 {
+    SL_ASSERT(stream->series_count == 0);
     const sl_segment *segment = instrument->registry->segment;
     int error = adopt_series(instrument, stream, view, view->overflow);
     stream->overflow_record = view->overflow;
@@ -316,6 +332,7 @@ static int adopt_stream(sl_instrument *instrument, sl_stream *stream, const sl_s
 /* Writes a new stream with its overflow series, which is published when it is first needed. */
 static int create_stream(sl_instrument *instrument, sl_stream *stream, sl_stream_view *view)
 {
+    SL_ASSERT(!stream->overflow);
     sl_segment *segment = instrument->registry->segment;
     const sl_attr mark = {SL_STR("otel.metric.overflow"), sl_value_bool(true)};
     sl_attr_set set;
@@ -344,6 +361,7 @@ static int create_stream(sl_instrument *instrument, sl_stream *stream, sl_stream
 
 int sl_stream_init(sl_stream *stream, sl_instrument *instrument, const sl_stream_spec *spec)
 {
+    SL_ASSERT(spec->name && spec->unit && spec->description);
     char name[SL_PROM_NAME_BYTES];
     sl_registry *registry = instrument->registry;
     memset(stream, 0, sizeof *stream);

@@ -13,17 +13,19 @@ static inline bool is_recording(const sl_series *series)
     return atomic_load_explicit(series->recording, memory_order_relaxed);
 }
 
-/* Not for NULL and handles of many parts. */
+/* Not for handles of many parts. */
 static bool is_plain(const sl_series *series)
 {
-    return series && series->op != SL_OP_NONE && series->op != SL_OP_MANY && is_recording(series);
+    return series->op != SL_OP_NONE && series->op != SL_OP_MANY && is_recording(series);
 }
 
 /* ---- Counters ---- */
 
 static __attribute__((noinline)) void counter_add_slow(const sl_series *series, uint64_t value)
 {
-    if (series && series->op == SL_OP_MANY) {
+    if (!series)
+        return;
+    if (series->op == SL_OP_MANY) {
         for (uint32_t i = 0; i < series->part_count; i++)
             counter_add_slow(series->parts[i], value);
         return;
@@ -46,7 +48,9 @@ void sl_counter_add(sl_series *series, uint64_t value)
 
 static __attribute__((noinline)) void counter_add_double_slow(const sl_series *series, double value)
 {
-    if (series && series->op == SL_OP_MANY) {
+    if (!series)
+        return;
+    if (series->op == SL_OP_MANY) {
         for (uint32_t i = 0; i < series->part_count; i++)
             counter_add_double_slow(series->parts[i], value);
         return;
@@ -71,7 +75,9 @@ void sl_counter_add_double(sl_series *series, double value)
 
 static __attribute__((noinline)) void updown_add_slow(const sl_series *series, int64_t value)
 {
-    if (series && series->op == SL_OP_MANY) {
+    if (!series)
+        return;
+    if (series->op == SL_OP_MANY) {
         for (uint32_t i = 0; i < series->part_count; i++)
             updown_add_slow(series->parts[i], value);
         return;
@@ -116,6 +122,7 @@ void sl_updown_add_double(sl_series *series, double value)
 /* True when this process may write the segment's shared block. */
 static bool may_set(sl_segment *segment)
 {
+    SL_ASSERT(segment);
     return sl_segment_this.id == segment->id || sl_segment_enter(segment) ||
            atomic_load_explicit(&segment->owner, memory_order_relaxed) == getpid();
 }
@@ -123,6 +130,7 @@ static bool may_set(sl_segment *segment)
 /* Value first: a time that is seen belongs to this value or to a newer one. */
 static void gauge_store(const sl_series *series, uint64_t bits)
 {
+    SL_ASSERT(series->op == SL_OP_GAUGE || series->op == SL_OP_GAUGE_DOUBLE);
     if (!may_set(series->segment))
         return;
     sl_cell *cell = sl_segment_shared_cell(series->segment, series->cell);
@@ -222,6 +230,7 @@ static inline sl_cell *histogram_add(const sl_series *series, double value, uint
 
 static bool has_ids(const sl_span_context *context)
 {
+    SL_ASSERT(context);
     static const sl_span_context none;
     return memcmp(context->trace_id, none.trace_id, sizeof none.trace_id) != 0 &&
            memcmp(context->span_id, none.span_id, sizeof none.span_id) != 0;
@@ -229,6 +238,7 @@ static bool has_ids(const sl_span_context *context)
 
 static void keep_exemplar(const sl_series *series, uint32_t bucket, double value, const sl_span_context *context)
 {
+    SL_ASSERT(series->op == SL_OP_HISTOGRAM);
     if (!series->exemplar_cell)
         return;
     bool sampled = context && (context->flags & SL_TRACE_FLAG_SAMPLED) && has_ids(context);
@@ -241,6 +251,7 @@ static void keep_exemplar(const sl_series *series, uint32_t bucket, double value
 /* The current span as exemplar. */
 static __attribute__((noinline)) void keep_current(const sl_series *series, uint32_t bucket, double value)
 {
+    SL_ASSERT(series->exemplar_cell);
     sl_span *span = sl_span_current();
     if (!span && series->exemplars != SL_EXEMPLARS_ALWAYS_ON)
         return;

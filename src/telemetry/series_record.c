@@ -40,6 +40,7 @@ int sl_stream_record_new(sl_segment *segment, const sl_stream_view *stream, uint
 
 int sl_series_record_new(sl_segment *segment, const sl_series_view *series, uint64_t *ret_offset)
 {
+    SL_ASSERT(segment && series->stream != 0 && ret_offset);
     size_t size = sizeof(sl_series_record) + series->attrs.len + series->labels.len;
     uint64_t offset;
     int error = sl_segment_alloc(segment, size, &offset);
@@ -65,6 +66,7 @@ int sl_series_record_new(sl_segment *segment, const sl_series_view *series, uint
 
 static bool bounds_ascend(const double *bounds, size_t count)
 {
+    SL_ASSERT(count <= SL_MAX_BOUNDS);
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(bounds[i]) || (i > 0 && bounds[i - 1] >= bounds[i]))
             return false;
@@ -74,6 +76,7 @@ static bool bounds_ascend(const double *bounds, size_t count)
 
 bool sl_stream_record_read(const sl_segment *segment, uint64_t offset, sl_stream_view *ret_stream)
 {
+    SL_ASSERT(segment && ret_stream);
     const sl_stream_record *at = sl_segment_at(segment, offset, sizeof *at);
     if (!at)
         return false;
@@ -103,6 +106,7 @@ bool sl_stream_record_read(const sl_segment *segment, uint64_t offset, sl_stream
 
 bool sl_series_record_read(const sl_segment *segment, uint64_t offset, sl_series_view *ret_series)
 {
+    SL_ASSERT(segment && ret_series);
     const sl_series_record *at = sl_segment_at(segment, offset, sizeof *at);
     if (!at)
         return false;
@@ -123,6 +127,7 @@ bool sl_series_record_read(const sl_segment *segment, uint64_t offset, sl_series
 
 bool sl_series_fits(const sl_segment *segment, const sl_stream_view *stream, const sl_series_view *series)
 {
+    SL_ASSERT(stream->bound_count <= SL_MAX_BOUNDS);
     uint32_t need = sl_series_cells(stream->kind, stream->bound_count, (series->flags & SL_SERIES_EXEMPLARS) != 0);
     uint32_t have = sl_segment_cell_count(segment);
     return need <= have && series->cell <= have - need;

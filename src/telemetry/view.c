@@ -16,6 +16,7 @@ static char *copy(const char *z, bool *failed)
 
 static void entry_free(sl_view_entry *entry)
 {
+    SL_ASSERT(entry);
     sl_view *v = &entry->view;
     for (size_t i = 0; v->attrs && i < v->attr_count; i++) {
         sl_free((char *)(uintptr_t)v->attrs[i].from);
@@ -38,6 +39,7 @@ void sl_view_entries_free(sl_view_entry *views)
 
 static void copy_attrs(sl_view *to, const sl_view *from, bool *failed)
 {
+    SL_ASSERT(to->attr_count == 0);
     if (from->attr_count == 0)
         return;
     sl_view_attr *attrs = sl_calloc(from->attr_count, sizeof *attrs);
@@ -55,6 +57,7 @@ static void copy_attrs(sl_view *to, const sl_view *from, bool *failed)
 
 static sl_view_entry *entry_new(const sl_view *view)
 {
+    SL_ASSERT(view && view->instrument);
     sl_view_entry *entry = sl_calloc(1, sizeof *entry);
     if (!entry)
         return NULL;
@@ -133,6 +136,7 @@ int sl_view_add(sl_sdk *sdk, const sl_view *view)
 
 static bool matches(const sl_view *view, const sl_meter *meter, const char *name)
 {
+    SL_ASSERT(view->instrument && name);
     if (view->meter && strcmp(view->meter, meter->name) != 0)
         return false;
     return sl_str_glob(sl_str_c(view->instrument), sl_str_c(name));
@@ -141,6 +145,7 @@ static bool matches(const sl_view *view, const sl_meter *meter, const char *name
 /* What the view leaves open stays as the instrument has it. */
 static void spec_of_view(sl_stream_spec *spec, const sl_stream_spec *own, const sl_view *view)
 {
+    SL_ASSERT(spec && own && view);
     *spec = *own;
     if (view->name)
         spec->name = view->name;
@@ -159,6 +164,7 @@ static void spec_of_view(sl_stream_spec *spec, const sl_stream_spec *own, const 
 
 static bool name_taken(const sl_stream_spec *specs, size_t count, const char *name)
 {
+    SL_ASSERT(count <= SL_MAX_STREAMS);
     for (size_t i = 0; i < count; i++) {
         if (sl_str_ieq(sl_str_c(specs[i].name), sl_str_c(name)))
             return true;
@@ -172,12 +178,14 @@ static bool name_taken(const sl_stream_spec *specs, size_t count, const char *na
  */
 static bool takes_the_place(const sl_view *view, const char *name)
 {
+    SL_ASSERT(view && name);
     return view->replace || view->drop || !view->name || sl_str_ieq(sl_str_c(view->name), sl_str_c(name));
 }
 
 size_t sl_view_streams(const sl_registry *registry, const sl_meter *meter, const sl_instrument_options *options,
                        sl_stream_spec ret_specs[SL_MAX_STREAMS], bool *ret_conflict)
 {
+    SL_ASSERT(registry && meter && options->name && ret_conflict);
     const sl_stream_spec own = {
         .name = options->name,
         .description = options->description ? options->description : "",
