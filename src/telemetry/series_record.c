@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "src/telemetry/attr_set.h"
+
 int sl_stream_record_new(sl_segment *segment, const sl_stream_view *stream, uint64_t *ret_offset)
 {
     SL_ASSERT(stream->bound_count <= SL_MAX_BOUNDS && stream->name.len < 65536 && stream->unit.len < 65536);
@@ -111,7 +113,8 @@ bool sl_series_record_read(const sl_segment *segment, uint64_t offset, sl_series
     if (!at)
         return false;
     sl_series_record r = *at;
-    if (!sl_segment_at(segment, offset, sizeof r + (size_t)r.attrs_len + r.labels_len))
+    if (r.attrs_len > SL_MAX_ATTR_SET_BYTES || r.labels_len > SL_MAX_ATTR_SET_BYTES ||
+        !sl_segment_at(segment, offset, sizeof r + (size_t)r.attrs_len + r.labels_len))
         return false;
     const char *text = (const char *)(at + 1);
     *ret_series = (sl_series_view){
