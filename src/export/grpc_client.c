@@ -335,6 +335,8 @@ static int new_session(sl_grpc_client *c)
                                                {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW_BYTES}};
     if (!failed)
         failed = nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, 2);
+    if (!failed)
+        failed = nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, WINDOW_BYTES);
     return failed ? fail(c, SL_ENOMEM, nghttp2_strerror(failed)) : 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
 #include <poll.h>
 #include <pthread.h>
@@ -237,6 +238,8 @@ static inline void *server_run(void *user)
         if (fd < 0)
             continue;
         s->connections++;
+        int one = 1;
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         SSL *tls = s->tls ? SSL_new(s->tls) : NULL;
         bool ok = !s->script[s->calls < s->script_len ? s->calls : s->script_len - 1].drop_at_accept;
         if (!ok)
