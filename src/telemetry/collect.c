@@ -216,19 +216,7 @@ void sl_collector_clear_inflight(sl_collector *collector, sl_segment *segment)
 {
     SL_ASSERT(collector && segment);
     pthread_mutex_lock(&collector->lock);
-    int error = sl_collector_refresh(collector);
-    (void)error;
-    for (sl_metric *m = collector->metrics; m; m = m->next) {
-        if (m->kind != SL_UPDOWN_COUNTER && m->kind != SL_GAUGE)
-            continue;
-        for (size_t i = 0; i < m->point_count; i++) {
-            for (uint32_t s = 0; s < m->points[i]->source_count; s++) {
-                const sl_source *source = &m->points[i]->sources[s];
-                if (source->segment == segment)
-                    sl_segment_zero(segment, source->cell, sl_series_cells(m->kind, 0, false));
-            }
-        }
-    }
+    sl_series_reset_volatile(segment);
     pthread_mutex_unlock(&collector->lock);
 }
 

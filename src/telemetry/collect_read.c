@@ -6,8 +6,6 @@
 #include "src/telemetry/collect_impl.h"
 #include "src/telemetry/scope.h"
 
-#define MAX_LIST_STEPS (1u << 19) /* a damaged list may be a ring */
-
 /* ---- Metrics ---- */
 
 /* What tells metrics apart: everything but the description. */
@@ -270,7 +268,7 @@ static int read_list(sl_collector *collector, sl_reader *reader, uint64_t head, 
 {
     SL_ASSERT(reader->segment && seen);
     size_t steps = 0;
-    for (uint64_t at = head; at && at != *seen && steps < MAX_LIST_STEPS; steps++) {
+    for (uint64_t at = head; at && at != *seen && steps < SL_MAX_RECORD_STEPS; steps++) {
         int error = add(collector, reader, at);
         if (error)
             return error;

@@ -7,8 +7,6 @@
 #include "src/telemetry/prom_name.h"
 #include "src/telemetry/registry.h"
 
-#define MAX_LIST_STEPS (1u << 19) /* of a list in a segment: a damaged one may be a ring */
-
 /* ---- The table ---- */
 
 /* Slot of a set of attributes: its own, or the free one where it belongs. */
@@ -275,7 +273,7 @@ static uint64_t find_record(const sl_segment *segment, const sl_stream_view *wan
 {
     SL_ASSERT(segment && wanted);
     uint64_t at = sl_segment_head(segment, SL_LIST_STREAMS);
-    for (size_t steps = 0; at && steps < MAX_LIST_STEPS; steps++, at = sl_record_next(segment, at)) {
+    for (size_t steps = 0; at && steps < SL_MAX_RECORD_STEPS; steps++, at = sl_record_next(segment, at)) {
         sl_stream_view view;
         if (sl_stream_record_read(segment, at, &view) && same_stream(&view, wanted))
             return at;
@@ -322,7 +320,7 @@ static int adopt_stream(sl_instrument *instrument, sl_stream *stream, const sl_s
     int error = adopt_series(instrument, stream, view, view->overflow);
     stream->overflow_record = view->overflow;
     uint64_t at = sl_segment_head(segment, SL_LIST_SERIES);
-    for (size_t steps = 0; !error && at && steps < MAX_LIST_STEPS; steps++, at = sl_record_next(segment, at)) {
+    for (size_t steps = 0; !error && at && steps < SL_MAX_RECORD_STEPS; steps++, at = sl_record_next(segment, at)) {
         stream->overflow_published |= at == view->overflow;
         error = adopt_series(instrument, stream, view, at);
     }

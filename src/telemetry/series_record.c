@@ -141,3 +141,18 @@ uint64_t sl_record_next(const sl_segment *segment, uint64_t offset)
     const _Atomic uint64_t *next = sl_segment_at(segment, offset, sizeof *next);
     return next ? atomic_load_explicit(next, memory_order_acquire) : 0;
 }
+
+void sl_series_reset_volatile(sl_segment *segment)
+{
+    SL_ASSERT(segment);
+    uint64_t at = sl_segment_head(segment, SL_LIST_SERIES);
+    for (size_t steps = 0; at && steps < SL_MAX_RECORD_STEPS; steps++, at = sl_record_next(segment, at)) {
+        sl_series_view series;
+        sl_stream_view stream;
+        if (!sl_series_record_read(segment, at, &series) || !sl_stream_record_read(segment, series.stream, &stream) ||
+            !sl_series_fits(segment, &stream, &series))
+            continue;
+        if (stream.kind == SL_UPDOWN_COUNTER || stream.kind == SL_GAUGE)
+            sl_segment_zero(segment, series.cell, sl_series_cells(stream.kind, 0, false));
+    }
+}

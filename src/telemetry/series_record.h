@@ -19,6 +19,7 @@
 #include "src/telemetry/segment.h"
 
 #define SL_EXEMPLAR_CELLS 5u
+#define SL_MAX_RECORD_STEPS (1u << 19) /* of a list in a segment: a damaged one may be a ring */
 
 enum {
     SL_STREAM_DOUBLE = 1, /* counters and gauges hold doubles */
@@ -98,5 +99,11 @@ bool sl_series_record_read(const sl_segment *segment, uint64_t offset, sl_series
 bool sl_series_fits(const sl_segment *segment, const sl_stream_view *stream, const sl_series_view *series);
 /* Next (older) record; 0 at the end. */
 uint64_t sl_record_next(const sl_segment *segment, uint64_t offset);
+
+/*
+ * Sets every up-down counter and gauge of a segment to nothing: its writer has died, and what it had in flight is gone
+ * with it. Counters and histograms stay. Only while nobody records into the segment.
+ */
+void sl_series_reset_volatile(sl_segment *segment);
 
 #endif
