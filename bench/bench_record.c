@@ -95,8 +95,7 @@ static void report(const char *name, double ns)
 
 static bool set_up(void)
 {
-    sl_segment_options options = {.span_ring_bytes = 4u << 20};
-    if (sl_segment_new(&options, &sdk.segment) || sl_limits_init(&sdk.span_limits, NULL) ||
+    if (sl_segment_new(NULL, &sdk.segment) || sl_limits_init(&sdk.span_limits, NULL) ||
         pthread_mutex_init(&sdk.lock, NULL))
         return false;
     sdk.scopes = sl_scopes_new(sdk.segment);

@@ -43,31 +43,31 @@ static inline uint64_t sl_sampler_random_part(const uint8_t *trace_id)
     return low >> 1;
 }
 
+/* Decides by parent and trace id alone, as every sampler but the user's does. */
+static inline bool sl_sampler_keeps(const sl_sampler *sampler, const sl_span_context *parent, const uint8_t *trace_id)
+{
+    sl_sampler_kind kind = sampler ? sampler->kind : SL_SAMPLER_PARENTBASED_ALWAYS_ON;
+    SL_ASSERT(kind != SL_SAMPLER_CALLBACK && kind != SL_SAMPLER_DEFAULT);
+    if (parent && kind >= SL_SAMPLER_PARENTBASED_ALWAYS_ON)
+        return parent->flags & SL_TRACE_FLAG_SAMPLED;
+    switch (kind) {
+    case SL_SAMPLER_ALWAYS_OFF:
+    case SL_SAMPLER_PARENTBASED_ALWAYS_OFF:
+        return false;
+    case SL_SAMPLER_TRACEIDRATIO:
+    case SL_SAMPLER_PARENTBASED_TRACEIDRATIO:
+        return sl_sampler_random_part(trace_id) < sampler->bound;
+    default:
+        return true;
+    }
+}
+
 /* Decides; `sampler` NULL is parentbased_always_on. Any thread. */
 static inline sl_sampling_decision sl_sampler_decide(const sl_sampler *sampler, const sl_sampling_input *input)
 {
-    sl_sampler_kind kind = sampler ? sampler->kind : SL_SAMPLER_PARENTBASED_ALWAYS_ON;
-    bool keep;
-    if (kind >= SL_SAMPLER_PARENTBASED_ALWAYS_ON && kind <= SL_SAMPLER_PARENTBASED_TRACEIDRATIO && input->parent) {
-        keep = input->parent->flags & SL_TRACE_FLAG_SAMPLED;
-    } else {
-        switch (kind) {
-        case SL_SAMPLER_CALLBACK:
-            SL_ASSERT(sampler->fn);
-            return sampler->fn(sampler->user, input);
-        case SL_SAMPLER_ALWAYS_OFF:
-        case SL_SAMPLER_PARENTBASED_ALWAYS_OFF:
-            keep = false;
-            break;
-        case SL_SAMPLER_TRACEIDRATIO:
-        case SL_SAMPLER_PARENTBASED_TRACEIDRATIO:
-            keep = sl_sampler_random_part(input->trace_id) < sampler->bound;
-            break;
-        default:
-            keep = true;
-        }
-    }
-    return keep ? SL_SAMPLE_RECORD_AND_SAMPLE : SL_SAMPLE_DROP;
+    if (sampler && sampler->kind == SL_SAMPLER_CALLBACK)
+        return sampler->fn(sampler->user, input);
+    return sl_sampler_keeps(sampler, input->parent, input->trace_id) ? SL_SAMPLE_RECORD_AND_SAMPLE : SL_SAMPLE_DROP;
 }
 
 #endif

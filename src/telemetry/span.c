@@ -120,9 +120,10 @@ static sl_span *start_stopped(sl_tracer *tracer, const sl_span_context *parent)
     return span;
 }
 
-static inline sl_sampling_decision decide(const sl_tracer *tracer, const sl_span *span, const sl_span_context *parent,
-                                          sl_str name, const sl_span_options *options)
+static __attribute__((noinline)) sl_sampling_decision ask_user(const sl_span *span, const sl_span_context *parent,
+                                                               sl_str name, const sl_span_options *options)
 {
+    const sl_sampler *sampler = span->tracer->sdk->sampler;
     sl_sampling_input input;
     input.parent = parent;
     input.trace_id = span->context.trace_id;
@@ -130,7 +131,17 @@ static inline sl_sampling_decision decide(const sl_tracer *tracer, const sl_span
     input.kind = options && options->kind ? options->kind : SL_SPAN_INTERNAL;
     input.attrs = options ? options->attrs : NULL;
     input.attr_count = options && options->attrs ? options->attr_count : 0;
-    return sl_sampler_decide(tracer->sdk->sampler, &input);
+    return sampler->fn(sampler->user, &input);
+}
+
+static inline sl_sampling_decision decide(const sl_span *span, const sl_span_context *parent, sl_str name,
+                                          const sl_span_options *options)
+{
+    const sl_sampler *sampler = span->tracer->sdk->sampler;
+    if (SL_UNLIKELY(sampler && sampler->kind == SL_SAMPLER_CALLBACK))
+        return ask_user(span, parent, name, options);
+    bool keep = sl_sampler_keeps(sampler, parent, span->context.trace_id);
+    return keep ? SL_SAMPLE_RECORD_AND_SAMPLE : SL_SAMPLE_DROP;
 }
 
 static inline void count_start(sl_tracer *tracer)
@@ -194,7 +205,7 @@ sl_span *sl_span_start(sl_tracer *tracer, sl_str name, const sl_span_options *op
         return NULL;
     span->tracer = tracer;
     make_context(span, parent);
-    sl_sampling_decision decision = decide(tracer, span, parent, name, options);
+    sl_sampling_decision decision = decide(span, parent, name, options);
     bool sampled = decision == SL_SAMPLE_RECORD_AND_SAMPLE;
     span->context.flags |= sampled ? SL_TRACE_FLAG_SAMPLED : 0;
     span->keep = sampled;

@@ -10,6 +10,10 @@
 #define MAX_ENTRIES (SL_MAX_SPAN_BYTES / 8)
 #define SCALAR_ROOM 48 /* more than all that surrounds key and text of a string attribute, or a whole number */
 #define HIGH_BITS 0x8080808080808080ull
+#define SHORT 120      /* longest key or text of the fast ways */
+#define SHORT_FRAME 8  /* bytes around key and text, inside the KeyValue */
+#define SHORT_ROOM 136 /* for the whole field */
+#define SHORT_KEY_AT 4
 
 void sl_span_buf_init(sl_span_buf *buf, size_t max)
 {
@@ -17,6 +21,7 @@ void sl_span_buf_init(sl_span_buf *buf, size_t max)
     buf->data = buf->inline_data;
     buf->len = 0;
     buf->cap = (uint32_t)(max < SL_SPAN_INLINE_BYTES ? max : SL_SPAN_INLINE_BYTES);
+    buf->soft = buf->cap;
     buf->max = (uint32_t)max;
     buf->count = 0;
     buf->entries = buf->inline_entries;
@@ -57,6 +62,8 @@ static bool grow(sl_span_buf *buf, size_t need)
         memcpy(data, buf->inline_data, buf->len);
     buf->data = data;
     buf->cap = (uint32_t)cap;
+    size_t limit = limit_of(buf, SL_SPAN_RESERVE_BYTES);
+    buf->soft = (uint32_t)(cap < limit ? cap : limit);
     return true;
 }
 
@@ -106,10 +113,8 @@ static inline uint32_t hash_key(sl_str key)
         a = (uint64_t)(uint8_t)key.ptr[0] | (uint64_t)(uint8_t)key.ptr[key.len / 2] << 8 |
             (uint64_t)(uint8_t)key.ptr[key.len - 1] << 16;
     }
-    uint64_t h = (a ^ key.len * 0x9E3779B97F4A7C15ull) * 0xFF51AFD7ED558CCDull;
-    h ^= (b * 0xC4CEB9FE1A85EC53ull) ^ (c * 0xD6E8FEB86659FD93ull);
-    h ^= h >> 32;
-    return (uint32_t)((h * 0x9E3779B97F4A7C15ull) >> 32);
+    uint64_t h = (a * 0xFF51AFD7ED558CCDull) ^ (b * 0xC4CEB9FE1A85EC53ull) ^ ((c + key.len) * 0xD6E8FEB86659FD93ull);
+    return (uint32_t)(h ^ h >> 32);
 }
 
 static inline sl_str entry_key(const sl_span_buf *buf, const sl_span_entry *entry)
@@ -192,28 +197,33 @@ static void remove_entry(sl_span_buf *buf, uint32_t index)
 /* ---- setting ---- */
 
 /* Takes the KeyValue that was just appended at `start` into the index. `old`: the entry it replaces, or NOT_FOUND. */
-static inline void index_new(sl_span_buf *buf, uint32_t start, uint32_t hash, uint8_t key_len, uint32_t old)
+static inline void index_new(sl_span_buf *buf, uint32_t start, sl_span_entry entry, uint32_t old)
 {
-    uint32_t len = buf->len - start;
-    uint32_t key_at = 2;
-    while (buf->data[start + key_at - 1] & 0x80) /* the length of the KeyValue */
-        key_at++;
-    key_at += key_len < 128 ? 2u : 3u;
-    sl_span_entry entry = {hash, start, len, (uint8_t)key_at, key_len};
+    entry.offset = start;
+    entry.len = buf->len - start;
     if (SL_LIKELY(old == NOT_FOUND)) {
         buf->entries[buf->count++] = entry;
-        buf->seen |= (uint64_t)1 << (hash & 63);
+        buf->seen |= (uint64_t)1 << (entry.hash & 63);
         return;
     }
     sl_span_entry before = buf->entries[old];
-    if (before.len == len) {
-        memcpy(buf->data + before.offset, buf->data + start, len);
+    if (before.len == entry.len) {
+        memcpy(buf->data + before.offset, buf->data + start, entry.len);
         buf->len = start;
         buf->entries[old].key_at = entry.key_at;
         return;
     }
     buf->entries[old] = entry;
     cut_out(buf, before.offset, before.len);
+}
+
+/* Where the key's text begins in a KeyValue field. */
+static uint8_t key_at(const uint8_t *field, size_t key_len)
+{
+    unsigned at = 2;
+    while (field[at - 1] & 0x80) /* the length of the KeyValue */
+        at++;
+    return (uint8_t)(at + (key_len < 128 ? 2 : 3));
 }
 
 /* Appends a KeyValue of any type. */
@@ -263,7 +273,8 @@ static unsigned set_slow(sl_span_buf *buf, sl_str key, const sl_value *value, co
     }
     if (!done)
         return 1;
-    index_new(buf, start, hash, (uint8_t)key.len, old);
+    sl_span_entry entry = {hash, 0, 0, key_at(buf->data + start, key.len), (uint8_t)key.len};
+    index_new(buf, start, entry, old);
     if (victim != NOT_FOUND)
         remove_entry(buf, victim);
     return victim != NOT_FOUND;
@@ -309,49 +320,40 @@ static inline uint64_t copy_text(uint8_t *to, const char *from, size_t len)
     return all & HIGH_BITS;
 }
 
-/* Tag, length, key; `value_len` is the size of the AnyValue. Returns where the AnyValue goes. */
-static inline uint8_t *put_key(uint8_t *at, sl_str key, size_t value_len, uint64_t *ret_high)
-{
-    size_t key_part = (key.len < 128 ? 2u : 3u) + key.len;
-    at = sl_pb_raw_tag(at, FIELD_ATTRS, SL_PB_LEN);
-    at = sl_pb_raw_varint(at, key_part + 1 + sl_pb_size_varint(value_len) + value_len);
-    *at++ = 0x0A;
-    at = sl_pb_raw_varint(at, key.len);
-    *ret_high = copy_text(at, key.ptr, key.len);
-    at += key.len;
-    *at++ = 0x12;
-    return sl_pb_raw_varint(at, value_len);
-}
-
-/* True when the fast ways may be taken: an allowed key, room inside the buffer, below the limits. */
+/* True when the fast ways may be taken: an allowed key, room, nothing at its limit, all lengths of one byte. */
 static inline bool fast_ok(const sl_span_buf *buf, sl_str key, size_t value_len, const sl_attr_rules *rules)
 {
-    return SL_LIKELY(sl_attr_key_ok(key) && buf->count < rules->count && buf->count < buf->entries_cap &&
-                     value_len < SL_MAX_SPAN_BYTES && key.len + value_len + SCALAR_ROOM <= buf->cap - buf->len &&
-                     buf->len + key.len + value_len + SCALAR_ROOM <= limit_of(buf, SL_SPAN_RESERVE_BYTES));
+    return SL_LIKELY(key.len - 1 < SHORT && value_len < SHORT && key.len + value_len + SHORT_FRAME < 128 &&
+                     buf->len + SHORT_ROOM <= buf->soft && buf->count < rules->count &&
+                     buf->count < buf->entries_cap);
 }
 
-/* The KeyValue written behind the contents, up to `end`, becomes part of them. */
+/* The KeyValue of a short key behind the contents becomes part of them, up to `end`. */
 static inline void take_in(sl_span_buf *buf, sl_str key, const uint8_t *end)
 {
     uint32_t start = buf->len;
     uint32_t hash = hash_key(key);
     uint32_t old = find(buf, key, hash);
+    sl_span_entry entry = {hash, 0, 0, SHORT_KEY_AT, (uint8_t)key.len};
     buf->len = (uint32_t)(end - buf->data);
-    index_new(buf, start, hash, (uint8_t)key.len, old);
+    index_new(buf, start, entry, old);
 }
 
+/* KeyValue { 1: key, 2: AnyValue { 1: text } }, written with constant frames. */
 unsigned sl_span_buf_set_str(sl_span_buf *buf, sl_str key, sl_str text, const sl_attr_rules *rules)
 {
     bool short_enough = rules->value_chars == 0 || text.len <= rules->value_chars;
-    if (SL_LIKELY(short_enough && fast_ok(buf, key, text.len, rules))) {
-        uint64_t high;
-        uint8_t *at = put_key(buf->data + buf->len, key, 1 + sl_pb_size_varint(text.len) + text.len, &high);
-        *at++ = 0x0A;
-        at = sl_pb_raw_varint(at, text.len);
-        high |= copy_text(at, text.ptr, text.len);
+    if (SL_LIKELY(fast_ok(buf, key, text.len, rules) && short_enough)) {
+        uint8_t *at = buf->data + buf->len;
+        const uint8_t head[SHORT_KEY_AT] = {0x4A, (uint8_t)(key.len + text.len + 6), 0x0A, (uint8_t)key.len};
+        const uint8_t middle[4] = {0x12, (uint8_t)(text.len + 2), 0x0A, (uint8_t)text.len};
+        memcpy(at, head, sizeof head);
+        uint64_t high = copy_text(at + SHORT_KEY_AT, key.ptr, key.len);
+        at += SHORT_KEY_AT + key.len;
+        memcpy(at, middle, sizeof middle);
+        high |= copy_text(at + sizeof middle, text.ptr, text.len);
         if (SL_LIKELY(high == 0) || (sl_utf8_valid(key) && sl_utf8_valid(text))) {
-            take_in(buf, key, at + text.len);
+            take_in(buf, key, at + sizeof middle + text.len);
             return 0;
         }
     }
@@ -359,15 +361,21 @@ unsigned sl_span_buf_set_str(sl_span_buf *buf, sl_str key, sl_str text, const sl
     return set_slow(buf, key, &value, rules);
 }
 
+/* KeyValue { 1: key, 2: AnyValue { 3: number } } */
 unsigned sl_span_buf_set_int(sl_span_buf *buf, sl_str key, int64_t number, const sl_attr_rules *rules)
 {
-    if (SL_LIKELY(fast_ok(buf, key, 0, rules))) {
-        uint64_t high;
-        uint8_t *at = put_key(buf->data + buf->len, key, 1 + sl_pb_size_varint((uint64_t)number), &high);
-        *at++ = 0x18;
-        at = sl_pb_raw_varint(at, (uint64_t)number);
+    if (SL_LIKELY(fast_ok(buf, key, SL_PB_MAX_VARINT, rules))) {
+        uint8_t *start = buf->data + buf->len;
+        uint64_t high = copy_text(start + SHORT_KEY_AT, key.ptr, key.len);
+        uint8_t *middle = start + SHORT_KEY_AT + key.len;
+        uint8_t *end = sl_pb_raw_varint(middle + 3, (uint64_t)number);
+        const uint8_t head[SHORT_KEY_AT] = {0x4A, (uint8_t)(end - start - 2), 0x0A, (uint8_t)key.len};
+        memcpy(start, head, sizeof head);
+        middle[0] = 0x12;
+        middle[1] = (uint8_t)(end - middle - 2);
+        middle[2] = 0x18;
         if (SL_LIKELY(high == 0) || sl_utf8_valid(key)) {
-            take_in(buf, key, at);
+            take_in(buf, key, end);
             return 0;
         }
     }
@@ -377,8 +385,24 @@ unsigned sl_span_buf_set_int(sl_span_buf *buf, sl_str key, int64_t number, const
 
 /* ---- name and status ---- */
 
+/* A short name at the start of a span. */
+static inline bool first_name(sl_span_buf *buf, sl_str name)
+{
+    if (buf->len != 0 || name.len > SHORT || buf->cap < SHORT_ROOM)
+        return false;
+    buf->data[0] = FIELD_NAME << 3 | SL_PB_LEN;
+    buf->data[1] = (uint8_t)name.len;
+    if (SL_UNLIKELY(copy_text(buf->data + 2, name.ptr, name.len) != 0))
+        return false;
+    buf->len = (uint32_t)name.len + 2;
+    buf->name = (sl_span_range){0, buf->len};
+    return true;
+}
+
 bool sl_span_buf_set_name(sl_span_buf *buf, sl_str name)
 {
+    if (SL_LIKELY(first_name(buf, name)))
+        return true;
     name.len = sl_utf8_prefix(name, SL_MAX_NAME_BYTES);
     if (!sl_span_buf_room(buf, 3 * name.len + SL_PB_MAX_VARINT, 0)) /* a repair may triple it */
         return false;

@@ -38,6 +38,7 @@ typedef struct sl_span_buf {
     uint8_t *data;
     uint32_t len;
     uint32_t cap;
+    uint32_t soft; /* what ordinary attributes may fill of `cap` */
     uint32_t max;
     uint32_t count; /* attributes */
     uint32_t entries_cap;

@@ -684,6 +684,37 @@ SL_TEST(span_errors_of_unsampled_are_kept_on_request)
     end();
 }
 
+static sl_sampling_decision record_only(void *user, const sl_sampling_input *input)
+{
+    sl_sampling_input *seen = user;
+    *seen = *input;
+    return SL_SAMPLE_RECORD_ONLY;
+}
+
+/* Recorded for whoever looks at it meanwhile, exported never. */
+SL_TEST(span_record_only)
+{
+    sl_sampling_input seen = {0};
+    sl_tracer *tracer =
+        begin(&(sl_test_sdk_options){.sampler = {.kind = SL_SAMPLER_CALLBACK, .fn = record_only, .user = &seen}});
+    REQUIRE(tracer);
+    sl_attr attr = sl_attr_int("a", 1);
+    sl_span *span = sl_span_start(
+        tracer, SL_STR("n"), &(sl_span_options){.kind = SL_SPAN_SERVER, .attrs = &attr, .attr_count = 1});
+    CHECK(sl_span_is_recording(span));
+    CHECK_STR(seen.name, "n");
+    CHECK_EQ(seen.kind, SL_SPAN_SERVER);
+    CHECK_EQ(seen.attr_count, 1);
+    CHECK(!seen.parent);
+    sl_span_context context;
+    sl_span_get_context(span, &context);
+    CHECK_EQ(context.flags & SL_TRACE_FLAG_SAMPLED, 0);
+    sl_span_set_status(span, SL_STATUS_ERROR, "x");
+    sl_span_end(span);
+    read_spans(0);
+    end();
+}
+
 SL_TEST(span_after_shutdown)
 {
     sl_tracer *tracer = begin(NULL);
