@@ -13,7 +13,9 @@
 #include "src/cli/data_dir.h"
 #include "src/cli/mock_server.h"
 #include "src/gateway/worker.h"
+#include "src/telemetry/multiproc.h"
 #include "src/telemetry/sdk_impl.h"
+#include "src/telemetry/series_volatile.h"
 
 #define DEV_KEY "sk-dev-key"
 
@@ -188,18 +190,33 @@ static int open_mock(sl_serve *s)
 
 /* ---- shared memory ---- */
 
+static int open_segment(sl_serve *s, unsigned i)
+{
+    sl_segment_options o = {.threads = 2, .cells = SL_SEGMENT_CELLS, .size_bytes = 64u << 20, .wake_fd = s->wake_fd};
+    s->segment_fds[i] = -1;
+    if (s->multiproc_dir)
+        return sl_multiproc_claim(s->multiproc_dir, &o, &s->segments[i], &s->segment_fds[i]);
+    int fd = memfd_create("sightline-segment", MFD_CLOEXEC);
+    int error = fd < 0 ? SL_EIO : sl_segment_new_shared(&o, fd, &s->segments[i]);
+    if (fd >= 0)
+        close(fd);
+    return error;
+}
+
 static int open_segments(sl_serve *s)
 {
     s->segment_count = 2 * s->workers + 2;
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (s->wake_fd < 0)
         return sl_fail(SL_EXIT_FAILED, "no event descriptor: %s", strerror(errno));
+    s->multiproc_dir = getenv("PROMETHEUS_MULTIPROC_DIR");
+    if (s->multiproc_dir && !*s->multiproc_dir)
+        s->multiproc_dir = NULL;
     for (unsigned i = 0; i < s->segment_count; i++) {
-        sl_segment_options o = {.threads = 2, .cells = SL_SEGMENT_CELLS, .size_bytes = 64u << 20, .wake_fd = s->wake_fd};
-        int fd = memfd_create("sightline-segment", MFD_CLOEXEC);
-        int error = fd < 0 ? SL_EIO : sl_segment_new_shared(&o, fd, &s->segments[i]);
-        if (fd >= 0)
-            close(fd);
+        int error = open_segment(s, i);
+        if (error && s->multiproc_dir)
+            return sl_fail(SL_EXIT_FAILED, "PROMETHEUS_MULTIPROC_DIR=%s: no metric file can be made: %s; make the folder, "
+                           "best on tmpfs, and let this user write to it", s->multiproc_dir, sl_strerror(error));
         if (error)
             return sl_fail(SL_EXIT_FAILED, "no shared memory for telemetry: %s", sl_strerror(error));
     }
@@ -248,6 +265,8 @@ static void worker_ended(void *user, unsigned slot, pid_t pid, bool crashed)
     sl_serve *s = user;
     (void)crashed;
     sl_segment_release(s->segments[slot], pid);
+    /* Its requests in flight ended with it. */
+    sl_series_reset_volatile(s->segments[slot]);
 }
 
 static void stop_mock(uv_signal_t *signal, int number)

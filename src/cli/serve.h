@@ -40,6 +40,8 @@ typedef struct sl_serve {
     int wake_fd;
     sl_segment *segments[SL_MAX_SEGMENT_SLOTS];
     unsigned segment_count; /* the last one is the supervisor's */
+    int segment_fds[SL_MAX_SEGMENT_SLOTS]; /* locks of files in PROMETHEUS_MULTIPROC_DIR; -1: a memfd, closed */
+    const char *multiproc_dir;             /* NULL: not set */
     bool telemetry_off;     /* OTEL_SDK_DISABLED */
     sl_sdk *sdk;            /* the supervisor's, records only */
     sl_logger *logger;

@@ -11,9 +11,11 @@
 #include "src/cli/serve.h"
 #include "src/telemetry/collect.h"
 #include "src/telemetry/health_http.h"
+#include "src/telemetry/multiproc.h"
 #include "src/telemetry/pipeline.h"
 #include "src/telemetry/process_metrics.h"
 #include "src/telemetry/prometheus_listener.h"
+#include "src/telemetry/python_db.h"
 #include "src/telemetry/sdk_impl.h"
 #include "src/view/live.h"
 
@@ -29,6 +31,7 @@ typedef struct control {
     sl_sdk *sdk;
     sl_process_metrics *process;
     sl_ctl_server *server;
+    sl_multiproc *multiproc; /* NULL: PROMETHEUS_MULTIPROC_DIR is not set */
 } control;
 
 /* An error of the exporters: one line a second and kind, by the SDK's own rate limit. */
@@ -101,6 +104,42 @@ static int add_checks(control *c)
     return error;
 }
 
+/* ---- metrics ---- */
+
+/* Segments of other processes in the folder, which the collector reads, and files of Python's client, as text. */
+static int open_multiproc(control *c)
+{
+    if (!c->serve->multiproc_dir)
+        return 0;
+    c->multiproc = sl_multiproc_new(c->serve->multiproc_dir, c->sdk->collector);
+    for (unsigned i = 0; c->multiproc && i < c->serve->segment_count; i++)
+        sl_multiproc_own(c->multiproc, c->serve->segment_fds[i]);
+    return c->multiproc ? 0 : SL_ENOMEM;
+}
+
+static int add_python_files(const control *c, sl_prometheus_format format, sl_buf *out)
+{
+    static const sl_str eof = {"# EOF\n", 6};
+    bool ends = format == SL_PROMETHEUS_OPENMETRICS && sl_str_ends(sl_buf_str(out), eof);
+    if (ends)
+        out->len -= eof.len;
+    int error = sl_python_db_write(c->serve->multiproc_dir, format, out);
+    if (ends)
+        (void)sl_buf_put_str(out, eof);
+    return error;
+}
+
+static void answer_metrics(void *user, const sl_ctl_request *request, sl_ctl_response *response)
+{
+    control *c = user;
+    int error = c->multiproc ? sl_multiproc_refresh(c->multiproc) : 0;
+    sl_prometheus_answer(c->sdk, request, response);
+    if (c->multiproc && !error && response->status == 200)
+        error = add_python_files(c, sl_prometheus_negotiate(sl_ctl_header(request, SL_STR("accept"))), &response->body);
+    if (error)
+        sl_ctl_error(response, 500, "internal_error", "PROMETHEUS_MULTIPROC_DIR cannot be read: %s", sl_strerror(error));
+}
+
 /* ---- listeners ---- */
 
 /* Every listener answers health; metrics and traces have their own. */
@@ -111,7 +150,7 @@ static int add_listener(control *c, sl_listener_id id)
     sl_serve_listener *l = &c->serve->listeners[id];
     if (l->fd < 0)
         return 0;
-    routes[count++] = (sl_ctl_route){"/metrics", SL_CTL_GET, sl_prometheus_answer, c->sdk};
+    routes[count++] = (sl_ctl_route){"/metrics", SL_CTL_GET, answer_metrics, c};
     if (id == SL_LISTENER_admin) {
         sl_live_routes(c->live, routes + count);
         count += SL_LIVE_ROUTES;
@@ -178,6 +217,8 @@ int sl_serve_control(void *user, const sl_child_start *start)
         error = start_sdk(&c);
     if (!error)
         error = add_checks(&c);
+    if (!error)
+        error = open_multiproc(&c);
     if (!error)
         error = start_server(&c);
     if (error) {

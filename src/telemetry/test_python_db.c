@@ -1,0 +1,123 @@
+/* prometheus_client's files, written here by its format, merged as its collector does. */
+#include "src/telemetry/python_db.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/harness/sl_test.h"
+
+/* Appends an entry to a file image. */
+static void put_entry(sl_buf *file, const char *key, double value, double time)
+{
+    int32_t len = (int32_t)strlen(key);
+    if (file->len == 0)
+        (void)sl_buf_put(file, "\0\0\0\0\0\0\0\0", 8);
+    (void)sl_buf_put(file, &len, sizeof len);
+    (void)sl_buf_put(file, key, (size_t)len);
+    for (size_t pad = 8 - ((size_t)len + 4) % 8; pad > 0; pad--)
+        (void)sl_buf_put_char(file, ' ');
+    (void)sl_buf_put(file, &value, sizeof value);
+    (void)sl_buf_put(file, &time, sizeof time);
+    int32_t used = (int32_t)file->len;
+    memcpy(file->data, &used, sizeof used);
+}
+
+static void add(sl_python_merge *merge, const char *name, const char *key, double value, double time)
+{
+    sl_buf file;
+    sl_buf_init(&file, 1u << 16);
+    put_entry(&file, key, value, time);
+    (void)sl_buf_put(&file, "\0\0\0\0\0\0\0\0\0\0\0\0", 12); /* the file is longer than what is used */
+    CHECK_EQ(sl_python_merge_add(merge, sl_str_c(name), sl_buf_str(&file)), 0);
+    sl_buf_done(&file);
+}
+
+static void check_output(sl_python_merge *merge, sl_prometheus_format format, const char *wanted)
+{
+    sl_buf out;
+    sl_buf_init(&out, 1u << 20);
+    CHECK_EQ(sl_python_merge_write(merge, format, &out), 0);
+    CHECK_STR(sl_buf_str(&out), wanted);
+    sl_buf_done(&out);
+}
+
+SL_TEST(python_counters_of_several_processes_add_up)
+{
+    sl_python_merge *merge = sl_python_merge_new();
+    REQUIRE(merge != NULL);
+    const char *key = "[\"req\",\"req_total\",{\"m\":\"a\\\"b\",\"code\":\"200\"},\"Requests.\"]";
+    add(merge, "counter_10.db", key, 3, 0);
+    add(merge, "counter_11.db", key, 4.5, 0);
+    check_output(merge, SL_PROMETHEUS_TEXT,
+                 "# HELP req_total Requests.\n# TYPE req_total counter\nreq_total{code=\"200\",m=\"a\\\"b\"} 7.5\n");
+    check_output(merge, SL_PROMETHEUS_OPENMETRICS,
+                 "# HELP req Requests.\n# TYPE req counter\nreq_total{code=\"200\",m=\"a\\\"b\"} 7.5\n");
+    sl_python_merge_free(merge);
+}
+
+SL_TEST(python_histograms_become_cumulative)
+{
+    sl_python_merge *merge = sl_python_merge_new();
+    REQUIRE(merge != NULL);
+    for (int process = 1; process <= 2; process++) {
+        char name[32];
+        snprintf(name, sizeof name, "histogram_%d.db", process);
+        add(merge, name, "[\"lat\",\"lat_bucket\",{\"le\":\"+Inf\"},\"L.\"]", 1, 0);
+        add(merge, name, "[\"lat\",\"lat_bucket\",{\"le\":\"0.5\"},\"L.\"]", 2, 0);
+        add(merge, name, "[\"lat\",\"lat_bucket\",{\"le\":\"1.0\"},\"L.\"]", 3, 0);
+        add(merge, name, "[\"lat\",\"lat_sum\",{},\"L.\"]", 2.25, 0);
+    }
+    check_output(merge, SL_PROMETHEUS_TEXT,
+                 "# HELP lat L.\n# TYPE lat histogram\nlat_bucket{le=\"0.5\"} 4\nlat_bucket{le=\"1\"} 10\n"
+                 "lat_bucket{le=\"+Inf\"} 12\nlat_count 12\nlat_sum 4.5\n");
+    sl_python_merge_free(merge);
+}
+
+SL_TEST(python_gauges_merge_by_their_mode)
+{
+    static const struct {
+        const char *mode;
+        const char *result;
+    } cases[] = {{"min", "g 1\n"}, {"max", "g 5\n"}, {"livesum", "g 6\n"}, {"mostrecent", "g 1\n"},
+                 {"all", "g{pid=\"1\"} 5\ng{pid=\"2\"} 1\n"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sl_python_merge *merge = sl_python_merge_new();
+        REQUIRE(merge != NULL);
+        char name[64], wanted[128];
+        snprintf(name, sizeof name, "gauge_%s_1.db", cases[i].mode);
+        add(merge, name, "[\"g\",\"g\",{},\"G.\"]", 5, 100);
+        snprintf(name, sizeof name, "gauge_%s_2.db", cases[i].mode);
+        add(merge, name, "[\"g\",\"g\",{},\"G.\"]", 1, 200);
+        snprintf(wanted, sizeof wanted, "# HELP g G.\n# TYPE g gauge\n%s", cases[i].result);
+        check_output(merge, SL_PROMETHEUS_TEXT, wanted);
+        sl_python_merge_free(merge);
+    }
+}
+
+/* Whatever the length says, nothing outside the bytes is read and nothing is made up. */
+SL_TEST(python_damaged_files)
+{
+    sl_buf file;
+    sl_buf_init(&file, 1u << 16);
+    put_entry(&file, "[\"c\",\"c_total\",{\"a\":\"b\"},\"h\"]", 1, 0);
+    put_entry(&file, "[\"d\",\"d_total\",{},\"h\"]", 2, 0);
+    for (size_t len = 0; len <= file.len; len++) {
+        sl_python_merge *merge = sl_python_merge_new();
+        REQUIRE(merge != NULL);
+        char *exact = malloc(len ? len : 1);
+        memcpy(exact, file.data, len);
+        CHECK_EQ(sl_python_merge_add(merge, SL_STR("counter_1.db"), sl_str_of(exact, len)), 0);
+        for (size_t i = 0; i < len; i++) {
+            exact[i] = (char)0xff;
+            CHECK(sl_python_merge_add(merge, SL_STR("counter_2.db"), sl_str_of(exact, len)) == 0);
+            exact[i] = file.data[i];
+        }
+        free(exact);
+        sl_python_merge_free(merge);
+    }
+    sl_python_merge *merge = sl_python_merge_new();
+    CHECK_EQ(sl_python_merge_add(merge, SL_STR("other_1.db"), sl_buf_str(&file)), SL_EINVAL);
+    CHECK_EQ(sl_python_merge_add(merge, SL_STR("counter_.db"), sl_buf_str(&file)), SL_EINVAL);
+    sl_python_merge_free(merge);
+    sl_buf_done(&file);
+}
