@@ -15,7 +15,7 @@
 #include "src/gateway/worker.h"
 #include "src/telemetry/multiproc.h"
 #include "src/telemetry/sdk_impl.h"
-#include "src/telemetry/series_volatile.h"
+#include "src/telemetry/series_record.h"
 
 #define DEV_KEY "sk-dev-key"
 

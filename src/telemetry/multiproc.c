@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "src/base/mem.h"
-#include "src/telemetry/series_volatile.h"
+#include "src/telemetry/series_record.h"
 
 /* A file is known by device and inode: names may be used again. */
 typedef struct file_id {
