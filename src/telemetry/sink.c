@@ -15,6 +15,7 @@
 #define RETRY_MAX_MS 30000u
 #define RETRY_TOTAL_MS 300000u
 #define RETRY_AFTER_MAX_MS 300000u /* a peer that asks for more is asked again after this */
+#define STOP_GRACE_MS 10u          /* for a delivery that is about to return when the deadline passes */
 #define STOP_RETRY_MS 100u         /* while stopping: one more try after this, then the peer counts as gone */
 
 typedef struct request_queue {
@@ -42,7 +43,8 @@ struct sl_sink {
     uint64_t flush_done;
     bool stopping;
     uint64_t stop_deadline;
-    bool peer_gone; /* while stopping: no more retries */
+    bool peer_gone; /* while stopping: nothing more is tried */
+    bool calling;   /* the thread is in foreign code: the exporter, the error callback */
     bool ended;     /* the thread is about to return */
     bool abandoned; /* the owner has gone */
 };
@@ -160,13 +162,13 @@ static bool wait_retry(sl_sink *sink, const sl_request *request, unsigned tries,
     if (!sink->stopping)
         return true;
     if (!was_stopping && !sink->peer_gone)
-        return true; /* the stop came while we waited: one try at once */
+        return sl_mono_ns() < sink->stop_deadline; /* the stop came while we waited: one try at once */
     if (sink->peer_gone || tries > 1)
         return false;
     until = sl_deadline_ns(STOP_RETRY_MS);
-    while (sl_mono_ns() < until && sl_mono_ns() < sink->stop_deadline && !sink->abandoned)
+    while (sl_mono_ns() < until && sl_mono_ns() < sink->stop_deadline && !sink->peer_gone)
         (void)sl_cond_wait_until(&sink->work, &sink->lock, until);
-    return sl_mono_ns() < sink->stop_deadline;
+    return sl_mono_ns() < sink->stop_deadline && !sink->peer_gone;
 }
 
 /* One call of the exporter, without the lock. */
@@ -176,6 +178,7 @@ static int deliver_once(sl_sink *sink, const sl_request *request, uint64_t *retr
     uint64_t timeout = attempt_timeout_ms(sink, request->signal);
     *retry_after_ms = 0;
     *rejected = 0;
+    sink->calling = true;
     pthread_mutex_unlock(&sink->lock);
     uint64_t start = sl_mono_ns();
     int error = request->bytes.len > SL_MAX_OTLP_REQUEST_BYTES
@@ -184,6 +187,7 @@ static int deliver_once(sl_sink *sink, const sl_request *request, uint64_t *retr
                                         retry_after_ms, rejected);
     uint64_t ns = sl_mono_ns() - start;
     pthread_mutex_lock(&sink->lock);
+    sink->calling = false;
     if (sink->options.on_delivery && !sink->abandoned)
         sink->options.on_delivery(sink->options.on_delivery_user, exporter, request->signal, error, ns);
     return error;
@@ -241,10 +245,14 @@ static void deliver(sl_sink *sink, sl_request *request)
         sink->peer_gone = true;
     settle(sink, request, error, rejected);
     sink->inflight_seq = 0;
-    pthread_mutex_unlock(&sink->lock);
-    report(sink, request, error, rejected);
+    if (error || rejected) {
+        sink->calling = true;
+        pthread_mutex_unlock(&sink->lock);
+        report(sink, request, error, rejected);
+        pthread_mutex_lock(&sink->lock);
+        sink->calling = false;
+    }
     sl_request_free(request);
-    pthread_mutex_lock(&sink->lock);
 }
 
 /* Lets the exporter flush when somebody waits for it. Under the lock, which it gives up meanwhile. */
@@ -254,9 +262,11 @@ static void flush_exporter(sl_sink *sink)
     const sl_exporter *exporter = &sink->options.exporter;
     if (exporter->flush) {
         uint64_t timeout = attempt_timeout_ms(sink, SL_SIGNAL_TRACES);
+        sink->calling = true;
         pthread_mutex_unlock(&sink->lock);
         (void)exporter->flush(exporter->user, timeout);
         pthread_mutex_lock(&sink->lock);
+        sink->calling = false;
     }
     sink->flush_done = wanted;
     pthread_cond_broadcast(&sink->done);
@@ -275,6 +285,8 @@ static void *run(void *user)
             if (sink->peer_gone)
                 drop_all(sink);
             pthread_cond_broadcast(&sink->done);
+        } else if (sink->peer_gone) {
+            break;
         } else if (sink->flush_done < sink->flush_wanted) {
             flush_exporter(sink);
         } else if (sink->stopping) {
@@ -418,13 +430,19 @@ int sl_sink_stop(sl_sink *sink, uint64_t deadline_ns)
     SL_ASSERT(!sink->abandoned);
     sl_sink_begin_stop(sink, deadline_ns);
     pthread_mutex_lock(&sink->lock);
-    bool in_time = true;
-    while (!sink->ended && in_time)
-        in_time = sl_cond_wait_until(&sink->done, &sink->lock, deadline_ns);
+    while (!sink->ended && sl_mono_ns() < deadline_ns)
+        (void)sl_cond_wait_until(&sink->done, &sink->lock, deadline_ns);
+    if (!sink->ended) {
+        drop_all(sink); /* too late for these */
+        sink->peer_gone = true;
+        pthread_cond_broadcast(&sink->work);
+    }
+    uint64_t grace = sl_deadline_ns(STOP_GRACE_MS);
+    while (!sink->ended && (!sink->calling || sl_mono_ns() < grace)) /* in its own code the thread ends at once */
+        (void)sl_cond_wait_until(&sink->done, &sink->lock, sl_deadline_ns(STOP_GRACE_MS));
     bool ended = sink->ended;
     sink->abandoned = true;
     if (!ended) {
-        drop_all(sink);
         for (int i = 0; i < SL_SIGNAL_COUNT; i++) {
             count_failed(sink, (sl_signal)i, sink->counts[i].inflight);
             sink->counts[i].inflight = 0;
