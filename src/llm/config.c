@@ -109,6 +109,22 @@ static const sl_key_def top_keys[] = {
     NOT_YET("callback_settings"),
 };
 
+const sl_config_section *sl_config_sections(size_t *ret_count)
+{
+    static const sl_config_section sections[] = {
+        {"config", top_keys, COUNT(top_keys)},
+        {"model_list[]", entry_keys, COUNT(entry_keys)},
+        {"litellm_params", param_keys, COUNT(param_keys)},
+        {"model_list[].sightline", model_sightline_keys, COUNT(model_sightline_keys)},
+        {"general_settings", general_keys, COUNT(general_keys)},
+        {"sightline", sightline_keys, COUNT(sightline_keys)},
+        {"sightline.listen", listen_keys, COUNT(listen_keys)},
+        {"health_checks[]", health_keys, COUNT(health_keys)},
+    };
+    *ret_count = COUNT(sections);
+    return sections;
+}
+
 /* Fills in where the deployment lives. False when it cannot be reached as written (a diagnostic says why). */
 static bool locate(sl_config *config, const sl_yaml_node *at, model_entry *entry)
 {

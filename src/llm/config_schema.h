@@ -33,4 +33,14 @@ void sl_config_read_map(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, con
 /* Resolves `os.environ/NAME`; other text is itself. An unset variable gives the empty string and a warning. */
 sl_str sl_config_resolve(sl_config *config, const sl_yaml_node *node, const char *key);
 
+/* A section of the file with its keys, as messages name it ("general_settings"). */
+typedef struct sl_config_section {
+    const char *name;
+    const sl_key_def *keys;
+    size_t count;
+} sl_config_section;
+
+/* All sections, for the reference. Static. */
+const sl_config_section *sl_config_sections(size_t *ret_count);
+
 #endif

@@ -1,0 +1,156 @@
+/* The reference as JSON. */
+#include "src/cli/docs_out.h"
+#include "src/cli/docs_tables.h"
+#include "src/llm/config_schema.h"
+#include "src/telemetry/attributes.h"
+#include "src/telemetry/env.h"
+#include "src/telemetry/prom_name.h"
+#include "src/wire/json_write.h"
+
+static void put_words(sl_jw *w, const char *name, const char *words)
+{
+    sl_str rest = sl_str_c(words), word;
+    sl_jw_member_array(w, name);
+    while (*words && sl_str_split(&rest, ' ', &word))
+        sl_jw_str(w, word);
+    sl_jw_end(w);
+}
+
+static void put_options(sl_jw *w, const sl_option *const *tables)
+{
+    sl_jw_member_array(w, "options");
+    for (const sl_option *const *table = tables; *table; table++) {
+        for (const sl_option *o = *table; o->name; o++) {
+            sl_jw_object(w);
+            sl_jw_member_c(w, "name", o->name);
+            sl_jw_member_str(w, "letter", sl_str_of(&o->letter, o->letter ? 1 : 0));
+            sl_jw_member_c(w, "argument", o->arg ? o->arg : "");
+            sl_jw_member_c(w, "default", o->fallback ? o->fallback : "");
+            sl_jw_member_c(w, "environment", o->env ? o->env : "");
+            sl_jw_member_c(w, "help", o->help);
+            sl_jw_end(w);
+        }
+    }
+    sl_jw_end(w);
+}
+
+static void put_commands(sl_jw *w)
+{
+    sl_jw_member_array(w, "commands");
+    for (const sl_command *const *c = sl_commands; *c; c++) {
+        sl_jw_object(w);
+        sl_jw_member_c(w, "name", (*c)->name);
+        sl_jw_member_c(w, "summary", (*c)->summary);
+        sl_jw_member_c(w, "usage", (*c)->usage);
+        put_options(w, (*c)->tables);
+        sl_jw_end(w);
+    }
+    sl_jw_end(w);
+}
+
+static void put_environment(sl_jw *w)
+{
+    size_t count;
+    const sl_env_def *defs = sl_env_defs(&count);
+    sl_jw_member_array(w, "environment");
+    for (size_t i = 0; i < count; i++) {
+        sl_jw_object(w);
+        sl_jw_member_c(w, "name", defs[i].name);
+        sl_jw_member_c(w, "type", sl_env_type_name(defs[i].type));
+        sl_jw_member_c(w, "default", defs[i].default_text);
+        put_words(w, "values", defs[i].values);
+        sl_jw_member_c(w, "group", defs[i].group);
+        sl_jw_member_c(w, "help", defs[i].help);
+        sl_jw_end(w);
+    }
+    sl_jw_end(w);
+}
+
+static void put_configuration(sl_jw *w)
+{
+    size_t count;
+    const sl_config_section *sections = sl_config_sections(&count);
+    sl_jw_member_array(w, "configuration");
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < sections[i].count; k++) {
+            sl_jw_object(w);
+            sl_jw_member_c(w, "section", sections[i].name);
+            sl_jw_member_c(w, "key", sections[i].keys[k].name);
+            sl_jw_member_bool(w, "effective", sections[i].keys[k].type != SL_KEY_NOT_YET);
+            sl_jw_end(w);
+        }
+    }
+    sl_jw_end(w);
+}
+
+static void put_metrics(sl_jw *w)
+{
+    sl_jw_member_array(w, "metrics");
+    for (int id = 0; id < SL_METRIC_COUNT; id++) {
+        const sl_metric_def *def = sl_metric_def_of((sl_metric_id)id);
+        char name[SL_PROM_NAME_BYTES];
+        (void)sl_prom_name(sl_str_c(def->name), sl_str_c(def->unit), def->kind, name);
+        sl_jw_object(w);
+        sl_jw_member_c(w, "name", def->name);
+        sl_jw_member_c(w, "prometheus", name);
+        sl_jw_member_c(w, "vocabulary", sl_vocab_name(def->vocab));
+        sl_jw_member_c(w, "kind", sl_docs_kind(def->kind));
+        sl_jw_member_c(w, "unit", def->unit);
+        put_words(w, "labels", def->labels);
+        sl_jw_member_array(w, "buckets");
+        for (size_t i = 0; i < def->bound_count; i++)
+            sl_jw_double(w, def->bounds[i]);
+        sl_jw_end(w);
+        sl_jw_member_c(w, "help", def->help);
+        sl_jw_end(w);
+    }
+    sl_jw_end(w);
+}
+
+static void put_attributes(sl_jw *w)
+{
+    size_t count;
+    const sl_attribute_def *defs = sl_attribute_defs(&count);
+    sl_jw_member_array(w, "attributes");
+    for (size_t i = 0; i < count; i++) {
+        sl_jw_object(w);
+        sl_jw_member_c(w, "name", defs[i].name);
+        sl_jw_member_c(w, "type", defs[i].type);
+        put_words(w, "where", defs[i].where);
+        sl_jw_member_c(w, "help", defs[i].help);
+        sl_jw_end(w);
+    }
+    sl_jw_end(w);
+}
+
+static void put_limits(sl_jw *w)
+{
+    size_t count;
+    const sl_limit_doc *docs = sl_limit_docs(&count);
+    sl_jw_member_array(w, "limits");
+    for (size_t i = 0; i < count; i++) {
+        sl_jw_object(w);
+        sl_jw_member_c(w, "name", docs[i].name);
+        sl_jw_member_u64(w, "value", docs[i].value);
+        sl_jw_member_c(w, "unit", docs[i].unit);
+        sl_jw_member_c(w, "help", docs[i].help);
+        sl_jw_end(w);
+    }
+    sl_jw_end(w);
+}
+
+int sl_docs_json(sl_buf *out)
+{
+    sl_jw w;
+    sl_jw_init(&w, out);
+    sl_jw_object(&w);
+    put_commands(&w);
+    put_environment(&w);
+    put_configuration(&w);
+    put_metrics(&w);
+    put_attributes(&w);
+    put_limits(&w);
+    sl_jw_end(&w);
+    int error = sl_jw_finish(&w);
+    return error ? error : sl_buf_put_char(out, '\n');
+}

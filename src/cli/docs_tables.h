@@ -1,0 +1,28 @@
+/* Rows of the reference that have no table elsewhere: help of configuration keys, limits; and names in Prometheus' form. */
+#ifndef SL_CLI_DOCS_TABLES_H
+#define SL_CLI_DOCS_TABLES_H
+
+#include "src/telemetry/vocab.h"
+
+typedef struct sl_config_doc {
+    const char *section;
+    const char *key;
+    const char *fallback; /* empty: none */
+    const char *help;
+} sl_config_doc;
+
+typedef struct sl_limit_doc {
+    const char *name; /* in src/base/limits.h */
+    unsigned long long value;
+    const char *unit;
+    const char *help;
+} sl_limit_doc;
+
+/* Whole tables. Static. */
+const sl_config_doc *sl_config_docs(size_t *ret_count);
+const sl_limit_doc *sl_limit_docs(size_t *ret_count);
+
+/* Word for a kind of instrument, such as "histogram". Static. */
+const char *sl_docs_kind(sl_instrument_kind kind);
+
+#endif
