@@ -10,14 +10,22 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define EXPECT(condition) \
-    do {                  \
-        if (!(condition)) \
-            abort();      \
+#define EXPECT(condition)                                                                                              \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            abort();                                                                                                   \
     } while (0)
 
-static const char *const paths[] = {"model", "stream", "a", "a.b", "a[*]", "a[*].b", "choices[*].finish_reason", "[*]",
-                                    "[*].a", "usage.prompt_tokens_details.cached_tokens"};
+static const char *const paths[] = {"model",
+                                    "stream",
+                                    "a",
+                                    "a.b",
+                                    "a[*]",
+                                    "a[*].b",
+                                    "choices[*].finish_reason",
+                                    "[*]",
+                                    "[*].a",
+                                    "usage.prompt_tokens_details.cached_tokens"};
 #define PATHS (sizeof paths / sizeof paths[0])
 
 /* Decodes a string, writes it, decodes it again. */

@@ -7,10 +7,9 @@
 /* Longest method of the registry that anybody sends; a longer token is refused before its line is complete. */
 #define METHOD_MAX 32
 
-static const sl_str field_names[SL_HTTP_FIELD_COUNT] = {
-    {"", 0},
+static const sl_str field_names[SL_HTTP_FIELD_COUNT] = {{"", 0},
 #define FIELD_NAME(name, text) {text, sizeof(text) - 1},
-    SL_HTTP_FIELD_MAP(FIELD_NAME)
+                                                        SL_HTTP_FIELD_MAP(FIELD_NAME)
 #undef FIELD_NAME
 };
 
@@ -147,9 +146,9 @@ sl_http_method sl_http_method_lookup(sl_str method)
         sl_str name;
         sl_http_method id;
     } methods[] = {
-        {{"POST", 4}, SL_HTTP_POST},     {{"GET", 3}, SL_HTTP_GET},         {{"HEAD", 4}, SL_HTTP_HEAD},
-        {{"PUT", 3}, SL_HTTP_PUT},       {{"DELETE", 6}, SL_HTTP_DELETE},   {{"OPTIONS", 7}, SL_HTTP_OPTIONS},
-        {{"PATCH", 5}, SL_HTTP_PATCH},   {{"TRACE", 5}, SL_HTTP_TRACE},
+        {{"POST", 4}, SL_HTTP_POST},   {{"GET", 3}, SL_HTTP_GET},       {{"HEAD", 4}, SL_HTTP_HEAD},
+        {{"PUT", 3}, SL_HTTP_PUT},     {{"DELETE", 6}, SL_HTTP_DELETE}, {{"OPTIONS", 7}, SL_HTTP_OPTIONS},
+        {{"PATCH", 5}, SL_HTTP_PATCH}, {{"TRACE", 5}, SL_HTTP_TRACE},
     };
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         if (sl_str_eq(method, methods[i].name))

@@ -13,13 +13,10 @@
  * A connection keeps one sl_http1_parser (a few words: how far the search for the end of the head has got), and calls
  * with all bytes of the message received so far:
  *
- *     sl_http1_field fields[SL_MAX_HEAD_FIELDS];           // one per loop is enough, the head is used at once or copied
- *     sl_http1_head head;
- *     sl_http1_head_init(&head, fields, SL_MAX_HEAD_FIELDS);
- *     int error = sl_http1_parse_request(&parser, bytes, &head);
- *     if (error == SL_EMORE) read more, come again with the longer bytes
- *     if (error) answer parser.error_status with parser.error_reason, close
- *     the body begins at bytes.ptr + head.head_bytes
+ *     sl_http1_field fields[SL_MAX_HEAD_FIELDS];           // one per loop is enough, the head is used at once or
+ * copied sl_http1_head head; sl_http1_head_init(&head, fields, SL_MAX_HEAD_FIELDS); int error =
+ * sl_http1_parse_request(&parser, bytes, &head); if (error == SL_EMORE) read more, come again with the longer bytes if
+ * (error) answer parser.error_status with parser.error_reason, close the body begins at bytes.ptr + head.head_bytes
  *
  * Thread rule: no shared state; each struct is used by one thread at a time.
  */
@@ -33,49 +30,49 @@
  * Field names that are found by number, grouped by length because the look-up goes by length.
  * X(enumerator, lower-case name)
  */
-#define SL_HTTP_FIELD_MAP(X)                              \
-    X(TE, "te")                                           \
-    X(B3, "b3")                                           \
-    X(VIA, "via")                                         \
-    X(DATE, "date")                                       \
-    X(HOST, "host")                                       \
-    X(VARY, "vary")                                       \
-    X(ALLOW, "allow")                                     \
-    X(ACCEPT, "accept")                                   \
-    X(COOKIE, "cookie")                                   \
-    X(EXPECT, "expect")                                   \
-    X(ORIGIN, "origin")                                   \
-    X(SERVER, "server")                                   \
-    X(BAGGAGE, "baggage")                                 \
-    X(TRAILER, "trailer")                                 \
-    X(UPGRADE, "upgrade")                                 \
-    X(LOCATION, "location")                               \
-    X(FORWARDED, "forwarded")                             \
-    X(X_API_KEY, "x-api-key")                             \
-    X(X_REAL_IP, "x-real-ip")                             \
-    X(CONNECTION, "connection")                           \
-    X(KEEP_ALIVE, "keep-alive")                           \
-    X(SET_COOKIE, "set-cookie")                           \
-    X(TRACESTATE, "tracestate")                           \
-    X(USER_AGENT, "user-agent")                           \
-    X(RETRY_AFTER, "retry-after")                         \
-    X(TRACEPARENT, "traceparent")                         \
-    X(CONTENT_TYPE, "content-type")                       \
-    X(X_REQUEST_ID, "x-request-id")                       \
-    X(AUTHORIZATION, "authorization")                     \
-    X(CACHE_CONTROL, "cache-control")                     \
-    X(LAST_EVENT_ID, "last-event-id")                     \
-    X(UBER_TRACE_ID, "uber-trace-id")                     \
-    X(CONTENT_LENGTH, "content-length")                   \
-    X(ACCEPT_ENCODING, "accept-encoding")                 \
-    X(IDEMPOTENCY_KEY, "idempotency-key")                 \
-    X(X_AMZN_TRACE_ID, "x-amzn-trace-id")                 \
-    X(X_FORWARDED_FOR, "x-forwarded-for")                 \
-    X(CONTENT_ENCODING, "content-encoding")               \
-    X(PROXY_CONNECTION, "proxy-connection")               \
-    X(WWW_AUTHENTICATE, "www-authenticate")               \
-    X(TRANSFER_ENCODING, "transfer-encoding")             \
-    X(PROXY_AUTHENTICATE, "proxy-authenticate")           \
+#define SL_HTTP_FIELD_MAP(X)                                                                                           \
+    X(TE, "te")                                                                                                        \
+    X(B3, "b3")                                                                                                        \
+    X(VIA, "via")                                                                                                      \
+    X(DATE, "date")                                                                                                    \
+    X(HOST, "host")                                                                                                    \
+    X(VARY, "vary")                                                                                                    \
+    X(ALLOW, "allow")                                                                                                  \
+    X(ACCEPT, "accept")                                                                                                \
+    X(COOKIE, "cookie")                                                                                                \
+    X(EXPECT, "expect")                                                                                                \
+    X(ORIGIN, "origin")                                                                                                \
+    X(SERVER, "server")                                                                                                \
+    X(BAGGAGE, "baggage")                                                                                              \
+    X(TRAILER, "trailer")                                                                                              \
+    X(UPGRADE, "upgrade")                                                                                              \
+    X(LOCATION, "location")                                                                                            \
+    X(FORWARDED, "forwarded")                                                                                          \
+    X(X_API_KEY, "x-api-key")                                                                                          \
+    X(X_REAL_IP, "x-real-ip")                                                                                          \
+    X(CONNECTION, "connection")                                                                                        \
+    X(KEEP_ALIVE, "keep-alive")                                                                                        \
+    X(SET_COOKIE, "set-cookie")                                                                                        \
+    X(TRACESTATE, "tracestate")                                                                                        \
+    X(USER_AGENT, "user-agent")                                                                                        \
+    X(RETRY_AFTER, "retry-after")                                                                                      \
+    X(TRACEPARENT, "traceparent")                                                                                      \
+    X(CONTENT_TYPE, "content-type")                                                                                    \
+    X(X_REQUEST_ID, "x-request-id")                                                                                    \
+    X(AUTHORIZATION, "authorization")                                                                                  \
+    X(CACHE_CONTROL, "cache-control")                                                                                  \
+    X(LAST_EVENT_ID, "last-event-id")                                                                                  \
+    X(UBER_TRACE_ID, "uber-trace-id")                                                                                  \
+    X(CONTENT_LENGTH, "content-length")                                                                                \
+    X(ACCEPT_ENCODING, "accept-encoding")                                                                              \
+    X(IDEMPOTENCY_KEY, "idempotency-key")                                                                              \
+    X(X_AMZN_TRACE_ID, "x-amzn-trace-id")                                                                              \
+    X(X_FORWARDED_FOR, "x-forwarded-for")                                                                              \
+    X(CONTENT_ENCODING, "content-encoding")                                                                            \
+    X(PROXY_CONNECTION, "proxy-connection")                                                                            \
+    X(WWW_AUTHENTICATE, "www-authenticate")                                                                            \
+    X(TRANSFER_ENCODING, "transfer-encoding")                                                                          \
+    X(PROXY_AUTHENTICATE, "proxy-authenticate")                                                                        \
     X(PROXY_AUTHORIZATION, "proxy-authorization")
 
 typedef enum sl_http_field_id {
@@ -83,7 +80,7 @@ typedef enum sl_http_field_id {
 #define SL_HTTP_FIELD_ENUM(name, text) SL_HTTP_##name,
     SL_HTTP_FIELD_MAP(SL_HTTP_FIELD_ENUM)
 #undef SL_HTTP_FIELD_ENUM
-    SL_HTTP_FIELD_COUNT
+        SL_HTTP_FIELD_COUNT
 } sl_http_field_id;
 
 /* Methods that are not refused with 501. CONNECT is not among them: nothing here is a tunnel. */
@@ -147,8 +144,8 @@ typedef struct sl_http1_parser {
     /* Constant after init. */
     size_t max_head_bytes;
     /* Progress within the current head. */
-    size_t scanned;    /* bytes already searched */
-    size_t line_start; /* of the line being searched */
+    size_t scanned;          /* bytes already searched */
+    size_t line_start;       /* of the line being searched */
     bool empty_line_skipped; /* the one that may stand before a request */
     bool first_line_seen;
     bool first_line_checked;
@@ -160,7 +157,8 @@ typedef struct sl_http1_parser {
 /* Prepares a parser; `max_head_bytes` 0 is SL_MAX_HEAD_BYTES. */
 void sl_http1_parser_init(sl_http1_parser *parser, size_t max_head_bytes);
 
-/* Gives a head the storage for its fields; `cap` (1 to 65534) is the limit of fields (SL_MAX_HEAD_FIELDS by default). */
+/* Gives a head the storage for its fields; `cap` (1 to 65534) is the limit of fields (SL_MAX_HEAD_FIELDS by default).
+ */
 void sl_http1_head_init(sl_http1_head *head, sl_http1_field *storage, size_t cap);
 
 /*

@@ -25,8 +25,8 @@
 const char *sl_http_status_text(int status)
 {
     switch (status) {
-#define STATUS_CASE(number, text) \
-    case number:                  \
+#define STATUS_CASE(number, text)                                                                                      \
+    case number:                                                                                                       \
         return text;
         STATUS_MAP(STATUS_CASE)
 #undef STATUS_CASE

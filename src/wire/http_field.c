@@ -313,8 +313,8 @@ int sl_http_date_parse(sl_str text, int64_t *ret_unix_s)
     if (!named || !parse_date(text, &civil) || civil.year < 1 || civil.day < 1 ||
         civil.day > month_days[civil.month - 1] || civil.hour > 23 || civil.minute > 59 || civil.second > 60)
         return SL_EPARSE;
-    *ret_unix_s = days_of(civil.year, civil.month, civil.day) * DAY_S + civil.hour * 3600 + civil.minute * 60 +
-                  civil.second;
+    *ret_unix_s =
+        days_of(civil.year, civil.month, civil.day) * DAY_S + civil.hour * 3600 + civil.minute * 60 + civil.second;
     return 0;
 }
 

@@ -19,7 +19,7 @@ struct frame {
     size_t begin;
     uint64_t seen; /* child nodes whose names have occurred in it */
     uint32_t items;
-    int8_t node;
+    int16_t node;
     bool is_object;
 };
 
@@ -50,16 +50,16 @@ static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
     sl_json_node *node = &watch->nodes[index];
     node->key = key;
     node->path = node->first_child = node->next_sibling = node->element_child = NO_NODE;
-    node->parent = (int8_t)parent;
+    node->parent = (int16_t)parent;
     node->repeats = element || (parent >= 0 && watch->nodes[parent].repeats);
     if (parent < 0)
         return index;
     sl_json_node *above = &watch->nodes[parent];
     if (element) {
-        above->element_child = (int8_t)index;
+        above->element_child = (int16_t)index;
     } else {
         node->next_sibling = above->first_child;
-        above->first_child = (int8_t)index;
+        above->first_child = (int16_t)index;
     }
     return index;
 }
@@ -107,7 +107,7 @@ static int add_path(sl_json_watch *watch, sl_str path, int index)
     }
     if (watch->nodes[node].path != NO_NODE)
         return SL_EINVAL;
-    watch->nodes[node].path = (int8_t)index;
+    watch->nodes[node].path = (int16_t)index;
     return 0;
 }
 
@@ -137,8 +137,8 @@ static const char *skip_plain(const char *p, const char *end)
     while (end - p >= 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
         /* Signed: bytes from 0x80 are negative, so below a space too. */
-        __m128i odd = _mm_or_si128(_mm_cmplt_epi8(v, space),
-                                   _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)));
+        __m128i odd =
+            _mm_or_si128(_mm_cmplt_epi8(v, space), _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)));
         int mask = _mm_movemask_epi8(odd);
         if (mask)
             return p + __builtin_ctz((unsigned)mask);
@@ -394,7 +394,7 @@ static int open_container(struct scan *s, int node, bool is_object)
     frame->begin = (size_t)(s->p - s->base);
     frame->seen = 0;
     frame->items = 0;
-    frame->node = (int8_t)node;
+    frame->node = (int16_t)node;
     frame->is_object = is_object;
     s->p++;
     return 0;
@@ -702,7 +702,7 @@ bool sl_json_string_is(sl_json_value value, sl_str text)
     if (value.type != SL_JSON_STRING || value.raw.len < 2)
         return false;
     sl_str raw = sl_json_string_raw(value);
-    if (!memchr(raw.ptr, '\\', raw.len))
+    if (sl_str_chr(raw, '\\') == SL_NPOS)
         return sl_str_eq(raw, text);
     const char *p = raw.ptr, *end = raw.ptr + raw.len;
     size_t at = 0;
@@ -741,7 +741,7 @@ int sl_json_unescape(sl_str raw, char *buffer, size_t size, size_t *ret_len)
         size_t len = decode_escape(&p, end, out);
         if (len == 0)
             return SL_EPARSE;
-        if (len > size - at)
+        if (len > size - at || !buffer)
             return SL_ELIMIT;
         memcpy(buffer + at, out, len);
         at += len;
@@ -756,7 +756,7 @@ int sl_json_string(sl_json_value value, char *buffer, size_t size, sl_str *ret_t
     if (value.type != SL_JSON_STRING || value.raw.len < 2)
         return SL_EINVAL;
     sl_str raw = sl_json_string_raw(value);
-    if (!memchr(raw.ptr, '\\', raw.len)) {
+    if (sl_str_chr(raw, '\\') == SL_NPOS) {
         *ret_text = raw;
         return 0;
     }

@@ -46,13 +46,13 @@ typedef struct sl_json_value {
 
 /* One step of a watched path. Internal to the scanner. */
 typedef struct sl_json_node {
-    sl_str key;           /* member name; unused for elements */
-    int8_t path;          /* index of the path that ends here, or -1 */
-    int8_t first_child;   /* or -1 */
-    int8_t next_sibling;  /* or -1 */
-    int8_t element_child; /* the child for any array element, or -1 */
-    int8_t parent;        /* or -1 */
-    bool repeats;         /* stands under [*] */
+    sl_str key;            /* member name; unused for elements */
+    int16_t path;          /* index of the path that ends here, or -1 */
+    int16_t first_child;   /* or -1 */
+    int16_t next_sibling;  /* or -1 */
+    int16_t element_child; /* the child for any array element, or -1 */
+    int16_t parent;        /* or -1 */
+    bool repeats;          /* stands under [*] */
 } sl_json_node;
 
 /* A set of watched paths, compiled once. Holds views of the path texts, which must outlive it (literals). */

@@ -2,9 +2,9 @@
  * Server-sent events: finds the frames of a stream while its bytes pass through, and reads their fields.
  *
  * Promises: frames are found whatever the line ends (LF, CRLF, CR) and however the bytes are cut; a frame that lies
- * whole in one feed is reported in place, without a copy; otherwise its bytes are gathered, at most the maximum. A frame
- * over the maximum (or without memory) is reported as cut, and the stream goes on: watching never breaks the passing.
- * Does not: change or hold back bytes; the caller forwards what it fed.
+ * whole in one feed is reported in place, without a copy; otherwise its bytes are gathered, at most the maximum. A
+ * frame over the maximum (or without memory) is reported as cut, and the stream goes on: watching never breaks the
+ * passing. Does not: change or hold back bytes; the caller forwards what it fed.
  *
  * Source: WHATWG HTML, 9.2.6 Interpreting an event stream. Differences, on purpose: an unfinished frame at the end of
  * the stream can be had (sl_sse_finish), because providers omit the last empty line.
@@ -75,7 +75,8 @@ typedef struct sl_sse_event {
     sl_str id; /* empty when not given */
 } sl_sse_event;
 
-/* Reads a frame as a client does. Errors: SL_ENOENT (no data: nothing is dispatched), and those of sl_sse_frame_data. */
+/* Reads a frame as a client does. Errors: SL_ENOENT (no data: nothing is dispatched), and those of sl_sse_frame_data.
+ */
 SL_MUST_CHECK int sl_sse_frame_event(const sl_sse_frame *frame, sl_buf *scratch, sl_sse_event *ret_event);
 
 #endif

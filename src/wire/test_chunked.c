@@ -33,7 +33,10 @@ struct row {
     size_t behind; /* bytes that do not belong to the body */
 };
 
-#define ROW(what, text, rc, data, behind) {what, {text, sizeof(text) - 1}, rc, data, behind}
+#define ROW(what, text, rc, data, behind)                                                                              \
+    {                                                                                                                  \
+        what, {text, sizeof(text) - 1}, rc, data, behind                                                               \
+    }
 #define GOOD SL_CHUNKED_END
 #define BAD SL_EPARSE
 

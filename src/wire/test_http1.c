@@ -99,7 +99,8 @@ struct good_request {
 static const struct good_request good_requests[] = {
     {GET "\r\n", N, 0, true, false, "/", "a"},
     {"\r\n" GET "\r\n", N, 0, true, false, "/", "a"},
-    {"GET /a/b?c=d&e=%20 HTTP/1.1\r\nhOsT:a.example:8080\r\n\r\n", N, 0, true, false, "/a/b?c=d&e=%20", "a.example:8080"},
+    {"GET /a/b?c=d&e=%20 HTTP/1.1\r\nhOsT:a.example:8080\r\n\r\n", N, 0, true, false, "/a/b?c=d&e=%20",
+     "a.example:8080"},
     {"GET / HTTP/1.0\r\n\r\n", N, 0, false, false, "/", ""},
     {"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", N, 0, true, false, "/", ""},
     {GET "Connection: close\r\n\r\n", N, 0, false, false, "/", "a"},
@@ -158,7 +159,10 @@ struct bad_request {
 };
 
 #define BYTES(s) s, sizeof(s) - 1
-#define BAD(what, s) {400, what, BYTES(s)}
+#define BAD(what, s)                                                                                                   \
+    {                                                                                                                  \
+        400, what, BYTES(s)                                                                                            \
+    }
 
 static const struct bad_request bad_requests[] = {
     /* Line ends. */
@@ -195,7 +199,8 @@ static const struct bad_request bad_requests[] = {
     BAD("NUL in a name", GET "X\0: a\r\n\r\n"),
     BAD("NUL in the target", "GET /\0 HTTP/1.1\r\n" H "\r\n"),
     BAD("vertical tab in a value", GET "X: a\x0b\r\n\r\n"),
-    BAD("vertical tab before chunked", POST "Transfer-Encoding: \x0b" "chunked\r\n\r\n"),
+    BAD("vertical tab before chunked", POST "Transfer-Encoding: \x0b"
+                                            "chunked\r\n\r\n"),
     BAD("form feed in a value", GET "X: \x0c\r\n\r\n"),
     BAD("DEL in a value", GET "X: \x7f\r\n\r\n"),
     BAD("escape far into a long value", GET "X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\x1b\r\n\r\n"),
@@ -243,7 +248,8 @@ static const struct bad_request bad_requests[] = {
     BAD("absolute target without host", "GET http:///a HTTP/1.1\r\n" H "\r\n"),
     BAD("absolute target with user", "GET http://u@a/ HTTP/1.1\r\n" H "\r\n"),
     BAD("TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
-    BAD("text", "hello"  "?\r\n"),
+    BAD("text", "hello"
+                "?\r\n"),
     /* Framing. */
     BAD("length with coding", POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
     BAD("coding with length", POST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"),
@@ -301,8 +307,14 @@ SL_TEST(http1_requests_refused)
 SL_TEST(http1_faults_are_seen_early)
 {
     /* A peer that waits for an answer to half a head gets its refusal before the head is complete. */
-    static const char *const texts[] = {"\x16\x03\x01", "GET /\r\n",     "GET / HTTP/1.7\r\n", "BREW / HTTP/1.1\r\n",
-                                        "G\xFF",        "GET / HTTP/1.1\nH", "(",              "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+    static const char *const texts[] = {"\x16\x03\x01",
+                                        "GET /\r\n",
+                                        "GET / HTTP/1.7\r\n",
+                                        "BREW / HTTP/1.1\r\n",
+                                        "G\xFF",
+                                        "GET / HTTP/1.1\nH",
+                                        "(",
+                                        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct outcome out = feed_slowly(sl_str_c(texts[i]), -1);
         CHECK_EQ(out.error, SL_EPARSE);
@@ -481,9 +493,10 @@ SL_TEST(http1_known_fields)
 {
     sl_http1_head head;
     int status = 0;
-    CHECK_EQ(parse_text(SL_STR(GET "TraceParent: 00-1\r\nx-a: 1\r\nTRACESTATE: a=1\r\ntracestate: b=2\r\nX-A: 2\r\n\r\n"),
-                        -1, &head, &status),
-             0);
+    CHECK_EQ(
+        parse_text(SL_STR(GET "TraceParent: 00-1\r\nx-a: 1\r\nTRACESTATE: a=1\r\ntracestate: b=2\r\nX-A: 2\r\n\r\n"),
+                   -1, &head, &status),
+        0);
     CHECK_STR(sl_http1_get(&head, SL_HTTP_TRACEPARENT), "00-1");
     CHECK_STR(sl_http1_get(&head, SL_HTTP_TRACESTATE), "a=1");
     CHECK(sl_http1_has(&head, SL_HTTP_HOST));
@@ -525,10 +538,11 @@ SL_TEST(http1_every_known_name_is_found)
 
 SL_TEST(http1_hop_by_hop_fields)
 {
-    static const char text[] = POST "Connection: X-Nominated, close , te\r\n" /* 1 */
-                                    "x-nominated: 1\r\nX-Other: 1\r\nKeep-Alive: 5\r\nProxy-Connection: a\r\n" /* 2..5 */
-                                    "Proxy-Authorization: a\r\nproxy-anything: a\r\nTE: trailers\r\nTrailer: X\r\n" /* 6..9 */
-                                    "Upgrade: h2c\r\nTransfer-Encoding: chunked\r\nAuthorization: b\r\nX-Nominate: a\r\n\r\n";
+    static const char text[] =
+        POST "Connection: X-Nominated, close , te\r\n"                                       /* 1 */
+             "x-nominated: 1\r\nX-Other: 1\r\nKeep-Alive: 5\r\nProxy-Connection: a\r\n"      /* 2..5 */
+             "Proxy-Authorization: a\r\nproxy-anything: a\r\nTE: trailers\r\nTrailer: X\r\n" /* 6..9 */
+             "Upgrade: h2c\r\nTransfer-Encoding: chunked\r\nAuthorization: b\r\nX-Nominate: a\r\n\r\n";
     static const bool want[] = {false, true, true, false, true, true, true, true, true, true, true, true, false, false};
     sl_http1_head head;
     int status = 0;

@@ -8,31 +8,159 @@
 
 #include "tests/harness/sl_test.h"
 
-#define T(s) {s, sizeof(s) - 1}
+#define T(s)                                                                                                           \
+    {                                                                                                                  \
+        s, sizeof(s) - 1                                                                                               \
+    }
 
 static const sl_str good_texts[] = {
-    T("null"), T("true"), T("false"), T("0"), T("-0"), T("1"), T("-1"), T("10"), T("0.5"), T("-0.5e10"), T("1E+2"),
-    T("1e-2"), T("123456789012345678901234567890"), T("1e99999"), T("\"\""), T("\"a\""), T(" \t\r\n1 \t\r\n"), T("[]"),
-    T("[ ]"), T("{}"), T("{ }"), T("[1]"), T("[1,2]"), T("[1 , 2 ]"), T("[[],[[]]]"), T("{\"a\":1}"),
-    T("{ \"a\" : 1 , \"b\" : [ ] }"), T("{\"a\":1,\"a\":2}"), T("{\"\":0}"), T("{\"a\":{\"b\":{}}}"),
-    T("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\""), T("\"\\u0000\\uABCD\\uabcd\""), T("\"\\uD834\\uDD1E\""), T("\"\\uD834\""),
-    T("\"\\uDD1E\\uD834\""), T("\"\x7f\""), T("\"\xC2\x80\xDF\xBF\""), T("\"\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF\""),
-    T("\"\xF0\x90\x80\x80\xF4\x8F\xBF\xBF\""), T("[\"a long plain string of more than sixteen bytes\"]"),
-    T("\"0123456789abcde\\n0123456789abcdef\xC3\xA9 0123456789\""), T("[1,[2,{\"a\":[3,null,true,false,\"x\"]}],-4.5e-6]"),
+    T("null"),
+    T("true"),
+    T("false"),
+    T("0"),
+    T("-0"),
+    T("1"),
+    T("-1"),
+    T("10"),
+    T("0.5"),
+    T("-0.5e10"),
+    T("1E+2"),
+    T("1e-2"),
+    T("123456789012345678901234567890"),
+    T("1e99999"),
+    T("\"\""),
+    T("\"a\""),
+    T(" \t\r\n1 \t\r\n"),
+    T("[]"),
+    T("[ ]"),
+    T("{}"),
+    T("{ }"),
+    T("[1]"),
+    T("[1,2]"),
+    T("[1 , 2 ]"),
+    T("[[],[[]]]"),
+    T("{\"a\":1}"),
+    T("{ \"a\" : 1 , \"b\" : [ ] }"),
+    T("{\"a\":1,\"a\":2}"),
+    T("{\"\":0}"),
+    T("{\"a\":{\"b\":{}}}"),
+    T("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\""),
+    T("\"\\u0000\\uABCD\\uabcd\""),
+    T("\"\\uD834\\uDD1E\""),
+    T("\"\\uD834\""),
+    T("\"\\uDD1E\\uD834\""),
+    T("\"\x7f\""),
+    T("\"\xC2\x80\xDF\xBF\""),
+    T("\"\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF\""),
+    T("\"\xF0\x90\x80\x80\xF4\x8F\xBF\xBF\""),
+    T("[\"a long plain string of more than sixteen bytes\"]"),
+    T("\"0123456789abcde\\n0123456789abcdef\xC3\xA9 0123456789\""),
+    T("[1,[2,{\"a\":[3,null,true,false,\"x\"]}],-4.5e-6]"),
 };
 
 static const sl_str bad_texts[] = {
-    T(""), T(" "), T("nul"), T("nulll"), T("True"), T("tru"), T("NaN"), T("Infinity"), T("-"), T("+1"), T("01"), T("-01"),
-    T("00"), T("1."), T(".5"), T("1.e1"), T("1e"), T("1e+"), T("1e1.5"), T("0x1"), T("1 2"), T("1,"), T("--1"), T("- 1"),
-    T("\""), T("\"a"), T("\"\\\""), T("\"\\"), T("\"\\x\""), T("\"\\u12\""), T("\"\\u12g4\""), T("\"\\U1234\""), T("'a'"),
-    T("\"\n\""), T("\"\t\""), T("\"\x1f\""), T("\"\0\""), T("\"0123456789abcdef\x01\""), T("["), T("[1"), T("[1,"),
-    T("[1,]"), T("[,1]"), T("[,]"), T("[1 2]"), T("[1,,2]"), T("[1}"), T("]"), T("[]]"), T("[\"a\":1]"), T("[1]x"), T("{"), T("{\"a\""),
-    T("{\"a\":"), T("{\"a\":}"), T("{\"a\":1"), T("{\"a\":1,"), T("{\"a\":1,}"), T("{,}"), T("{,\"a\":1}"), T("{a:1}"), T("{1:1}"),
-    T("{\"a\" 1}"), T("{\"a\",1}"), T("{\"a\"::1}"), T("{\"a\":1 \"b\":2}"), T("{\"a\":1]"), T("}"), T("{}{}"), T("{}}"), T("[] //"),
-    T("/**/1"), T("#1"), T("\xEF\xBB\xBF{}"), T("\xEF\xBB\xBF"), T("\xFF"), T("\xC2\xA0" "1"), T("\f1"), T("\v1"), T("\0"), T("1\0"),
-    T("[\0]"), T("\"\x80\""), T("\"\xBF\""), T("\"\xC0\x80\""), T("\"\xC1\xBF\""), T("\"\xC2\""), T("\"\xC2\x41\""), T("\"\xE0\x80\x80\""),
-    T("\"\xE0\x9F\xBF\""), T("\"\xED\xA0\x80\""), T("\"\xED\xBF\xBF\""), T("\"\xE1\x80\""), T("\"\xE1\x41\x80\""), T("\"\xF0\x80\x80\x80\""),
-    T("\"\xF0\x8F\xBF\xBF\""), T("\"\xF4\x90\x80\x80\""), T("\"\xF5\x80\x80\x80\""), T("\"\xF1\x80\x80\""), T("\"\xFE\""), T("\"\xFF\""),
+    T(""),
+    T(" "),
+    T("nul"),
+    T("nulll"),
+    T("True"),
+    T("tru"),
+    T("NaN"),
+    T("Infinity"),
+    T("-"),
+    T("+1"),
+    T("01"),
+    T("-01"),
+    T("00"),
+    T("1."),
+    T(".5"),
+    T("1.e1"),
+    T("1e"),
+    T("1e+"),
+    T("1e1.5"),
+    T("0x1"),
+    T("1 2"),
+    T("1,"),
+    T("--1"),
+    T("- 1"),
+    T("\""),
+    T("\"a"),
+    T("\"\\\""),
+    T("\"\\"),
+    T("\"\\x\""),
+    T("\"\\u12\""),
+    T("\"\\u12g4\""),
+    T("\"\\U1234\""),
+    T("'a'"),
+    T("\"\n\""),
+    T("\"\t\""),
+    T("\"\x1f\""),
+    T("\"\0\""),
+    T("\"0123456789abcdef\x01\""),
+    T("["),
+    T("[1"),
+    T("[1,"),
+    T("[1,]"),
+    T("[,1]"),
+    T("[,]"),
+    T("[1 2]"),
+    T("[1,,2]"),
+    T("[1}"),
+    T("]"),
+    T("[]]"),
+    T("[\"a\":1]"),
+    T("[1]x"),
+    T("{"),
+    T("{\"a\""),
+    T("{\"a\":"),
+    T("{\"a\":}"),
+    T("{\"a\":1"),
+    T("{\"a\":1,"),
+    T("{\"a\":1,}"),
+    T("{,}"),
+    T("{,\"a\":1}"),
+    T("{a:1}"),
+    T("{1:1}"),
+    T("{\"a\" 1}"),
+    T("{\"a\",1}"),
+    T("{\"a\"::1}"),
+    T("{\"a\":1 \"b\":2}"),
+    T("{\"a\":1]"),
+    T("}"),
+    T("{}{}"),
+    T("{}}"),
+    T("[] //"),
+    T("/**/1"),
+    T("#1"),
+    T("\xEF\xBB\xBF{}"),
+    T("\xEF\xBB\xBF"),
+    T("\xFF"),
+    T("\xC2\xA0"
+      "1"),
+    T("\f1"),
+    T("\v1"),
+    T("\0"),
+    T("1\0"),
+    T("[\0]"),
+    T("\"\x80\""),
+    T("\"\xBF\""),
+    T("\"\xC0\x80\""),
+    T("\"\xC1\xBF\""),
+    T("\"\xC2\""),
+    T("\"\xC2\x41\""),
+    T("\"\xE0\x80\x80\""),
+    T("\"\xE0\x9F\xBF\""),
+    T("\"\xED\xA0\x80\""),
+    T("\"\xED\xBF\xBF\""),
+    T("\"\xE1\x80\""),
+    T("\"\xE1\x41\x80\""),
+    T("\"\xF0\x80\x80\x80\""),
+    T("\"\xF0\x8F\xBF\xBF\""),
+    T("\"\xF4\x90\x80\x80\""),
+    T("\"\xF5\x80\x80\x80\""),
+    T("\"\xF1\x80\x80\""),
+    T("\"\xFE\""),
+    T("\"\xFF\""),
     T("\"0123456789abcdef0123456789abcdef\xFF\""),
 };
 
@@ -138,7 +266,12 @@ SL_TEST(json_every_byte_at_every_place_of_a_string)
 enum { MODEL, STREAM, USAGE_WANTED, OPTIONS, CHOICES, REASON, TOKENS, PATHS };
 
 static const char *const paths[PATHS] = {
-    "model", "stream", "stream_options.include_usage", "stream_options", "choices", "choices[*].finish_reason",
+    "model",
+    "stream",
+    "stream_options.include_usage",
+    "stream_options",
+    "choices",
+    "choices[*].finish_reason",
     "usage.prompt_tokens",
 };
 
@@ -152,7 +285,8 @@ SL_TEST(json_watch_finds_values)
     static const char text[] =
         " {\"messages\":[{\"role\":\"user\",\"model\":\"no\",\"content\":\"\\\"model\\\":\\\"x\\\"\"}],\n"
         "\"mo\\u0064el\" : \"gpt-4\" ,\"stream\":true,\"stream_options\":{\"x\":[1],\"include_usage\":false},\n"
-        "\"choices\":[{\"finish_reason\":null},{\"finish_reason\":\"stop\",\"a\":{\"finish_reason\":1}},{\"finish_reason\":null}],"
+        "\"choices\":[{\"finish_reason\":null},{\"finish_reason\":\"stop\",\"a\":{\"finish_reason\":1}},{\"finish_"
+        "reason\":null}],"
         "\"usage\":{\"total\":1,\"prompt_tokens\":17}} ";
     sl_json_watch watch;
     sl_json_found found[PATHS], root;
@@ -181,8 +315,13 @@ SL_TEST(json_watch_finds_values)
 
 SL_TEST(json_watch_absent_and_other_shapes)
 {
-    static const char *const texts[] = {"{}", "[]", "1", "{\"stream_options\":1,\"choices\":{\"finish_reason\":1},\"usage\":[1]}",
-                                        "[{\"model\":1}]", "{\"a\":{\"model\":1}}", "{\"choices\":[[{\"finish_reason\":1}]]}",
+    static const char *const texts[] = {"{}",
+                                        "[]",
+                                        "1",
+                                        "{\"stream_options\":1,\"choices\":{\"finish_reason\":1},\"usage\":[1]}",
+                                        "[{\"model\":1}]",
+                                        "{\"a\":{\"model\":1}}",
+                                        "{\"choices\":[[{\"finish_reason\":1}]]}",
                                         "{\"mode\":1,\"models\":2,\"\":3}"};
     sl_json_watch watch;
     REQUIRE(sl_json_watch_init(&watch, paths, PATHS) == 0);
@@ -225,15 +364,17 @@ SL_TEST(json_watch_reports_duplicates)
 SL_TEST(json_watch_paths_refused)
 {
     sl_json_watch watch;
-    static const char *const bad[][2] = {{"", NULL},     {".a", NULL},  {"a.", NULL},  {"a..b", NULL}, {"a[0]", NULL},
-                                         {"a[*", NULL},  {"a[*]b", NULL}, {"a", "a"},  {"a.b[*].c", "a.b[*].c"}};
+    static const char *const bad[][2] = {{"", NULL},      {".a", NULL},   {"a.", NULL},
+                                         {"a..b", NULL},  {"a[0]", NULL}, {"a[*", NULL},
+                                         {"a[*]b", NULL}, {"a", "a"},     {"a.b[*].c", "a.b[*].c"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         CHECK_EQ(sl_json_watch_init(&watch, bad[i], bad[i][1] ? 2 : 1), SL_EINVAL);
     static const char *const good[] = {"a", "a.b", "a[*]", "a[*][*].c", "[*]", "[*].a", "x y.z"};
     CHECK_EQ(sl_json_watch_init(&watch, good, sizeof good / sizeof good[0]), 0);
     CHECK_EQ(sl_json_watch_init(&watch, good, SL_JSON_MAX_PATHS + 1), SL_ELIMIT);
-    static const char *const deep[] = {"a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a."
-                                       "a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a"};
+    static const char *const deep[] = {
+        "a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a."
+        "a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a"};
     CHECK_EQ(sl_json_watch_init(&watch, deep, 1), SL_ELIMIT);
     sl_json_found found[7];
     CHECK_EQ(sl_json_watch_init(&watch, good, 7), 0);

@@ -37,9 +37,10 @@ SL_TEST(json_write_shapes)
     sl_jw_end(&w);
     sl_jw_end(&w);
     CHECK_EQ(sl_jw_finish(&w), 0);
-    CHECK_STR(sl_buf_str(&buf),
-              "{\"s\":\"x\",\"i\":-9223372036854775808,\"u\":18446744073709551615,\"d\":0.25,\"b\":true,\"n\":null,\"r\":[1],"
-              "\"c\":\"\",\"a\":[1,[],{},false],\"o\":{\"k\\n\":\"01ab\",\"l\":\"7\"}}");
+    CHECK_STR(
+        sl_buf_str(&buf),
+        "{\"s\":\"x\",\"i\":-9223372036854775808,\"u\":18446744073709551615,\"d\":0.25,\"b\":true,\"n\":null,\"r\":[1],"
+        "\"c\":\"\",\"a\":[1,[],{},false],\"o\":{\"k\\n\":\"01ab\",\"l\":\"7\"}}");
     CHECK_EQ(sl_json_scan(sl_buf_str(&buf), NULL, NULL, NULL, NULL), 0);
     sl_buf_done(&buf);
 }
@@ -55,7 +56,11 @@ SL_TEST(json_write_escapes)
         {{"\b\f\n\r\t", 5}, "\\b\\f\\n\\r\\t"},
         {{"\0\x01\x1f\x7f", 4}, "\\u0000\\u0001\\u001f\x7f"},
         {{"\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E", 9}, "\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E"},
-        {{"a\xFF" "b", 3}, "a\xEF\xBF\xBD" "b"},
+        {{"a\xFF"
+          "b",
+          3},
+         "a\xEF\xBF\xBD"
+         "b"},
         {{"\xC3", 1}, "\xEF\xBF\xBD"},
         {{"\xE2\x82", 2}, "\xEF\xBF\xBD\xEF\xBF\xBD"},
         {{"\xED\xA0\x80", 3}, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
@@ -84,7 +89,9 @@ SL_TEST(json_write_reads_back)
         CHECK_EQ(sl_json_put_string(&buf, view), 0);
         REQUIRE(sl_json_parse(sl_buf_str(&buf), &value, NULL) == 0);
         CHECK_EQ(sl_json_string(value, back, sizeof back, &got), 0);
-        CHECK_STR_EQ(got, c < 0x80 ? view : SL_STR("a\xEF\xBF\xBD" "b"));
+        CHECK_STR_EQ(got, c < 0x80 ? view
+                                   : SL_STR("a\xEF\xBF\xBD"
+                                            "b"));
     }
     sl_buf_done(&buf);
 }

@@ -27,10 +27,20 @@ static const struct row rows[] = {
     {"data: a", "", "data: a"},
     {"data: a\r\n", "", "data: a\r\n"},
     {"data: a\n\ndata: [DONE]", "data: a\n|", "data: [DONE]"},
-    {"\xEF\xBB\xBF" "data: a\n\n", "data: a\n|", NULL},
-    {"\xEF\xBB" "data: a\n\n", "\xEF\xBB" "data: a\n|", NULL},
+    {"\xEF\xBB\xBF"
+     "data: a\n\n",
+     "data: a\n|", NULL},
+    {"\xEF\xBB"
+     "data: a\n\n",
+     "\xEF\xBB"
+     "data: a\n|",
+     NULL},
     {"\xEF\n\nx\n\n", "\xEF\n|x\n|", NULL},
-    {"data: a\n\n\xEF\xBB\xBF" "b\n\n", "data: a\n|\xEF\xBB\xBF" "b\n|", NULL},
+    {"data: a\n\n\xEF\xBB\xBF"
+     "b\n\n",
+     "data: a\n|\xEF\xBB\xBF"
+     "b\n|",
+     NULL},
     {"data: a frame of more than sixteen bytes in its first line\ndata: and another one in the second\n\nx\n\n",
      "data: a frame of more than sixteen bytes in its first line\ndata: and another one in the second\n|x\n|", NULL},
 };
@@ -144,9 +154,11 @@ SL_TEST(sse_without_memory_is_cut)
 
 SL_TEST(sse_fields)
 {
-    sl_sse_frame frame = {SL_STR("event: one\n: note\nid:7\nevent:two\nevents: x\ndata\nretry: 5\r\ndata:  b:c\rdata:d"), false};
-    static const char *const want[][2] = {{"event", "one"}, {"", "note"}, {"id", "7"},     {"event", "two"}, {"events", "x"},
-                                          {"data", ""},     {"retry", "5"}, {"data", " b:c"}, {"data", "d"}};
+    sl_sse_frame frame = {
+        SL_STR("event: one\n: note\nid:7\nevent:two\nevents: x\ndata\nretry: 5\r\ndata:  b:c\rdata:d"), false};
+    static const char *const want[][2] = {{"event", "one"}, {"", "note"},     {"id", "7"},
+                                          {"event", "two"}, {"events", "x"},  {"data", ""},
+                                          {"retry", "5"},   {"data", " b:c"}, {"data", "d"}};
     sl_str rest = frame.bytes, name, value;
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         REQUIRE(sl_sse_line_next(&rest, &name, &value));
