@@ -608,6 +608,8 @@ int sl_pipeline_shutdown(sl_pipeline *pipeline, uint64_t timeout_ms)
         if (error)
             result = error;
     }
+    sl_pipeline_observer nobody = {NULL, NULL, NULL};
+    sl_pipeline_observe(pipeline, &nobody);
     pthread_mutex_lock(&pipeline->lock);
     pipeline->stopped = true;
     pthread_mutex_unlock(&pipeline->lock);
@@ -692,6 +694,20 @@ void sl_pipeline_stats(sl_pipeline *pipeline, sl_signal signal, sl_sdk_stats *re
             stats.dropped = stats.ended - stats.exported;
     }
     *ret_stats = stats;
+}
+
+void sl_pipeline_ring_stats(sl_pipeline *pipeline, sl_ring_kind kind, sl_ring_stats *ret_stats)
+{
+    SL_ASSERT(ret_stats);
+    pthread_mutex_lock(&pipeline->lock);
+    *ret_stats = ring_totals(pipeline, kind);
+    pthread_mutex_unlock(&pipeline->lock);
+}
+
+size_t sl_pipeline_queue_items(const sl_pipeline *pipeline, sl_signal signal)
+{
+    SL_ASSERT(signal < SL_SIGNAL_COUNT);
+    return pipeline->options.batch[signal].max_queue_items;
 }
 
 size_t sl_pipeline_sink_count(const sl_pipeline *pipeline)

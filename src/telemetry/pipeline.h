@@ -47,10 +47,14 @@ void sl_pipeline_free(sl_pipeline *pipeline);
 
 /* Counts of one signal, over all sinks but the immediate ones. */
 void sl_pipeline_stats(sl_pipeline *pipeline, sl_signal signal, sl_sdk_stats *ret_stats);
+/* Records written and dropped of one kind, over all segments that there were. */
+void sl_pipeline_ring_stats(sl_pipeline *pipeline, sl_ring_kind kind, sl_ring_stats *ret_stats);
+/* Records that may wait in one ring. */
+size_t sl_pipeline_queue_items(const sl_pipeline *pipeline, sl_signal signal);
 /* The sinks, for self-metrics; valid while the pipeline lives. */
 size_t sl_pipeline_sink_count(const sl_pipeline *pipeline);
 sl_sink *sl_pipeline_sink(const sl_pipeline *pipeline, size_t index);
-/* Called after each delivery and collection, on their threads; set before anything is recorded, NULL to end. */
+/* Called after each delivery and collection, on their threads, until the shutdown; set before anything is recorded. */
 typedef struct sl_pipeline_observer {
     void (*on_delivery)(void *user, const sl_exporter *exporter, sl_signal signal, int error, uint64_t ns);
     void (*on_collection)(void *user, int error, uint64_t ns);
