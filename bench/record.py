@@ -75,7 +75,7 @@ def absolute(c_program, name, limit, bar, count=1000000, floor_name=None, field=
 def two_threads(bench, title):
     """The same series from two threads at once, against one thread of ours in the same round."""
     folder, rust = build_programs(bench), rust_peer()
-    program = os.path.join(folder, "bench_metrics")
+    program = os.path.join(folder, "bench_sdk")
     single, double, theirs = [], [], []
     for _ in range(bench.rounds):
         single.append(one(program, "counter_bound", "20000000")["counter_bound"]["ns"])
@@ -89,11 +89,11 @@ def two_threads(bench, title):
 
 
 CASES = [
-    ("span_sampled", beside_rust("bench_record", "span_sampled", 0.25, "<= 0.25x rust")),
-    ("span_unsampled", absolute("bench_record", "span_unsampled", 10, "< 10 ns", 10000000, "floor_clock")),
-    ("counter_bound", absolute("bench_metrics", "counter_bound", 3, "< 3 ns", 50000000, "floor_store")),
+    ("span_sampled", beside_rust("bench_sdk", "span_sampled", 0.25, "<= 0.25x rust")),
+    ("span_unsampled", absolute("bench_sdk", "span_unsampled", 10, "< 10 ns", 10000000, "floor_clock")),
+    ("counter_bound", absolute("bench_sdk", "counter_bound", 3, "< 3 ns", 50000000, "floor_store")),
     ("counter_bound_2", two_threads),
-    ("histogram_bound", absolute("bench_metrics", "histogram_bound", 10, "< 10 ns", 20000000, "floor_store")),
-    ("log_line", absolute("bench_log", "log_line", 400, "< 400 ns", 500000, "floor_clock")),
-    ("exposition", absolute("bench_metrics", "exposition", 50, "< 50 ns a series", 50, "floor_memcpy")),
+    ("histogram_bound", absolute("bench_sdk", "histogram_bound", 10, "< 10 ns", 20000000, "floor_store")),
+    ("log_line", absolute("bench_sdk", "log_line", 400, "< 400 ns", 50000, "floor_clock")),
+    ("exposition", absolute("bench_sdk", "exposition", 50, "< 50 ns a series", 50, "floor_memcpy")),
 ]
