@@ -13,10 +13,10 @@
 /* What of a list is to be written. */
 typedef struct sl_attr_list {
     const sl_attr *attrs;
-    size_t count;        /* to look at */
-    uint32_t max_count;  /* to keep */
-    size_t max_chars;    /* SL_OTLP_NO_LIMIT: as they are */
-    uint32_t dropped;    /* known after sl_attr_list_size */
+    size_t count;       /* to look at */
+    uint32_t max_count; /* to keep */
+    size_t max_chars;   /* SL_OTLP_NO_LIMIT: as they are */
+    uint32_t dropped;   /* known after sl_attr_list_size */
 } sl_attr_list;
 
 sl_attr_list sl_attr_list_of(const sl_attr *attrs, size_t count, uint32_t max_count, uint32_t value_chars);

@@ -1,8 +1,8 @@
 /*
  * Context in headers, by the propagators of the SDK.
  *
- * Of several formats that carry a parent, W3C Trace Context counts, then b3, then the X-B3 headers. Names are written in
- * lower case, which every protocol takes.
+ * Of several formats that carry a parent, W3C Trace Context counts, then b3, then the X-B3 headers. Names are written
+ * in lower case, which every protocol takes.
  */
 #include <sightline/trace.h>
 
@@ -55,7 +55,8 @@ static void inject_baggage(const sl_baggage *baggage, sl_header_set_fn set, void
         set(user, SL_STR("baggage"), sl_str_of(text, len));
 }
 
-void sl_propagation_inject(sl_sdk *sdk, const sl_span *span, const sl_baggage *baggage, sl_header_set_fn set, void *user)
+void sl_propagation_inject(sl_sdk *sdk, const sl_span *span, const sl_baggage *baggage, sl_header_set_fn set,
+                           void *user)
 {
     if (!set)
         return;
@@ -85,8 +86,9 @@ static bool extract_w3c(sl_header_get_fn get, void *user, char *state_text, size
 static bool extract_b3_multi(sl_header_get_fn get, void *user, sl_span_context *context)
 {
     sl_str trace_id = get(user, SL_STR("x-b3-traceid"));
-    return trace_id.len && sl_b3_parse_multi(trace_id, get(user, SL_STR("x-b3-spanid")), get(user, SL_STR("x-b3-sampled")),
-                                             get(user, SL_STR("x-b3-flags")), context) == 0;
+    return trace_id.len &&
+           sl_b3_parse_multi(trace_id, get(user, SL_STR("x-b3-spanid")), get(user, SL_STR("x-b3-sampled")),
+                             get(user, SL_STR("x-b3-flags")), context) == 0;
 }
 
 int sl_propagation_extract(sl_sdk *sdk, sl_header_get_fn get, void *user, char *state_text, size_t state_size,

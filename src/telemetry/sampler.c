@@ -43,8 +43,8 @@ static void describe(sl_sampler *sampler, double ratio)
     bool parent_based = sampler->kind >= SL_SAMPLER_PARENTBASED_ALWAYS_ON && sampler->kind != SL_SAMPLER_CALLBACK;
     const char *rest = ",remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,"
                        "localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler}";
-    int len = snprintf(sampler->description, sizeof sampler->description, "%s%s%s", parent_based ? "ParentBased{root:" : "",
-                       root, parent_based ? rest : "");
+    int len = snprintf(sampler->description, sizeof sampler->description, "%s%s%s",
+                       parent_based ? "ParentBased{root:" : "", root, parent_based ? rest : "");
     SL_ASSERT(len > 0 && (size_t)len < sizeof sampler->description);
     (void)len;
 }

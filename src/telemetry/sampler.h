@@ -22,7 +22,8 @@ struct sl_sampler {
     char description[SL_SAMPLER_DESCRIPTION_BYTES];
 };
 
-/* NULL options and SL_SAMPLER_DEFAULT are parentbased_always_on. Ratios outside 0 to 1 are clamped. NULL without memory. */
+/* NULL options and SL_SAMPLER_DEFAULT are parentbased_always_on. Ratios outside 0 to 1 are clamped. NULL without
+ * memory. */
 sl_sampler *sl_sampler_new(const sl_sampler_options *options);
 void sl_sampler_free(sl_sampler *sampler);
 /* The specification's description, such as "TraceIdRatioBased{0.000100}". Lives as long as the sampler. */

@@ -15,8 +15,8 @@
 
 struct sl_scopes {
     sl_segment *segment;
-    uint32_t count;              /* ids 1 … count are given */
-    uint16_t table[TABLE_SIZE];  /* open addressing: id, or 0 */
+    uint32_t count;             /* ids 1 … count are given */
+    uint16_t table[TABLE_SIZE]; /* open addressing: id, or 0 */
     uint64_t hashes[SL_MAX_SCOPES];
     uint64_t offsets[SL_MAX_SCOPES]; /* of the records; number id - 1 */
 };
@@ -199,7 +199,8 @@ int sl_scope_find(const sl_segment *segment, uint32_t id, sl_str *ret_scope, sl_
         if (record->id == id) {
             *ret_scope = record_scope(record);
             *ret_schema_url = record_schema(record);
-            *ret_name = sl_str_of((const char *)record->bytes + record->scope_len + record->schema_len, record->name_len);
+            *ret_name =
+                sl_str_of((const char *)record->bytes + record->scope_len + record->schema_len, record->name_len);
             return 0;
         }
         offset = record->next;

@@ -17,6 +17,7 @@
 #include "src/telemetry/sampler.h"
 #include "src/telemetry/scope.h"
 #include "src/telemetry/self_metrics.h"
+#include "src/telemetry/span_thread.h"
 #include "src/telemetry/sync.h"
 #include "src/telemetry/tracer.h"
 
@@ -120,6 +121,7 @@ static void sdk_free(sdk_object *object)
     sl_pipeline_free(sdk->pipeline);
     sl_collector_free(sdk->collector);
     sl_tracers_free(sdk);
+    sl_span_thread_trim();
     sl_loggers_free(sdk);
     sl_registry_free(sdk->registry);
     sl_health_free(sdk->health);

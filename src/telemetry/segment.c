@@ -453,7 +453,8 @@ double sl_segment_sum_double(const sl_segment *segment, uint32_t index)
     uint32_t blocks = sl_segment_blocks(segment);
     double sum = 0;
     for (uint32_t b = 0; b < blocks; b++)
-        sum += sl_cell_to_double(atomic_load_explicit(sl_segment_block_cells(segment, b) + index, memory_order_relaxed));
+        sum +=
+            sl_cell_to_double(atomic_load_explicit(sl_segment_block_cells(segment, b) + index, memory_order_relaxed));
     return sum;
 }
 

@@ -4,8 +4,8 @@
  *     header | metadata heap | thread block 0 | thread block 1 | … | shared block
  *                              cells, span ring, log ring
  *
- * A recording thread owns one block while it lives: it alone writes the block's cells (metrics) and the producer's side of
- * its rings, so recording needs no lock and no read-modify-write instruction. A reader, in this or another process,
+ * A recording thread owns one block while it lives: it alone writes the block's cells (metrics) and the producer's side
+ * of its rings, so recording needs no lock and no read-modify-write instruction. A reader, in this or another process,
  * sums cells over all blocks and consumes the rings. When all blocks are taken, further threads share the last one
  * under a spin lock, slower but complete. The shared block also holds gauges.
  *
@@ -51,8 +51,8 @@ typedef struct sl_segment_options {
  */
 SL_MUST_CHECK int sl_segment_new(const sl_segment_options *options, sl_segment **ret_segment);
 /*
- * Makes a segment in an empty file (memfd, or a file of PROMETHEUS_MULTIPROC_DIR), sparse. The descriptor is duplicated.
- * Errors: SL_ENOMEM, SL_EINVAL, SL_EIO.
+ * Makes a segment in an empty file (memfd, or a file of PROMETHEUS_MULTIPROC_DIR), sparse. The descriptor is
+ * duplicated. Errors: SL_ENOMEM, SL_EINVAL, SL_EIO.
  */
 SL_MUST_CHECK int sl_segment_new_shared(const sl_segment_options *options, int fd, sl_segment **ret_segment);
 /* Maps an existing shared segment. Errors: SL_EPARSE (not a segment, other version), SL_EIO, SL_ENOMEM. */

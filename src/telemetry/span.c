@@ -69,7 +69,8 @@ static inline void new_id(uint8_t *id)
     memcpy(id, &word, 8);
 }
 
-/* Copies the tracestate into the span; a longer one than fits loses its right-most members, a broken one is discarded. */
+/* Copies the tracestate into the span; a longer one than fits loses its right-most members, a broken one is discarded.
+ */
 static void copy_tracestate(sl_span *span, sl_str state)
 {
     if (!sl_utf8_valid(state))
@@ -155,7 +156,7 @@ static inline void count_start(sl_tracer *tracer)
 static void take_options(sl_span *span, const sl_span_options *options)
 {
     span->kind = options->kind >= SL_SPAN_INTERNAL && options->kind <= SL_SPAN_CONSUMER ? (uint8_t)options->kind
-                                                                                       : SL_SPAN_INTERNAL;
+                                                                                        : SL_SPAN_INTERNAL;
     if (options->start_ns) {
         span->start_ns = options->start_ns;
         span->start_given = true;

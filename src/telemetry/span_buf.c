@@ -324,8 +324,7 @@ static inline uint64_t copy_text(uint8_t *to, const char *from, size_t len)
 static inline bool fast_ok(const sl_span_buf *buf, sl_str key, size_t value_len, const sl_attr_rules *rules)
 {
     return SL_LIKELY(key.len - 1 < SHORT && value_len < SHORT && key.len + value_len + SHORT_FRAME < 128 &&
-                     buf->len + SHORT_ROOM <= buf->soft && buf->count < rules->count &&
-                     buf->count < buf->entries_cap);
+                     buf->len + SHORT_ROOM <= buf->soft && buf->count < rules->count && buf->count < buf->entries_cap);
 }
 
 /* The KeyValue of a short key behind the contents becomes part of them, up to `end`. */

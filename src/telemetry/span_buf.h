@@ -5,7 +5,8 @@
  * Attributes have an index by key, so that setting a key again replaces its bytes. The name and the status can be
  * replaced too; events and links only follow. Fields lie in the order in which they came, which protobuf allows.
  *
- * Promises: the result is a well-formed sequence of fields of the Span message, and never longer than `max`. What does not fit is refused whole and counted by the caller.
+ * Promises: the result is a well-formed sequence of fields of the Span message, and never longer than `max`. What does
+ * not fit is refused whole and counted by the caller.
  */
 #ifndef SL_TELEMETRY_SPAN_BUF_H
 #define SL_TELEMETRY_SPAN_BUF_H

@@ -17,7 +17,7 @@ typedef enum sl_span_state {
 struct sl_span {
     /* Every span. */
     uint8_t state; /* sl_span_state */
-    bool keep;                 /* false: recorded, but only committed for an error */
+    bool keep;     /* false: recorded, but only committed for an error */
     uint8_t kind;
     uint8_t status;
     uint32_t generation; /* of the process that started it */

@@ -1,8 +1,9 @@
 /*
  * What the SDK keeps for each thread: idle span objects, random numbers for ids, the current span and baggage.
  *
- * A span object comes from the pool of the thread that starts it and goes to that of the thread that ends it. The pool is
- * bounded, and freed when its thread ends. A forked child keeps the pool of its only thread, with new random numbers.
+ * A span object comes from the pool of the thread that starts it and goes to that of the thread that ends it. The pool
+ * is bounded, and freed when its thread ends. A forked child keeps the pool of its only thread, with new random
+ * numbers.
  */
 #ifndef SL_TELEMETRY_SPAN_THREAD_H
 #define SL_TELEMETRY_SPAN_THREAD_H

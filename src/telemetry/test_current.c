@@ -54,7 +54,8 @@ SL_TEST(current_add_span_attribute)
     sl_add_span_attribute("nobody", "listens");
     sl_span *span = sl_span_start(sl_tracer_named(&t.sdk, "lib"), SL_STR("a"), NULL);
     (void)sl_span_attach(span);
-    static const char *const secret[] = {"password", "db.password", "API_KEY", "authorization", "client_secret", "access_token"};
+    static const char *const secret[] = {"password",      "db.password",   "API_KEY",
+                                         "authorization", "client_secret", "access_token"};
     static const char *const open[] = {"customer", "gen_ai.usage.input_tokens", "token_count"};
     for (size_t i = 0; i < sizeof secret / sizeof secret[0]; i++)
         sl_add_span_attribute(secret[i], "hunter2");

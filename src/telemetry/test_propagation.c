@@ -75,7 +75,8 @@ SL_TEST(propagation_of_what_is_current)
     sl_propagation_inject(&t.sdk, NULL, NULL, set, &h);
     CHECK_EQ(h.count, 0);
     sl_span_context parent = {.trace_id = {1}, .span_id = {2}, .flags = 2, .tracestate = SL_STR("k=v")};
-    sl_span *span = sl_span_start(sl_tracer_named(&t.sdk, "lib"), SL_STR("n"), &(sl_span_options){.parent_context = &parent});
+    sl_span *span =
+        sl_span_start(sl_tracer_named(&t.sdk, "lib"), SL_STR("n"), &(sl_span_options){.parent_context = &parent});
     sl_baggage *baggage = sl_baggage_new();
     CHECK_EQ(sl_baggage_set(baggage, SL_STR("a"), SL_STR("b"), SL_STR("")), 0);
     (void)sl_span_attach(span);
@@ -105,12 +106,13 @@ SL_TEST(propagation_which_one_counts)
     static const struct {
         const char *traceparent, *b3, *multi;
         uint8_t first; /* byte of the trace id */
-    } rows[] = {{PARENT, "1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1", "2af7651916cd43dd8448eb211c80319c", 0x0a},
-                {"broken", "1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1", "2af7651916cd43dd8448eb211c80319c", 0x1a},
-                {NULL, "0", "2af7651916cd43dd8448eb211c80319c", 0x2a},
-                {PARENT "," PARENT, NULL, NULL, 0},
-                {"00-00000000000000000000000000000000-b7ad6b7169203331-01", NULL, NULL, 0},
-                {NULL, NULL, "x", 0}};
+    } rows[] = {
+        {PARENT, "1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1", "2af7651916cd43dd8448eb211c80319c", 0x0a},
+        {"broken", "1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1", "2af7651916cd43dd8448eb211c80319c", 0x1a},
+        {NULL, "0", "2af7651916cd43dd8448eb211c80319c", 0x2a},
+        {PARENT "," PARENT, NULL, NULL, 0},
+        {"00-00000000000000000000000000000000-b7ad6b7169203331-01", NULL, NULL, 0},
+        {NULL, NULL, "x", 0}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         headers h = {.count = 0};
         if (rows[i].traceparent)

@@ -4,7 +4,8 @@
 #include "src/telemetry/sampler.h"
 #include "tests/harness/sl_test.h"
 
-static sl_sampling_decision ask(sl_sampler_kind kind, double ratio, const sl_span_context *parent, const uint8_t *trace_id)
+static sl_sampling_decision ask(sl_sampler_kind kind, double ratio, const sl_span_context *parent,
+                                const uint8_t *trace_id)
 {
     static const uint8_t any[16] = {1};
     sl_sampler_options options = {.kind = kind, .ratio = ratio};
@@ -17,7 +18,8 @@ static sl_sampling_decision ask(sl_sampler_kind kind, double ratio, const sl_spa
 
 SL_TEST(sampler_decision_table)
 {
-    sl_span_context in = {.trace_id = {1}, .span_id = {1}, .flags = 1}, out = {.trace_id = {1}, .span_id = {1}, .flags = 2};
+    sl_span_context in = {.trace_id = {1}, .span_id = {1}, .flags = 1},
+                    out = {.trace_id = {1}, .span_id = {1}, .flags = 2};
     const int keep = SL_SAMPLE_RECORD_AND_SAMPLE, drop = SL_SAMPLE_DROP;
     struct {
         sl_sampler_kind kind;
@@ -52,14 +54,11 @@ SL_TEST(sampler_ratio_vectors)
         const char *trace_id;
         double ratio;
         bool keep;
-    } rows[] = {{"ffffffffffffffff0000000000000000", 0.0001, true},
-                {"0000000000000000ffffffffffffffff", 0.9999, false},
-                {"00000000000000007fffffffffffffff", 0.5, true},
-                {"00000000000000008000000000000000", 0.5, false},
-                {"000000000000000019999999999999ff", 0.1, true},
-                {"00000000000000001999999999999a00", 0.1, false},
-                {"000000000000000003fffffffffffffe", 0.015625, true},
-                {"00000000000000000400000000000000", 0.015625, false}};
+    } rows[] = {
+        {"ffffffffffffffff0000000000000000", 0.0001, true},   {"0000000000000000ffffffffffffffff", 0.9999, false},
+        {"00000000000000007fffffffffffffff", 0.5, true},      {"00000000000000008000000000000000", 0.5, false},
+        {"000000000000000019999999999999ff", 0.1, true},      {"00000000000000001999999999999a00", 0.1, false},
+        {"000000000000000003fffffffffffffe", 0.015625, true}, {"00000000000000000400000000000000", 0.015625, false}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint8_t id[16];
         CHECK_EQ(sl_hex_decode(sl_str_c(rows[i].trace_id), id, 16), 0);

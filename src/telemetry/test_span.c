@@ -40,7 +40,8 @@ SL_TEST(span_every_field)
     sl_span *parent = sl_span_start(tracer, SL_STR("parent"), &(sl_span_options){.kind = SL_SPAN_SERVER});
     sl_span_context pc, cc;
     sl_span_get_context(parent, &pc);
-    sl_span *child = sl_span_start(tracer, SL_STR("child"), &(sl_span_options){.kind = SL_SPAN_CLIENT, .parent = parent});
+    sl_span *child =
+        sl_span_start(tracer, SL_STR("child"), &(sl_span_options){.kind = SL_SPAN_CLIENT, .parent = parent});
     sl_span_get_context(child, &cc);
     sl_span_set_str(child, "s", "text");
     sl_span_set_int(child, "i", -5);
@@ -88,7 +89,8 @@ SL_TEST(span_parent_rules)
 {
     sl_tracer *tracer = begin(NULL);
     REQUIRE(tracer);
-    sl_span_context remote = {.trace_id = {1}, .span_id = {2}, .flags = 0xF9, .remote = true, .tracestate = SL_STR("a=1,b=2")};
+    sl_span_context remote = {
+        .trace_id = {1}, .span_id = {2}, .flags = 0xF9, .remote = true, .tracestate = SL_STR("a=1,b=2")};
     sl_span_context invalid = {.trace_id = {1}};
     sl_span *current = sl_span_start(tracer, SL_STR("current"), NULL);
     sl_span *other = sl_span_start(tracer, SL_STR("other"), NULL);
@@ -237,8 +239,9 @@ SL_TEST(span_lengths_around_the_borders)
     static char text[17000];
     for (size_t i = 0; i < sizeof text; i++)
         text[i] = (char)('a' + i % 26);
-    static const size_t lens[] = {0, 1, 7, 8, 9, 100, 110, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127,
-                                  128, 129, 130, 255, 16370, 16375, 16376, 16377, 16378, 16379, 16380, 16383, 16384, 16390};
+    static const size_t lens[] = {0,     1,     7,     8,     9,     100,   110,   115,   116,   117,  118, 119,
+                                  120,   121,   122,   123,   124,   125,   126,   127,   128,   129,  130, 255,
+                                  16370, 16375, 16376, 16377, 16378, 16379, 16380, 16383, 16384, 16390};
     for (size_t key_len = 1; key_len <= 255; key_len += key_len < 10 ? 1 : 49) {
         for (size_t i = 0; i < sizeof lens / sizeof lens[0]; i++) {
             sl_span *span = sl_span_start(tracer, SL_STR("n"), NULL);
@@ -387,8 +390,8 @@ SL_TEST(span_attribute_limit_and_priority)
 SL_TEST(span_priority_keys_of_the_user)
 {
     static const char *const keys[] = {"tenant", "order"};
-    sl_tracer *tracer = begin(&(sl_test_sdk_options){
-        .limits = {.attr_count = 2, .priority_keys = keys, .priority_key_count = 2}});
+    sl_tracer *tracer =
+        begin(&(sl_test_sdk_options){.limits = {.attr_count = 2, .priority_keys = keys, .priority_key_count = 2}});
     REQUIRE(tracer);
     sl_span *span = sl_span_start(tracer, SL_STR("n"), NULL);
     sl_span_set_int(span, "tenant", 1);
@@ -466,7 +469,8 @@ SL_TEST(span_too_big)
 SL_TEST(span_in_a_small_ring)
 {
     sl_tracer *tracer = begin(&(sl_test_sdk_options){
-        .segment = {.size_bytes = 4u << 20, .threads = 2, .cells = 1024, .span_ring_bytes = 4096, .log_ring_bytes = 4096}});
+        .segment = {
+            .size_bytes = 4u << 20, .threads = 2, .cells = 1024, .span_ring_bytes = 4096, .log_ring_bytes = 4096}});
     REQUIRE(tracer);
     char text[600];
     memset(text, 'x', sizeof text);
@@ -538,7 +542,8 @@ SL_TEST(span_events)
 {
     sl_tracer *tracer = begin(&(sl_test_sdk_options){.limits = {.event_count = 3, .event_attr_count = 2}});
     REQUIRE(tracer);
-    sl_attr attrs[] = {sl_attr_int("a", 1), sl_attr_int("a", 2), sl_attr_int("", 3), sl_attr_int("b", 4), sl_attr_int("c", 5)};
+    sl_attr attrs[] = {sl_attr_int("a", 1), sl_attr_int("a", 2), sl_attr_int("", 3), sl_attr_int("b", 4),
+                       sl_attr_int("c", 5)};
     sl_span *span = sl_span_start(tracer, SL_STR("n"), NULL);
     sl_span_add_event(span, SL_STR("one"), 12345, attrs, 5);
     sl_span_record_error(span, "IOError", "no disk");
@@ -577,7 +582,8 @@ SL_TEST(span_links)
     sl_tracer *tracer = begin(&(sl_test_sdk_options){.limits = {.link_count = 2, .link_attr_count = 1}});
     REQUIRE(tracer);
     sl_attr attrs[] = {sl_attr_int("a", 1), sl_attr_int("b", 2)};
-    sl_link full = {{.trace_id = {9}, .span_id = {8}, .flags = 1, .remote = true, .tracestate = SL_STR("k=v")}, attrs, 2};
+    sl_link full = {
+        {.trace_id = {9}, .span_id = {8}, .flags = 1, .remote = true, .tracestate = SL_STR("k=v")}, attrs, 2};
     sl_link empty = {0}, only_attrs = {.attrs = attrs, .attr_count = 1};
     sl_span *span = sl_span_start(tracer, SL_STR("n"), &(sl_span_options){.links = &full, .link_count = 1});
     sl_span_add_link(span, &empty); /* not kept, not counted */
@@ -699,8 +705,8 @@ SL_TEST(span_record_only)
         begin(&(sl_test_sdk_options){.sampler = {.kind = SL_SAMPLER_CALLBACK, .fn = record_only, .user = &seen}});
     REQUIRE(tracer);
     sl_attr attr = sl_attr_int("a", 1);
-    sl_span *span = sl_span_start(
-        tracer, SL_STR("n"), &(sl_span_options){.kind = SL_SPAN_SERVER, .attrs = &attr, .attr_count = 1});
+    sl_span *span =
+        sl_span_start(tracer, SL_STR("n"), &(sl_span_options){.kind = SL_SPAN_SERVER, .attrs = &attr, .attr_count = 1});
     CHECK(sl_span_is_recording(span));
     CHECK_STR(seen.name, "n");
     CHECK_EQ(seen.kind, SL_SPAN_SERVER);
@@ -719,7 +725,8 @@ SL_TEST(span_after_shutdown)
 {
     sl_tracer *tracer = begin(NULL);
     REQUIRE(tracer);
-    sl_span_context remote = {.trace_id = {1}, .span_id = {2}, .flags = 1, .remote = true, .tracestate = SL_STR("a=b")}, context;
+    sl_span_context remote = {.trace_id = {1}, .span_id = {2}, .flags = 1, .remote = true, .tracestate = SL_STR("a=b")},
+                    context;
     sl_span *open = sl_span_start(tracer, SL_STR("open"), NULL);
     atomic_store(&t.sdk.recording, false);
     CHECK(!sl_span_start(tracer, SL_STR("root"), NULL));
@@ -761,7 +768,8 @@ SL_TEST(span_null_and_misuse)
     sl_span_get_context(NULL, NULL);
     sl_tracer *tracer = begin(NULL);
     REQUIRE(tracer);
-    sl_span *span = sl_span_start(tracer, sl_str_of(NULL, 0), &(sl_span_options){.kind = (sl_span_kind)99, .attr_count = 5});
+    sl_span *span =
+        sl_span_start(tracer, sl_str_of(NULL, 0), &(sl_span_options){.kind = (sl_span_kind)99, .attr_count = 5});
     sl_span_attach(span);
     sl_span_end(span);
     CHECK(!sl_span_current()); /* an ended span does not stay current */
@@ -830,7 +838,8 @@ SL_TEST(span_every_allocation_failing)
         if (got.count) { /* what is there is whole, and what is missing was counted */
             uint64_t lost = got.spans[0].dropped_attrs + got.spans[0].dropped_events;
             CHECK_EQ(sl_otlp_count(got.spans[0].self, SL_OTLP_SPAN_ATTRS) +
-                         sl_otlp_count(got.spans[0].self, SL_OTLP_SPAN_EVENTS) + lost, 143);
+                         sl_otlp_count(got.spans[0].self, SL_OTLP_SPAN_EVENTS) + lost,
+                     143);
         }
         end();
         sl_span_thread_trim();

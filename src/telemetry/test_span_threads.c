@@ -47,7 +47,8 @@ static bool count_span(void *user, uint32_t tag, const uint8_t *data, size_t len
     sl_otlp_span span;
     sl_str bytes = sl_str_of((const char *)data, len);
     (void)tag;
-    if (sl_otlp_read_span(bytes, &span) || span.trace_id.len != 16 || span.span_id.len != 8 || span.end_ns < span.start_ns) {
+    if (sl_otlp_read_span(bytes, &span) || span.trace_id.len != 16 || span.span_id.len != 8 ||
+        span.end_ns < span.start_ns) {
         all->wrong++;
         return true;
     }

@@ -6,8 +6,8 @@
 
 struct sl_tracer {
     sl_sdk *sdk;
-    uint32_t scope;      /* id */
-    uint32_t cell;       /* number of recording spans started, when has_cell */
+    uint32_t scope; /* id */
+    uint32_t cell;  /* number of recording spans started, when has_cell */
     bool has_cell;
     uint32_t span_bytes; /* the most that one span may take, so that its record fits the ring */
     struct sl_tracer *next;
