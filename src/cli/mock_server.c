@@ -101,7 +101,8 @@ static void on_done(void *user, sl_exchange *x, int outcome)
     call->entry.response_bytes = sl_exchange_bytes_out(x);
     if (outcome != 0 && call->entry.outcome == SL_MOCK_OK)
         call->entry.outcome = SL_MOCK_CANCELLED;
-    sl_mock_ledger_add(server->ledger, &call->entry);
+    if (call->entry.outcome != SL_MOCK_HANG)
+        sl_mock_ledger_add(server->ledger, &call->entry);
     sl_exchange_set_data(x, NULL);
     call->x = NULL;
     uv_close((uv_handle_t *)&call->timer, call_closed);
@@ -211,7 +212,9 @@ static bool answer_fault(mock_call *call)
         return true;
     }
     if (call->fault == SL_MOCK_FAULT_HANG) {
+        /* Now: a client that closes without a word cannot be told from one that only sends no more. */
         call->entry.outcome = SL_MOCK_HANG;
+        sl_mock_ledger_add(call->server->ledger, &call->entry);
         return true;
     }
     if (call->fault == SL_MOCK_FAULT_RESET) {
