@@ -210,6 +210,16 @@ static int add_file(const sl_env *env, sl_otel_config *config, sl_exporter_spec 
     return spec->path.ptr ? add_spec(config, spec) : SL_ENOMEM;
 }
 
+/* Pull instead of push: the SDK opens a listener. */
+static void add_prometheus(const sl_env *env, sl_otel_config *config)
+{
+    sl_str host = sl_env_text(env, SL_VAR_OTEL_EXPORTER_PROMETHEUS_HOST);
+    config->prometheus = true;
+    config->prometheus_port = (uint16_t)sl_env_uint(env, SL_VAR_OTEL_EXPORTER_PROMETHEUS_PORT, 9464, UINT16_MAX);
+    if (!host.len || !sl_str_to_c(host, config->prometheus_host, sizeof config->prometheus_host))
+        (void)snprintf(config->prometheus_host, sizeof config->prometheus_host, "localhost");
+}
+
 /* One exporter by its name. */
 static int add_named(const sl_env *env, sl_signal signal, sl_str name, sl_otel_config *config)
 {
@@ -225,6 +235,10 @@ static int add_named(const sl_env *env, sl_signal signal, sl_str name, sl_otel_c
     }
     if (sl_str_ieq(name, SL_STR("file")))
         return add_file(env, config, &spec);
+    if (signal == SL_SIGNAL_METRICS && sl_str_ieq(name, SL_STR("prometheus"))) {
+        add_prometheus(env, config);
+        return 0;
+    }
     spec.type = SL_EXPORT_CONSOLE;
     if (sl_str_ieq(name, SL_STR("console")))
         return add_spec(config, &spec);

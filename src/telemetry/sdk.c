@@ -3,6 +3,7 @@
  * process does it. Freed in reverse order; sdk_free accepts a half-built object.
  */
 #include <sightline/sdk.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "src/base/mem.h"
@@ -13,6 +14,7 @@
 #include "src/telemetry/logger.h"
 #include "src/telemetry/otel_config.h"
 #include "src/telemetry/pipeline.h"
+#include "src/telemetry/prometheus_listener.h"
 #include "src/telemetry/resource.h"
 #include "src/telemetry/sampler.h"
 #include "src/telemetry/scope.h"
@@ -31,6 +33,7 @@ typedef struct sdk_object {
     pid_t pid;
     sl_reporter *reporter;
     sl_self_metrics *self_metrics;
+    sl_prometheus_listener *prometheus; /* NULL: metrics are not pulled from here */
     sl_buf resource;
     _Atomic bool shut_down;
 } sdk_object;
@@ -117,6 +120,7 @@ static void no_self_metrics(sdk_object *object)
 static void sdk_free(sdk_object *object)
 {
     sl_sdk *sdk = &object->sdk;
+    sl_prometheus_listener_free(object->prometheus);
     no_self_metrics(object);
     sl_pipeline_free(sdk->pipeline);
     sl_collector_free(sdk->collector);
@@ -224,6 +228,20 @@ static int init_export(sdk_object *object, const sl_sdk_options *o, const sl_sdk
     return init_pipeline(object, config, list, internal);
 }
 
+/* The listener of OTEL_METRICS_EXPORTER=prometheus. */
+static int init_prometheus(sdk_object *object, sl_otel_config *config)
+{
+    sl_addr addr;
+    char reason[SL_ADDR_REASON_MAX];
+    memset(&addr, 0, sizeof addr);
+    addr.port = config->prometheus_port;
+    (void)sl_str_to_c(sl_str_c(config->prometheus_host), addr.host, sizeof addr.host);
+    int error = sl_prometheus_listener_new(&object->sdk, &addr, &object->prometheus, reason);
+    if (error)
+        (void)snprintf(config->why, sizeof config->why, "OTEL_METRICS_EXPORTER=prometheus: %.200s", reason);
+    return error;
+}
+
 static int load_config(sdk_object *object, const sl_sdk_options *o, const sl_sdk_internal_options *internal,
                        sl_otel_config *config)
 {
@@ -297,6 +315,8 @@ int sl_sdk_new_internal(const sl_sdk_options *options, const sl_sdk_internal_opt
     bool disabled = config->disabled;
     if (!error && config->self_metrics && !internal->record_only && !disabled)
         error = sl_self_metrics_new(&object->sdk, &object->self_metrics);
+    if (!error && config->prometheus && !internal->record_only && !disabled)
+        error = init_prometheus(object, config);
     if (error)
         sl_reporter_say(object->reporter, error, "the SDK could not start: %s",
                         config->why[0] ? config->why : sl_strerror(error));
