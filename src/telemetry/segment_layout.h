@@ -11,8 +11,8 @@
 
 enum { SL_BLOCK_FREE = 0, SL_BLOCK_USED = 1 };
 
-/* Grouped by who writes, each group on cache lines of its own. NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
- */
+/* Grouped by who writes, each group on cache lines of its own. */
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 typedef struct sl_segment_header {
     /* Constant after the segment is made. */
     uint64_t magic;
