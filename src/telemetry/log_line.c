@@ -130,10 +130,30 @@ static void put_quoted(sl_buf *out, sl_str s)
     (void)sl_buf_put_char(out, '"');
 }
 
+static bool is_word_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+           c == '-';
+}
+
+/* Length of the beginning that needs no quotes in any place. */
+static size_t word_run(sl_str s, size_t from)
+{
+    size_t at = from;
+    while (at < s.len && is_word_char(s.ptr[at]))
+        at++;
+    return at - from;
+}
+
 /* A key of the text form: what would end it becomes '_'. */
 static void put_bare_key(sl_buf *out, sl_str key)
 {
     for (size_t i = 0; i < key.len;) {
+        size_t run = word_run(key, i);
+        (void)sl_buf_put(out, key.ptr + i, run);
+        i += run;
+        if (i >= key.len)
+            return;
         unsigned char c = (unsigned char)key.ptr[i];
         size_t n = character_at(key, i);
         bool c1 = n == 2 && c == 0xC2 && (unsigned char)key.ptr[i + 1] < 0xA0;
@@ -166,11 +186,9 @@ static bool is_bare_key(sl_str key)
 /* True when a value can stand without quotes. */
 static bool is_bare_value(sl_str s)
 {
-    for (size_t i = 0; i < s.len; i++) {
+    for (size_t i = word_run(s, 0); i < s.len; i++) {
         char c = s.ptr[i];
-        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                  (c && strchr("_.:/@+-", c));
-        if (!ok)
+        if (!is_word_char(c) && c != ':' && c != '/' && c != '@' && c != '+')
             return false;
     }
     return s.len > 0;
