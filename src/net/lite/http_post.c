@@ -17,6 +17,7 @@
 #define READ_BYTES 16384u
 #define MAX_INTERIM 16u /* 1xx answers before the final one */
 #define ERROR_TEXT 256
+#define EARLY_ANSWER_NS 50000000u
 
 struct sl_http_post {
     const sl_net_ops *ops;
@@ -344,27 +345,51 @@ static bool is_stale(const sl_http_post *c)
     return poll(&p, 1, 0) != 0;
 }
 
+/* A peer may refuse a body before it has read all of it: its answer counts more than the broken connection. */
+static bool has_early_answer(sl_http_post *c, sl_http_answer *ret_answer)
+{
+    char text[ERROR_TEXT];
+    memcpy(text, c->error, sizeof text);
+    uint64_t until = sl_mono_ns() + EARLY_ANSWER_NS;
+    c->deadline_ns = until < c->deadline_ns ? until : c->deadline_ns;
+    if (read_answer(c, ret_answer) == 0)
+        return true;
+    memcpy(c->error, text, sizeof text);
+    return false;
+}
+
+/* One try on one connection. */
+static int try_send(sl_http_post *c, sl_str body, sl_http_answer *ret_answer)
+{
+    sl_buf_clear(&c->in);
+    int error = c->fd >= 0 ? 0 : connect_peer(c);
+    if (error)
+        return error;
+    error = send_request(c, body);
+    bool sent_badly = error != 0;
+    if (!error)
+        error = read_answer(c, ret_answer);
+    else if (error == SL_ECLOSED && has_early_answer(c, ret_answer))
+        error = SL_OK;
+    if (error || sent_badly)
+        disconnect(c);
+    return error;
+}
+
 int sl_http_post_send(sl_http_post *client, sl_str body, uint64_t deadline_ns, sl_http_answer *ret_answer)
 {
     SL_ASSERT(client && ret_answer && (body.ptr || !body.len));
     client->deadline_ns = deadline_ns;
-    client->error[0] = 0;
     if (client->fd >= 0 && is_stale(client))
         disconnect(client);
-    for (;;) {
-        bool kept = client->fd >= 0;
-        sl_buf_clear(&client->in);
-        int error = kept ? 0 : connect_peer(client);
-        if (!error)
-            error = send_request(client, body);
-        if (client->fd >= 0 && (!error || error == SL_ECLOSED))
-            error = read_answer(client, ret_answer); /* a peer may refuse a body before it has read all of it */
-        if (error)
-            disconnect(client);
-        bool unanswered = error == SL_ECLOSED && client->in.len == 0;
-        if (!kept || !unanswered)
-            return error;
-    }
+    bool kept = client->fd >= 0;
+    int error = try_send(client, body, ret_answer);
+    client->deadline_ns = deadline_ns;
+    if (kept && error == SL_ECLOSED && client->in.len == 0)
+        error = try_send(client, body, ret_answer);
+    if (!error)
+        client->error[0] = 0;
+    return error;
 }
 
 const char *sl_http_post_error(const sl_http_post *client)
