@@ -182,7 +182,7 @@ static int open_mock(sl_serve *s)
     s->mock.fd = -1;
     if (s->config->deployment_count)
         return 0;
-    if (sl_addr_parse(SL_STR("127.0.0.1:0"), NULL, &wanted, reason) != 0 ||
+    if (sl_addr_parse(SL_STR("127.0.0.1:0"), "127.0.0.1", &wanted, reason) != 0 ||
         sl_addr_listen(&wanted, NULL, &s->mock.fd, &s->mock.addr, reason) != 0)
         return sl_fail(SL_EXIT_FAILED, "the built-in mock cannot listen: %s", reason);
     return 0;
