@@ -13,8 +13,8 @@ typedef struct docs_command_options {
 #define SECTION_WORD(name, title) #name " "
 static const sl_option options[] = {
     {"format", 'f', SL_OPT_STR, OPT(format), "FORMAT", "markdown, json, man, bash, zsh or fish.", "markdown", NULL},
-    {"section", 's', SL_OPT_STR, OPT(section), "NAME", "One section of markdown: " SL_DOCS_SECTION_MAP(SECTION_WORD) "(absent: all).", NULL,
-     NULL},
+    {"section", 's', SL_OPT_STR, OPT(section), "NAME",
+     "One section of markdown: " SL_DOCS_SECTION_MAP(SECTION_WORD) "(absent: all).", NULL, NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 static const sl_option *const tables[] = {options, NULL};
 
@@ -34,7 +34,8 @@ static int make(const docs_command_options *o, const char *name, sl_buf *out)
     int error = SL_EINVAL;
     const sl_command *about = name ? find_command(name) : NULL;
     if (name && (!about || !sl_str_eq_c(o->format, "man")))
-        return sl_fail(SL_EXIT_USAGE, "docs: %s: %s", name, about ? "a command goes with --format man" : "there is no such command");
+        return sl_fail(SL_EXIT_USAGE, "docs: %s: %s", name,
+                       about ? "a command goes with --format man" : "there is no such command");
     if (o->section.len && (!sl_str_eq_c(o->format, "markdown") || !sl_str_to_c(o->section, section, sizeof section)))
         return sl_fail(SL_EXIT_USAGE, "docs: --section goes with --format markdown");
     if (sl_str_eq_c(o->format, "markdown"))
@@ -53,7 +54,8 @@ static int make(const docs_command_options *o, const char *name, sl_buf *out)
         return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give markdown, json, man, bash, zsh or fish",
                        (int)o->format.len, o->format.ptr);
     if (error == SL_ENOENT)
-        return sl_fail(SL_EXIT_USAGE, "--section: \"%.*s\" is not known; see `sightline docs --help`", (int)o->section.len, o->section.ptr);
+        return sl_fail(SL_EXIT_USAGE, "--section: \"%.*s\" is not known; see `sightline docs --help`",
+                       (int)o->section.len, o->section.ptr);
     return error ? sl_fail(SL_EXIT_FAILED, "docs: %s", sl_strerror(error)) : SL_EXIT_OK;
 }
 
@@ -69,14 +71,17 @@ static int run_docs(const sl_command *command, void *given, char **args, size_t 
     return status;
 }
 
-const sl_command sl_cmd_docs = {
-    "docs",
-    "the reference: options, variables, metrics, attributes, limits",
-    "[COMMAND] [options]",
-    "Prints the reference from the tables that the program runs on; with --format man the page of a command, with bash, zsh or fish "
-    "the completion of that shell.",
-    "  sightline docs --section metrics\n"
-    "  sightline docs --format json\n"
-    "  sightline docs --format man gateway | man -l -\n"
-    "  sightline docs --format bash > /etc/bash_completion.d/sightline\n",
-    tables, sizeof(docs_command_options), 1, run_docs};
+const sl_command sl_cmd_docs = {"docs",
+                                "the reference: options, variables, metrics, attributes, limits",
+                                "[COMMAND] [options]",
+                                "Prints the reference from the tables that the program runs on; with --format man the "
+                                "page of a command, with bash, zsh or fish "
+                                "the completion of that shell.",
+                                "  sightline docs --section metrics\n"
+                                "  sightline docs --format json\n"
+                                "  sightline docs --format man gateway | man -l -\n"
+                                "  sightline docs --format bash > /etc/bash_completion.d/sightline\n",
+                                tables,
+                                sizeof(docs_command_options),
+                                1,
+                                run_docs};

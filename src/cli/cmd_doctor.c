@@ -24,7 +24,8 @@ typedef struct doctor_command_options {
 
 #define OPT(member) offsetof(doctor_command_options, member)
 static const sl_option options[] = {
-    {"key", 'k', SL_OPT_STR, OPT(key), "KEY", "For the gateway; absent: the configuration's, else sk-dev-key.", NULL, "SIGHTLINE_KEY"},
+    {"key", 'k', SL_OPT_STR, OPT(key), "KEY", "For the gateway; absent: the configuration's, else sk-dev-key.", NULL,
+     "SIGHTLINE_KEY"},
     {"offline", 0, SL_OPT_FLAG, OPT(offline), NULL, "Leave out everything that needs the network.", NULL, NULL},
     {"timeout", 't', SL_OPT_MS, OPT(timeout_ms), "SECONDS", "Patience with each address.", "3", NULL},
     {"format", 'f', SL_OPT_STR, OPT(format), "FORMAT", "text or json.", "text", NULL},
@@ -37,7 +38,8 @@ static void say_diagnostics(sl_doctor *doctor, const sl_config *config)
 {
     for (const sl_diagnostic *d = config->diagnostics; d; d = d->next)
         sl_doctor_say(doctor, d->level == SL_DIAG_ERROR ? SL_DOCTOR_FAIL : SL_DOCTOR_WARN, "configuration", NULL,
-                      "%s:%u:%u: %.*s", config->path.ptr ? config->path.ptr : "", d->line, d->column, (int)d->text.len, d->text.ptr);
+                      "%s:%u:%u: %.*s", config->path.ptr ? config->path.ptr : "", d->line, d->column, (int)d->text.len,
+                      d->text.ptr);
 }
 
 /* The configuration when there is one that can be read; NULL otherwise. */
@@ -46,19 +48,21 @@ static sl_config *check_config(sl_doctor *doctor, sl_str path)
     char text[4096];
     sl_config *config = NULL;
     if (!path.len) {
-        sl_doctor_say(doctor, SL_DOCTOR_OK, "configuration", NULL, "none given: `sightline up` serves claude-haiku from its own mock");
+        sl_doctor_say(doctor, SL_DOCTOR_OK, "configuration", NULL,
+                      "none given: `sightline up` serves claude-haiku from its own mock");
         return NULL;
     }
     int error = sl_str_to_c(path, text, sizeof text) ? sl_config_load(text, &config) : SL_ETOOBIG;
     if (!config) {
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "configuration", "check the path and its permissions", "%.*s: cannot be read: %s",
-                      (int)path.len, path.ptr, sl_strerror(error));
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "configuration", "check the path and its permissions",
+                      "%.*s: cannot be read: %s", (int)path.len, path.ptr, sl_strerror(error));
         return NULL;
     }
     say_diagnostics(doctor, config);
     if (!error)
-        sl_doctor_say(doctor, SL_DOCTOR_OK, "configuration", NULL, "%.*s: %zu models, %zu health checks, key %s", (int)path.len,
-                      path.ptr, config->deployment_count, config->health_check_count, config->master_key.len ? "set" : "not set");
+        sl_doctor_say(doctor, SL_DOCTOR_OK, "configuration", NULL, "%.*s: %zu models, %zu health checks, key %s",
+                      (int)path.len, path.ptr, config->deployment_count, config->health_check_count,
+                      config->master_key.len ? "set" : "not set");
     return config;
 }
 
@@ -89,7 +93,8 @@ static sl_str configured(const sl_config *config, sl_listener_id id)
 }
 
 /* Options and environment first, then the configuration, then the defaults. */
-static void find_addresses(sl_doctor *doctor, const sl_server_options *server, const sl_config *config, addresses *ret_found)
+static void find_addresses(sl_doctor *doctor, const sl_server_options *server, const sl_config *config,
+                           addresses *ret_found)
 {
     for (int i = 0; i < SL_LISTENER_COUNT; i++) {
         sl_listener_id id = (sl_listener_id)i;
@@ -100,7 +105,8 @@ static void find_addresses(sl_doctor *doctor, const sl_server_options *server, c
             text = other;
         ret_found->text[i][0] = 0;
         if (sl_addr_parse(text, "127.0.0.1", &addr, reason) != 0) {
-            sl_doctor_say(doctor, SL_DOCTOR_FAIL, sl_listener_key(id), "write HOST:PORT, PORT or off", "--%s: %s", sl_listener_option(id), reason);
+            sl_doctor_say(doctor, SL_DOCTOR_FAIL, sl_listener_key(id), "write HOST:PORT, PORT or off", "--%s: %s",
+                          sl_listener_option(id), reason);
             continue;
         }
         sl_ready ready = {.count = 0};
@@ -129,8 +135,8 @@ static void read_ready_file(sl_doctor *doctor, sl_str path, addresses *found)
     size_t len = 0;
     sl_json_value root;
     if (!read_file(path, text, sizeof text, &len) || sl_json_parse(sl_str_of(text, len), &root, NULL) != 0) {
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "ready file", "start the gateway with the same --ready-file", "%.*s: cannot be read, or is no JSON",
-                      (int)path.len, path.ptr);
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "ready file", "start the gateway with the same --ready-file",
+                      "%.*s: cannot be read, or is no JSON", (int)path.len, path.ptr);
         return;
     }
     for (int i = 0; i < SL_LISTENER_COUNT; i++) {
@@ -148,9 +154,12 @@ static void check_listeners(sl_doctor *doctor, const doctor_command_options *o, 
     if (o->offline)
         return;
     const char *master = getenv("LITELLM_MASTER_KEY");
-    sl_doctor_targets targets = {.gateway = found.text[SL_LISTENER_gateway], .metrics = found.text[SL_LISTENER_metrics],
-                                 .health = found.text[SL_LISTENER_health], .admin = found.text[SL_LISTENER_admin],
-                                 .key = SL_STR("sk-dev-key"), .timeout_ms = o->timeout_ms};
+    sl_doctor_targets targets = {.gateway = found.text[SL_LISTENER_gateway],
+                                 .metrics = found.text[SL_LISTENER_metrics],
+                                 .health = found.text[SL_LISTENER_health],
+                                 .admin = found.text[SL_LISTENER_admin],
+                                 .key = SL_STR("sk-dev-key"),
+                                 .timeout_ms = o->timeout_ms};
     if (o->key.len)
         targets.key = o->key;
     else if (config && config->master_key.len)
@@ -191,7 +200,8 @@ static int run_doctor(const sl_command *command, void *given, char **args, size_
     const doctor_command_options *o = given;
     bool json = sl_str_eq_c(o->format, "json");
     if (!json && !sl_str_eq_c(o->format, "text"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len, o->format.ptr);
+        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
+                       o->format.ptr);
     if (o->timeout_ms == 0 || o->timeout_ms > 600000)
         return sl_fail(SL_EXIT_USAGE, "--timeout: out of range; give up to 600 seconds");
     sl_doctor *doctor = sl_calloc(1, sizeof *doctor);
@@ -210,14 +220,18 @@ static int run_doctor(const sl_command *command, void *given, char **args, size_
     return status;
 }
 
-const sl_command sl_cmd_doctor = {
-    "doctor",
-    "check the set-up and say how to mend it",
-    "[options]",
-    "Checks configuration, environment, exporters and their endpoints, sampling, descriptors, and whether gateway, metrics, health "
-    "and admin listeners answer. A line for each: ok, warn or FAIL, what was seen, how to mend it. Exit status 1 on FAIL. Takes the "
-    "options of `up`, so that it looks where that would listen. Secrets are never shown.",
-    "  sightline doctor\n"
-    "  sightline doctor -c config.yaml --offline\n"
-    "  sightline doctor --ready-file /run/sightline/ready.json --format json\n",
-    tables, sizeof(doctor_command_options), 0, run_doctor};
+const sl_command sl_cmd_doctor = {"doctor",
+                                  "check the set-up and say how to mend it",
+                                  "[options]",
+                                  "Checks configuration, environment, exporters and their endpoints, sampling, "
+                                  "descriptors, and whether gateway, metrics, health "
+                                  "and admin listeners answer. A line for each: ok, warn or FAIL, what was seen, how "
+                                  "to mend it. Exit status 1 on FAIL. Takes the "
+                                  "options of `up`, so that it looks where that would listen. Secrets are never shown.",
+                                  "  sightline doctor\n"
+                                  "  sightline doctor -c config.yaml --offline\n"
+                                  "  sightline doctor --ready-file /run/sightline/ready.json --format json\n",
+                                  tables,
+                                  sizeof(doctor_command_options),
+                                  0,
+                                  run_doctor};

@@ -8,10 +8,9 @@ typedef struct gen_command_options {
     uint64_t seed;
 } gen_command_options;
 
-static const sl_option options[] = {
-    {"seed", 0, SL_OPT_U64, offsetof(gen_command_options, seed), "N", "Seed of the weights: the same seed, the same bytes.", "1",
-     NULL},
-    {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
+static const sl_option options[] = {{"seed", 0, SL_OPT_U64, offsetof(gen_command_options, seed), "N",
+                                     "Seed of the weights: the same seed, the same bytes.", "1", NULL},
+                                    {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 static const sl_option *const tables[] = {options, NULL};
 
 static int gen_gguf(const char *path, uint64_t seed)
@@ -36,12 +35,15 @@ static int run_gen(const sl_command *command, void *given, char **args, size_t a
     return gen_gguf(args[1], o->seed);
 }
 
-const sl_command sl_cmd_gen = {
-    "gen",
-    "make a tiny test model",
-    "gguf FILE [options]",
-    "gguf: writes a llama model of half a megabyte with random weights, so that a genuine llama.cpp server can be run without "
-    "a download. It makes English words without sense and never ends by itself.",
-    "  sightline gen gguf /tmp/tiny.gguf\n"
-    "  llama-server -m /tmp/tiny.gguf --port 8081\n",
-    tables, sizeof(gen_command_options), 2, run_gen};
+const sl_command sl_cmd_gen = {"gen",
+                               "make a tiny test model",
+                               "gguf FILE [options]",
+                               "gguf: writes a llama model of half a megabyte with random weights, so that a genuine "
+                               "llama.cpp server can be run without "
+                               "a download. It makes English words without sense and never ends by itself.",
+                               "  sightline gen gguf /tmp/tiny.gguf\n"
+                               "  llama-server -m /tmp/tiny.gguf --port 8081\n",
+                               tables,
+                               sizeof(gen_command_options),
+                               2,
+                               run_gen};

@@ -32,19 +32,20 @@ static const sl_option options[] = {
     {"model", 'm', SL_OPT_STR, OPT(model), "NAME", "The model that is asked for.", "claude-haiku", NULL},
     {"requests", 'n', SL_OPT_U64, OPT(requests), "N", "How many requests; 10 when no --duration is given.", NULL, NULL},
     {"duration", 'd', SL_OPT_MS, OPT(duration_ms), "SECONDS", "How long requests are begun.", NULL, NULL},
-    {"concurrency", 'c', SL_OPT_U64, OPT(concurrency), "C",
-     "Requests at a time; with --rate the most at a time.", "1", NULL},
+    {"concurrency", 'c', SL_OPT_U64, OPT(concurrency), "C", "Requests at a time; with --rate the most at a time.", "1",
+     NULL},
     {"parallel", 0, SL_OPT_U64, OPT(concurrency), "C", "The same as --concurrency.", NULL, NULL},
     {"rate", 'r', SL_OPT_DOUBLE, OPT(rate), "R",
      "Requests begun per second; times count from when each was meant to be sent.", NULL, NULL},
-    {"stream", 's', SL_OPT_FLAG, OPT(stream), NULL, "Ask for streams: first token and inter-token times, end mark checked.",
-     NULL, NULL},
+    {"stream", 's', SL_OPT_FLAG, OPT(stream), NULL,
+     "Ask for streams: first token and inter-token times, end mark checked.", NULL, NULL},
     {"prompt", 'p', SL_OPT_STR, OPT(prompt), "TEXT", "What is asked.", "Write a haiku about observability.", NULL},
     {"max-tokens", 0, SL_OPT_U64, OPT(max_tokens), "N", "Limit of each answer; absent: the server's own.", NULL, NULL},
-    {"key", 'k', SL_OPT_STR, OPT(key), "KEY", "Sent as Bearer token, and as x-api-key to /messages; empty: none.", "sk-dev-key",
-     "SIGHTLINE_KEY"},
+    {"key", 'k', SL_OPT_STR, OPT(key), "KEY", "Sent as Bearer token, and as x-api-key to /messages; empty: none.",
+     "sk-dev-key", "SIGHTLINE_KEY"},
     {"timeout", 't', SL_OPT_MS, OPT(timeout_ms), "SECONDS", "Longest time for one request.", "120", NULL},
-    {"ca-file", 0, SL_OPT_STR, OPT(ca_file), "FILE", "Trusted certificates for https, PEM; empty: the system's.", NULL, NULL},
+    {"ca-file", 0, SL_OPT_STR, OPT(ca_file), "FILE", "Trusted certificates for https, PEM; empty: the system's.", NULL,
+     NULL},
     {"insecure", 0, SL_OPT_FLAG, OPT(insecure), NULL, "Take any certificate.", NULL, NULL},
     {"format", 'f', SL_OPT_STR, OPT(format), "FORMAT", "text or json.", "text", NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
@@ -64,7 +65,8 @@ static int check_descriptors(uint64_t concurrency)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < concurrency + 32)
-        return sl_fail(SL_EXIT_USAGE, "--concurrency: %llu needs more descriptors than the %llu allowed; raise `ulimit -n`",
+        return sl_fail(SL_EXIT_USAGE,
+                       "--concurrency: %llu needs more descriptors than the %llu allowed; raise `ulimit -n`",
                        (unsigned long long)concurrency, (unsigned long long)limit.rlim_cur);
     return 0;
 }
@@ -74,13 +76,20 @@ static int make_plan(const load_command_options *o, sl_load_plan *ret_plan)
     if (o->concurrency == 0 || o->concurrency > SL_LOAD_MAX_CONCURRENCY)
         return sl_fail(SL_EXIT_USAGE, "--concurrency: out of range; give 1 to %u", SL_LOAD_MAX_CONCURRENCY);
     if (o->rate < 0 || o->rate > 1e6)
-        return sl_fail(SL_EXIT_USAGE, "--rate: out of range; give up to 1000000 per second, or nothing for as fast as answers come");
+        return sl_fail(SL_EXIT_USAGE,
+                       "--rate: out of range; give up to 1000000 per second, or nothing for as fast as answers come");
     if (o->timeout_ms == 0 || o->timeout_ms > 86400000)
         return sl_fail(SL_EXIT_USAGE, "--timeout: out of range; give up to 86400 seconds");
     if (!sl_str_eq_c(o->format, "text") && !sl_str_eq_c(o->format, "json"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len, o->format.ptr);
-    sl_load_plan plan = {.requests = o->requests, .duration_ms = o->duration_ms, .concurrency = o->concurrency,
-                         .rate = o->rate, .timeout_ms = o->timeout_ms, .ca_file = o->ca_file, .tls_insecure = o->insecure};
+        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
+                       o->format.ptr);
+    sl_load_plan plan = {.requests = o->requests,
+                         .duration_ms = o->duration_ms,
+                         .concurrency = o->concurrency,
+                         .rate = o->rate,
+                         .timeout_ms = o->timeout_ms,
+                         .ca_file = o->ca_file,
+                         .tls_insecure = o->insecure};
     if (!plan.requests && !plan.duration_ms)
         plan.requests = sl_option_given(&sl_cmd_load, "requests") ? 0 : 10;
     if (!plan.requests && !plan.duration_ms)
@@ -142,11 +151,16 @@ static int run_load(const sl_command *command, void *given, char **args, size_t 
     sl_load_request *request = sl_calloc(1, sizeof *request);
     if (!request)
         return sl_fail(SL_EXIT_FAILED, "load: out of memory");
-    sl_load_ask ask = {.url = o->url, .model = o->model, .prompt = o->prompt, .key = o->key, .max_tokens = o->max_tokens,
+    sl_load_ask ask = {.url = o->url,
+                       .model = o->model,
+                       .prompt = o->prompt,
+                       .key = o->key,
+                       .max_tokens = o->max_tokens,
                        .stream = o->stream};
     const char *reason = "";
     if (sl_load_request_init(request, &ask, &reason) != 0)
-        status = sl_fail(SL_EXIT_USAGE, "--url %.*s: %s; give such as http://127.0.0.1:4000", (int)o->url.len, o->url.ptr, reason);
+        status = sl_fail(SL_EXIT_USAGE, "--url %.*s: %s; give such as http://127.0.0.1:4000", (int)o->url.len,
+                         o->url.ptr, reason);
     else
         status = run_and_report(o, &plan, request);
     sl_load_request_done(request);
@@ -158,12 +172,17 @@ const sl_command sl_cmd_load = {
     "load",
     "a load client: latency, first token, inter-token times",
     "[options]",
-    "Sends chat requests and reports what came back. Exit status 1 when any request failed. With --format json one object: "
+    "Sends chat requests and reports what came back. Exit status 1 when any request failed. With --format json one "
+    "object: "
     "sent, ok, errors (by kind: resolve connect tls timeout closed protocol bad_json no_done not_streamed stream_error "
-    "interrupted http_STATUS), duration_s, latency_ms, ttft_ms and itl_ms (each p50 p90 p99 max), tokens, tokens_per_s, "
+    "interrupted http_STATUS), duration_s, latency_ms, ttft_ms and itl_ms (each p50 p90 p99 max), tokens, "
+    "tokens_per_s, "
     "requests_per_s, frames, bytes, first_error.",
     "  sightline load\n"
     "  sightline load --stream -n 200 -c 20\n"
     "  sightline load --stream --duration 30 --rate 50 -c 500 --format json\n"
     "  sightline load --url http://localhost:8080 --prompt \"Write a poem about AI\" --parallel 5\n",
-    tables, sizeof(load_command_options), 0, run_load};
+    tables,
+    sizeof(load_command_options),
+    0,
+    run_load};

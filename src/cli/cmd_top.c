@@ -20,10 +20,13 @@ typedef struct top_command_options {
 
 #define OPT(member) offsetof(top_command_options, member)
 static const sl_option options[] = {
-    {"url", 'u', SL_OPT_STR, OPT(url), "URL", "The metrics page.", "http://127.0.0.1:9000/metrics", "SIGHTLINE_METRICS_URL"},
+    {"url", 'u', SL_OPT_STR, OPT(url), "URL", "The metrics page.", "http://127.0.0.1:9000/metrics",
+     "SIGHTLINE_METRICS_URL"},
     {"interval", 'i', SL_OPT_MS, OPT(interval_ms), "SECONDS", "Time between two looks.", "1", NULL},
-    {"once", '1', SL_OPT_FLAG, OPT(once), NULL, "One table, of everything since the start, and exit; also when piped.", NULL, NULL},
-    {"format", 'f', SL_OPT_STR, OPT(format), "FORMAT", "text or json; json is one object, as with --once.", "text", NULL},
+    {"once", '1', SL_OPT_FLAG, OPT(once), NULL, "One table, of everything since the start, and exit; also when piped.",
+     NULL, NULL},
+    {"format", 'f', SL_OPT_STR, OPT(format), "FORMAT", "text or json; json is one object, as with --once.", "text",
+     NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 static const sl_option *const tables[] = {options, NULL};
 
@@ -54,7 +57,8 @@ static int look(top_state *state)
     if (sl_fetch_get(state->url, NULL, &fetch) != 0) {
         status = sl_fail(SL_EXIT_FAILED, "%s; is `sightline up` running?", fetch.reason);
     } else if (fetch.status != 200) {
-        status = sl_fail(SL_EXIT_FAILED, "%s: answered with status %d; give the metrics page with --url", state->url, fetch.status);
+        status = sl_fail(SL_EXIT_FAILED, "%s: answered with status %d; give the metrics page with --url", state->url,
+                         fetch.status);
     } else if (sl_scrape_parse(sl_buf_str(&fetch.body), &scrape) != 0) {
         status = sl_fail(SL_EXIT_FAILED, "%s: the page is too large", state->url);
     } else {
@@ -128,7 +132,8 @@ static int run_top(const sl_command *command, void *given, char **args, size_t a
     const top_command_options *o = given;
     bool json = sl_str_eq_c(o->format, "json");
     if (!json && !sl_str_eq_c(o->format, "text"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len, o->format.ptr);
+        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
+                       o->format.ptr);
     if (o->interval_ms < 100 || o->interval_ms > 3600000)
         return sl_fail(SL_EXIT_USAGE, "--interval: out of range; give 0.1 to 3600 seconds");
     top_state *state = sl_calloc(1, sizeof *state);
@@ -144,13 +149,17 @@ static int run_top(const sl_command *command, void *given, char **args, size_t a
     return status;
 }
 
-const sl_command sl_cmd_top = {
-    "top",
-    "live table: rates, latency, first token, tokens of each model",
-    "[options]",
-    "Reads the metrics page each second and shows what has changed: requests, failures, latency, time to first token and tokens per "
-    "second of each model. q leaves. Piped, with --once or --format json it shows everything since the start and exits.",
-    "  sightline top\n"
-    "  sightline top --once\n"
-    "  sightline top --url http://localhost:9000/metrics --format json\n",
-    tables, sizeof(top_command_options), 0, run_top};
+const sl_command sl_cmd_top = {"top",
+                               "live table: rates, latency, first token, tokens of each model",
+                               "[options]",
+                               "Reads the metrics page each second and shows what has changed: requests, failures, "
+                               "latency, time to first token and tokens per "
+                               "second of each model. q leaves. Piped, with --once or --format json it shows "
+                               "everything since the start and exits.",
+                               "  sightline top\n"
+                               "  sightline top --once\n"
+                               "  sightline top --url http://localhost:9000/metrics --format json\n",
+                               tables,
+                               sizeof(top_command_options),
+                               0,
+                               run_top};

@@ -29,7 +29,8 @@ static const sl_option *const tables[] = {options, NULL};
 
 static bool is_unreserved(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+           c == '_';
 }
 
 static void put_encoded(sl_buf *out, sl_str text)
@@ -66,9 +67,11 @@ static int refuse(const char *url, const char *id, const sl_fetch *fetch)
     char text[256];
     sl_str message = sl_str_of(NULL, 0);
     if (sl_json_parse(sl_buf_str(&fetch->body), &root, NULL) == 0 &&
-        sl_json_string(sl_json_get(sl_json_get(root, "error"), "message"), text, sizeof text, &message) == 0 && message.len)
+        sl_json_string(sl_json_get(sl_json_get(root, "error"), "message"), text, sizeof text, &message) == 0 &&
+        message.len)
         return sl_fail(SL_EXIT_FAILED, "%s: %.*s (status %d)", url, (int)message.len, message.ptr, fetch->status);
-    return sl_fail(SL_EXIT_FAILED, "%s: answered with status %d; is it the admin listener of `sightline up`?", url, fetch->status);
+    return sl_fail(SL_EXIT_FAILED, "%s: answered with status %d; is it the admin listener of `sightline up`?", url,
+                   fetch->status);
 }
 
 static int show(const sl_fetch *fetch, const char *url, const char *id, bool json)
@@ -124,7 +127,8 @@ static int run_traces(const sl_command *command, void *given, char **args, size_
     const char *id = arg_count ? args[0] : NULL;
     bool json = sl_str_eq_c(o->format, "json");
     if (!json && !sl_str_eq_c(o->format, "text"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len, o->format.ptr);
+        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
+                       o->format.ptr);
     if (o->limit == 0 || o->limit > 100000)
         return sl_fail(SL_EXIT_USAGE, "--limit: out of range; give 1 to 100000");
     int status = fetch_and_show(o, id, json);
@@ -141,9 +145,13 @@ const sl_command sl_cmd_traces = {
     "traces",
     "what was asked, and where the time went",
     "[TRACE_ID] [options]",
-    "Lists the newest traces of a running gateway, or shows one as a waterfall. The beginning of an id is enough. With --format "
+    "Lists the newest traces of a running gateway, or shows one as a waterfall. The beginning of an id is enough. With "
+    "--format "
     "json: a list of {trace_id, root, service, start, duration_ns, spans, error}, or one object {trace_id, spans}.",
     "  sightline traces\n"
     "  sightline traces 4bf92f35\n"
     "  sightline traces --limit 1 --format json\n",
-    tables, sizeof(traces_command_options), 1, run_traces};
+    tables,
+    sizeof(traces_command_options),
+    1,
+    run_traces};

@@ -63,7 +63,8 @@ static void put_program(sl_buf *out)
 {
     put_title(out, "sightline", "one line of sight through an LLM stack");
     (void)sl_buf_put_c(out, ".SH SYNOPSIS\n\\fBsightline\\fR \\fICOMMAND\\fR [\\fIoptions\\fR]\n.SH DESCRIPTION\n");
-    put_text(out, "An OpenAI-compatible gateway with traces, metrics, logs and health built in, and the tools around it: recent traces and a "
+    put_text(out, "An OpenAI-compatible gateway with traces, metrics, logs and health built in, and the tools around "
+                  "it: recent traces and a "
                   "live table in the terminal, a load client, a fake provider, a doctor.\n");
     (void)sl_buf_put_c(out, ".SH COMMANDS\n");
     for (const sl_command *const *c = sl_commands; *c; c++) {
@@ -73,7 +74,8 @@ static void put_program(sl_buf *out)
     }
     put_exit(out);
     (void)sl_buf_put_c(out, ".SH ENVIRONMENT\n");
-    put_text(out, "OTEL_* variables as the OpenTelemetry specification has them, and others: `sightline docs --section environment`.\n");
+    put_text(out, "OTEL_* variables as the OpenTelemetry specification has them, and others: `sightline docs --section "
+                  "environment`.\n");
     (void)sl_buf_put_c(out, ".SH SEE ALSO\n");
     for (const sl_command *const *c = sl_commands; *c; c++)
         (void)sl_buf_printf(out, "\\fBsightline\\-%s\\fR(1)%s\n", (*c)->name, c[1] ? "," : "");

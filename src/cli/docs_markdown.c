@@ -65,10 +65,12 @@ static void put_options(sl_buf *out, const sl_option *const *tables)
 
 static void put_commands(sl_buf *out)
 {
-    (void)sl_buf_put_c(out, "Every command takes `--help` and `--version`, and ends with 0 (good), 1 (the work failed) or 2 (usage or "
-                            "configuration). Errors go to standard error as `sightline: what: why; remedy`.\n");
+    (void)sl_buf_put_c(
+        out, "Every command takes `--help` and `--version`, and ends with 0 (good), 1 (the work failed) or 2 (usage or "
+             "configuration). Errors go to standard error as `sightline: what: why; remedy`.\n");
     for (const sl_command *const *c = sl_commands; *c; c++) {
-        (void)sl_buf_printf(out, "\n### sightline %s\n\n`sightline %s %s`\n\n%s\n\n", (*c)->name, (*c)->name, (*c)->usage, (*c)->text);
+        (void)sl_buf_printf(out, "\n### sightline %s\n\n`sightline %s %s`\n\n%s\n\n", (*c)->name, (*c)->name,
+                            (*c)->usage, (*c)->text);
         put_options(out, (*c)->tables);
         if ((*c)->examples)
             (void)sl_buf_printf(out, "\n```\n%s```\n", (*c)->examples);
@@ -82,12 +84,14 @@ static void put_environment(sl_buf *out)
     size_t count;
     const sl_env_def *defs = sl_env_defs(&count);
     const char *group = "";
-    (void)sl_buf_put_c(out, "An empty variable is an unset one. A value that cannot be read is reported and ignored. Variables that "
-                            "stand for options are listed with the commands.\n");
+    (void)sl_buf_put_c(
+        out, "An empty variable is an unset one. A value that cannot be read is reported and ignored. Variables that "
+             "stand for options are listed with the commands.\n");
     for (size_t i = 0; i < count; i++) {
         if (strcmp(group, defs[i].group) != 0) {
             group = defs[i].group;
-            (void)sl_buf_printf(out, "\n### %s\n\n| variable | type | default | values | |\n|---|---|---|---|---|\n", group);
+            (void)sl_buf_printf(out, "\n### %s\n\n| variable | type | default | values | |\n|---|---|---|---|---|\n",
+                                group);
         }
         (void)sl_buf_put_char(out, '|');
         put_code(out, defs[i].name);
@@ -97,7 +101,8 @@ static void put_environment(sl_buf *out)
         put_cell(out, defs[i].help);
         (void)sl_buf_put_char(out, '\n');
     }
-    (void)sl_buf_put_c(out, "\n### Gateway\n\n| variable | type | default | values | |\n|---|---|---|---|---|\n| `LITELLM_MASTER_KEY` | text | | | "
+    (void)sl_buf_put_c(out, "\n### Gateway\n\n| variable | type | default | values | |\n|---|---|---|---|---|\n| "
+                            "`LITELLM_MASTER_KEY` | text | | | "
                             "The key that clients send, when general_settings.master_key gives none. |\n");
 }
 
@@ -150,11 +155,14 @@ static void put_configuration(sl_buf *out)
 {
     size_t count;
     const sl_config_section *sections = sl_config_sections(&count);
-    (void)sl_buf_put_c(out, "A LiteLLM `config.yaml` is read as it is; keys that have no effect yet are warned of, with file, line and "
-                            "column. `sightline gateway --check -c FILE` shows all faults at once. Options beat variables, variables beat "
-                            "the file.\n");
+    (void)sl_buf_put_c(
+        out,
+        "A LiteLLM `config.yaml` is read as it is; keys that have no effect yet are warned of, with file, line and "
+        "column. `sightline gateway --check -c FILE` shows all faults at once. Options beat variables, variables beat "
+        "the file.\n");
     for (size_t i = 0; i < count; i++) {
-        (void)sl_buf_printf(out, "\n### %s\n\n| key | type | default | |\n|---|---|---|---|\n", i ? sections[i].name : "The file");
+        (void)sl_buf_printf(out, "\n### %s\n\n| key | type | default | |\n|---|---|---|---|\n",
+                            i ? sections[i].name : "The file");
         for (size_t k = 0; k < sections[i].count; k++)
             put_key(out, sections[i].name, &sections[i].keys[k]);
     }
@@ -173,14 +181,18 @@ static void put_bounds(sl_buf *out, const sl_metric_def *def)
 static void put_metrics(sl_buf *out)
 {
     int vocab = -1;
-    (void)sl_buf_put_c(out, "Names as OpenTelemetry has them, and as they stand on the metrics page. A label with `?` is not always there. "
-                            "Times are in seconds.\n");
+    (void)sl_buf_put_c(
+        out,
+        "Names as OpenTelemetry has them, and as they stand on the metrics page. A label with `?` is not always there. "
+        "Times are in seconds.\n");
     for (int id = 0; id < SL_METRIC_COUNT; id++) {
         const sl_metric_def *def = sl_metric_def_of((sl_metric_id)id);
         char name[SL_PROM_NAME_BYTES];
         if ((int)def->vocab != vocab) {
             vocab = (int)def->vocab;
-            (void)sl_buf_printf(out, "\n### %s\n\n| metric | on the page | kind | unit | labels | buckets | |\n|---|---|---|---|---|---|---|\n",
+            (void)sl_buf_printf(out,
+                                "\n### %s\n\n| metric | on the page | kind | unit | labels | buckets | "
+                                "|\n|---|---|---|---|---|---|---|\n",
                                 sl_vocab_name(def->vocab));
         }
         (void)sl_prom_name(sl_str_c(def->name), sl_str_c(def->unit), def->kind, name);
@@ -200,8 +212,10 @@ static void put_attributes(sl_buf *out)
 {
     size_t count;
     const sl_attribute_def *defs = sl_attribute_defs(&count);
-    (void)sl_buf_put_c(out, "`server`: SERVER spans of the gateway; `client`: CLIENT spans, one for each attempt upstream; `log`: the access "
-                            "record. Prompt and answer text are in none of them unless asked for.\n\n| attribute | type | where | |\n|---|---|---|---|\n");
+    (void)sl_buf_put_c(out, "`server`: SERVER spans of the gateway; `client`: CLIENT spans, one for each attempt "
+                            "upstream; `log`: the access "
+                            "record. Prompt and answer text are in none of them unless asked for.\n\n| attribute | "
+                            "type | where | |\n|---|---|---|---|\n");
     for (size_t i = 0; i < count; i++) {
         (void)sl_buf_put_char(out, '|');
         put_code(out, defs[i].name);
@@ -215,37 +229,42 @@ static void put_attributes(sl_buf *out)
 static void put_logs(sl_buf *out)
 {
     (void)sl_buf_put_c(
-        out,
-        "One line for each record, on standard error. `LOG_FORMAT=text`:\n\n"
-        "```\n2025-11-14T10:30:45.123Z INFO workflow_id=abc123 workflow_name=\"rag-pipeline\" message=\"Starting workflow execution\"\n```\n\n"
-        "Time in UTC with milliseconds, level, attributes in their order, then `event_name`, `trace_id` and `span_id` when there are any, "
-        "`message` last.\n\n"
-        "Quoting: numbers and booleans are bare. Ids of workflows and traces and enumerated values are bare (`workflow_id`, `run_id`, "
-        "`step_type`, `trace_id`, `span_id`, `parent_span_id`, `status`, `state`, `outcome`, `method`, `http.request.method`, `error_type`, "
-        "`finish_reason`, `signal`), as long as they need no quotes; every other string is quoted, free text and names alike. Inside quotes: "
-        "`\\\"`, `\\\\`, `\\n`, `\\r`, `\\t`, and `\\uXXXX` for other control characters, so that a record is always one line. Maps are flattened "
-        "with dots, arrays are shown as JSON.\n\n"
-        "`LOG_FORMAT=json`: one object for each record with `timestamp`, `level`, `message`, `trace_id`, `span_id` and the attributes.\n\n"
-        "Levels: `TRACE DEBUG INFO WARN ERROR CRITICAL`, any case; `WARNING` is `WARN`, `FATAL` is `CRITICAL`.\n");
+        out, "One line for each record, on standard error. `LOG_FORMAT=text`:\n\n"
+             "```\n2025-11-14T10:30:45.123Z INFO workflow_id=abc123 workflow_name=\"rag-pipeline\" message=\"Starting "
+             "workflow execution\"\n```\n\n"
+             "Time in UTC with milliseconds, level, attributes in their order, then `event_name`, `trace_id` and "
+             "`span_id` when there are any, "
+             "`message` last.\n\n"
+             "Quoting: numbers and booleans are bare. Ids of workflows and traces and enumerated values are bare "
+             "(`workflow_id`, `run_id`, "
+             "`step_type`, `trace_id`, `span_id`, `parent_span_id`, `status`, `state`, `outcome`, `method`, "
+             "`http.request.method`, `error_type`, "
+             "`finish_reason`, `signal`), as long as they need no quotes; every other string is quoted, free text and "
+             "names alike. Inside quotes: "
+             "`\\\"`, `\\\\`, `\\n`, `\\r`, `\\t`, and `\\uXXXX` for other control characters, so that a record is "
+             "always one line. Maps are flattened "
+             "with dots, arrays are shown as JSON.\n\n"
+             "`LOG_FORMAT=json`: one object for each record with `timestamp`, `level`, `message`, `trace_id`, "
+             "`span_id` and the attributes.\n\n"
+             "Levels: `TRACE DEBUG INFO WARN ERROR CRITICAL`, any case; `WARNING` is `WARN`, `FATAL` is `CRITICAL`.\n");
 }
 
 static void put_errors(sl_buf *out)
 {
-    (void)sl_buf_put_c(
-        out,
-        "As OpenAI answers: `{\"error\":{\"message\":…,\"type\":…,\"param\":null,\"code\":…}}`.\n\n"
-        "| status | when |\n|---|---|\n"
-        "| 400 | the request is ambiguous HTTP, or its body is no usable JSON; ambiguous HTTP also closes the connection |\n"
-        "| 401 | the key is missing or wrong |\n"
-        "| 404 | no such path, or no such model |\n"
-        "| 405 | another method belongs to the path |\n"
-        "| 408 | the client was too slow with its request |\n"
-        "| 413 | the body is too large |\n"
-        "| 431 | the head is too large, or has too many fields |\n"
-        "| 502 | the upstream could not be reached, or did not answer in HTTP |\n"
-        "| 503 | no deployment can serve the request now |\n"
-        "| 504 | the upstream did not answer in time |\n\n"
-        "Other answers of the upstream pass as they are.\n");
+    (void)sl_buf_put_c(out, "As OpenAI answers: `{\"error\":{\"message\":…,\"type\":…,\"param\":null,\"code\":…}}`.\n\n"
+                            "| status | when |\n|---|---|\n"
+                            "| 400 | the request is ambiguous HTTP, or its body is no usable JSON; ambiguous HTTP also "
+                            "closes the connection |\n"
+                            "| 401 | the key is missing or wrong |\n"
+                            "| 404 | no such path, or no such model |\n"
+                            "| 405 | another method belongs to the path |\n"
+                            "| 408 | the client was too slow with its request |\n"
+                            "| 413 | the body is too large |\n"
+                            "| 431 | the head is too large, or has too many fields |\n"
+                            "| 502 | the upstream could not be reached, or did not answer in HTTP |\n"
+                            "| 503 | no deployment can serve the request now |\n"
+                            "| 504 | the upstream did not answer in time |\n\n"
+                            "Other answers of the upstream pass as they are.\n");
 }
 
 static void put_limits(sl_buf *out)
@@ -276,7 +295,8 @@ int sl_docs_markdown(const char *section, sl_buf *out)
 {
     bool found = false;
     if (!section)
-        (void)sl_buf_put_c(out, "# Reference\n\nPrinted by `sightline docs` from the tables that the program runs on; `make docs` writes it anew.\n");
+        (void)sl_buf_put_c(out, "# Reference\n\nPrinted by `sightline docs` from the tables that the program runs on; "
+                                "`make docs` writes it anew.\n");
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
         if (section && strcmp(section, sections[i].name) != 0)
             continue;

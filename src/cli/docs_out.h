@@ -1,6 +1,6 @@
 /*
- * The forms of the reference: Markdown, JSON, manual pages, completions of three shells. Everything comes from the tables that
- * the code runs on. No I/O.
+ * The forms of the reference: Markdown, JSON, manual pages, completions of three shells. Everything comes from the
+ * tables that the code runs on. No I/O.
  */
 #ifndef SL_CLI_DOCS_OUT_H
 #define SL_CLI_DOCS_OUT_H
@@ -8,17 +8,18 @@
 #include "src/cli/command.h"
 
 /* Sections: X(name, title) */
-#define SL_DOCS_SECTION_MAP(X)                       \
-    X(commands, "Commands")                          \
-    X(environment, "Environment variables")          \
-    X(configuration, "Configuration file")           \
-    X(metrics, "Metrics")                            \
-    X(attributes, "Span attributes")                 \
-    X(logs, "Log lines")                             \
-    X(errors, "Error answers of the gateway")        \
+#define SL_DOCS_SECTION_MAP(X)                                                                                         \
+    X(commands, "Commands")                                                                                            \
+    X(environment, "Environment variables")                                                                            \
+    X(configuration, "Configuration file")                                                                             \
+    X(metrics, "Metrics")                                                                                              \
+    X(attributes, "Span attributes")                                                                                   \
+    X(logs, "Log lines")                                                                                               \
+    X(errors, "Error answers of the gateway")                                                                          \
     X(limits, "Limits")
 
-/* Appends one section, or all of them (`section` NULL), as Markdown. Errors: SL_ENOENT (no such section), the buffer's. */
+/* Appends one section, or all of them (`section` NULL), as Markdown. Errors: SL_ENOENT (no such section), the buffer's.
+ */
 SL_MUST_CHECK int sl_docs_markdown(const char *section, sl_buf *out);
 /* Appends the tables as one JSON object with a member for each section. */
 SL_MUST_CHECK int sl_docs_json(sl_buf *out);

@@ -1,4 +1,5 @@
-/* Rows of the reference that have no table elsewhere: help of configuration keys, limits; and names in Prometheus' form. */
+/* Rows of the reference that have no table elsewhere: help of configuration keys, limits; and names in Prometheus'
+ * form. */
 #ifndef SL_CLI_DOCS_TABLES_H
 #define SL_CLI_DOCS_TABLES_H
 

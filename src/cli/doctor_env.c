@@ -25,7 +25,8 @@ static void on_message(void *user, int error, const char *message)
     if (error)
         sl_doctor_say(doctor, SL_DOCTOR_WARN, "environment", "correct it or unset it", "%s", message);
     else
-        sl_doctor_say(doctor, SL_DOCTOR_OK, "endpoint", NULL, "%s; OTEL_EXPORTER_OTLP_PROTOCOL says it outright", message);
+        sl_doctor_say(doctor, SL_DOCTOR_OK, "endpoint", NULL, "%s; OTEL_EXPORTER_OTLP_PROTOCOL says it outright",
+                      message);
 }
 
 /* Loads the configuration as the program does; messages become rows when `doctor` is given. */
@@ -64,8 +65,9 @@ static void check_sampler(sl_doctor *doctor, const sl_otel_config *config, bool 
     else if (ratio)
         sl_doctor_say(doctor, SL_DOCTOR_OK, "sampler", NULL, "keeps %g %% of traces", s->ratio * 100);
     else
-        sl_doctor_say(doctor, SL_DOCTOR_OK, "sampler", NULL,
-                      "keeps every trace; for less volume LLMROUTER_OTEL_SAMPLE_RATE=0.1, which respects the caller's decision");
+        sl_doctor_say(
+            doctor, SL_DOCTOR_OK, "sampler", NULL,
+            "keeps every trace; for less volume LLMROUTER_OTEL_SAMPLE_RATE=0.1, which respects the caller's decision");
 }
 
 /* ---- exporters ---- */
@@ -84,13 +86,15 @@ static void check_exporters(sl_doctor *doctor, const sl_env *env, const sl_otel_
     bool endpoint = sl_env_is_set(env, SL_VAR_OTEL_EXPORTER_OTLP_ENDPOINT) ||
                     sl_env_is_set(env, SL_VAR_OTEL_EXPORTER_OTLP_TRACES_ENDPOINT);
     if (config->disabled)
-        sl_doctor_say(doctor, SL_DOCTOR_WARN, "telemetry", "unset OTEL_SDK_DISABLED", "OTEL_SDK_DISABLED=true switches everything off");
+        sl_doctor_say(doctor, SL_DOCTOR_WARN, "telemetry", "unset OTEL_SDK_DISABLED",
+                      "OTEL_SDK_DISABLED=true switches everything off");
     else if (has_exporter(config, SL_SIGNAL_TRACES))
         sl_doctor_say(doctor, SL_DOCTOR_OK, "traces exporter", NULL, "traces are exported");
     else if (sl_env_is_set(env, SL_VAR_OTEL_TRACES_EXPORTER))
         sl_doctor_say(doctor, SL_DOCTOR_WARN, "traces exporter", "set OTEL_TRACES_EXPORTER=otlp",
                       "OTEL_TRACES_EXPORTER=%.*s: traces are not exported%s",
-                      (int)sl_env_text(env, SL_VAR_OTEL_TRACES_EXPORTER).len, sl_env_text(env, SL_VAR_OTEL_TRACES_EXPORTER).ptr,
+                      (int)sl_env_text(env, SL_VAR_OTEL_TRACES_EXPORTER).len,
+                      sl_env_text(env, SL_VAR_OTEL_TRACES_EXPORTER).ptr,
                       endpoint ? ", although an endpoint is set" : "");
     else
         sl_doctor_say(doctor, SL_DOCTOR_WARN, "traces exporter",
@@ -113,7 +117,8 @@ static void check_logs(sl_doctor *doctor, const sl_env *env)
         sl_doctor_say(doctor, SL_DOCTOR_FAIL, "log level", "give TRACE, DEBUG, INFO, WARN, ERROR or CRITICAL",
                       "LOG_LEVEL=%.*s is no level", (int)(level.len < 32 ? level.len : 32), level.ptr);
     else
-        sl_doctor_say(doctor, SL_DOCTOR_OK, "log level", NULL, "%.*s", level.len ? (int)level.len : 4, level.len ? level.ptr : "INFO");
+        sl_doctor_say(doctor, SL_DOCTOR_OK, "log level", NULL, "%.*s", level.len ? (int)level.len : 4,
+                      level.len ? level.ptr : "INFO");
     if (sl_env_bool(&quiet, SL_VAR_LOG_QUERIES, false))
         sl_doctor_say(doctor, SL_DOCTOR_WARN, "privacy", "unset LOG_QUERIES unless that is wanted",
                       "LOG_QUERIES is on: prompt text may appear in logs and spans");
@@ -143,7 +148,8 @@ void sl_doctor_environment(sl_doctor *doctor, const sl_env *env)
 
 static bool is_own_name(sl_str name)
 {
-    static const char *const prefixes[] = {"SIGHTLINE_", "OTEL_", "LLAMA_DEPLOY_APISERVER_", "LLMROUTER_OTEL_", "ROUTEIQ_OTEL_"};
+    static const char *const prefixes[] = {"SIGHTLINE_", "OTEL_", "LLAMA_DEPLOY_APISERVER_", "LLMROUTER_OTEL_",
+                                           "ROUTEIQ_OTEL_"};
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
         if (sl_str_starts(name, sl_str_c(prefixes[i])))
             return true;
@@ -176,7 +182,8 @@ void sl_doctor_unknown_names(sl_doctor *doctor, char *const *environment)
         sl_str entry = sl_str_c(*environment);
         sl_str name = sl_str_sub(entry, 0, sl_str_chr(entry, '='));
         if (is_own_name(name) && !is_read(name))
-            sl_doctor_say(doctor, SL_DOCTOR_WARN, "environment", "`sightline docs --section environment` lists the known ones",
+            sl_doctor_say(doctor, SL_DOCTOR_WARN, "environment",
+                          "`sightline docs --section environment` lists the known ones",
                           "%.*s is set, but nothing reads it", (int)name.len, name.ptr);
     }
 }
@@ -207,12 +214,13 @@ void sl_doctor_multiproc(sl_doctor *doctor, const sl_env *env)
         return;
     static const char name[] = "multiprocess folder";
     if (stat(path, &info) != 0)
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, name, "make the folder, best on a tmpfs", "PROMETHEUS_MULTIPROC_DIR=%s: %s", path,
-                      strerror(errno));
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, name, "make the folder, best on a tmpfs",
+                      "PROMETHEUS_MULTIPROC_DIR=%s: %s", path, strerror(errno));
     else if (!S_ISDIR(info.st_mode))
         sl_doctor_say(doctor, SL_DOCTOR_FAIL, name, "name a folder", "PROMETHEUS_MULTIPROC_DIR=%s: is no folder", path);
     else if (access(path, R_OK | W_OK | X_OK) != 0)
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, name, "let this user write there", "PROMETHEUS_MULTIPROC_DIR=%s: %s", path, strerror(errno));
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, name, "let this user write there", "PROMETHEUS_MULTIPROC_DIR=%s: %s",
+                      path, strerror(errno));
     else if (statfs(path, &fs) == 0 && (unsigned long)fs.f_type != TMPFS_MAGIC_NUMBER)
         sl_doctor_say(doctor, SL_DOCTOR_WARN, name, "put it on a tmpfs", "%s lies on a disk, which is slower", path);
     else
@@ -229,10 +237,12 @@ static void check_endpoint(sl_doctor *doctor, const sl_exporter_spec *spec, uint
     static const char *const protocols[] = {"gRPC", "HTTP, protobuf", "HTTP, JSON"};
     int len = (int)spec->endpoint.len;
     if (sl_url_parse(spec->endpoint, &url, &why) != 0)
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint", "write http://HOST:PORT", "%.*s: %s", len, spec->endpoint.ptr, why);
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint", "write http://HOST:PORT", "%.*s: %s", len, spec->endpoint.ptr,
+                      why);
     else if (sl_doctor_connect(url.host, url.port, timeout_ms, reason) != 0)
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint", "start the collector there, or correct OTEL_EXPORTER_OTLP_ENDPOINT",
-                      "%.*s (%s): %s", len, spec->endpoint.ptr, protocols[spec->protocol], reason);
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint",
+                      "start the collector there, or correct OTEL_EXPORTER_OTLP_ENDPOINT", "%.*s (%s): %s", len,
+                      spec->endpoint.ptr, protocols[spec->protocol], reason);
     else
         sl_doctor_say(doctor, SL_DOCTOR_OK, "endpoint", NULL, "%.*s (%s) accepts connections", len, spec->endpoint.ptr,
                       protocols[spec->protocol]);
@@ -246,7 +256,8 @@ void sl_doctor_endpoints(sl_doctor *doctor, const sl_env *env, uint64_t timeout_
     for (size_t i = 0; i < config.spec_count; i++) {
         bool seen = config.specs[i].type != SL_EXPORT_OTLP;
         for (size_t j = 0; j < i && !seen; j++)
-            seen = config.specs[j].type == SL_EXPORT_OTLP && sl_str_eq(config.specs[j].endpoint, config.specs[i].endpoint);
+            seen =
+                config.specs[j].type == SL_EXPORT_OTLP && sl_str_eq(config.specs[j].endpoint, config.specs[i].endpoint);
         if (!seen)
             check_endpoint(doctor, &config.specs[i], timeout_ms);
     }

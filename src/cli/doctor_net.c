@@ -63,8 +63,8 @@ static const char start_it[] = "start `sightline up`, or say where it listens (-
 static const char not_ours[] = "another program holds the port; stop it, or move the listener";
 
 /* Gets base + path; on failure the row is said and false returned. */
-static bool get(sl_doctor *doctor, const char *name, const char *base, const char *path, const sl_doctor_targets *targets,
-                bool with_key, sl_fetch *fetch)
+static bool get(sl_doctor *doctor, const char *name, const char *base, const char *path,
+                const sl_doctor_targets *targets, bool with_key, sl_fetch *fetch)
 {
     char url[2048];
     snprintf(url, sizeof url, "%s%s", base, path);
@@ -87,26 +87,30 @@ static void check_gateway(sl_doctor *doctor, const sl_doctor_targets *targets)
             sl_doctor_say(doctor, SL_DOCTOR_OK, "gateway", NULL, "%s answers and serves %zu models", targets->gateway,
                           sl_json_count(sl_json_get(root, "data")));
         else if (fetch.status == 401 && json)
-            sl_doctor_say(doctor, SL_DOCTOR_WARN, "gateway", "give the configured one with --key or in LITELLM_MASTER_KEY",
-                          "%s answers, but refuses the key (%s)", targets->gateway, targets->key.len ? "set" : "not set");
+            sl_doctor_say(
+                doctor, SL_DOCTOR_WARN, "gateway", "give the configured one with --key or in LITELLM_MASTER_KEY",
+                "%s answers, but refuses the key (%s)", targets->gateway, targets->key.len ? "set" : "not set");
         else
-            sl_doctor_say(doctor, SL_DOCTOR_FAIL, "gateway", not_ours, "%s/v1/models answers with status %d and no list of models",
-                          targets->gateway, fetch.status);
+            sl_doctor_say(doctor, SL_DOCTOR_FAIL, "gateway", not_ours,
+                          "%s/v1/models answers with status %d and no list of models", targets->gateway, fetch.status);
     }
     sl_fetch_done(&fetch);
 }
 
 static void check_losses(sl_doctor *doctor, const sl_scrape *scrape)
 {
-    static const char *const names[] = {"otel_sdk_processor_span_processed_total", "otel_sdk_exporter_span_exported_total",
-                                        "otel_sdk_processor_log_processed_total", "otel_sdk_exporter_log_exported_total",
-                                        "otel_sdk_exporter_metric_data_point_exported_total"};
+    static const char *const names[] = {
+        "otel_sdk_processor_span_processed_total", "otel_sdk_exporter_span_exported_total",
+        "otel_sdk_processor_log_processed_total", "otel_sdk_exporter_log_exported_total",
+        "otel_sdk_exporter_metric_data_point_exported_total"};
     for (size_t i = 0; i < scrape->count; i++) {
         const sl_sample *sample = &scrape->samples[i];
         sl_str type;
         for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
-            if (sample->value > 0 && sl_str_eq_c(sample->name, names[n]) && sl_scrape_label(sample, "error_type", &type) && type.len)
-                sl_doctor_say(doctor, SL_DOCTOR_WARN, "export", "see the log, and whether the endpoint is up and fast enough",
+            if (sample->value > 0 && sl_str_eq_c(sample->name, names[n]) &&
+                sl_scrape_label(sample, "error_type", &type) && type.len)
+                sl_doctor_say(doctor, SL_DOCTOR_WARN, "export",
+                              "see the log, and whether the endpoint is up and fast enough",
                               "%s: %.0f lost or refused (%.*s)", names[n], sample->value, (int)type.len, type.ptr);
         }
     }
@@ -119,14 +123,15 @@ void sl_doctor_metrics_page(sl_doctor *doctor, const char *url, sl_str content_t
     bool type_ok = sl_str_starts(content_type, SL_STR("text/plain")) ||
                    sl_str_starts(content_type, SL_STR("application/openmetrics-text"));
     if (sl_scrape_parse(page, &scrape) != 0) {
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "metrics", "lower the number of series", "%s: the page is too large", url);
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "metrics", "lower the number of series", "%s: the page is too large",
+                      url);
         sl_scrape_done(&scrape);
         return;
     }
     (void)sl_scrape_sum(&scrape, "sightline_build_info", NULL, NULL, &ours);
     if (!type_ok || scrape.bad_lines)
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "metrics", not_ours, "%s: is no page that Prometheus can read (line %u)", url,
-                      scrape.first_bad_line);
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "metrics", not_ours, "%s: is no page that Prometheus can read (line %u)",
+                      url, scrape.first_bad_line);
     else if (scrape.duplicate_line)
         sl_doctor_say(doctor, SL_DOCTOR_FAIL, "metrics",
                       "let one process serve the page: --workers, or one PROMETHEUS_MULTIPROC_DIR for each service",
@@ -165,8 +170,8 @@ static void say_unhealthy(sl_doctor *doctor, const char *url, sl_json_value root
         if (status.type != SL_JSON_STRING || sl_json_string_is(status, SL_STR("healthy")))
             continue;
         sl_str name = sl_json_string_raw(key), state = sl_json_string_raw(status);
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "health", "mend what the check names", "%s: %.*s is %.*s", url, (int)name.len, name.ptr,
-                      (int)state.len, state.ptr);
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "health", "mend what the check names", "%s: %.*s is %.*s", url,
+                      (int)name.len, name.ptr, (int)state.len, state.ptr);
         any = true;
     }
     if (!any)
@@ -180,9 +185,11 @@ static void check_health(sl_doctor *doctor, const sl_doctor_targets *targets)
     char url[2048];
     snprintf(url, sizeof url, "%s/health/ready", targets->health);
     if (get(doctor, "health", targets->health, "/health/ready", targets, false, &fetch)) {
-        bool json = sl_json_parse(sl_buf_str(&fetch.body), &root, NULL) == 0 && sl_json_get(root, "status").type == SL_JSON_STRING;
+        bool json = sl_json_parse(sl_buf_str(&fetch.body), &root, NULL) == 0 &&
+                    sl_json_get(root, "status").type == SL_JSON_STRING;
         if (!json)
-            sl_doctor_say(doctor, SL_DOCTOR_FAIL, "health", not_ours, "%s answers with status %d and no health report", url, fetch.status);
+            sl_doctor_say(doctor, SL_DOCTOR_FAIL, "health", not_ours, "%s answers with status %d and no health report",
+                          url, fetch.status);
         else if (fetch.status == 200)
             sl_doctor_say(doctor, SL_DOCTOR_OK, "health", NULL, "%s is ready", url);
         else
@@ -198,10 +205,11 @@ static void check_admin(sl_doctor *doctor, const sl_doctor_targets *targets)
     if (get(doctor, "admin", targets->admin, "/traces?limit=100", targets, false, &fetch)) {
         bool list = sl_json_parse(sl_buf_str(&fetch.body), &root, NULL) == 0 && root.type == SL_JSON_ARRAY;
         if (fetch.status != 200 || !list)
-            sl_doctor_say(doctor, SL_DOCTOR_FAIL, "admin", not_ours, "%s/traces answers with status %d and no list of traces",
-                          targets->admin, fetch.status);
+            sl_doctor_say(doctor, SL_DOCTOR_FAIL, "admin", not_ours,
+                          "%s/traces answers with status %d and no list of traces", targets->admin, fetch.status);
         else if (sl_json_count(root) == 0)
-            sl_doctor_say(doctor, SL_DOCTOR_OK, "admin", NULL, "%s answers; no trace yet, send a request", targets->admin);
+            sl_doctor_say(doctor, SL_DOCTOR_OK, "admin", NULL, "%s answers; no trace yet, send a request",
+                          targets->admin);
         else
             sl_doctor_say(doctor, SL_DOCTOR_OK, "admin", NULL, "%s answers; recent traces are there", targets->admin);
     }

@@ -16,7 +16,8 @@ typedef struct sl_doctor_targets {
     uint64_t timeout_ms;
 } sl_doctor_targets;
 
-/* Connects and closes. Errors: SL_ERESOLVE, SL_ECONNECT, SL_ETIMEOUT; `reason` (SL_DOCTOR_REASON_MAX bytes) says why. */
+/* Connects and closes. Errors: SL_ERESOLVE, SL_ECONNECT, SL_ETIMEOUT; `reason` (SL_DOCTOR_REASON_MAX bytes) says why.
+ */
 SL_MUST_CHECK int sl_doctor_connect(sl_str host, uint16_t port, uint64_t timeout_ms, char *reason);
 void sl_doctor_listeners(sl_doctor *doctor, const sl_doctor_targets *targets);
 /* Judges a metrics page: readable, no series twice, Sightline's own, nothing lost on the way to a backend. */

@@ -43,7 +43,8 @@ static sl_str keep(sl_doctor *doctor, char *text)
     return copy.ptr ? copy : SL_STR("");
 }
 
-void sl_doctor_say(sl_doctor *doctor, sl_doctor_level level, const char *name, const char *remedy, const char *format, ...)
+void sl_doctor_say(sl_doctor *doctor, sl_doctor_level level, const char *name, const char *remedy, const char *format,
+                   ...)
 {
     SL_ASSERT(doctor && name && format && level <= SL_DOCTOR_FAIL);
     doctor->warnings += level == SL_DOCTOR_WARN;

@@ -28,8 +28,8 @@ typedef struct sl_doctor {
 void sl_doctor_init(sl_doctor *doctor);
 void sl_doctor_done(sl_doctor *doctor);
 /* Adds a row; `remedy` is NULL where there is nothing to mend. Rows beyond the maximum only count. Texts are cut. */
-void sl_doctor_say(sl_doctor *doctor, sl_doctor_level level, const char *name, const char *remedy, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+void sl_doctor_say(sl_doctor *doctor, sl_doctor_level level, const char *name, const char *remedy, const char *format,
+                   ...) __attribute__((format(printf, 5, 6)));
 /* Appends a line for each row: `ok   name: seen; remedy`. */
 int sl_doctor_text(const sl_doctor *doctor, bool colour, sl_buf *out);
 /* Appends {"ok":…,"failures":…,"warnings":…,"checks":[{"name","status","seen","remedy"}]} and a line end. */

@@ -12,8 +12,8 @@
 #define SL_FETCH_TYPE_MAX 128
 
 typedef struct sl_fetch_options {
-    const char *accept; /* NULL: anything */
-    sl_str key;         /* sent as Bearer token; empty: none */
+    const char *accept;  /* NULL: anything */
+    sl_str key;          /* sent as Bearer token; empty: none */
     uint64_t timeout_ms; /* 0: 5 s */
     size_t max_bytes;    /* 0: 64 MiB */
 } sl_fetch_options;

@@ -42,11 +42,12 @@ void sl_load_answer_head(sl_load_answer *answer, int status, sl_str content_type
 
 /* ---- frames ---- */
 
-/* True when a member of one of these names holds text: `"content":"x`. A look, not a parse: text cannot fake it, its quotes are escaped. */
+/* True when a member of one of these names holds text: `"content":"x`. A look, not a parse: text cannot fake it, its
+ * quotes are escaped. */
 static bool has_text(sl_str data)
 {
-    static const sl_str names[] = {{"\"content\"", 9}, {"\"text\"", 6}, {"\"reasoning_content\"", 19}, {"\"arguments\"", 11},
-                                   {"\"partial_json\"", 14}, {"\"thinking\"", 10}};
+    static const sl_str names[] = {{"\"content\"", 9},    {"\"text\"", 6},          {"\"reasoning_content\"", 19},
+                                   {"\"arguments\"", 11}, {"\"partial_json\"", 14}, {"\"thinking\"", 10}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         sl_str rest = data;
         size_t at;
@@ -66,7 +67,8 @@ static bool has_text(sl_str data)
 /* Reads what usage a JSON text holds: OpenAI's, or Anthropic's in a message or an event. */
 static int read_usage(sl_load_answer *answer, sl_str json)
 {
-    static const char *const paths[] = {"usage.completion_tokens", "usage.output_tokens", "message.usage.output_tokens", "error"};
+    static const char *const paths[] = {"usage.completion_tokens", "usage.output_tokens", "message.usage.output_tokens",
+                                        "error"};
     static sl_json_watch watch;
     sl_json_found found[4];
     if (!watch.path_count && sl_json_watch_init(&watch, paths, 4) != 0)

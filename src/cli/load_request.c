@@ -74,7 +74,8 @@ static int put_head(const sl_load_request *request, const sl_load_ask *ask, size
     (void)sl_http1_put_field(out, SL_STR("User-Agent"), SL_STR("sightline-load/" SL_VERSION_STRING));
     (void)sl_http1_put_field(out, SL_STR("Content-Type"), SL_STR("application/json"));
     (void)sl_http1_put_field(out, SL_STR("Accept"),
-                             request->stream ? SL_STR("text/event-stream, application/json") : SL_STR("application/json"));
+                             request->stream ? SL_STR("text/event-stream, application/json")
+                                             : SL_STR("application/json"));
     if (ask->key.len && request->api == SL_LOAD_MESSAGES)
         (void)sl_http1_put_field(out, SL_STR("x-api-key"), ask->key);
     if (request->api == SL_LOAD_MESSAGES)

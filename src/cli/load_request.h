@@ -1,8 +1,8 @@
 /*
  * The request that a load run sends: where to, in which protocol, and its bytes, made once.
  *
- * The protocol goes by the path: …/messages is Anthropic's, …/embeddings and …/completions are OpenAI's, everything else
- * is OpenAI's chat. A URL without a path gets /v1/chat/completions, one that ends in /v1 gets /chat/completions.
+ * The protocol goes by the path: …/messages is Anthropic's, …/embeddings and …/completions are OpenAI's, everything
+ * else is OpenAI's chat. A URL without a path gets /v1/chat/completions, one that ends in /v1 gets /chat/completions.
  */
 #ifndef SL_CLI_LOAD_REQUEST_H
 #define SL_CLI_LOAD_REQUEST_H

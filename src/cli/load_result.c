@@ -5,12 +5,11 @@
 
 #include "src/wire/json_write.h"
 
-static const char *const error_names[SL_LOAD_ERROR_COUNT] = {
-    "ok",
+static const char *const error_names[SL_LOAD_ERROR_COUNT] = {"ok",
 #define ERROR_NAME(name, text, help) text,
-    SL_LOAD_ERROR_MAP(ERROR_NAME)
+                                                             SL_LOAD_ERROR_MAP(ERROR_NAME)
 #undef ERROR_NAME
-    "http"};
+                                                                 "http"};
 
 const char *sl_load_error_name(sl_load_error error)
 {
@@ -68,15 +67,17 @@ static void put_row(sl_buf *out, const char *name, const sl_load_hist *hist)
 int sl_load_report_text(const sl_load_result *result, sl_buf *out)
 {
     const sl_load_result *r = result;
-    (void)sl_buf_printf(out, "requests     %llu sent, %llu ok, %llu failed in %.2f s: %.1f/s\n", (unsigned long long)r->sent,
-                        (unsigned long long)r->ok, (unsigned long long)sl_load_result_failed(r), (double)r->duration_ns / 1e9,
+    (void)sl_buf_printf(out, "requests     %llu sent, %llu ok, %llu failed in %.2f s: %.1f/s\n",
+                        (unsigned long long)r->sent, (unsigned long long)r->ok,
+                        (unsigned long long)sl_load_result_failed(r), (double)r->duration_ns / 1e9,
                         per_second(r->ok, r->duration_ns));
     if (r->latency.count)
         (void)sl_buf_put_c(out, "ms                 p50        p90        p99        max\n");
     put_row(out, "latency", &r->latency);
     put_row(out, "first token", &r->ttft);
     put_row(out, "inter-token", &r->itl);
-    (void)sl_buf_printf(out, "tokens       %llu: %.1f/s\n", (unsigned long long)r->tokens, per_second(r->tokens, r->duration_ns));
+    (void)sl_buf_printf(out, "tokens       %llu: %.1f/s\n", (unsigned long long)r->tokens,
+                        per_second(r->tokens, r->duration_ns));
     if (r->frames)
         (void)sl_buf_printf(out, "frames       %llu\n", (unsigned long long)r->frames);
     for (size_t i = 1; i < SL_LOAD_ERROR_COUNT; i++) {

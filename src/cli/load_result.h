@@ -10,18 +10,18 @@
 #include "src/cli/load_hist.h"
 
 /* Kinds of errors; answers of another status than 200 are `http_STATUS` instead. X(enumerator, text, meaning) */
-#define SL_LOAD_ERROR_MAP(X)                                                                  \
-    X(RESOLVE, "resolve", "the host name was not found")                                      \
-    X(CONNECT, "connect", "no connection")                                                    \
-    X(TLS, "tls", "no trust or no common version")                                            \
-    X(TIMEOUT, "timeout", "no end within --timeout")                                          \
-    X(CLOSED, "closed", "closed before the answer was complete")                              \
-    X(PROTOCOL, "protocol", "not HTTP, or ambiguous")                                         \
-    X(BAD_JSON, "bad_json", "an answer or a frame is not JSON")                               \
-    X(NO_DONE, "no_done", "a stream ended without its end mark")                              \
-    X(NOT_STREAMED, "not_streamed", "a stream was asked for, something else came")            \
-    X(STREAM_ERROR, "stream_error", "an error inside a stream")                               \
-    X(MEMORY, "memory", "this program ran out of memory")                                     \
+#define SL_LOAD_ERROR_MAP(X)                                                                                           \
+    X(RESOLVE, "resolve", "the host name was not found")                                                               \
+    X(CONNECT, "connect", "no connection")                                                                             \
+    X(TLS, "tls", "no trust or no common version")                                                                     \
+    X(TIMEOUT, "timeout", "no end within --timeout")                                                                   \
+    X(CLOSED, "closed", "closed before the answer was complete")                                                       \
+    X(PROTOCOL, "protocol", "not HTTP, or ambiguous")                                                                  \
+    X(BAD_JSON, "bad_json", "an answer or a frame is not JSON")                                                        \
+    X(NO_DONE, "no_done", "a stream ended without its end mark")                                                       \
+    X(NOT_STREAMED, "not_streamed", "a stream was asked for, something else came")                                     \
+    X(STREAM_ERROR, "stream_error", "an error inside a stream")                                                        \
+    X(MEMORY, "memory", "this program ran out of memory")                                                              \
     X(INTERRUPTED, "interrupted", "under way when the run was stopped")
 
 typedef enum sl_load_error {
@@ -29,7 +29,7 @@ typedef enum sl_load_error {
 #define SL_LOAD_ERROR_ENUM(name, text, help) SL_LOAD_##name,
     SL_LOAD_ERROR_MAP(SL_LOAD_ERROR_ENUM)
 #undef SL_LOAD_ERROR_ENUM
-    SL_LOAD_HTTP, /* another status: of the answer */
+        SL_LOAD_HTTP, /* another status: of the answer */
     SL_LOAD_ERROR_COUNT
 } sl_load_error;
 
@@ -45,9 +45,9 @@ typedef struct sl_load_result {
     uint64_t frames; /* server-sent events, the end mark included */
     uint64_t bytes;  /* of answers' bodies */
     uint64_t duration_ns;
-    sl_load_hist latency; /* of good answers, from the time they were meant to be sent to their last byte */
-    sl_load_hist ttft;    /* to the first frame with text; streams only */
-    sl_load_hist itl;     /* between frames with text; streams only */
+    sl_load_hist latency;            /* of good answers, from the time they were meant to be sent to their last byte */
+    sl_load_hist ttft;               /* to the first frame with text; streams only */
+    sl_load_hist itl;                /* between frames with text; streams only */
     char sample[SL_LOAD_SAMPLE_MAX]; /* of the first error: what the server said, or why there was no answer */
 } sl_load_result;
 

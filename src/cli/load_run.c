@@ -38,7 +38,7 @@ struct load_run {
     sl_origin *origin;
     load_slot *slots;
     load_slot *free;
-    uint64_t begun;  /* requests */
+    uint64_t begun; /* requests */
     uint64_t active;
     uint64_t start_ns;
     uint64_t end_ns; /* no request begins after it; 0: none */
@@ -85,7 +85,8 @@ static void on_timeout(sl_timer *timer)
 {
     load_slot *slot = (load_slot *)(void *)((char *)timer - offsetof(load_slot, timer));
     sl_call_cancel(&slot->call);
-    slot_fail(slot, SL_LOAD_TIMEOUT, slot->call.first_byte_ns ? "timeout in the middle of an answer" : "timeout before an answer");
+    slot_fail(slot, SL_LOAD_TIMEOUT,
+              slot->call.first_byte_ns ? "timeout in the middle of an answer" : "timeout before an answer");
 }
 
 static void on_read(sl_call *call, const sl_http1_head *head, sl_str body, bool end)
@@ -160,7 +161,8 @@ static bool more_to_begin(const load_run *run, uint64_t at_ns)
 static void set_clock(load_run *run)
 {
     uint64_t next = due_ns(run, run->begun);
-    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)}};
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)}};
     (void)timerfd_settime(run->clock_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
@@ -240,7 +242,8 @@ static void on_progress(uv_timer_t *timer)
     double seconds = (double)(sl_mono_ns() - run->start_ns) / 1e9;
     fprintf(stderr, "\r%6.1f s  %llu done, %llu failed, %llu under way, %.0f/s, %llu tokens\033[K", seconds,
             (unsigned long long)run->result->sent, (unsigned long long)sl_load_result_failed(run->result),
-            (unsigned long long)run->active, (double)run->result->sent / seconds, (unsigned long long)run->result->tokens);
+            (unsigned long long)run->active, (double)run->result->sent / seconds,
+            (unsigned long long)run->result->tokens);
 }
 
 static void start_handles(load_run *run)
@@ -288,7 +291,10 @@ static int prepare(load_run *run)
     if (error)
         return error;
     const sl_url *url = &run->request->url;
-    sl_origin_options origin = {.host = url->host, .port = url->port, .tls = url->tls, .ca_file = plan->ca_file,
+    sl_origin_options origin = {.host = url->host,
+                                .port = url->port,
+                                .tls = url->tls,
+                                .ca_file = plan->ca_file,
                                 .tls_insecure = plan->tls_insecure};
     return sl_upstream_origin(run->upstream, &origin, &run->origin);
 }

@@ -1,8 +1,8 @@
 /*
  * Runs load: a fixed number of requests at a time, or requests at a fixed rate, over kept connections on one thread.
  *
- * With a rate, request i is meant to be sent i/rate seconds after the start, and its times count from then, also when no
- * connection was free to send it: a server that stalls shows up in the percentiles for everybody it kept waiting.
+ * With a rate, request i is meant to be sent i/rate seconds after the start, and its times count from then, also when
+ * no connection was free to send it: a server that stalls shows up in the percentiles for everybody it kept waiting.
  * Without one, a request is sent when another has ended.
  */
 #ifndef SL_CLI_LOAD_RUN_H

@@ -123,7 +123,8 @@ void sl_top_read(const sl_scrape *scrape, double now_s, sl_top_page *ret_page)
     memset(ret_page, 0, sizeof *ret_page);
     bool has_first, has_start;
     (void)sl_scrape_sum(scrape, "gen_ai_client_token_usage_count", NULL, NULL, &has_first);
-    ret_page->in_flight = sl_scrape_sum(scrape, "sightline_gateway_requests_in_flight", NULL, NULL, &ret_page->has_gateway);
+    ret_page->in_flight =
+        sl_scrape_sum(scrape, "sightline_gateway_requests_in_flight", NULL, NULL, &ret_page->has_gateway);
     double start = sl_scrape_sum(scrape, "process_start_time_seconds", NULL, NULL, &has_start);
     ret_page->seconds = has_start && now_s > start ? now_s - start : 0;
     for (size_t i = 0; i < scrape->count; i++) {
@@ -211,10 +212,10 @@ int sl_top_text(const sl_top_page *page, bool colour, sl_buf *out)
         errors += page->models[i].errors;
         tokens += page->models[i].tokens_out;
     }
-    (void)sl_buf_printf(out, "%.1f requests/s, %.0f in flight, %.0f failed, %.1f tokens/s\n\n", rate(requests, page->seconds),
-                        page->in_flight, errors, rate(tokens, page->seconds));
-    (void)sl_buf_printf(out, "%s%-28s %9s %7s %9s %9s %9s %9s %9s%s\n", colour ? "\033[1m" : "", "model", "req/s", "failed", "p50 ms", "p95 ms",
-                        "ttft p50", "ttft p95", "tokens/s", colour ? "\033[0m" : "");
+    (void)sl_buf_printf(out, "%.1f requests/s, %.0f in flight, %.0f failed, %.1f tokens/s\n\n",
+                        rate(requests, page->seconds), page->in_flight, errors, rate(tokens, page->seconds));
+    (void)sl_buf_printf(out, "%s%-28s %9s %7s %9s %9s %9s %9s %9s%s\n", colour ? "\033[1m" : "", "model", "req/s",
+                        "failed", "p50 ms", "p95 ms", "ttft p50", "ttft p95", "tokens/s", colour ? "\033[0m" : "");
     for (size_t i = 0; i < page->model_count; i++) {
         const sl_top_model *m = &page->models[i];
         (void)sl_buf_printf(out, "%-28.28s %9.1f %7.0f", m->name, rate(m->requests, page->seconds), m->errors);

@@ -1,6 +1,6 @@
 /*
- * What `sightline top` shows: requests, errors, latency, first token and tokens of each model, taken from a page of metrics,
- * or from what has changed between two.
+ * What `sightline top` shows: requests, errors, latency, first token and tokens of each model, taken from a page of
+ * metrics, or from what has changed between two.
  */
 #ifndef SL_CLI_TOP_PAGE_H
 #define SL_CLI_TOP_PAGE_H
@@ -39,7 +39,8 @@ typedef struct sl_top_page {
 
 /* Reads a page; `now_s` is the Unix time, for the time since the start. */
 void sl_top_read(const sl_scrape *scrape, double now_s, sl_top_page *ret_page);
-/* What has changed from `before` to `after`, `seconds` later. A model that is new, or a process that has restarted, counts from zero. */
+/* What has changed from `before` to `after`, `seconds` later. A model that is new, or a process that has restarted,
+ * counts from zero. */
 void sl_top_change(const sl_top_page *before, const sl_top_page *after, double seconds, sl_top_page *ret_page);
 /* Quantile by linear interpolation, as histogram_quantile does; negative when the histogram is empty. */
 double sl_top_quantile(const sl_top_hist *hist, double q);

@@ -36,7 +36,8 @@ void sl_scrape_done(sl_scrape *scrape);
  */
 bool sl_scrape_label(const sl_sample *sample, const char *name, sl_str *ret_value);
 
-/* Sum of all samples of a name; `label` (may be NULL) with `value` must fit. `*ret_any` (may be NULL): there was one. */
+/* Sum of all samples of a name; `label` (may be NULL) with `value` must fit. `*ret_any` (may be NULL): there was one.
+ */
 double sl_scrape_sum(const sl_scrape *scrape, const char *name, const char *label, const char *value, bool *ret_any);
 
 #endif

@@ -1,0 +1,143 @@
+/* From metrics pages to what `top` shows. */
+#include <math.h>
+#include <stdio.h>
+
+#include "src/base/mem.h"
+#include "src/cli/top_page.h"
+#include "tests/harness/sl_test.h"
+
+#define LATENCY "gen_ai_client_operation_duration_seconds"
+#define FIRST "gen_ai_server_time_to_first_token_seconds"
+
+static const char page_text[] = LATENCY
+    "_bucket{gen_ai_request_model=\"m\",le=\"0.1\"} 50\n" LATENCY
+    "_bucket{gen_ai_request_model=\"m\",le=\"0.2\"} 90\n" LATENCY
+    "_bucket{gen_ai_request_model=\"m\",le=\"+Inf\"} 100\n" LATENCY "_count{gen_ai_request_model=\"m\"} 100\n" LATENCY
+    "_bucket{gen_ai_request_model=\"m\",error_type=\"500\",le=\"0.1\"} 10\n" LATENCY
+    "_bucket{gen_ai_request_model=\"m\",error_type=\"500\",le=\"0.2\"} 10\n" LATENCY
+    "_bucket{gen_ai_request_model=\"m\",error_type=\"500\",le=\"+Inf\"} 10\n" LATENCY
+    "_count{gen_ai_request_model=\"m\",error_type=\"500\"} 10\n" LATENCY
+    "_count{gen_ai_request_model=\"other\"} 1\n" FIRST "_bucket{gen_ai_request_model=\"m\",le=\"0.01\"} 4\n" FIRST
+    "_bucket{gen_ai_request_model=\"m\",le=\"+Inf\"} 4\n"
+    "gen_ai_client_token_usage_sum{gen_ai_request_model=\"m\",gen_ai_token_type=\"input\"} 1000\n"
+    "gen_ai_client_token_usage_sum{gen_ai_request_model=\"m\",gen_ai_token_type=\"output\"} 500\n"
+    "gen_ai_client_token_usage_count{gen_ai_request_model=\"m\",gen_ai_token_type=\"output\"} 100\n"
+    "sightline_gateway_requests_in_flight 7\nprocess_start_time_seconds 1000\n";
+
+static sl_top_page *read_page(const char *text)
+{
+    sl_scrape scrape;
+    sl_top_page *page = sl_calloc(1, sizeof *page);
+    CHECK_EQ(sl_scrape_parse(sl_str_c(text), &scrape), 0);
+    CHECK_EQ(scrape.bad_lines, 0);
+    sl_top_read(&scrape, 1010, page);
+    sl_scrape_done(&scrape);
+    return page;
+}
+
+SL_TEST(reads_models)
+{
+    sl_top_page *page = read_page(page_text);
+    CHECK_EQ(page->model_count, 2);
+    CHECK(page->has_gateway);
+    CHECK(page->in_flight == 7);
+    CHECK(page->seconds == 10);
+    const sl_top_model *m = &page->models[0];
+    CHECK_STR(sl_str_c(m->name), "m");
+    CHECK(m->requests == 110);
+    CHECK(m->errors == 10);
+    CHECK(m->tokens_in == 1000);
+    CHECK(m->tokens_out == 500);
+    CHECK_EQ(m->latency.count, 3);
+    CHECK(sl_top_quantile(&m->latency, 0.5) > 0.09 && sl_top_quantile(&m->latency, 0.5) < 0.1);
+    CHECK(sl_top_quantile(&m->latency, 0.99) == 0.2);
+    CHECK(sl_top_quantile(&page->models[1].latency, 0.5) < 0);
+    sl_free(page);
+}
+
+SL_TEST(newer_names_alone_are_read_and_never_counted_twice)
+{
+    static const char newer[] = "gen_ai_client_inference_duration_seconds_count{gen_ai_request_model=\"m\"} 5\n"
+                                "gen_ai_client_inference_usage_output_tokens_total{gen_ai_request_model=\"m\"} 50\n";
+    sl_top_page *page = read_page(newer);
+    CHECK(page->models[0].requests == 5);
+    CHECK(page->models[0].tokens_out == 50);
+    sl_free(page);
+    char both[sizeof page_text + sizeof newer];
+    snprintf(both, sizeof both, "%s%s", page_text, newer);
+    page = read_page(both);
+    CHECK(page->models[0].requests == 110);
+    CHECK(page->models[0].tokens_out == 500);
+    sl_free(page);
+}
+
+SL_TEST(change_between_two_pages)
+{
+    sl_top_page *before = read_page(page_text), *after = read_page(page_text), *change = sl_calloc(1, sizeof *change);
+    after->models[0].requests += 20;
+    after->models[0].tokens_out += 40;
+    after->models[0].latency.counts[1] += 20;
+    after->models[0].latency.counts[2] += 20;
+    sl_top_change(before, after, 2, change);
+    CHECK(change->seconds == 2);
+    CHECK(change->models[0].requests == 20);
+    CHECK(change->models[0].errors == 0);
+    CHECK(sl_top_quantile(&change->models[0].latency, 0.5) > 0.1);
+    CHECK(sl_top_quantile(&change->models[0].ttft, 0.5) < 0);
+    CHECK(change->models[1].requests == 0);
+    /* A process that has restarted counts from zero. */
+    after->models[0].requests = 3;
+    after->models[0].latency.counts[2] = 3;
+    sl_top_change(before, after, 2, change);
+    CHECK(change->models[0].requests == 3);
+    CHECK(change->models[0].latency.counts[2] == 3);
+    sl_free(before);
+    sl_free(after);
+    sl_free(change);
+}
+
+SL_TEST(quantiles_as_prometheus_computes_them)
+{
+    sl_top_hist hist = {.count = 3, .bounds = {1, 2, (double)INFINITY}, .counts = {10, 20, 20}};
+    CHECK(sl_top_quantile(&hist, 0.25) == 0.5);
+    CHECK(sl_top_quantile(&hist, 0.5) == 1);
+    CHECK(sl_top_quantile(&hist, 0.75) == 1.5);
+    CHECK(sl_top_quantile(&hist, 1) == 2);
+    hist.counts[2] = 40;
+    CHECK(sl_top_quantile(&hist, 0.9) == 2); /* beyond the last bound: the last bound */
+    sl_top_hist empty = {.count = 0};
+    CHECK(sl_top_quantile(&empty, 0.5) < 0);
+}
+
+SL_TEST(too_many_models_are_left_out)
+{
+    sl_buf text;
+    sl_buf_init(&text, 1 << 20);
+    for (int i = 0; i < SL_TOP_MAX_MODELS + 10; i++)
+        (void)sl_buf_printf(&text, LATENCY "_count{gen_ai_request_model=\"m%d\"} 1\n", i);
+    (void)sl_buf_put_char(&text, 0);
+    sl_top_page *page = read_page(text.data);
+    CHECK_EQ(page->model_count, SL_TOP_MAX_MODELS);
+    sl_free(page);
+    sl_buf_done(&text);
+}
+
+SL_TEST(both_forms)
+{
+    sl_top_page *page = read_page(page_text);
+    sl_buf out;
+    sl_buf_init(&out, 1 << 16);
+    CHECK_EQ(sl_top_text(page, false, &out), 0);
+    CHECK(sl_str_find(sl_buf_str(&out), SL_STR("11.1 requests/s, 7 in flight, 10 failed, 50.0 tokens/s")) != SL_NPOS);
+    CHECK(sl_str_chr(sl_buf_str(&out), '\033') == SL_NPOS);
+    sl_buf_clear(&out);
+    CHECK_EQ(sl_top_text(page, true, &out), 0);
+    CHECK(sl_str_chr(sl_buf_str(&out), '\033') != SL_NPOS);
+    sl_buf_clear(&out);
+    CHECK_EQ(sl_top_json(page, &out), 0);
+    CHECK(sl_str_find(sl_buf_str(&out),
+                      SL_STR("\"model\":\"m\",\"requests\":110,\"requests_per_s\":11,\"errors\":10")) != SL_NPOS);
+    CHECK(sl_str_find(sl_buf_str(&out), SL_STR("\"latency_ms\":{\"p50\":null,\"p95\":null}")) != SL_NPOS);
+    sl_buf_done(&out);
+    sl_free(page);
+}
