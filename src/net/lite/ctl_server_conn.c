@@ -352,11 +352,18 @@ static void pull(sl_ctl_conn *conn, uint64_t now_ns)
     conn->progress_ns = now_ns;
 }
 
+static struct iovec rest_of(const sl_buf *buf, size_t from)
+{
+    struct iovec rest = {NULL, buf->len - from};
+    if (rest.iov_len)
+        rest.iov_base = buf->data + from;
+    return rest;
+}
+
 /* One write. DONE: all is out; WAIT: the peer takes no more now; AGAIN: go on. */
 static int push(sl_ctl_conn *conn, size_t *written, uint64_t now_ns)
 {
-    struct iovec parts[2] = {{conn->out.data + conn->out_at, conn->out.len - conn->out_at},
-                             {conn->out_body.data + conn->out_body_at, conn->out_body.len - conn->out_body_at}};
+    struct iovec parts[2] = {rest_of(&conn->out, conn->out_at), rest_of(&conn->out_body, conn->out_body_at)};
     if (parts[0].iov_len == 0 && parts[1].iov_len == 0)
         return DONE;
     struct msghdr message;
