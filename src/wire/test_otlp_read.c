@@ -14,7 +14,7 @@ static const sl_attr key = {{"key", 3}, {SL_VALUE_STRING, {{"v\"1", 3}}}};
 
 static void put_event(sl_buf *b, uint32_t field, bool link)
 {
-    size_t mark;
+    size_t mark = 0;
     (void)sl_pb_buf_open(b, field, &mark);
     if (link) {
         (void)sl_pb_buf_str(b, 1, SL_STR(ID16));
@@ -34,7 +34,7 @@ static void put_event(sl_buf *b, uint32_t field, bool link)
 
 static void make_span(sl_buf *b)
 {
-    size_t mark;
+    size_t mark = 0;
     (void)sl_pb_buf_str(b, 1, SL_STR(ID16));
     (void)sl_pb_buf_str(b, 2, SL_STR(ID8));
     (void)sl_pb_buf_str(b, 3, SL_STR("a=b"));
@@ -78,7 +78,7 @@ static void make_log(sl_buf *b)
 
 static void put_exemplar(sl_buf *b, uint32_t field)
 {
-    size_t mark;
+    size_t mark = 0;
     (void)sl_pb_buf_open(b, field, &mark);
     (void)sl_pb_buf_fixed64(b, 2, 5);
     (void)sl_pb_buf_fixed64(b, 6, (uint64_t)-4);
@@ -100,7 +100,7 @@ static void put_packed(sl_buf *b, uint32_t field, const uint64_t *values, size_t
 /* A sum with one integer point, or a histogram with one point. */
 static void make_metric(sl_buf *b, bool histogram)
 {
-    size_t data, point;
+    size_t data = 0, point = 0;
     (void)sl_pb_buf_str(b, 1, SL_STR("requests"));
     (void)sl_pb_buf_str(b, 2, SL_STR("help"));
     (void)sl_pb_buf_str(b, 3, SL_STR("{request}"));

@@ -48,7 +48,7 @@ SL_TEST(partial_success)
 /* Status{code, message, details: [other, RetryInfo{seconds, nanos}]} */
 static void make_status(sl_buf *buf, const char *type, uint64_t seconds, uint64_t nanos)
 {
-    size_t any, value, delay;
+    size_t any = 0, value = 0, delay = 0;
     (void)sl_pb_buf_uint(buf, 1, 8);
     (void)sl_pb_buf_str(buf, 2, SL_STR("slow down"));
     (void)sl_pb_buf_open(buf, 3, &any);
