@@ -1,7 +1,7 @@
 /*
  * The control server's connection over a socket pair: whatever a client sends, in whatever pieces, it is answered by
- * well-formed heads and closed in bounded time, and the pieces do not change the answers. The first byte chooses the size
- * of the pieces.
+ * well-formed heads and closed in bounded time, and the pieces do not change the answers. The first byte chooses the
+ * size of the pieces.
  */
 #include <errno.h>
 #include <poll.h>
@@ -47,9 +47,8 @@ static void streams(void *user, const sl_ctl_request *request, sl_ctl_response *
     response->stream_user = left;
 }
 
-static const sl_ctl_route routes[] = {{"/", SL_CTL_GET | SL_CTL_POST, echo, NULL},
-                                      {"/s", SL_CTL_GET, streams, NULL},
-                                      {"/t/*", SL_CTL_GET, echo, NULL}};
+static const sl_ctl_route routes[] = {
+    {"/", SL_CTL_GET | SL_CTL_POST, echo, NULL}, {"/s", SL_CTL_GET, streams, NULL}, {"/t/*", SL_CTL_GET, echo, NULL}};
 
 /* Takes what the server has written. */
 static void collect(int fd, sl_buf *answers)

@@ -29,7 +29,7 @@ struct sl_check {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool stop, running, ended, has_result;
-    uint64_t began_ns;      /* monotonic, of the run under way */
+    uint64_t began_ns; /* monotonic, of the run under way */
     uint64_t began_unix_ns;
     sl_health_status status; /* latest result */
     uint64_t response_ms, last_check_ns;

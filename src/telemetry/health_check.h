@@ -26,9 +26,9 @@ typedef struct sl_check_spec {
 typedef struct sl_check_state {
     sl_health_status status;
     bool informational;
-    bool timed;                /* response_ms is valid */
+    bool timed; /* response_ms is valid */
     uint64_t response_ms;
-    uint64_t last_check_ns;    /* Unix time */
+    uint64_t last_check_ns; /* Unix time */
     char reason[SL_HEALTH_REASON_MAX];
 } sl_check_state;
 
@@ -36,7 +36,8 @@ typedef struct sl_check_state {
 SL_MUST_CHECK int sl_check_new(const sl_check_spec *spec, sl_check **ret_check);
 /* Tells it to stop. Nobody waits yet. */
 void sl_check_stop(sl_check *check);
-/* Waits for a run under way until `deadline_ns` (monotonic), then leaves it behind. The check is gone for the caller. */
+/* Waits for a run under way until `deadline_ns` (monotonic), then leaves it behind. The check is gone for the caller.
+ */
 void sl_check_release(sl_check *check, uint64_t deadline_ns);
 /* Waits for the first result; false when there is none in time. */
 bool sl_check_wait_first(sl_check *check, uint64_t deadline_ns);

@@ -80,7 +80,8 @@ static bool resident_bytes(uint64_t *ret_bytes)
         return false;
     sl_str rest = sl_str_of(text, (size_t)n), field;
     uint64_t pages;
-    if (!sl_str_split(&rest, ' ', &field) || !sl_str_split(&rest, ' ', &field) || sl_str_to_u64(field, &pages) != 0)
+    (void)sl_str_split(&rest, ' ', &field); /* the first one is the size of the address space */
+    if (!sl_str_split(&rest, ' ', &field) || sl_str_to_u64(field, &pages) != 0)
         return false;
     *ret_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
     return true;

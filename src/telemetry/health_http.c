@@ -20,7 +20,7 @@ static void answer(void *user, const sl_ctl_request *request, sl_ctl_response *r
 void sl_health_routes(sl_health *health, sl_ctl_route ret_routes[SL_HEALTH_ROUTES])
 {
     static const char *const paths[SL_HEALTH_ROUTES] = {
-        "/health",           "/health/live",      "/health/ready", "/ready", "/health/liveliness",
+        "/health",          "/health/live",      "/health/ready", "/ready", "/health/liveliness",
         "/health/liveness", "/health/readiness",
     };
     SL_ASSERT(health && ret_routes);

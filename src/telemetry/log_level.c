@@ -7,9 +7,8 @@ static const struct {
     const char *name;
     sl_severity severity;
 } names[] = {
-    {"TRACE", SL_TRACE},       {"DEBUG", SL_DEBUG},         {"INFO", SL_INFO},
-    {"WARN", SL_WARN},         {"WARNING", SL_WARN},        {"ERROR", SL_ERROR_LEVEL},
-    {"CRITICAL", SL_CRITICAL}, {"FATAL", SL_CRITICAL},
+    {"TRACE", SL_TRACE},  {"DEBUG", SL_DEBUG},       {"INFO", SL_INFO},         {"WARN", SL_WARN},
+    {"WARNING", SL_WARN}, {"ERROR", SL_ERROR_LEVEL}, {"CRITICAL", SL_CRITICAL}, {"FATAL", SL_CRITICAL},
 };
 
 int sl_severity_parse(sl_str text, sl_severity *ret_severity)

@@ -6,40 +6,24 @@
 
 #include "src/base/clock.h"
 #include "src/base/limits.h"
-#include "src/wire/pb.h"
-
-/* Fields of LogRecord, AnyValue and KeyValue (opentelemetry-proto). */
-enum {
-    LOG_TIME = 1,
-    LOG_SEVERITY = 2,
-    LOG_SEVERITY_TEXT = 3,
-    LOG_BODY = 5,
-    LOG_ATTRIBUTES = 6,
-    LOG_TRACE_ID = 9,
-    LOG_SPAN_ID = 10,
-    LOG_OBSERVED = 11,
-    LOG_EVENT_NAME = 12
-};
-enum { ANY_STRING = 1, ANY_BOOL, ANY_INT, ANY_DOUBLE, ANY_ARRAY, ANY_MAP, ANY_BYTES };
+#include "src/wire/otlp_read.h"
 
 #define MAX_PATH 1024 /* of a flattened key; what is deeper is shown as JSON */
-#define MAX_JSON_BYTES SL_MAX_SPAN_BYTES * 8u
+#define MAX_JSON_BYTES (SL_MAX_SPAN_BYTES * 8u)
 
 /* Keys whose string values are written bare: ids of workflows and traces, enumerated values. Sorted. */
 static const char *const bare_keys[] = {
-    "error_type",    "finish_reason", "http.request.method", "http.status", "http.status_code", "method",
-    "outcome",       "parent_span_id", "run_id",             "signal",      "span_id",          "state",
-    "status",        "step_type",     "trace_id",            "workflow_id",
+    "error_type",  "finish_reason",    "http.request.method",
+    "http.status", "http.status_code", "method",
+    "outcome",     "parent_span_id",   "run_id",
+    "signal",      "span_id",          "state",
+    "status",      "step_type",        "trace_id",
+    "workflow_id",
 };
-
-typedef struct record {
-    uint64_t time_ns, observed_ns, severity;
-    sl_str severity_text, body, trace_id, span_id, event_name;
-} record;
 
 typedef struct line {
     sl_buf *out;
-    const record *record;
+    const sl_otlp_log *log;
     sl_log_format format;
     size_t path_len;
     char path[MAX_PATH];
@@ -196,34 +180,6 @@ static bool is_bare_value(sl_str s)
 
 /* ---- values ---- */
 
-/* The set member of an AnyValue; number 0 when it is empty. False when malformed. */
-static bool read_any(sl_str any, sl_pb_field *ret_field)
-{
-    sl_pb_reader r = sl_pb_reader_of(any);
-    sl_pb_field field, last = {0, 0, 0, {NULL, 0}};
-    while (sl_pb_next(&r, &field)) {
-        if (field.number >= ANY_STRING && field.number <= ANY_BYTES)
-            last = field;
-    }
-    *ret_field = last;
-    return r.error == 0;
-}
-
-/* Key and value of a KeyValue. */
-static bool read_pair(sl_str pair, sl_str *ret_key, sl_str *ret_value)
-{
-    sl_pb_reader r = sl_pb_reader_of(pair);
-    sl_pb_field field;
-    *ret_key = *ret_value = sl_str_of(NULL, 0);
-    while (sl_pb_next(&r, &field)) {
-        if (sl_pb_is(&field, 1, SL_PB_LEN))
-            *ret_key = field.bytes;
-        else if (sl_pb_is(&field, 2, SL_PB_LEN))
-            *ret_value = field.bytes;
-    }
-    return r.error == 0;
-}
-
 static void put_double(sl_buf *out, double value, bool json)
 {
     if (isfinite(value))
@@ -248,73 +204,72 @@ static void put_hex(sl_buf *out, sl_str bytes)
 }
 
 /* Everything but strings, arrays and maps. */
-static void put_scalar(sl_buf *out, const sl_pb_field *field, bool json)
+static void put_scalar(sl_buf *out, const sl_otlp_any *any, bool json)
 {
-    switch (field->number) {
-    case ANY_BOOL:
-        (void)sl_buf_put_c(out, field->value ? "true" : "false");
+    switch (any->type) {
+    case SL_VALUE_BOOL:
+        (void)sl_buf_put_c(out, any->boolean ? "true" : "false");
         break;
-    case ANY_INT:
-        (void)sl_buf_put_i64(out, (int64_t)field->value);
+    case SL_VALUE_INT:
+        (void)sl_buf_put_i64(out, any->integer);
         break;
-    case ANY_DOUBLE:
-        put_double(out, sl_pb_bits_double(field->value), json);
+    case SL_VALUE_DOUBLE:
+        put_double(out, any->real, json);
         break;
-    case ANY_BYTES:
-        put_hex(out, field->bytes);
+    case SL_VALUE_BYTES:
+        put_hex(out, any->str);
         break;
     default:
         (void)sl_buf_put_c(out, "null");
     }
 }
 
-static int put_json(sl_buf *out, sl_str any, unsigned depth);
-
-static int put_json_list(sl_buf *out, sl_str list, bool map, unsigned depth)
+static bool is_list(const sl_otlp_any *any)
 {
-    sl_pb_reader r = sl_pb_reader_of(list);
-    sl_pb_field field;
+    return any->type == SL_VALUE_ARRAY || any->type == SL_VALUE_MAP;
+}
+
+static int put_json(sl_buf *out, const sl_otlp_any *any, unsigned depth);
+
+static int put_json_list(sl_buf *out, const sl_otlp_any *list, unsigned depth)
+{
+    bool map = list->type == SL_VALUE_MAP, first = true;
+    sl_otlp_iter it = sl_otlp_items(list->str, SL_OTLP_ARRAY_ITEMS);
+    sl_str bytes;
     int error = 0;
-    bool first = true;
     (void)sl_buf_put_char(out, map ? '{' : '[');
-    while (!error && sl_pb_next(&r, &field)) {
-        if (!sl_pb_is(&field, 1, SL_PB_LEN))
-            continue;
-        sl_str key, value = field.bytes;
+    while (!error && sl_otlp_next(&it, &bytes)) {
+        sl_otlp_pair pair;
+        error = map ? sl_otlp_read_pair(bytes, &pair) : sl_otlp_read_any(bytes, &pair.value);
+        if (error)
+            return error;
         if (!first)
             (void)sl_buf_put_char(out, ',');
         first = false;
-        if (map && !read_pair(field.bytes, &key, &value))
-            return SL_EPARSE;
         if (map) {
-            put_quoted(out, key);
+            put_quoted(out, pair.key);
             (void)sl_buf_put_char(out, ':');
         }
-        error = put_json(out, value, depth + 1);
+        error = put_json(out, &pair.value, depth + 1);
     }
     (void)sl_buf_put_char(out, map ? '}' : ']');
-    return r.error ? SL_EPARSE : error;
+    return error ? error : it.reader.error;
 }
 
 /* A value as JSON. What lies too deep is null. */
-static int put_json(sl_buf *out, sl_str any, unsigned depth)
+static int put_json(sl_buf *out, const sl_otlp_any *any, unsigned depth)
 {
-    sl_pb_field field;
-    if (!read_any(any, &field))
-        return SL_EPARSE;
-    if ((field.number == ANY_ARRAY || field.number == ANY_MAP) && depth < SL_MAX_VALUE_DEPTH)
-        return put_json_list(out, field.bytes, field.number == ANY_MAP, depth);
-    if (field.number == ANY_STRING)
-        put_quoted(out, field.bytes);
-    else if (field.number == ANY_ARRAY || field.number == ANY_MAP)
-        (void)sl_buf_put_c(out, "null");
+    if (is_list(any) && depth < SL_MAX_VALUE_DEPTH)
+        return put_json_list(out, any, depth);
+    if (any->type == SL_VALUE_STRING)
+        put_quoted(out, any->str);
     else
-        put_scalar(out, &field, true);
+        put_scalar(out, any, true);
     return out->failed;
 }
 
 /* A value as JSON inside quotes. */
-static int put_quoted_json(sl_buf *out, sl_str any)
+static int put_quoted_json(sl_buf *out, const sl_otlp_any *any)
 {
     sl_buf json;
     sl_buf_init(&json, MAX_JSON_BYTES);
@@ -327,18 +282,27 @@ static int put_quoted_json(sl_buf *out, sl_str any)
 
 /* ---- fields ---- */
 
+static bool has_trace_id(const sl_otlp_log *log)
+{
+    return log->trace_id.len == SL_TRACE_ID_SIZE;
+}
+
+static bool has_span_id(const sl_otlp_log *log)
+{
+    return log->span_id.len == SL_SPAN_ID_SIZE;
+}
+
 /* Names that the line uses itself. */
-static bool is_reserved(const record *rec, sl_str key)
+static bool is_reserved(const sl_otlp_log *log, sl_str key)
 {
     return sl_str_eq_c(key, "message") || sl_str_eq_c(key, "timestamp") || sl_str_eq_c(key, "level") ||
-           (rec->trace_id.len && sl_str_eq_c(key, "trace_id")) ||
-           (rec->span_id.len && sl_str_eq_c(key, "span_id")) ||
-           (rec->event_name.len && sl_str_eq_c(key, "event_name"));
+           (has_trace_id(log) && sl_str_eq_c(key, "trace_id")) || (has_span_id(log) && sl_str_eq_c(key, "span_id")) ||
+           (log->event_name.len && sl_str_eq_c(key, "event_name"));
 }
 
 static void put_key(line *l, sl_str key, bool own)
 {
-    sl_str prefix = !own && is_reserved(l->record, key) ? SL_STR("attributes.") : sl_str_of(NULL, 0);
+    sl_str prefix = !own && is_reserved(l->log, key) ? SL_STR("attributes.") : sl_str_of(NULL, 0);
     if (l->format == SL_LOG_TEXT) {
         (void)sl_buf_put_char(l->out, ' ');
         (void)sl_buf_put_str(l->out, prefix);
@@ -361,114 +325,86 @@ static void put_own_string(line *l, const char *key, sl_str value)
         put_quoted(l->out, value);
 }
 
-static int put_value(line *l, sl_str key, sl_str any, const sl_pb_field *field)
+static int put_value(line *l, sl_str key, const sl_otlp_any *any)
 {
     put_key(l, key, false);
     if (l->format == SL_LOG_JSON)
         return put_json(l->out, any, 0);
-    if (field->number == ANY_ARRAY || field->number == ANY_MAP)
+    if (is_list(any))
         return put_quoted_json(l->out, any);
-    if (field->number != ANY_STRING)
-        put_scalar(l->out, field, false);
-    else if (is_bare_key(key) && is_bare_value(field->bytes))
-        (void)sl_buf_put_str(l->out, field->bytes);
+    if (any->type != SL_VALUE_STRING)
+        put_scalar(l->out, any, false);
+    else if (is_bare_key(key) && is_bare_value(any->str))
+        (void)sl_buf_put_str(l->out, any->str);
     else
-        put_quoted(l->out, field->bytes);
+        put_quoted(l->out, any->str);
     return l->out->failed;
 }
 
-/* One attribute, or the members of a map under `path.`. */
-static int put_attribute(line *l, sl_str pair, unsigned depth)
+static int put_attributes(line *l, sl_str message, uint32_t number, unsigned depth);
+
+/* Lengthens the path by a key. False when it does not fit. */
+static bool enter_path(line *l, sl_str key)
 {
-    sl_str key, any;
-    sl_pb_field field;
-    if (!read_pair(pair, &key, &any) || !read_any(any, &field))
-        return SL_EPARSE;
+    size_t dot = l->path_len ? 1 : 0;
+    if (key.len >= MAX_PATH || l->path_len + dot + key.len >= MAX_PATH)
+        return false;
+    if (dot)
+        l->path[l->path_len] = '.';
+    if (key.len)
+        memcpy(l->path + l->path_len + dot, key.ptr, key.len);
+    l->path_len += dot + key.len;
+    return true;
+}
+
+/* One attribute, or the members of a map under `path.`. */
+static int put_attribute(line *l, sl_str bytes, unsigned depth)
+{
+    sl_otlp_pair pair;
+    int error = sl_otlp_read_pair(bytes, &pair);
+    if (error)
+        return error;
     size_t before = l->path_len;
-    size_t dot = before ? 1 : 0;
-    bool fits = key.len < MAX_PATH && before + dot + key.len < MAX_PATH;
-    if (fits) {
-        if (dot)
-            l->path[before] = '.';
-        if (key.len)
-            memcpy(l->path + before + dot, key.ptr, key.len);
-        l->path_len = before + dot + key.len;
-    }
-    int error = 0;
-    if (field.number == ANY_MAP && fits && field.bytes.len && depth < SL_MAX_VALUE_DEPTH) {
-        sl_pb_reader r = sl_pb_reader_of(field.bytes);
-        sl_pb_field member;
-        while (!error && sl_pb_next(&r, &member)) {
-            if (sl_pb_is(&member, 1, SL_PB_LEN))
-                error = put_attribute(l, member.bytes, depth + 1);
-        }
-        error = error ? error : r.error;
-    } else {
-        error = put_value(l, fits ? sl_str_of(l->path, l->path_len) : key, any, &field);
-    }
+    bool fits = enter_path(l, pair.key);
+    if (pair.value.type == SL_VALUE_MAP && fits && pair.value.str.len && depth < SL_MAX_VALUE_DEPTH)
+        error = put_attributes(l, pair.value.str, SL_OTLP_ARRAY_ITEMS, depth + 1);
+    else
+        error = put_value(l, fits ? sl_str_of(l->path, l->path_len) : pair.key, &pair.value);
     l->path_len = before;
     return error;
 }
 
-static int put_attributes(line *l, sl_str bytes)
+static int put_attributes(line *l, sl_str message, uint32_t number, unsigned depth)
 {
-    sl_pb_reader r = sl_pb_reader_of(bytes);
-    sl_pb_field field;
+    sl_otlp_iter it = sl_otlp_items(message, number);
+    sl_str bytes;
     int error = 0;
-    while (!error && sl_pb_next(&r, &field)) {
-        if (sl_pb_is(&field, LOG_ATTRIBUTES, SL_PB_LEN))
-            error = put_attribute(l, field.bytes, 0);
-    }
-    return error ? error : r.error;
+    while (!error && sl_otlp_next(&it, &bytes))
+        error = put_attribute(l, bytes, depth);
+    return error ? error : it.reader.error;
 }
 
 /* ---- lines ---- */
 
-static bool read_record(sl_str bytes, record *rec)
-{
-    sl_pb_reader r = sl_pb_reader_of(bytes);
-    sl_pb_field f;
-    memset(rec, 0, sizeof *rec);
-    while (sl_pb_next(&r, &f)) {
-        if (sl_pb_is(&f, LOG_TIME, SL_PB_FIXED64))
-            rec->time_ns = f.value;
-        else if (sl_pb_is(&f, LOG_OBSERVED, SL_PB_FIXED64))
-            rec->observed_ns = f.value;
-        else if (sl_pb_is(&f, LOG_SEVERITY, SL_PB_VARINT))
-            rec->severity = f.value;
-        else if (sl_pb_is(&f, LOG_SEVERITY_TEXT, SL_PB_LEN))
-            rec->severity_text = f.bytes;
-        else if (sl_pb_is(&f, LOG_BODY, SL_PB_LEN))
-            rec->body = f.bytes;
-        else if (sl_pb_is(&f, LOG_TRACE_ID, SL_PB_LEN) && f.bytes.len == SL_TRACE_ID_SIZE)
-            rec->trace_id = f.bytes;
-        else if (sl_pb_is(&f, LOG_SPAN_ID, SL_PB_LEN) && f.bytes.len == SL_SPAN_ID_SIZE)
-            rec->span_id = f.bytes;
-        else if (sl_pb_is(&f, LOG_EVENT_NAME, SL_PB_LEN))
-            rec->event_name = f.bytes;
-    }
-    return r.error == 0;
-}
-
 /* Name of the level: by the number, else by the text of another SDK where it is a plain word. */
-static sl_str level_of(const record *rec)
+static sl_str level_of(const sl_otlp_log *log)
 {
-    if (rec->severity == 0 && rec->severity_text.len <= 16 && is_bare_value(rec->severity_text))
-        return rec->severity_text;
-    return sl_str_c(sl_severity_name((sl_severity)(rec->severity > SL_CRITICAL ? SL_CRITICAL : rec->severity)));
+    if (log->severity == 0 && log->severity_text.len <= 16 && is_bare_value(log->severity_text))
+        return log->severity_text;
+    return sl_str_c(sl_severity_name((sl_severity)(log->severity > SL_CRITICAL ? SL_CRITICAL : log->severity)));
 }
 
 static void put_ids(line *l)
 {
     char hex[2 * SL_TRACE_ID_SIZE];
-    if (l->record->event_name.len)
-        put_own_string(l, "event_name", l->record->event_name);
-    if (l->record->trace_id.len) {
-        sl_hex_encode((const uint8_t *)l->record->trace_id.ptr, SL_TRACE_ID_SIZE, hex);
+    if (l->log->event_name.len)
+        put_own_string(l, "event_name", l->log->event_name);
+    if (has_trace_id(l->log)) {
+        sl_hex_encode((const uint8_t *)l->log->trace_id.ptr, SL_TRACE_ID_SIZE, hex);
         put_own_string(l, "trace_id", sl_str_of(hex, 2 * SL_TRACE_ID_SIZE));
     }
-    if (l->record->span_id.len) {
-        sl_hex_encode((const uint8_t *)l->record->span_id.ptr, SL_SPAN_ID_SIZE, hex);
+    if (has_span_id(l->log)) {
+        sl_hex_encode((const uint8_t *)l->log->span_id.ptr, SL_SPAN_ID_SIZE, hex);
         put_own_string(l, "span_id", sl_str_of(hex, 2 * SL_SPAN_ID_SIZE));
     }
 }
@@ -476,30 +412,28 @@ static void put_ids(line *l)
 /* The message is always text: of a body that is none, its JSON. */
 static int put_message(line *l)
 {
-    sl_pb_field field;
-    if (!read_any(l->record->body, &field))
-        return SL_EPARSE;
+    const sl_otlp_any *body = &l->log->body;
     put_key(l, SL_STR("message"), true);
-    if (field.number == ANY_STRING || field.number == 0)
-        put_quoted(l->out, field.bytes);
-    else if (field.number == ANY_BYTES)
-        put_hex(l->out, field.bytes);
+    if (body->type == SL_VALUE_STRING || body->type == SL_VALUE_EMPTY)
+        put_quoted(l->out, body->str);
+    else if (body->type == SL_VALUE_BYTES)
+        put_hex(l->out, body->str);
     else
-        return put_quoted_json(l->out, l->record->body);
+        return put_quoted_json(l->out, body);
     return l->out->failed;
 }
 
-static int put_line(line *l, sl_str bytes)
+static int put_line(line *l)
 {
     char time[SL_RFC3339_MS_LEN + 1];
-    const record *rec = l->record;
-    sl_rfc3339_ms(rec->time_ns ? rec->time_ns : rec->observed_ns, time);
+    const sl_otlp_log *log = l->log;
+    sl_rfc3339_ms(log->time_ns ? log->time_ns : log->observed_ns, time);
     int error;
     if (l->format == SL_LOG_TEXT) {
         (void)sl_buf_put(l->out, time, SL_RFC3339_MS_LEN);
         (void)sl_buf_put_char(l->out, ' ');
-        (void)sl_buf_put_str(l->out, level_of(rec));
-        error = put_attributes(l, bytes);
+        (void)sl_buf_put_str(l->out, level_of(log));
+        error = put_attributes(l, log->self, SL_OTLP_LOG_ATTRS, 0);
         put_ids(l);
         error = error ? error : put_message(l);
         (void)sl_buf_put_char(l->out, '\n');
@@ -507,10 +441,10 @@ static int put_line(line *l, sl_str bytes)
         (void)sl_buf_put_c(l->out, "{\"timestamp\":\"");
         (void)sl_buf_put(l->out, time, SL_RFC3339_MS_LEN);
         (void)sl_buf_put_c(l->out, "\"");
-        put_own_string(l, "level", level_of(rec));
+        put_own_string(l, "level", level_of(log));
         error = put_message(l);
         put_ids(l);
-        error = error ? error : put_attributes(l, bytes);
+        error = error ? error : put_attributes(l, log->self, SL_OTLP_LOG_ATTRS, 0);
         (void)sl_buf_put_c(l->out, "}\n");
     }
     return error ? error : l->out->failed;
@@ -519,48 +453,35 @@ static int put_line(line *l, sl_str bytes)
 int sl_log_line(sl_str bytes, sl_log_format format, sl_buf *out)
 {
     SL_ASSERT(out && (format == SL_LOG_TEXT || format == SL_LOG_JSON));
-    record rec;
+    sl_otlp_log log;
     line l;
-    if (!read_record(bytes, &rec))
-        return SL_EPARSE;
+    int error = sl_otlp_read_log(bytes, &log);
+    if (error)
+        return error;
     l.out = out;
-    l.record = &rec;
+    l.log = &log;
     l.format = format;
     l.path_len = 0;
     size_t before = out->len;
-    int error = put_line(&l, bytes);
+    error = put_line(&l);
     if (error)
         out->len = before;
     return error;
 }
 
-/* Lines of the records of one ResourceLogs or ScopeLogs message (`level` 0 and 1). */
-static int put_lines(sl_str message, unsigned level, sl_log_format format, sl_buf *out, size_t *lines)
-{
-    static const uint32_t fields[] = {1, 2, 2}; /* resource_logs, scope_logs, log_records */
-    sl_pb_reader r = sl_pb_reader_of(message);
-    sl_pb_field field;
-    int first_error = 0;
-    while (sl_pb_next(&r, &field)) {
-        if (!sl_pb_is(&field, fields[level], SL_PB_LEN))
-            continue;
-        int error = level < 2 ? put_lines(field.bytes, level + 1, format, out, lines)
-                              : sl_log_line(field.bytes, format, out);
-        if (level == 2 && !error)
-            (*lines)++;
-        if (!first_error)
-            first_error = error;
-        if (out->failed)
-            return out->failed;
-    }
-    return first_error ? first_error : r.error;
-}
-
 int sl_log_lines(sl_str request, sl_log_format format, sl_buf *out, size_t *ret_lines)
 {
+    SL_ASSERT(out);
+    sl_otlp_records records = sl_otlp_records_of(request);
     size_t lines = 0;
-    int error = put_lines(request, 0, format, out, &lines);
+    int first_error = 0;
+    while (!out->failed && sl_otlp_records_next(&records)) {
+        int error = sl_log_line(records.item, format, out);
+        lines += error == 0;
+        if (!first_error)
+            first_error = error;
+    }
     if (ret_lines)
         *ret_lines = lines;
-    return error;
+    return out->failed ? out->failed : first_error ? first_error : records.error;
 }

@@ -6,9 +6,9 @@
  *
  * Text: attributes in their order, then event_name, trace_id, span_id when there are any, message last. Numbers and
  * booleans are bare. Strings are quoted, but for the keys of a small table (ids of workflows and traces, enumerated
- * values: log_line.c), which are bare as long as they need no quotes. Inside quotes: \" \\ \n \r \t and \uXXXX for other
- * control characters, so a line is always one line and a terminal sees no control sequence. Maps are flattened with
- * dots, arrays shown as JSON. A field whose name is one of the line's own is called attributes.NAME.
+ * values: log_line.c), which are bare as long as they need no quotes. Inside quotes: \" \\ \n \r \t and \uXXXX for
+ * other control characters, so a line is always one line and a terminal sees no control sequence. Maps are flattened
+ * with dots, arrays shown as JSON. A field whose name is one of the line's own is called attributes.NAME.
  */
 #ifndef SL_TELEMETRY_LOG_LINE_H
 #define SL_TELEMETRY_LOG_LINE_H

@@ -25,9 +25,9 @@ struct sl_log_sink {
     sl_log_format format;
     /* The sender's thread. */
     int fd;
-    size_t piece;   /* most bytes of one write */
-    sl_buf text;    /* lines of the request at hand */
-    sl_buf rest;    /* end of a line whose beginning is out */
+    size_t piece; /* most bytes of one write */
+    sl_buf text;  /* lines of the request at hand */
+    sl_buf rest;  /* end of a line whose beginning is out */
     /* Any thread. */
     atomic_bool reopen;
     _Atomic uint64_t written;
@@ -36,7 +36,8 @@ struct sl_log_sink {
 
 /* ---- writing ---- */
 
-/* A file takes large writes. Pipes, terminals and sockets get pieces that they take whole once they say they are ready. */
+/* A file takes large writes. Pipes, terminals and sockets get pieces that they take whole once they say they are ready.
+ */
 static size_t piece_of(int fd)
 {
     struct stat st;

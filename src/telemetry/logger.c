@@ -22,10 +22,10 @@ enum {
     LOG_EVENT_NAME = 12
 };
 
-#define STACK_BYTES 2048          /* what nearly every record fits into */
-#define HEAP_BYTES (16u * 1024)   /* the first attempt beyond it */
+#define STACK_BYTES 2048             /* what nearly every record fits into */
+#define HEAP_BYTES (16u * 1024)      /* the first attempt beyond it */
 #define MAX_FIELD_BYTES (32u * 1024) /* contextual fields of one logger */
-#define MAX_ATTRS 1024            /* considered of one record */
+#define MAX_ATTRS 1024               /* considered of one record */
 
 /* One contextual field, encoded. */
 typedef struct field {
@@ -111,7 +111,7 @@ typedef struct encoding {
     const sl_logger *logger;
     const sl_log_record *record;
     const sl_attr *attrs;
-    size_t attr_count; /* at most MAX_ATTRS */
+    size_t attr_count;              /* at most MAX_ATTRS */
     const sl_span_context *context; /* NULL: none */
     uint64_t time_ns, observed_ns;
     sl_pb_cursor c;

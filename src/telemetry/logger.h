@@ -1,9 +1,9 @@
 /*
  * Loggers from inside: life cycle and the samplers that logger.c uses.
  *
- * A log record is encoded as an OTLP LogRecord on the caller's stack (on the heap when it is unusually large) and committed to
- * the thread's log ring. A record that is too big for the ring loses attributes (counted in dropped_attributes_count)
- * and the end of its body, never its identity.
+ * A log record is encoded as an OTLP LogRecord on the caller's stack (on the heap when it is unusually large) and
+ * committed to the thread's log ring. A record that is too big for the ring loses attributes (counted in
+ * dropped_attributes_count) and the end of its body, never its identity.
  */
 #ifndef SL_TELEMETRY_LOGGER_H
 #define SL_TELEMETRY_LOGGER_H

@@ -59,8 +59,7 @@ static void expect_report(const char *file, int line, sl_health *health, sl_heal
 }
 #define EXPECT_REPORT(...) expect_report(__FILE__, __LINE__, __VA_ARGS__)
 
-static void expect_answer(const char *file, int line, sl_health *health, const char *path, int status,
-                          const char *want)
+static void expect_answer(const char *file, int line, sl_health *health, const char *path, int status, const char *want)
 {
     char *body = NULL;
     int got = 0;

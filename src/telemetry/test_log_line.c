@@ -2,8 +2,8 @@
 #include "src/telemetry/log_line.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <sightline/log.h>
+#include <stdio.h>
 
 #include "src/wire/otlp_encode.h"
 #include "tests/harness/sl_test.h"
@@ -82,8 +82,7 @@ SL_TEST(log_line_is_the_sample)
     begin(&r, T0 + 7444000000, SL_INFO);
     attr(&r, sl_attr_str("workflow_id", "abc123"));
     body(&r, sl_value_cstr("Workflow completed successfully"));
-    EXPECT_TEXT(&r,
-                "2025-11-14T10:30:52.567Z INFO workflow_id=abc123 message=\"Workflow completed successfully\"\n");
+    EXPECT_TEXT(&r, "2025-11-14T10:30:52.567Z INFO workflow_id=abc123 message=\"Workflow completed successfully\"\n");
 }
 
 SL_TEST(log_line_carries_the_trace)
@@ -119,7 +118,10 @@ SL_TEST(log_line_quotes)
         {"a", "\x1b[31mred\x7f", "a=\"\\u001b[31mred\\u007f\""},
         {"a", "caf\xC3\xA9 \xF0\x9F\x98\x80", "a=\"caf\xC3\xA9 \xF0\x9F\x98\x80\""},
         {"a", "bad\xFF\xC3", "a=\"bad\xEF\xBF\xBD\xEF\xBF\xBD\""},
-        {"a", "c1\xC2\x9B" "x", "a=\"c1\\u009bx\""},
+        {"a",
+         "c1\xC2\x9B"
+         "x",
+         "a=\"c1\\u009bx\""},
         {"workflow_id", "abc", "workflow_id=abc"},
         {"workflow_id", "two words", "workflow_id=\"two words\""},
         {"workflow_id", "a=b", "workflow_id=\"a=b\""},
@@ -356,10 +358,14 @@ SL_TEST(severity_names)
         const char *text;
         sl_severity severity;
         const char *shown;
-    } cases[] = {{"trace", SL_TRACE, "TRACE"},        {"Debug", SL_DEBUG, "DEBUG"},
-                 {"INFO", SL_INFO, "INFO"},           {"warn", SL_WARN, "WARN"},
-                 {"WARNING", SL_WARN, "WARN"},        {"error", SL_ERROR_LEVEL, "ERROR"},
-                 {"critical", SL_CRITICAL, "CRITICAL"}, {" fatal ", SL_CRITICAL, "CRITICAL"}};
+    } cases[] = {{"trace", SL_TRACE, "TRACE"},
+                 {"Debug", SL_DEBUG, "DEBUG"},
+                 {"INFO", SL_INFO, "INFO"},
+                 {"warn", SL_WARN, "WARN"},
+                 {"WARNING", SL_WARN, "WARN"},
+                 {"error", SL_ERROR_LEVEL, "ERROR"},
+                 {"critical", SL_CRITICAL, "CRITICAL"},
+                 {" fatal ", SL_CRITICAL, "CRITICAL"}};
     sl_severity severity = SL_SEVERITY_UNSET;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         CHECK_EQ(sl_severity_parse(sl_str_c(cases[i].text), &severity), 0);

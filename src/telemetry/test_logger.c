@@ -109,8 +109,7 @@ SL_TEST(logger_writes_records)
     REQUIRE(start_plain(&f));
     sl_logger *logger = sl_logger_named(f.sdk, "test");
     REQUIRE(logger != NULL);
-    sl_attr attrs[3] = {sl_attr_str("workflow_id", "abc123"), sl_attr_int("duration_ms", 5),
-                        sl_attr_str("model", "m")};
+    sl_attr attrs[3] = {sl_attr_str("workflow_id", "abc123"), sl_attr_int("duration_ms", 5), sl_attr_str("model", "m")};
     sl_log(logger, SL_INFO, "Hello", attrs, 3);
     sl_log(logger, SL_CRITICAL, "bare", NULL, 0);
     sl_log(logger, SL_WARN, NULL, NULL, 7);

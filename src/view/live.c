@@ -272,7 +272,8 @@ int sl_live_trace_json(sl_live *live, sl_str id, sl_buf *out)
         return SL_EPARSE;
     for (size_t i = 0; i < id.len; i++) {
         digits[i] = sl_ascii_lower(id.ptr[i]);
-        if (!memchr("0123456789abcdef", digits[i], 16))
+        bool is_digit = (digits[i] >= '0' && digits[i] <= '9') || (digits[i] >= 'a' && digits[i] <= 'f');
+        if (!is_digit)
             return SL_EPARSE;
     }
     const sl_live_trace *trace = NULL;

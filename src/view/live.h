@@ -30,7 +30,8 @@ void sl_live_free(sl_live *live);
 /* The exporter that feeds it. It does not own the view. */
 sl_exporter sl_live_exporter(sl_live *live);
 
-/* Takes the spans of an ExportTraceServiceRequest. Errors: SL_EPARSE (spans before the fault are kept), SL_ENOMEM. Any thread. */
+/* Takes the spans of an ExportTraceServiceRequest. Errors: SL_EPARSE (spans before the fault are kept), SL_ENOMEM. Any
+ * thread. */
 SL_MUST_CHECK int sl_live_add(sl_live *live, sl_str request);
 
 typedef struct sl_live_filter {

@@ -9,7 +9,8 @@
 #include "src/wire/otlp_read.h"
 
 #define DEFAULT_LIMIT 20
-#define MAX_DEPTH 40 /* of attribute values; deeper ones are null. The writer has room for them below a span's own depth */
+#define MAX_DEPTH                                                                                                      \
+    40 /* of attribute values; deeper ones are null. The writer has room for them below a span's own depth */
 
 static const char *kind_name(uint32_t kind)
 {
@@ -159,8 +160,8 @@ static uint64_t duration_of(uint64_t start_ns, uint64_t end_ns)
 static sl_str parent_of(const sl_otlp_span *span)
 {
     static const uint8_t zero[SL_SPAN_ID_SIZE];
-    bool none = span->parent_span_id.len != SL_SPAN_ID_SIZE ||
-                memcmp(span->parent_span_id.ptr, zero, SL_SPAN_ID_SIZE) == 0;
+    bool none =
+        span->parent_span_id.len != SL_SPAN_ID_SIZE || memcmp(span->parent_span_id.ptr, zero, SL_SPAN_ID_SIZE) == 0;
     return none ? sl_str_of(NULL, 0) : span->parent_span_id;
 }
 

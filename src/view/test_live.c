@@ -154,10 +154,14 @@ static void put_details(sl_buf *buf)
 {
     sl_value items[2] = {sl_value_int(1), sl_value_cstr("two")};
     sl_attr members[1] = {sl_attr_bool("deep", true)};
-    sl_attr attrs[] = {sl_attr_str("gen_ai.request.model", "m\"1"),     sl_attr_int("gen_ai.usage.input_tokens", 12),
-                       sl_attr_double("d", 0.5),                        sl_attr_double("nan", NAN),
-                       sl_attr_bool("b", false),                        sl_attr_of("none", sl_value_empty()),
-                       sl_attr_of("bytes", sl_value_bytes("\0\1\2", 3)), sl_attr_of("list", sl_value_array(items, 2)),
+    sl_attr attrs[] = {sl_attr_str("gen_ai.request.model", "m\"1"),
+                       sl_attr_int("gen_ai.usage.input_tokens", 12),
+                       sl_attr_double("d", 0.5),
+                       sl_attr_double("nan", NAN),
+                       sl_attr_bool("b", false),
+                       sl_attr_of("none", sl_value_empty()),
+                       sl_attr_of("bytes", sl_value_bytes("\0\1\2", 3)),
+                       sl_attr_of("list", sl_value_array(items, 2)),
                        sl_attr_of("map", sl_value_map(members, 1))};
     size_t event = 0, link = 0, status = 0;
     CHECK_EQ(sl_otlp_buf_attrs(buf, 9, attrs, sizeof attrs / sizeof *attrs, SL_OTLP_NO_LIMIT), 0);

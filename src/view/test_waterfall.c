@@ -23,7 +23,8 @@ static const char trace_json[] =
     "1763116245343000000,\"duration_ns\":1020000000,\"status\":\"UNSET\",\"attributes\":{\"gen_ai.request.model\":"
     "\"claude-haiku\",\"gen_ai.usage.input_tokens\":12,\"gen_ai.usage.output_tokens\":240},\"events\":[{\"name\":"
     "\"gen_ai.first_token\",\"time_ns\":1763116245663000000,\"attributes\":{}}]},"
-    "{\"span_id\":\"05\",\"parent_span_id\":\"04\",\"name\":\"POST /v1/messages\",\"service\":\"llama-cpp\",\"start_ns\":"
+    "{\"span_id\":\"05\",\"parent_span_id\":\"04\",\"name\":\"POST "
+    "/v1/messages\",\"service\":\"llama-cpp\",\"start_ns\":"
     "1763116245353000000,\"duration_ns\":1000000000,\"status\":\"UNSET\",\"attributes\":{}},"
     "{\"span_id\":\"06\",\"parent_span_id\":\"05\",\"name\":\"process_prompt\",\"service\":\"llama-cpp\",\"start_ns\":"
     "1763116245358000000,\"duration_ns\":300000000,\"status\":\"UNSET\",\"attributes\":{\"prompt.tokens\":12}}]}";
@@ -123,8 +124,7 @@ SL_TEST(table_of_traces)
            "TRACE         START        DURATION SPANS   SERVICE          ROOT\n"
            "4bf92f3577b3  10:30:45.123   1.25 s     7 x litellm-gateway  POST /v1/chat/completions\n"
            "00f92f3577b3  10:30:45.124   125 us     1   x                GET /\n");
-    EXPECT(sl_waterfall_list, "[]", &options,
-           "TRACE         START        DURATION SPANS   SERVICE  ROOT\n");
+    EXPECT(sl_waterfall_list, "[]", &options, "TRACE         START        DURATION SPANS   SERVICE  ROOT\n");
 }
 
 /* ---- every line within the width ---- */
@@ -230,8 +230,15 @@ SL_TEST(waterfall_of_nothing)
     sl_buf_init(&out, 1u << 20);
     CHECK_EQ(sl_waterfall_trace(SL_STR("{\"trace_id\":\"ab\",\"spans\":[]}"), NULL, &out), 0);
     CHECK_STR(sl_buf_str(&out), "trace ab\n0 ns, 0 spans\n\n");
-    static const char *const bad[] = {"", "{", "[]", "5", "{}", "{\"trace_id\":\"ab\"}", "{\"spans\":[]}",
-                                      "{\"trace_id\":\"ab\",\"spans\":{}}", "{\"trace_id\":5,\"spans\":[]}"};
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "[]",
+                                      "5",
+                                      "{}",
+                                      "{\"trace_id\":\"ab\"}",
+                                      "{\"spans\":[]}",
+                                      "{\"trace_id\":\"ab\",\"spans\":{}}",
+                                      "{\"trace_id\":5,\"spans\":[]}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK_EQ(sl_waterfall_trace(sl_str_c(bad[i]), NULL, &out), SL_EPARSE);
     CHECK_EQ(sl_waterfall_list(SL_STR("{}"), NULL, &out), SL_EPARSE);
@@ -243,7 +250,8 @@ SL_TEST(waterfall_of_nothing)
 SL_TEST(waterfall_lets_no_control_through)
 {
     static const char json[] =
-        "{\"trace_id\":\"a\\u001b[2J\",\"spans\":[{\"span_id\":\"1\",\"name\":\"\\u001b]0;x\\u0007\\r\\n\\u009b31m\\u202e"
+        "{\"trace_id\":\"a\\u001b[2J\",\"spans\":[{\"span_id\":\"1\",\"name\":\"\\u001b]0;"
+        "x\\u0007\\r\\n\\u009b31m\\u202e"
         "\\u0000end\",\"service\":\"\\u001b[1m\",\"start_ns\":-5,\"duration_ns\":9223372036854775807,\"status\":"
         "\"ERROR\",\"status_message\":\"\\u001b[31m\\n\",\"attributes\":{\"gen_ai.response.model\":\"\\u001bc\","
         "\"gen_ai.response.time_to_first_chunk\":0.25}}]}";
@@ -283,10 +291,21 @@ SL_TEST(durations)
     static const struct {
         uint64_t ns;
         const char *text;
-    } cases[] = {{0, "0 ns"},           {999, "999 ns"},          {1000, "1.00 us"},       {12345, "12.3 us"},
-                 {123456, "123 us"},    {999499, "999 us"},       {999700, "1.00 ms"},     {4560000, "4.56 ms"},
-                 {9996000, "10.0 ms"},  {99960000, "100 ms"},     {999999999, "1.00 s"},   {1250000000, "1.25 s"},
-                 {61000000000u, "61.0 s"}, {125000000000u, "2m 05s"}, {11220000000000u, "3h 07m"}};
+    } cases[] = {{0, "0 ns"},
+                 {999, "999 ns"},
+                 {1000, "1.00 us"},
+                 {12345, "12.3 us"},
+                 {123456, "123 us"},
+                 {999499, "999 us"},
+                 {999700, "1.00 ms"},
+                 {4560000, "4.56 ms"},
+                 {9996000, "10.0 ms"},
+                 {99960000, "100 ms"},
+                 {999999999, "1.00 s"},
+                 {1250000000, "1.25 s"},
+                 {61000000000u, "61.0 s"},
+                 {125000000000u, "2m 05s"},
+                 {11220000000000u, "3h 07m"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[SL_DURATION_SIZE];
         sl_text_duration(cases[i].ns, text);

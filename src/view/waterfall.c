@@ -13,7 +13,7 @@
 #define MIN_WIDTH 60u
 #define MAX_WIDTH 400u
 #define DURATION_COLUMNS 8u
-#define MAX_GUIDES 64u       /* of a line; how many fit is a matter of width */
+#define MAX_GUIDES 64u /* of a line; how many fit is a matter of width */
 #define LEAST_NAME_COLUMNS 10u
 
 /* What lines are drawn with. */
@@ -22,9 +22,17 @@ typedef struct pens {
     const char *bar, *sliver, *mark, *left, *right, *dot, *cross;
 } pens;
 
-static const pens unicode_pens = {"\xE2\x94\x9C\xE2\x94\x80 ", "\xE2\x94\x94\xE2\x94\x80 ", "\xE2\x94\x82  ", "   ",
-                                  "\xE2\x96\x88", "\xE2\x96\x8F", "\xE2\x97\x86", "\xE2\x94\x82", "\xE2\x94\x82",
-                                  "\xC2\xB7", "\xE2\x9C\x97"};
+static const pens unicode_pens = {"\xE2\x94\x9C\xE2\x94\x80 ",
+                                  "\xE2\x94\x94\xE2\x94\x80 ",
+                                  "\xE2\x94\x82  ",
+                                  "   ",
+                                  "\xE2\x96\x88",
+                                  "\xE2\x96\x8F",
+                                  "\xE2\x97\x86",
+                                  "\xE2\x94\x82",
+                                  "\xE2\x94\x82",
+                                  "\xC2\xB7",
+                                  "\xE2\x9C\x97"};
 static const pens ascii_pens = {"|- ", "`- ", "|  ", "   ", "#", "'", "*", "|", "|", "-", "x"};
 
 typedef struct view {
@@ -230,7 +238,9 @@ static void put_bar(view *v, const sl_tree_node *node, unsigned ink)
     sl_text_repeat(v->out, " ", from);
     sl_text_ink(v->out, &v->options, ink);
     for (size_t i = from; i < to; i++)
-        (void)sl_buf_put_c(v->out, i == mark && to - from > 1 ? v->pens->mark : sliver ? v->pens->sliver : v->pens->bar);
+        (void)sl_buf_put_c(v->out, i == mark && to - from > 1 ? v->pens->mark
+                                   : sliver                   ? v->pens->sliver
+                                                              : v->pens->bar);
     sl_text_plain(v->out, &v->options, ink);
     sl_text_repeat(v->out, " ", v->bar_columns - to);
     (void)sl_buf_put_c(v->out, v->pens->right);
@@ -416,12 +426,11 @@ int sl_waterfall_list(sl_str text, const sl_waterfall_options *options, sl_buf *
     view_init(&v, options, out);
     table t = table_of(&v, json);
     sl_text_ink(out, &v.options, SL_INK_DIM);
-    (void)sl_buf_printf(out, "%-*s  %-*s %8s%6s   %-*s  %s", (int)ID_COLUMNS, "TRACE", (int)t.start, "START", "DURATION",
-                        "SPANS", (int)t.service, "SERVICE", "ROOT");
+    (void)sl_buf_printf(out, "%-*s  %-*s %8s%6s   %-*s  %s", (int)ID_COLUMNS, "TRACE", (int)t.start, "START",
+                        "DURATION", "SPANS", (int)t.service, "SERVICE", "ROOT");
     sl_text_plain(out, &v.options, SL_INK_DIM);
     (void)sl_buf_put_char(out, '\n');
-    json_array_foreach(json, index, trace)
-        put_row(&v, trace, &t);
+    json_array_foreach(json, index, trace) put_row(&v, trace, &t);
     json_decref(json);
     return out->failed;
 }

@@ -1,4 +1,5 @@
-/* Text for terminals: columns, clipping, durations, colours. What a trace says never reaches the terminal as control. */
+/* Text for terminals: columns, clipping, durations, colours. What a trace says never reaches the terminal as control.
+ */
 #ifndef SL_VIEW_WATERFALL_TEXT_H
 #define SL_VIEW_WATERFALL_TEXT_H
 

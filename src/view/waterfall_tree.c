@@ -79,8 +79,7 @@ static int link_nodes(sl_tree *tree)
     for (size_t i = tree->count; i-- > 0;) {
         sl_tree_node *node = &tree->nodes[i];
         id_index want = {node->parent_id, 0};
-        const id_index *found =
-            node->parent_id.len ? bsearch(&want, ids, tree->count, sizeof *ids, compare_ids) : NULL;
+        const id_index *found = node->parent_id.len ? bsearch(&want, ids, tree->count, sizeof *ids, compare_ids) : NULL;
         if (!found || found->node == i)
             continue;
         node->parent = found->node;
@@ -163,7 +162,8 @@ static void measure(sl_tree *tree)
     tree->end_ns = tree->start_ns;
     for (size_t i = 0; i < tree->count; i++) {
         const sl_tree_node *node = &tree->nodes[i];
-        uint64_t end = node->duration_ns > UINT64_MAX - node->start_ns ? UINT64_MAX : node->start_ns + node->duration_ns;
+        uint64_t end =
+            node->duration_ns > UINT64_MAX - node->start_ns ? UINT64_MAX : node->start_ns + node->duration_ns;
         if (end > tree->end_ns)
             tree->end_ns = end;
     }

@@ -30,8 +30,8 @@ static bool host_is_plausible(sl_str host)
 {
     for (size_t i = 0; i < host.len; i++) {
         char c = host.ptr[i];
-        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-                  c == '-' || c == '_' || c == ':' || c == '%';
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+                  c == '_' || c == ':' || c == '%';
         if (!ok)
             return false;
     }
@@ -78,8 +78,9 @@ int sl_addr_parse(sl_str text, const char *default_host, sl_addr *ret_addr, char
                     shown, text.ptr ? text.ptr : "");
     uint64_t number;
     if (sl_str_to_u64(port, &number) != 0 || number > 65535)
-        return fail(reason, SL_EPARSE, "\"%.*s\" has no port from 0 to 65535; write HOST:PORT, PORT, [IPV6]:PORT or off",
-                    shown, text.ptr ? text.ptr : "");
+        return fail(reason, SL_EPARSE,
+                    "\"%.*s\" has no port from 0 to 65535; write HOST:PORT, PORT, [IPV6]:PORT or off", shown,
+                    text.ptr ? text.ptr : "");
     if (host.len == 0)
         host = sl_str_c(default_host);
     if (sl_str_eq_c(host, "*"))

@@ -23,11 +23,8 @@
 
 /* How long a connection may stay in a state when another one is waiting to come in. */
 static const uint64_t patience_ns[] = {
-    [SL_CTL_IDLE] = 20000000,
-    [SL_CTL_READING] = 250000000,
-    [SL_CTL_WRITING] = 1000000000,
-    [SL_CTL_LINGER] = 20000000,
-    [SL_CTL_CLOSED] = 0,
+    [SL_CTL_IDLE] = 20000000,   [SL_CTL_READING] = 250000000, [SL_CTL_WRITING] = 1000000000,
+    [SL_CTL_LINGER] = 20000000, [SL_CTL_CLOSED] = 0,
 };
 
 typedef struct listener {
@@ -96,9 +93,7 @@ sl_ctl_server *sl_ctl_server_new(const sl_ctl_options *options)
 int sl_ctl_server_add(sl_ctl_server *server, int listen_fd, const sl_ctl_route *routes, size_t count)
 {
     SL_ASSERT(server && (routes || count == 0));
-    int error = server->started || listen_fd < 0 ? SL_EINVAL
-                : server->listener_count == MAX_LISTENERS ? SL_ELIMIT
-                                                          : 0;
+    int error = server->started || listen_fd < 0 ? SL_EINVAL : server->listener_count == MAX_LISTENERS ? SL_ELIMIT : 0;
     sl_ctl_route *copy = error ? NULL : sl_calloc(count + 1, sizeof *copy);
     if (!error && !copy)
         error = SL_ENOMEM;

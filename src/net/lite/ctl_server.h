@@ -3,8 +3,8 @@
  *
  * Promises: answers under full load and beside hanging clients (its own thread, deadlines for slow heads, bodies and
  * readers, a bounded number of connections, the longest idle one makes room); refuses what is ambiguous by
- * the rules of src/wire/http1.h; never blocks on a socket. Handlers run on the server's thread, one at a time, and must not
- * wait for anything.
+ * the rules of src/wire/http1.h; never blocks on a socket. Handlers run on the server's thread, one at a time, and must
+ * not wait for anything.
  *
  * Does not do: TLS, large uploads, proxying.
  */
@@ -32,8 +32,8 @@ typedef struct sl_ctl_request {
 /*
  * What a handler fills in. On entry: status 200, content type application/json, empty body.
  * Stream: when `stream` is set, it is called for the rest of the body each time the peer has taken what was there: it
- * appends to `out` and returns true while there is more (nothing appended and true: asked again within 100 ms). `stream_free` is called once,
- * whatever becomes of the connection.
+ * appends to `out` and returns true while there is more (nothing appended and true: asked again within 100 ms).
+ * `stream_free` is called once, whatever becomes of the connection.
  */
 typedef struct sl_ctl_response {
     int status;
@@ -58,8 +58,8 @@ typedef struct sl_ctl_route {
 
 /* Zero values are the defaults. */
 typedef struct sl_ctl_options {
-    size_t max_connections; /* SL_MAX_CTL_CONNECTIONS */
-    size_t max_body_bytes;  /* of requests: 64 KiB */
+    size_t max_connections;    /* SL_MAX_CTL_CONNECTIONS */
+    size_t max_body_bytes;     /* of requests: 64 KiB */
     uint64_t head_timeout_ms;  /* 5 s from the first byte of a request to its last */
     uint64_t idle_timeout_ms;  /* 60 s between requests */
     uint64_t write_timeout_ms; /* 10 s without the peer taking a byte */

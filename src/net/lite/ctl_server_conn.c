@@ -11,7 +11,7 @@
 #include "src/wire/http1_write.h"
 
 #define READ_BYTES 4096u
-#define READ_TURN_BYTES (128u * 1024)  /* read in one turn */
+#define READ_TURN_BYTES (128u * 1024)   /* read in one turn */
 #define WRITE_TURN_BYTES (1024u * 1024) /* written in one turn: others want their turn too */
 #define REQUESTS_PER_TURN 16
 #define KEEP_BYTES (64u * 1024) /* memory that an idle connection may hold */
@@ -418,7 +418,8 @@ static void finish(sl_ctl_conn *conn, uint64_t now_ns)
         enter(conn, SL_CTL_IDLE, now_ns);
         return;
     }
-    /* Closing with unread bytes would make the kernel throw the answer away: say that it was all, and wait for the peer. */
+    /* Closing with unread bytes would make the kernel throw the answer away: say that it was all, and wait for the
+     * peer. */
     (void)shutdown(conn->fd, SHUT_WR);
     sl_buf_clear(&conn->in);
     enter(conn, SL_CTL_LINGER, now_ns);

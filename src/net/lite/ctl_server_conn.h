@@ -38,18 +38,18 @@ typedef struct sl_ctl_conn {
     /* The request at hand. */
     sl_buf in;
     sl_http1_parser parser;
-    bool served;          /* has answered at least once */
-    bool head_seen;       /* the rest is valid */
+    bool served;    /* has answered at least once */
+    bool head_seen; /* the rest is valid */
     bool told_continue;
     bool head_only, http10;
     size_t head_bytes;
     sl_http1_body body_kind;
-    size_t body_bytes;    /* of Content-Length */
-    size_t raw_at;        /* chunked: how far `in` is decoded */
+    size_t body_bytes; /* of Content-Length */
+    size_t raw_at;     /* chunked: how far `in` is decoded */
     sl_chunked chunked;
-    sl_buf body;          /* chunked: decoded */
+    sl_buf body; /* chunked: decoded */
     /* The answer at hand. */
-    sl_buf out;           /* head, or chunks of a stream */
+    sl_buf out; /* head, or chunks of a stream */
     size_t out_at;
     sl_buf out_body;
     size_t out_body_at;

@@ -43,10 +43,10 @@ SL_TEST(addr_parse_accepts)
 
 SL_TEST(addr_parse_refuses)
 {
-    static const char *const cases[] = {"",          "x",       "65536",      "-1",     "127.0.0.1",   "a:b",
-                                        "::1:80",    "[::1]",   "[::1]80",    "[]:80",  "[::1:80",     "a b:80",
-                                        "host:80/x", "http://a:80", "a:80:90", "+80",   "host:",       "0x50",
-                                        "a\"b:80",   "99999999999999999999999"};
+    static const char *const cases[] = {"",        "x",      "65536",     "-1",          "127.0.0.1",
+                                        "a:b",     "::1:80", "[::1]",     "[::1]80",     "[]:80",
+                                        "[::1:80", "a b:80", "host:80/x", "http://a:80", "a:80:90",
+                                        "+80",     "host:",  "0x50",      "a\"b:80",     "99999999999999999999999"};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         sl_addr addr = {false, 77, "before"};
         char reason[SL_ADDR_REASON_MAX] = "";

@@ -33,8 +33,9 @@ static void echo(void *user, const sl_ctl_request *request, sl_ctl_response *res
     (void)sl_ctl_query(request, SL_STR("q"), value, sizeof value);
     sl_str header = sl_ctl_header(request, SL_STR("x-test"));
     (void)sl_buf_printf(&response->body, "%u|%.*s|%.*s|%s|%.*s|", request->method, (int)request->path.len,
-                        request->path.ptr, (int)request->path_rest.len, request->path_rest.ptr ? request->path_rest.ptr : "",
-                        value, (int)header.len, header.ptr ? header.ptr : "");
+                        request->path.ptr, (int)request->path_rest.len,
+                        request->path_rest.ptr ? request->path_rest.ptr : "", value, (int)header.len,
+                        header.ptr ? header.ptr : "");
     (void)sl_buf_put_str(&response->body, request->body);
     sl_ctl_add_header(response, SL_STR("X-Fine"), SL_STR("yes"));
     sl_ctl_add_header(response, SL_STR("X-Split"), SL_STR("a\r\nX-Evil: 1"));
@@ -197,11 +198,11 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-#define CHECK_HAS(text, part)                                                                     \
-    do {                                                                                          \
-        const char *text_ = (text);                                                               \
-        if (!strstr(text_, part))                                                                 \
-            sl_test_failed(__FILE__, __LINE__, "\"%s\" is not in \"%.600s\"", part, text_);       \
+#define CHECK_HAS(text, part)                                                                                          \
+    do {                                                                                                               \
+        const char *text_ = (text);                                                                                    \
+        if (!strstr(text_, part))                                                                                      \
+            sl_test_failed(__FILE__, __LINE__, "\"%s\" is not in \"%.600s\"", part, text_);                            \
     } while (0)
 
 /* ---- answers ---- */
@@ -216,7 +217,8 @@ SL_TEST(ctl_answers)
     CHECK_HAS(ask(f.second_port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), "\r\n\r\nother\n");
     CHECK(strstr(ask(f.port, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"), "Content-Length: 6\r\n") != NULL);
     CHECK(strstr(heard, "hello") == NULL);
-    CHECK_HAS(ask(f.port, "GET /echo?a=1&q=x%20+y HTTP/1.1\r\nHost: x\r\nX-Test: v\r\n\r\n"), "\r\n\r\n1|/echo||x  y|v|");
+    CHECK_HAS(ask(f.port, "GET /echo?a=1&q=x%20+y HTTP/1.1\r\nHost: x\r\nX-Test: v\r\n\r\n"),
+              "\r\n\r\n1|/echo||x  y|v|");
     CHECK_HAS(heard, "X-Fine: yes\r\n");
     CHECK(strstr(heard, "Evil") == NULL && strstr(heard, "bad name") == NULL);
     CHECK_HAS(ask(f.port, "GET /echo?q=%00 HTTP/1.1\r\nHost: x\r\n\r\n"), "\r\n\r\n1|/echo||none||");
@@ -395,7 +397,8 @@ SL_TEST(ctl_answers_beside_slow_heads)
     for (size_t i = 0; i < 80; i++) {
         slow[i] = dial(f.port);
         if (slow[i] >= 0)
-            say(slow[i], i % 2 ? "GET / HTTP/1.1\r\nHos" : "POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab");
+            say(slow[i],
+                i % 2 ? "GET / HTTP/1.1\r\nHos" : "POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab");
     }
     for (int i = 0; i < 5; i++) {
         long ms = probe(f.port);
