@@ -6,14 +6,22 @@
 
 #include "src/base/assert.h"
 #include "src/wire/otlp_response.h"
+#include "src/wire/redact.h"
 
+#define MAX_PEER_TEXT 160u
 #define MAX_RETRY_MS (24u * 3600u * 1000u)
 
+/* What happened, and the peer's words without what looks like a secret. */
 static void say(sl_otlp_outcome *outcome, const char *kind, const char *text)
 {
-    int max = 160;
-    (void)snprintf(outcome->why, sizeof outcome->why, "%s%s%.*s", kind, text[0] ? ": " : "",
-                   (int)sl_utf8_prefix(sl_str_c(text), (size_t)max), text);
+    sl_buf clean;
+    sl_buf_init(&clean, 2 * SL_OTLP_MESSAGE_SIZE);
+    if (sl_redact_text(sl_str_c(text), &clean))
+        sl_buf_clear(&clean);
+    sl_str shown = sl_str_sub(sl_buf_str(&clean), 0, sl_utf8_prefix(sl_buf_str(&clean), MAX_PEER_TEXT));
+    (void)snprintf(outcome->why, sizeof outcome->why, "%s%s%.*s", kind, shown.len ? ": " : "", (int)shown.len,
+                   shown.len ? shown.ptr : "");
+    sl_buf_done(&clean);
 }
 
 /* An ExportTrace/Metrics/LogsServiceResponse: the three are alike. One that cannot be read changes nothing. */
