@@ -150,8 +150,8 @@ int sl_batch_add(sl_batch *batch, const sl_batch_scope *scope, sl_str item, uint
     if (batch->items > 0)
         return SL_EAGAIN;
     size_t frame = batch->bytes + scope_size(scope) + FRAME_BYTES;
-    if (frame >= batch->max_bytes)
-        return SL_ETOOBIG;
+    if (frame >= batch->max_bytes || batch->signal == SL_SIGNAL_METRICS)
+        return SL_ETOOBIG; /* of a metric nothing can be cut */
     return add_cut(batch, scope, item, batch->max_bytes - frame, now_ns);
 }
 

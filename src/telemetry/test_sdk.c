@@ -9,6 +9,7 @@
 #include "src/net/lite/test_http_server.h"
 #include "src/telemetry/sdk_impl.h"
 #include "src/telemetry/sync.h"
+#include "src/wire/otlp_read.h"
 #include "tests/harness/sl_test.h"
 
 typedef struct sums {
@@ -268,6 +269,62 @@ SL_TEST(a_forked_child_does_nothing)
     CHECK_EQ(status, 0);
     CHECK_EQ(sl_sdk_flush(sdk, 1000), 0);
     CHECK_EQ(s.items[SL_SIGNAL_TRACES], 1);
+    sl_sdk_free(sdk);
+}
+
+typedef struct largest {
+    _Atomic size_t bytes, requests, points, metrics;
+} largest;
+
+static int largest_deliver(void *user, sl_signal signal, sl_str request, size_t items, uint64_t timeout_ms,
+                           uint64_t *ret_retry_after_ms, uint64_t *ret_rejected)
+{
+    (void)signal;
+    (void)timeout_ms;
+    (void)ret_retry_after_ms;
+    (void)ret_rejected;
+    largest *x = user;
+    x->bytes = request.len > x->bytes ? request.len : x->bytes;
+    x->requests++;
+    x->points += items;
+    sl_otlp_records it = sl_otlp_records_of(request);
+    while (sl_otlp_records_next(&it))
+        x->metrics++;
+    return it.error;
+}
+
+SL_TEST(large_collections_are_split)
+{
+    largest x = {0};
+    sl_exporter e = {.name = "x", .user = &x, .signals = SL_SIGNAL_BIT(SL_SIGNAL_METRICS), .deliver = largest_deliver};
+    sl_sdk_options o;
+    memset(&o, 0, sizeof o);
+    o.ignore_environment = o.no_default_exporters = true;
+    o.exporters = &e;
+    o.exporter_count = 1;
+    o.batch[SL_SIGNAL_METRICS].max_batch_bytes = 20000;
+    sl_sdk *sdk = NULL;
+    REQUIRE(sl_sdk_new(&o, &sdk) == 0);
+    enum { METRICS = 100, SERIES = 10 };
+    for (int i = 0; i < METRICS; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "c%d", i);
+        sl_instrument_options io = {.kind = SL_COUNTER, .name = name};
+        sl_instrument *instrument = sl_instrument_new(sl_meter_named(sdk, i % 2 ? "a" : "b"), &io);
+        for (int k = 0; k < SERIES; k++) {
+            sl_attr attr = sl_attr_int("k", k);
+            sl_counter_add(sl_instrument_bind(instrument, &attr, 1), 1);
+        }
+    }
+    CHECK_EQ(sl_sdk_flush(sdk, 5000), 0);
+    CHECK(x.requests > 2);
+    CHECK(x.bytes <= 20000);
+    CHECK(x.metrics >= METRICS);
+    CHECK(x.points >= METRICS * SERIES);
+    sl_sdk_stats stats;
+    sl_sdk_get_stats(sdk, SL_SIGNAL_METRICS, &stats);
+    CHECK_EQ(stats.exported, x.points);
+    CHECK_EQ(stats.ended, x.points);
     sl_sdk_free(sdk);
 }
 
