@@ -1,0 +1,156 @@
+/* Tests of the console text and of the file exporter. */
+#include "src/telemetry/console.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "src/telemetry/exporter_factory.h"
+#include "src/wire/otlp_encode.h"
+#include "tests/harness/sl_test.h"
+
+typedef struct span_text {
+    const char *trace, *id, *parent, *name;
+    uint64_t start, end;
+    bool failed;
+} span_text;
+
+/* A request of these spans. */
+static void request_of(const span_text *spans, size_t count, sl_buf *out)
+{
+    sl_otlp_request r;
+    sl_buf resource;
+    sl_buf_init(&resource, 1000);
+    sl_buf_init(out, 1u << 20);
+    sl_attr service = sl_attr_str("service.name", "svc");
+    CHECK_EQ(sl_otlp_buf_resource(&resource, &service, 1, 0), 0);
+    sl_otlp_request_init(&r);
+    sl_otlp_request_begin(&r, SL_OTLP_TRACES, sl_buf_str(&resource), SL_STR(""));
+    CHECK_EQ(sl_otlp_request_scope(&r, 0, SL_STR(""), SL_STR("")), 0);
+    for (size_t i = 0; i < count; i++) {
+        sl_buf span;
+        sl_buf_init(&span, 100000);
+        (void)sl_pb_buf_str(&span, 1, sl_str_c(spans[i].trace));
+        (void)sl_pb_buf_str(&span, 2, sl_str_c(spans[i].id));
+        if (spans[i].parent)
+            (void)sl_pb_buf_str(&span, 4, sl_str_c(spans[i].parent));
+        (void)sl_pb_buf_str(&span, 5, sl_str_c(spans[i].name));
+        (void)sl_pb_buf_uint(&span, 6, 2);
+        (void)sl_pb_buf_fixed64(&span, 7, spans[i].start);
+        (void)sl_pb_buf_fixed64(&span, 8, spans[i].end);
+        sl_attr attr = sl_attr_str("k", "a\"b\x1b[31m\n");
+        (void)sl_otlp_buf_attr(&span, 9, &attr, SL_OTLP_NO_LIMIT);
+        if (spans[i].failed)
+            (void)sl_pb_buf_str(&span, 15, SL_STR("\x12\x03" "bad\x18\x02"));
+        CHECK_EQ(sl_otlp_request_item(&r, 0, sl_buf_str(&span)), 0);
+        sl_buf_done(&span);
+    }
+    CHECK_EQ(sl_otlp_request_end(&r, out), 0);
+    sl_otlp_request_done(&r);
+    sl_buf_done(&resource);
+}
+
+#define TRACE_A "aaaaaaaaaaaaaaaa"
+#define TRACE_B "bbbbbbbbbbbbbbbb"
+
+SL_TEST(a_tree_for_each_trace)
+{
+    span_text spans[] = {{TRACE_A, "child---", "root----", "inner", 1500000, 2500000, true},
+                         {TRACE_B, "other---", "faraway-", "elsewhere", 5, 10, false},
+                         {TRACE_A, "root----", NULL, "outer", 1000000, 13000000000, false},
+                         {TRACE_A, "grand---", "child---", "leaf", 1600000, 1700000, false}};
+    sl_buf request, text;
+    request_of(spans, 4, &request);
+    sl_buf_init(&text, 1u << 20);
+    CHECK_EQ(sl_console_text(SL_SIGNAL_TRACES, sl_buf_str(&request), &text), 0);
+    CHECK_STR(sl_buf_str(&text),
+              "trace 61616161616161616161616161616161  svc\n"
+              "  outer  SERVER  13.00 s\n"
+              "    k=\"a\\\"b\\x1b[31m\\n\"\n"
+              "    inner  SERVER  1.00 ms  ERROR \"bad\"\n"
+              "      k=\"a\\\"b\\x1b[31m\\n\"\n"
+              "      leaf  SERVER  100.0 us\n"
+              "        k=\"a\\\"b\\x1b[31m\\n\"\n"
+              "trace 62626262626262626262626262626262  svc\n"
+              "  elsewhere  SERVER  0.0 us\n"
+              "    k=\"a\\\"b\\x1b[31m\\n\"\n");
+    sl_buf_done(&text);
+    sl_buf_done(&request);
+}
+
+SL_TEST(cycles_and_lost_parents_show_every_span_once)
+{
+    span_text spans[] = {{TRACE_A, "x-------", "y-------", "one", 1, 2, false},
+                         {TRACE_A, "y-------", "x-------", "two", 1, 2, false},
+                         {TRACE_A, "z-------", "z-------", "self", 1, 2, false}};
+    sl_buf request, text;
+    request_of(spans, 3, &request);
+    sl_buf_init(&text, 1u << 20);
+    CHECK_EQ(sl_console_text(SL_SIGNAL_TRACES, sl_buf_str(&request), &text), 0);
+    for (size_t i = 0; i < 3; i++) {
+        size_t at = sl_str_find(sl_buf_str(&text), sl_str_c(spans[i].name));
+        CHECK(at != SL_NPOS);
+        CHECK(sl_str_find(sl_str_sub(sl_buf_str(&text), at + 1, text.len), sl_str_c(spans[i].name)) == SL_NPOS);
+    }
+    sl_buf_done(&text);
+    sl_buf_done(&request);
+}
+
+SL_TEST(damaged_requests_are_survived)
+{
+    span_text spans[] = {{TRACE_A, "x-------", NULL, "one", 1, 2, true}};
+    sl_buf request, text;
+    request_of(spans, 1, &request);
+    for (size_t cut = 0; cut <= request.len; cut++) {
+        for (int signal = 0; signal < SL_SIGNAL_COUNT; signal++) {
+            sl_buf_init(&text, 1u << 20);
+            int error = sl_console_text((sl_signal)signal, sl_str_of(request.data, cut), &text);
+            CHECK(error == 0 || error == SL_EPARSE);
+            sl_buf_done(&text);
+        }
+    }
+    sl_buf_done(&request);
+}
+
+SL_TEST(the_file_exporter_appends_json_lines)
+{
+    char path[] = "/tmp/sl_console_XXXXXX", why[128];
+    int fd = mkstemp(path);
+    REQUIRE(fd >= 0);
+    sl_exporter_spec spec = {.type = SL_EXPORT_FILE, .signal = SL_SIGNAL_TRACES, .path = sl_str_c(path)};
+    span_text spans[] = {{TRACE_A, "x-------", NULL, "one", 1, 2, false}};
+    sl_buf request;
+    request_of(spans, 1, &request);
+    for (int round = 0; round < 2; round++) {
+        sl_exporter e;
+        REQUIRE(sl_exporter_make(&spec, &e, why, sizeof why) == 0);
+        uint64_t retry = 0, rejected = 0;
+        CHECK_EQ(e.deliver(e.user, SL_SIGNAL_TRACES, sl_buf_str(&request), 1, 1000, &retry, &rejected), 0);
+        e.free(e.user);
+    }
+    char text[8192];
+    ssize_t len = read(fd, text, sizeof text);
+    REQUIRE(len > 0);
+    sl_str rest = sl_str_of(text, (size_t)len), line;
+    unsigned lines = 0;
+    while (sl_str_split(&rest, '\n', &line)) {
+        if (!line.len)
+            continue;
+        lines++;
+        CHECK(sl_str_starts(line, SL_STR("{\"resourceSpans\":[")));
+        CHECK(sl_str_find(line, SL_STR("\"traceId\":\"61616161616161616161616161616161\"")) != SL_NPOS);
+    }
+    CHECK_EQ(lines, 2);
+    close(fd);
+    unlink(path);
+    sl_buf_done(&request);
+}
+
+SL_TEST(a_file_that_cannot_be_opened_fails_the_start)
+{
+    char why[128] = "";
+    sl_exporter e;
+    sl_exporter_spec spec = {.type = SL_EXPORT_FILE, .path = SL_STR("/nonexistent/dir/x.jsonl")};
+    CHECK_EQ(sl_exporter_make(&spec, &e, why, sizeof why), SL_EIO);
+    CHECK(strstr(why, "/nonexistent/dir/x.jsonl") != NULL);
+}
