@@ -276,6 +276,15 @@ static void answer_model(sl_gw_request *request, sl_str path)
     sl_buf_done(&text);
 }
 
+bool sl_gw_is_probe(sl_str path)
+{
+    for (size_t i = 0; i < sizeof health_answers / sizeof *health_answers; i++) {
+        if (sl_str_eq_c(path, health_answers[i].path))
+            return true;
+    }
+    return false;
+}
+
 static bool answer_health(sl_gw_request *request, sl_str path)
 {
     for (size_t i = 0; i < sizeof health_answers / sizeof *health_answers; i++) {
@@ -384,6 +393,7 @@ void sl_gateway_close(sl_gateway *gateway)
 {
     if (!gateway)
         return;
+    gateway->closing = true;
     sl_http_server_close(gateway->server);
     gateway->server = NULL;
     sl_upstream_close(gateway->upstream);

@@ -74,6 +74,7 @@ struct sl_gateway {
     sl_str models; /* body of GET /v1/models */
     uint64_t random;
     size_t in_flight;
+    bool closing;
     sl_buf fields; /* of the answer that is being begun */
 };
 
@@ -124,12 +125,14 @@ struct sl_gw_request {
     sl_exchange *x; /* NULL once over */
     sl_gw_state state;
     sl_gw_route route;
+    sl_http_method method;
     sl_llm_operation operation;
     bool probe;      /* health and the like: no telemetry */
     bool in_relay;   /* relay.c is on the stack: finish later */
     bool done;       /* the server has let go of it */
     bool stream_wanted;
     bool usage_added;
+    bool attempt_open; /* an attempt has begun and not ended */
     bool broken;       /* the upstream broke off within its answer */
     uint8_t attempts;
     int outcome;     /* of the exchange */
@@ -148,6 +151,7 @@ struct sl_gw_request {
     /* Telemetry. Monotonic times. */
     sl_span *server_span;
     sl_span *client_span;
+    const struct sl_gw_model_series *frame_model; /* series of the gaps between frames */
     uint64_t start_ns;         /* first byte of the request */
     uint64_t sent_ns;          /* first attempt begun */
     uint64_t upstream_end_ns;  /* last byte of the answer */
@@ -164,6 +168,8 @@ sl_gw_group *sl_gw_find_group(sl_gateway *gateway, sl_str model);
 sl_gw_target *sl_gw_pick(sl_gateway *gateway, sl_gw_request *request);
 /* Answers what needs no upstream (GET /v1/models, health). True when it has. */
 bool sl_gw_answer_locally(sl_gw_request *request, const sl_http1_head *head, sl_str path);
+/* True for the health paths. */
+bool sl_gw_is_probe(sl_str path);
 sl_gw_route sl_gw_route_of(sl_str path, sl_llm_operation operation);
 
 /* ---- request.c ---- */

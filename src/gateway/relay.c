@@ -21,7 +21,8 @@ static void count_wait(sl_gw_request *request)
 /* Tries another deployment. False: there is none, or it is too late. */
 static bool try_next(sl_gw_request *request, int status, const char *error_type, const char *reason)
 {
-    if (request->attempts >= SL_GW_MAX_ATTEMPTS || request->group->count < 2 || !request->plan)
+    if (request->attempts >= SL_GW_MAX_ATTEMPTS || request->group->count < 2 || !request->plan ||
+        request->gateway->closing)
         return false;
     sl_gw_target *next = sl_gw_pick(request->gateway, request);
     if (!next)

@@ -1,16 +1,575 @@
-/* stub */
+/* Spans, metrics and access records of requests. */
 #include "src/gateway/telemetry.h"
-int sl_gw_telemetry_new(sl_sdk *sdk, sl_gw_telemetry **r){(void)sdk;*r=NULL;return 0;}
-void sl_gw_telemetry_free(sl_gw_telemetry *t){(void)t;}
-void sl_gw_bound_free(sl_gw_bound *b){(void)b;}
-void sl_gw_trace_start(sl_gw_request *r, const sl_http1_head *h, sl_str p){(void)r;(void)h;(void)p;}
-void sl_gw_trace_routed(sl_gw_request *r){(void)r;}
-void sl_gw_trace_attempt(sl_gw_request *r){(void)r;}
-void sl_gw_trace_first(sl_gw_request *r, uint64_t n){(void)r;(void)n;}
-void sl_gw_trace_frame(sl_gw_request *r, uint64_t n){(void)r;(void)n;}
-void sl_gw_trace_attempt_end(sl_gw_request *r, int s, const char *e, const char *m){(void)r;(void)s;(void)e;(void)m;}
-void sl_gw_trace_end(sl_gw_request *r){(void)r;}
-void sl_gw_trace_refused(sl_gateway *g, int s){(void)g;(void)s;}
-void sl_gw_trace_connection(sl_gateway *g, int c){(void)g;(void)c;}
-void sl_gw_trace_inject(sl_gw_request *r, sl_buf *h){(void)r;(void)h;}
-bool sl_gw_trace_baggage(const sl_gateway *g){(void)g;return true;}
+
+#include "src/base/clock.h"
+#include "src/base/mem.h"
+#include "src/gateway/telemetry_bind.h"
+#include "src/telemetry/sdk_impl.h"
+
+#define SECONDS(ns) ((double)(ns) / 1e9)
+#define TRACE_FIELD_MAX 1024
+
+/* ---- setting up ---- */
+
+int sl_gw_telemetry_new(sl_sdk *sdk, sl_gw_telemetry **ret_telemetry)
+{
+    SL_ASSERT(sdk && ret_telemetry);
+    sl_gw_telemetry *t = sl_calloc(1, sizeof *t);
+    if (!t)
+        return SL_ENOMEM;
+    t->sdk = sdk;
+    sl_scope_options scope = {.name = SL_STR("sightline.gateway"), .version = sl_str_c(sl_version())};
+    t->tracer = sl_tracer_get(sdk, &scope);
+    t->logger = sl_logger_get(sdk, &scope);
+    t->vocabularies = sl_vocab_mask_env();
+    t->baggage = (sdk->propagators & SL_PROPAGATE_BAGGAGE) != 0;
+    sl_gw_bind_all(t);
+    *ret_telemetry = t;
+    return 0;
+}
+
+void sl_gw_telemetry_free(sl_gw_telemetry *telemetry)
+{
+    sl_free(telemetry);
+}
+
+/* ---- short ways to set attributes ---- */
+
+#define SET_STR(span, key, value) sl_span_set((span), SL_STR(key), sl_value_str(value))
+#define SET_C(span, key, value) sl_span_set((span), SL_STR(key), sl_value_cstr(value))
+#define SET_INT(span, key, value) sl_span_set((span), SL_STR(key), sl_value_int(value))
+#define SET_BOOL(span, key, value) sl_span_set((span), SL_STR(key), sl_value_bool(value))
+#define SET_DOUBLE(span, key, value) sl_span_set((span), SL_STR(key), sl_value_double(value))
+
+static void set_number(sl_span *span, sl_str key, const sl_openai_number *n)
+{
+    if (n->present)
+        sl_span_set(span, key, n->is_int ? sl_value_int(n->integer) : sl_value_double(n->real));
+}
+
+/* ---- the SERVER span ---- */
+
+static sl_str get_header(void *user, sl_str name)
+{
+    const sl_http1_head *head = user;
+    sl_http_field_id id = sl_http_field_lookup(name);
+    if (id != SL_HTTP_OTHER)
+        return sl_http1_get(head, id);
+    sl_str value;
+    return sl_http1_find(head, name, &value) ? value : sl_str_of(NULL, 0);
+}
+
+/* Several tracestate fields are one list. */
+static sl_str get_header_joined(void *user, sl_str name)
+{
+    static _Thread_local char joined[2 * SL_MAX_TRACESTATE_BYTES];
+    const sl_http1_head *head = user;
+    if (!sl_str_eq(name, SL_STR("tracestate")))
+        return get_header(user, name);
+    size_t index = 0;
+    size_t len = 0;
+    unsigned count = 0;
+    sl_str value;
+    while (sl_http1_get_next(head, SL_HTTP_TRACESTATE, &index, &value)) {
+        if (len + value.len + 1 > sizeof joined)
+            break;
+        if (count++)
+            joined[len++] = ',';
+        if (value.len)
+            memcpy(joined + len, value.ptr, value.len);
+        len += value.len;
+    }
+    return sl_str_of(joined, len);
+}
+
+static bool has_parent(const sl_sdk *sdk, const sl_http1_head *head)
+{
+    return sl_http1_has(head, SL_HTTP_TRACEPARENT) ||
+           (sdk->propagators & (SL_PROPAGATE_B3 | SL_PROPAGATE_B3MULTI)) != 0;
+}
+
+static const sl_str span_names[SL_GW_ROUTE_COUNT] = {
+    [SL_GW_ROUTE_CHAT] = {"POST /v1/chat/completions", 25}, [SL_GW_ROUTE_COMPLETION] = {"POST /v1/completions", 20},
+    [SL_GW_ROUTE_EMBEDDINGS] = {"POST /v1/embeddings", 19}, [SL_GW_ROUTE_MODELS] = {"GET /v1/models", 14},
+    [SL_GW_ROUTE_MODEL] = {"GET /v1/models/{model}", 22},   [SL_GW_ROUTE_OTHER] = {"", 0},
+};
+
+static sl_str server_span_name(const sl_gw_request *request, sl_http_method method)
+{
+    sl_http_method usual = request->operation == SL_LLM_NONE ? SL_HTTP_GET : SL_HTTP_POST;
+    if (method == usual && request->route != SL_GW_ROUTE_OTHER)
+        return span_names[request->route];
+    return sl_str_c(sl_gw_method_name(method));
+}
+
+void sl_gw_trace_start(sl_gw_request *request, const sl_http1_head *head, sl_str path)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    if (!t)
+        return;
+    request->method = head->method_id;
+    sl_updown_add(t->in_flight, 1);
+    if (head->method_id == SL_HTTP_GET && request->route == SL_GW_ROUTE_OTHER && sl_gw_is_probe(path)) {
+        request->probe = true;
+        return;
+    }
+    sl_span_context parent;
+    char state[SL_MAX_TRACESTATE_BYTES];
+    bool known = has_parent(t->sdk, head) && sl_propagation_extract(t->sdk, get_header_joined, (void *)(uintptr_t)head, state,
+                                                                    sizeof state, &parent, NULL) == 0;
+    sl_attr attrs[4] = {sl_attr_str("http.request.method", sl_gw_method_name(head->method_id)),
+                        sl_attr_of("url.path", sl_value_str(path)), sl_attr_str("url.scheme", "http")};
+    size_t count = 3;
+    if (request->route != SL_GW_ROUTE_OTHER)
+        attrs[count++] = sl_attr_of("http.route", sl_value_str(sl_gw_route_text(request->route)));
+    sl_span_options options = {.kind = SL_SPAN_SERVER,
+                               .root = !known,
+                               .parent_context = known ? &parent : NULL,
+                               .attrs = attrs,
+                               .attr_count = count};
+    sl_span *span = sl_span_start(t->tracer, server_span_name(request, head->method_id), &options);
+    request->server_span = span;
+    if (!sl_span_is_recording(span))
+        return;
+    uint16_t port = 0;
+    sl_str peer = sl_exchange_peer(request->x, &port);
+    if (peer.len) {
+        SET_STR(span, "client.address", peer);
+        SET_STR(span, "network.peer.address", peer);
+        SET_INT(span, "network.peer.port", port);
+    }
+    SET_C(span, "network.protocol.version", head->minor ? "1.1" : "1.0");
+    sl_str agent = sl_http1_get(head, SL_HTTP_USER_AGENT);
+    if (agent.len)
+        SET_STR(span, "user_agent.original", sl_str_sub(agent, 0, sl_utf8_prefix(agent, 256)));
+}
+
+void sl_gw_trace_routed(sl_gw_request *request)
+{
+    sl_span *span = request->server_span;
+    if (!sl_span_is_recording(span))
+        return;
+    const sl_openai_request *o = &request->plan->openai;
+    SET_STR(span, "llm.model", request->group->name);
+    SET_STR(span, "llm.provider", request->target->provider);
+    SET_C(span, "gen_ai.operation.name", sl_llm_operation_name(request->operation));
+    SET_STR(span, "gen_ai.request.model", request->group->name);
+    if (o->user.len)
+        SET_STR(span, "enduser.id", o->user);
+}
+
+/* ---- attempts ---- */
+
+static sl_str client_span_name(const sl_gw_request *request, char *text, size_t size)
+{
+    sl_str op = sl_str_c(sl_llm_operation_name(request->operation));
+    sl_str model = request->group->name;
+    size_t room = size - op.len - 1;
+    if (model.len > room)
+        model.len = sl_utf8_prefix(model, room);
+    memcpy(text, op.ptr, op.len);
+    text[op.len] = ' ';
+    memcpy(text + op.len + 1, model.ptr, model.len);
+    return sl_str_of(text, op.len + 1 + model.len);
+}
+
+/* What the request asks for, as far as it is not text. */
+static void set_request_attrs(sl_span *span, const sl_gw_request *request)
+{
+    const sl_openai_request *o = &request->plan->openai;
+    set_number(span, SL_STR("gen_ai.request.temperature"), &o->temperature);
+    set_number(span, SL_STR("gen_ai.request.top_p"), &o->top_p);
+    set_number(span, SL_STR("gen_ai.request.top_k"), &o->top_k);
+    set_number(span, SL_STR("gen_ai.request.max_tokens"), &o->max_tokens);
+    set_number(span, SL_STR("gen_ai.request.seed"), &o->seed);
+    set_number(span, SL_STR("gen_ai.request.frequency_penalty"), &o->frequency_penalty);
+    set_number(span, SL_STR("gen_ai.request.presence_penalty"), &o->presence_penalty);
+    if (o->n.present && o->n.is_int && o->n.integer != 1)
+        SET_INT(span, "gen_ai.request.choice.count", o->n.integer);
+    if (o->stream)
+        SET_BOOL(span, "gen_ai.request.stream", true);
+    if (o->service_tier.len)
+        SET_STR(span, "openai.request.service_tier", o->service_tier);
+    if (o->response_format.len)
+        SET_C(span, "gen_ai.output.type", sl_str_eq(o->response_format, SL_STR("text")) ? "text" : "json");
+    if (o->encoding_format.len) {
+        sl_value format = sl_value_str(o->encoding_format);
+        sl_span_set(span, SL_STR("gen_ai.request.encoding_formats"), sl_value_array(&format, 1));
+    }
+}
+
+void sl_gw_trace_attempt(sl_gw_request *request)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    if (!t)
+        return;
+    SL_ASSERT(!request->client_span);
+    const sl_gw_target *target = request->target;
+    char name[SL_OPENAI_MODEL_MAX + 24];
+    sl_attr attrs[5] = {sl_attr_str("gen_ai.operation.name", sl_llm_operation_name(request->operation)),
+                        sl_attr_of("gen_ai.provider.name", sl_value_str(target->provider)),
+                        sl_attr_of("gen_ai.request.model", sl_value_str(request->group->name)),
+                        sl_attr_of("server.address", sl_value_str(sl_origin_host(target->origin))),
+                        sl_attr_int("server.port", sl_origin_port(target->origin))};
+    sl_span_options options = {
+        .kind = SL_SPAN_CLIENT, .parent = request->server_span, .attrs = attrs, .attr_count = 5};
+    request->client_span = sl_span_start(t->tracer, client_span_name(request, name, sizeof name), &options);
+    request->attempt_open = true;
+    sl_span *span = request->client_span;
+    if (!sl_span_is_recording(span))
+        return;
+    SET_STR(span, "gen_ai.system", target->provider);
+    SET_STR(span, "llm.model", request->group->name);
+    SET_STR(span, "llm.provider", target->provider);
+    SET_C(span, "http.request.method", "POST");
+    if (target->model_json.len)
+        SET_STR(span, "sightline.upstream.model", target->deployment->upstream_model);
+    if (request->attempts > 1)
+        SET_INT(span, "http.request.resend_count", request->attempts - 1);
+    set_request_attrs(span, request);
+}
+
+static void put_trace_field(void *user, sl_str name, sl_str value)
+{
+    sl_gw_request *request = user;
+    sl_buf *head = &request->gateway->loop->scratch;
+    if (!request->target->deployment->propagate_tracestate && sl_str_eq(name, SL_STR("tracestate")))
+        return;
+    (void)sl_buf_put_str(head, name);
+    (void)sl_buf_put_str(head, SL_STR(": "));
+    (void)sl_buf_put_str(head, value);
+    (void)sl_buf_put_str(head, SL_STR("\r\n"));
+}
+
+void sl_gw_trace_inject(sl_gw_request *request, sl_buf *head)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    if (!t)
+        return;
+    SL_ASSERT(head == &request->gateway->loop->scratch);
+    (void)head;
+    if (request->client_span)
+        sl_propagation_inject(t->sdk, request->client_span, NULL, put_trace_field, request);
+}
+
+bool sl_gw_trace_baggage(const sl_gateway *gateway)
+{
+    return !gateway->telemetry || gateway->telemetry->baggage;
+}
+
+void sl_gw_trace_first(sl_gw_request *request, uint64_t mono_ns)
+{
+    (void)mono_ns;
+    if (sl_span_is_recording(request->client_span))
+        sl_span_add_event(request->client_span, SL_STR("gen_ai.first_token"), 0, NULL, 0);
+}
+
+void sl_gw_trace_frame(sl_gw_request *request, uint64_t gap_ns)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    if (!t)
+        return;
+    sl_gw_bound *bound = sl_gw_bind_target(request);
+    if (!bound)
+        return;
+    if (SL_UNLIKELY(request->stream.frames == 2))
+        request->frame_model = sl_gw_bind_model(t, request, bound, sl_answer_model(&request->answer));
+    const sl_gw_model_series *m = request->frame_model;
+    if (!m)
+        return;
+    sl_histogram_record_in(m->per_chunk, SECONDS(gap_ns), NULL);
+}
+
+/* ---- ends ---- */
+
+static void set_usage(sl_span *span, const sl_gw_request *request)
+{
+    const sl_usage *u = &request->answer.usage;
+    if (!u->known) {
+        if (!request->stream.on || request->stream.frames == 0)
+            return;
+        /* Nobody told: what has been seen is counted, and marked so. */
+        SET_INT(span, "gen_ai.usage.output_tokens", request->stream.frames);
+        SET_INT(span, "llm.tokens.completion", request->stream.frames);
+        SET_C(span, "sightline.usage.source", "counted");
+        return;
+    }
+    if (u->input >= 0) {
+        SET_INT(span, "gen_ai.usage.input_tokens", u->input);
+        SET_INT(span, "gen_ai.usage.prompt_tokens", u->input);
+        SET_INT(span, "llm.tokens.prompt", u->input);
+    }
+    if (u->output >= 0) {
+        SET_INT(span, "gen_ai.usage.output_tokens", u->output);
+        SET_INT(span, "gen_ai.usage.completion_tokens", u->output);
+        SET_INT(span, "llm.tokens.completion", u->output);
+    }
+    if (u->cache_read >= 0)
+        SET_INT(span, "gen_ai.usage.cache_read.input_tokens", u->cache_read);
+    if (u->cache_write >= 0)
+        SET_INT(span, "gen_ai.usage.cache_write.input_tokens", u->cache_write);
+    if (u->reasoning >= 0)
+        SET_INT(span, "gen_ai.usage.reasoning.output_tokens", u->reasoning);
+    SET_C(span, "sightline.usage.source", "reported");
+}
+
+static void set_answer(sl_span *span, const sl_gw_request *request)
+{
+    const sl_answer *a = &request->answer;
+    if (a->id_len)
+        SET_STR(span, "gen_ai.response.id", sl_answer_id(a));
+    if (a->model_len)
+        SET_STR(span, "gen_ai.response.model", sl_answer_model(a));
+    if (a->reason_count) {
+        sl_value reasons[SL_ANSWER_REASONS];
+        for (unsigned i = 0; i < a->reason_count; i++)
+            reasons[i] = sl_value_cstr(a->reasons[i][0] ? a->reasons[i] : "error");
+        sl_span_set(span, SL_STR("gen_ai.response.finish_reasons"), sl_value_array(reasons, a->reason_count));
+    }
+    if (request->stream.first_ns)
+        SET_DOUBLE(span, "gen_ai.response.time_to_first_chunk",
+                   SECONDS(request->stream.first_ns - request->call.start_ns));
+    set_usage(span, request);
+}
+
+static void record_tokens(sl_gw_request *request, const sl_gw_model_series *m, const sl_span_context *context)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    const sl_usage *u = &request->answer.usage;
+    if (!u->known) {
+        sl_counter_add(t->usage_missing[SL_GW_GAP_NOT_REPORTED], 1);
+        return;
+    }
+    if (u->input >= 0) {
+        sl_histogram_record_in(m->tokens_in, (double)u->input, context);
+        sl_counter_add(m->input_total, (uint64_t)u->input);
+    }
+    if (u->output >= 0 && request->operation != SL_LLM_EMBEDDINGS) {
+        sl_histogram_record_in(m->tokens_out, (double)u->output, context);
+        sl_counter_add(m->output_total, (uint64_t)u->output);
+    }
+    if (u->cache_read > 0)
+        sl_counter_add(m->cache_read_total, (uint64_t)u->cache_read);
+    if (u->cache_write > 0)
+        sl_counter_add(m->cache_write_total, (uint64_t)u->cache_write);
+    if (u->reasoning > 0)
+        sl_counter_add(m->reasoning_total, (uint64_t)u->reasoning);
+}
+
+/* The mean time between tokens of a stream: frames are counted where the number of tokens is not told. */
+static void record_per_token(const sl_gw_request *request, const sl_gw_model_series *m, const sl_span_context *context)
+{
+    int64_t tokens = request->answer.usage.known ? request->answer.usage.output : -1;
+    if (tokens < 2)
+        tokens = request->stream.frames;
+    if (tokens >= 2)
+        sl_histogram_record_in(m->per_token,
+                               SECONDS(request->stream.last_ns - request->stream.first_ns) / (double)(tokens - 1), context);
+}
+
+static void record_success(sl_gw_request *request, sl_gw_bound *bound, double seconds, const sl_span_context *context)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    sl_gw_model_series *m = sl_gw_bind_model(t, request, bound, sl_answer_model(&request->answer));
+    sl_histogram_record_in(m->duration, seconds, context);
+    sl_histogram_record_in(m->inference, seconds, context);
+    if (request->stream.first_ns) {
+        double first = SECONDS(request->stream.first_ns - request->call.start_ns);
+        sl_histogram_record_in(m->first_token, first, context);
+        sl_histogram_record_in(m->first_chunk, first, context);
+        record_per_token(request, m, context);
+    }
+    record_tokens(request, m, context);
+}
+
+static void record_attempt(sl_gw_request *request, uint64_t took_ns, const char *error_type)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    sl_gw_bound *bound = sl_gw_bind_target(request);
+    if (!bound)
+        return;
+    sl_span_context context;
+    sl_span_get_context(request->client_span, &context);
+    double seconds = SECONDS(took_ns);
+    sl_gw_error_series *outcome = sl_gw_bind_outcome(t, request, bound, error_type);
+    sl_counter_add(outcome->attempts, 1);
+    sl_histogram_record_in(bound->latency, seconds, &context);
+    if (error_type) {
+        sl_histogram_record_in(outcome->duration, seconds, &context);
+        sl_histogram_record_in(outcome->inference, seconds, &context);
+    } else {
+        record_success(request, bound, seconds, &context);
+    }
+}
+
+void sl_gw_trace_attempt_end(sl_gw_request *request, int status, const char *error_type, const char *message)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    if (!t || !request->attempt_open)
+        return;
+    request->attempt_open = false;
+    sl_span *span = request->client_span;
+    record_attempt(request, request->upstream_end_ns - request->call.start_ns, error_type);
+    request->client_span = NULL;
+    if (!sl_span_is_recording(span)) {
+        sl_span_end(span);
+        return;
+    }
+    set_answer(span, request);
+    if (status) {
+        SET_INT(span, "http.response.status_code", status);
+        SET_INT(span, "http.status_code", status);
+    }
+    if (request->stream.frames)
+        sl_span_add_event(span, SL_STR("gen_ai.last_token"), 0, NULL, 0);
+    if (error_type) {
+        SET_C(span, "error.type", error_type);
+        sl_span_set_status(span, SL_STATUS_ERROR, message ? message : error_type);
+    }
+    sl_span_end(span);
+}
+
+/* The client went away, or the server refused the rest of its request. */
+static void settle_outcome(sl_gw_request *request)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    if (request->outcome == 0 || request->broken)
+        return;
+    if (request->outcome == SL_ETOOBIG) {
+        request->status = 413;
+        request->error_type = "request_too_large";
+    } else if (request->outcome == SL_EPROTO) {
+        request->status = 400;
+        request->error_type = "bad_request";
+    } else if (request->outcome == SL_ETIMEOUT && request->state == SL_GW_ALLOWED) {
+        request->status = 408;
+        request->error_type = "timeout";
+    } else {
+        request->status = 499;
+        request->error_type = request->outcome == SL_ETIMEOUT ? "client_too_slow" : "client_disconnected";
+        sl_counter_add(t->disconnects, 1);
+    }
+}
+
+static void record_overhead(const sl_gw_telemetry *t, const sl_gw_request *request, uint64_t end_ns,
+                            const sl_span_context *context)
+{
+    if (!request->sent_ns || request->error_type || end_ns < request->upstream_end_ns)
+        return;
+    uint64_t before = request->sent_ns - request->start_ns;
+    uint64_t after = end_ns - request->upstream_end_ns;
+    uint64_t total = end_ns - request->start_ns;
+    sl_histogram_record_in(t->overhead_request, SECONDS(before), context);
+    sl_histogram_record_in(t->overhead_response, SECONDS(after), context);
+    if (total >= request->waited_ns)
+        sl_histogram_record_in(t->overhead_total, SECONDS(total - request->waited_ns), context);
+}
+
+static void write_access_record(sl_gw_telemetry *t, const sl_gw_request *request, uint64_t took_ns,
+                                const sl_span_context *context)
+{
+    if (!sl_log_enabled(t->logger, SL_INFO))
+        return;
+    sl_attr attrs[12];
+    size_t n = 0;
+    const sl_usage *u = &request->answer.usage;
+    attrs[n++] = sl_attr_int("http.response.status_code", request->status);
+    attrs[n++] = sl_attr_double("duration_ms", (double)(took_ns / 1000) / 1e3);
+    if (request->group)
+        attrs[n++] = sl_attr_of("model", sl_value_str(request->group->name));
+    if (request->target)
+        attrs[n++] = sl_attr_of("provider", sl_value_str(request->target->provider));
+    if (request->stream.on)
+        attrs[n++] = sl_attr_bool("stream", true);
+    if (request->attempts > 1)
+        attrs[n++] = sl_attr_int("attempts", request->attempts);
+    if (u->known && u->input >= 0)
+        attrs[n++] = sl_attr_int("input_tokens", u->input);
+    if (u->known && u->output >= 0)
+        attrs[n++] = sl_attr_int("output_tokens", u->output);
+    attrs[n++] = sl_attr_int("bytes_out", (int64_t)request->bytes_out);
+    if (request->error_type)
+        attrs[n++] = sl_attr_str("error.type", request->error_type);
+    sl_log_record record = {.severity = SL_INFO,
+                            .body = sl_value_str(server_span_name(request, request->method)),
+                            .attrs = attrs,
+                            .attr_count = n,
+                            .context = context};
+    sl_log_emit(t->logger, &record);
+}
+
+static void end_server_span(sl_gw_request *request)
+{
+    sl_span *span = request->server_span;
+    request->server_span = NULL;
+    if (!sl_span_is_recording(span)) {
+        sl_span_end(span);
+        return;
+    }
+    SET_INT(span, "http.response.status_code", request->status);
+    SET_INT(span, "http.status_code", request->status);
+    if (request->group)
+        set_usage(span, request);
+    if (request->error_type)
+        SET_C(span, "error.type", request->error_type);
+    else if (request->status >= 500)
+        SET_C(span, "error.type", sl_gw_status_text(request->status));
+    if (request->status >= 500 || request->broken)
+        sl_span_set_status(span, SL_STATUS_ERROR, request->error_type ? request->error_type : "");
+    sl_span_end(span);
+}
+
+static void record_request(sl_gw_telemetry *t, sl_gw_request *request, uint64_t end_ns)
+{
+    sl_span_context context;
+    sl_span_get_context(request->server_span, &context);
+    uint64_t took = end_ns - request->start_ns;
+    const char *error = request->error_type;
+    if (!error && request->status >= 500)
+        error = sl_gw_status_text(request->status);
+    sl_gw_status_series *s = sl_gw_bind_status(t, request->route, request->method, request->status, error);
+    sl_histogram_record_in(s->duration, SECONDS(took), &context);
+    sl_counter_add(s->requests, 1);
+    sl_histogram_record_in(sl_gw_bind_route(t, request->route, request->method), SECONDS(took), &context);
+    if (error || request->status >= 400)
+        sl_counter_add(sl_gw_bind_error(t, error ? error : sl_gw_status_text(request->status)), 1);
+    record_overhead(t, request, end_ns, &context);
+    write_access_record(t, request, took, &context);
+}
+
+void sl_gw_trace_end(sl_gw_request *request)
+{
+    sl_gw_telemetry *t = request->gateway->telemetry;
+    if (!t)
+        return;
+    sl_updown_add(t->in_flight, -1);
+    if (request->probe)
+        return;
+    uint64_t end_ns = sl_mono_ns();
+    settle_outcome(request);
+    if (request->attempt_open) {
+        request->upstream_end_ns = end_ns;
+        if (request->stream.on && !request->answer.usage.known)
+            sl_counter_add(t->usage_missing[SL_GW_GAP_CLIENT_GONE], 1);
+        sl_gw_trace_attempt_end(request, request->upstream_status, request->error_type ? request->error_type : "cancelled",
+                                "the client went away");
+    }
+    record_request(t, request, end_ns);
+    end_server_span(request);
+}
+
+void sl_gw_trace_refused(sl_gateway *gateway, int status)
+{
+    sl_gw_telemetry *t = gateway->telemetry;
+    if (!t)
+        return;
+    sl_gw_status_series *s = sl_gw_bind_status(t, SL_GW_ROUTE_OTHER, SL_HTTP_METHOD_NONE, status, sl_gw_status_text(status));
+    sl_counter_add(s->requests, 1);
+    sl_counter_add(sl_gw_bind_error(t, sl_gw_status_text(status)), 1);
+}
+
+void sl_gw_trace_connection(sl_gateway *gateway, int change)
+{
+    if (gateway->telemetry)
+        sl_updown_add(gateway->telemetry->connections, change);
+}

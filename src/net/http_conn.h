@@ -65,6 +65,8 @@ struct sl_exchange {
     bool stopped : 1;       /* reading is stopped: the stash is full */
     bool in_process : 1;    /* the reading loop is on the stack */
     bool writing : 1;       /* bytes wait in the stream's queue */
+    uint16_t peer_port;
+    char peer[46];          /* the client's address as text; empty: not asked for yet */
     uint8_t probes;         /* looks left at a client that has shut down its side */
     sl_exchange *next_probed;
     sl_exchange **prev_probed;

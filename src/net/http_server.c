@@ -777,11 +777,13 @@ bool sl_exchange_begun(const sl_exchange *x)
     return x->begun;
 }
 
-bool sl_exchange_peer(const sl_exchange *x, char *address, size_t size, uint16_t *ret_port)
+sl_str sl_exchange_peer(sl_exchange *x, uint16_t *ret_port)
 {
     struct sockaddr_storage peer;
     int len = sizeof peer;
-    if (uv_tcp_getpeername(&x->tcp, (struct sockaddr *)&peer, &len) != 0)
-        return false;
-    return sl_sockaddr_text((const struct sockaddr *)&peer, address, size, ret_port);
+    if (!x->peer[0] && (uv_tcp_getpeername(&x->tcp, (struct sockaddr *)&peer, &len) != 0 ||
+                        !sl_sockaddr_text((const struct sockaddr *)&peer, x->peer, sizeof x->peer, &x->peer_port)))
+        x->peer[0] = 0;
+    *ret_port = x->peer_port;
+    return sl_str_c(x->peer);
 }

@@ -122,8 +122,8 @@ void sl_exchange_set_data(sl_exchange *x, void *data);
 void *sl_exchange_data(const sl_exchange *x);
 /* Monotonic nanoseconds at which the first byte of the request was read. */
 uint64_t sl_exchange_start_ns(const sl_exchange *x);
-/* The client's address and port as text ("127.0.0.1"; NUL-terminated); false when it cannot be told. */
-bool sl_exchange_peer(const sl_exchange *x, char *address, size_t size, uint16_t *ret_port);
+/* The client's numeric address and port ("127.0.0.1"), as long as the connection lives; empty when it cannot be told. */
+sl_str sl_exchange_peer(sl_exchange *x, uint16_t *ret_port);
 /* Bytes of the answer given to the kernel or waiting for it, framing included. */
 uint64_t sl_exchange_bytes_out(const sl_exchange *x);
 

@@ -590,7 +590,8 @@ void sl_upstream_close(sl_upstream *upstream)
         return;
     upstream->closed = true;
     for (sl_origin *origin = upstream->origins; origin; origin = origin->next) {
-        SL_ASSERT(!origin->waiting);
+        while (origin->waiting)
+            sl_call_fail(origin->waiting, SL_ECLOSED, "shutting down");
         while (origin->idle)
             sl_up_close(origin->idle);
         while (origin->used)
