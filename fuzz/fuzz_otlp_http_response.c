@@ -1,6 +1,7 @@
 /*
- * Answers to an OTLP/HTTP request: whatever a peer sends, in pieces of any size, the client ends with an answer or an error,
- * and the outcome is one of the four there are. Input: a byte for the size of the pieces, then what the peer sends.
+ * Answers to an OTLP/HTTP request: whatever a peer sends, in pieces of any size, the client ends with an answer or an
+ * error, and the outcome is one of the four there are. Input: a byte for the size of the pieces, then what the peer
+ * sends.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -60,8 +61,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     peer p = {data + 1, size - 1, (size_t)data[0] + 1};
     sl_net_ops ops = {&p, peer_connect, peer_send, peer_recv};
-    sl_http_post_options o = {.url = SL_STR("http://127.0.0.1:1/v1/traces"), .content_type = SL_STR("application/x-protobuf"),
-                              .user_agent = SL_STR("fuzz"), .max_answer_bytes = 1u << 20, .ops = &ops};
+    sl_http_post_options o = {.url = SL_STR("http://127.0.0.1:1/v1/traces"),
+                              .content_type = SL_STR("application/x-protobuf"),
+                              .user_agent = SL_STR("fuzz"),
+                              .max_answer_bytes = 1u << 20,
+                              .ops = &ops};
     sl_http_post *client = NULL;
     const char *why;
     if (sl_http_post_new(&o, &client, &why))

@@ -57,12 +57,12 @@ typedef struct sl_batch_options {
 
 /* Limits on what a span or record may hold; zeros are the defaults of the specification. */
 typedef struct sl_limits {
-    uint32_t attr_count;       /* 128 */
-    uint32_t attr_value_chars; /* 0: no limit */
-    uint32_t event_count;      /* 128 */
-    uint32_t link_count;       /* 128 */
-    uint32_t event_attr_count; /* 128 */
-    uint32_t link_attr_count;  /* 128 */
+    uint32_t attr_count;              /* 128 */
+    uint32_t attr_value_chars;        /* 0: no limit */
+    uint32_t event_count;             /* 128 */
+    uint32_t link_count;              /* 128 */
+    uint32_t event_attr_count;        /* 128 */
+    uint32_t link_attr_count;         /* 128 */
     const char *const *priority_keys; /* survive the count limit; NULL: session, user and conversation ids */
     size_t priority_key_count;
 } sl_limits;
@@ -126,7 +126,7 @@ SL_API sl_health *sl_sdk_health(sl_sdk *sdk);
 /* What became of the recorded items of one signal. */
 typedef struct sl_sdk_stats {
     uint64_t started;  /* spans started and recording; log records emitted */
-    uint64_t ended;    /* committed to a ring */
+    uint64_t ended;    /* spans ended, records emitted, data points collected; also those that found no room */
     uint64_t exported; /* accepted by an exporter (of several, the one with the fewest) */
     uint64_t dropped;  /* lost for want of room, or after the last retry */
 } sl_sdk_stats;

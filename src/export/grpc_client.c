@@ -26,7 +26,7 @@
 #define WINDOW_BYTES (1 << 20)
 #define MAX_METADATA 64u
 #define FIXED_FIELDS 10u
-#define MAX_TEXT_BYTES 4096u  /* of grpc-message */
+#define MAX_TEXT_BYTES 4096u /* of grpc-message */
 #define MAX_DETAILS_BYTES 16384u
 #define PREFIX_BYTES 5u
 #define GRPC_UNKNOWN 2
@@ -490,8 +490,9 @@ static int unpack_answer(sl_grpc_client *c)
     if (c->answer.len == 0)
         return 0;
     const uint8_t *head = (const uint8_t *)c->answer.data;
-    size_t len = c->answer.len < PREFIX_BYTES ? SIZE_MAX
-                                              : (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
+    size_t len = c->answer.len < PREFIX_BYTES
+                     ? SIZE_MAX
+                     : (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
     if (len != c->answer.len - PREFIX_BYTES || head[0] > 1 || (head[0] == 1 && !c->now.gzip))
         return fail(c, SL_EPROTO, "a malformed gRPC message");
     sl_str bytes = sl_str_of(c->answer.data + PREFIX_BYTES, len);
@@ -537,7 +538,8 @@ static int frame_request(sl_grpc_client *c, sl_str message)
     if (error)
         return fail(c, error, sl_strerror(error));
     size_t len = c->request.len - PREFIX_BYTES;
-    uint8_t head[PREFIX_BYTES] = {c->gzip, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len};
+    uint8_t head[PREFIX_BYTES] = {c->gzip, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
+                                  (uint8_t)len};
     memcpy(c->request.data, head, sizeof head);
     return 0;
 }
@@ -553,7 +555,8 @@ static int try_call(sl_grpc_client *c, const char *path)
     return error;
 }
 
-int sl_grpc_call(sl_grpc_client *client, const char *path, sl_str message, uint64_t deadline_ns, sl_grpc_result *ret_result)
+int sl_grpc_call(sl_grpc_client *client, const char *path, sl_str message, uint64_t deadline_ns,
+                 sl_grpc_result *ret_result)
 {
     SL_ASSERT(client && path && path[0] == '/' && ret_result);
     client->deadline_ns = deadline_ns;
@@ -585,8 +588,8 @@ int sl_grpc_call(sl_grpc_client *client, const char *path, sl_str message, uint6
 
 static bool metadata_ok(sl_str name)
 {
-    static const char *const reserved[] = {"te", "content-type", "user-agent", "host", "connection", "content-length",
-                                           "transfer-encoding"};
+    static const char *const reserved[] = {"te",         "content-type",   "user-agent",       "host",
+                                           "connection", "content-length", "transfer-encoding"};
     if (!name.len || name.ptr[0] == ':' || sl_str_starts(name, SL_STR("grpc-")))
         return false;
     for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {

@@ -1,6 +1,6 @@
 /*
- * A gRPC client for unary calls: one peer, one HTTP/2 connection kept open, one call at a time. nghttp2 frames, OpenSSL for
- * https, our own message framing.
+ * A gRPC client for unary calls: one peer, one HTTP/2 connection kept open, one call at a time. nghttp2 frames, OpenSSL
+ * for https, our own message framing.
  *
  * Promises: every step but the look-up of a name is bounded by the deadline; a connection that the peer has closed or
  * says it will close (GOAWAY) is replaced before or, once, during a call; answers are at most 4 MiB.
@@ -40,7 +40,8 @@ typedef struct sl_grpc_result {
 } sl_grpc_result;
 
 /* Makes a client; nothing is connected yet. Errors: SL_ECONFIG (`why` says what), SL_ENOMEM. */
-SL_MUST_CHECK int sl_grpc_client_new(const sl_grpc_options *options, sl_grpc_client **ret_client, char *why, size_t size);
+SL_MUST_CHECK int sl_grpc_client_new(const sl_grpc_options *options, sl_grpc_client **ret_client, char *why,
+                                     size_t size);
 /* NULL is accepted. */
 void sl_grpc_client_free(sl_grpc_client *client);
 /*

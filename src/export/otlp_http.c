@@ -102,8 +102,10 @@ static int report_failure(curl_exporter *x, CURLcode code)
     int error = transfer_error(code);
     const char *detail = x->detail[0] ? x->detail : curl_easy_strerror(code);
     if (code == CURLE_PEER_FAILED_VERIFICATION)
-        sl_reporter_say(x->reporter, error, "otlp: %s: the certificate is not trusted: %s (OTEL_EXPORTER_OTLP_CERTIFICATE "
-                        "names the CA)", x->url, detail);
+        sl_reporter_say(x->reporter, error,
+                        "otlp: %s: the certificate is not trusted: %s (OTEL_EXPORTER_OTLP_CERTIFICATE "
+                        "names the CA)",
+                        x->url, detail);
     else
         sl_reporter_say(x->reporter, error, "otlp: %s: %s", x->url, detail);
     return error == SL_ETOOBIG || error == SL_ENOMEM || error == SL_EPROTO ? error : SL_ERETRY;
@@ -157,8 +159,8 @@ static int curl_deliver(void *user, sl_signal signal, sl_str request, size_t ite
         return report_failure(x, code);
     long status = 0;
     (void)curl_easy_getinfo(x->handle, CURLINFO_RESPONSE_CODE, &status);
-    sl_otlp_http_answer judged = {(int)status, sl_str_c(x->content_type), sl_str_c(x->retry_after), sl_buf_str(&x->answer),
-                                  sl_now_ns() / 1000000000u};
+    sl_otlp_http_answer judged = {(int)status, sl_str_c(x->content_type), sl_str_c(x->retry_after),
+                                  sl_buf_str(&x->answer), sl_now_ns() / 1000000000u};
     sl_otlp_outcome outcome;
     sl_otlp_outcome_http(&judged, &outcome);
     if (outcome.why[0])
@@ -201,9 +203,11 @@ static int add_header(curl_exporter *x, const char *name, sl_str value)
 
 static int add_headers(curl_exporter *x, const sl_exporter_spec *spec, char *why, size_t size)
 {
-    int error = add_header(x, "Content-Type", x->protocol == SL_OTLP_HTTP_JSON ? SL_STR("application/json")
-                                                                                : SL_STR("application/x-protobuf"));
-    struct curl_slist *no_expect = error ? NULL : curl_slist_append(x->headers, "Expect:"); /* no round trip before the body */
+    int error =
+        add_header(x, "Content-Type",
+                   x->protocol == SL_OTLP_HTTP_JSON ? SL_STR("application/json") : SL_STR("application/x-protobuf"));
+    struct curl_slist *no_expect =
+        error ? NULL : curl_slist_append(x->headers, "Expect:"); /* no round trip before the body */
     if (!error && !no_expect)
         error = SL_ENOMEM;
     if (!error && x->gzip)

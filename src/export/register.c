@@ -1,6 +1,6 @@
 /*
- * The makers of exporters that need libraries: OTLP/HTTP by libcurl, OTLP/gRPC by nghttp2 and OpenSSL. Its symbol is what
- * the core calls; libsightline-core.a has another of the same name. See src/telemetry/exporter_factory.h.
+ * The makers of exporters that need libraries: OTLP/HTTP by libcurl, OTLP/gRPC by nghttp2 and OpenSSL. Its symbol is
+ * what the core calls; libsightline-core.a has another of the same name. See src/telemetry/exporter_factory.h.
  */
 #include "src/base/assert.h"
 #include "src/export/otlp_grpc.h"

@@ -167,7 +167,8 @@ SL_TEST(answers_without_grpc)
     static const struct {
         const char *http;
         int status;
-    } table[] = {{"400", 13}, {"401", 16}, {"403", 7}, {"404", 12}, {"429", 14}, {"502", 14}, {"503", 14}, {"504", 14}, {"500", 2}};
+    } table[] = {{"400", 13}, {"401", 16}, {"403", 7},  {"404", 12}, {"429", 14},
+                 {"502", 14}, {"503", 14}, {"504", 14}, {"500", 2}};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         reply r = {.http_status = table[i].http, .content_type = "text/html", .no_status = true};
         (void)call_once(&r, NULL, 0, table[i].status);
@@ -273,7 +274,8 @@ SL_TEST(too_big_an_answer)
 
 /* ---- TLS ---- */
 
-static int tls_call(const tls_files *server, const sl_grpc_options *o, bool client_auth, bool plain_server, char *error_text)
+static int tls_call(const tls_files *server, const sl_grpc_options *o, bool client_auth, bool plain_server,
+                    char *error_text)
 {
     reply ok = {0};
     grpc_server s;

@@ -1,6 +1,6 @@
 /*
- * For tests: a gRPC server that does as it is told, over nghttp2's server side, plain or TLS. One thread, one connection at
- * a time; `script` says how each call in turn is answered, the last entry stays.
+ * For tests: a gRPC server that does as it is told, over nghttp2's server side, plain or TLS. One thread, one
+ * connection at a time; `script` says how each call in turn is answered, the last entry stays.
  */
 #ifndef SL_EXPORT_TEST_GRPC_SERVER_H
 #define SL_EXPORT_TEST_GRPC_SERVER_H
@@ -57,8 +57,8 @@ typedef struct grpc_server {
     bool close_now;
 } grpc_server;
 
-static inline int server_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-                                   const uint8_t *value, size_t value_len, uint8_t flags, void *user)
+static inline int server_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                                   size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
     (void)session;
     (void)frame;
@@ -66,8 +66,8 @@ static inline int server_on_header(nghttp2_session *session, const nghttp2_frame
     grpc_server *s = user;
     pthread_mutex_lock(&s->lock);
     size_t at = strlen(s->headers);
-    (void)snprintf(s->headers + at, sizeof s->headers - at, "%.*s: %.*s\n", (int)name_len, (const char *)name, (int)value_len,
-                   (const char *)value);
+    (void)snprintf(s->headers + at, sizeof s->headers - at, "%.*s: %.*s\n", (int)name_len, (const char *)name,
+                   (int)value_len, (const char *)value);
     pthread_mutex_unlock(&s->lock);
     return 0;
 }
@@ -84,8 +84,8 @@ static inline int server_on_begin(nghttp2_session *session, const nghttp2_frame 
     return 0;
 }
 
-static inline int server_on_data(nghttp2_session *session, uint8_t flags, int32_t stream, const uint8_t *data, size_t len,
-                                 void *user)
+static inline int server_on_data(nghttp2_session *session, uint8_t flags, int32_t stream, const uint8_t *data,
+                                 size_t len, void *user)
 {
     (void)session;
     (void)flags;
@@ -118,15 +118,16 @@ static inline size_t server_trailers(const reply *r, nghttp2_nv *nv, char *numbe
 }
 
 /* Prefix and message, then the trailers. */
-static inline ssize_t server_read_body(nghttp2_session *session, int32_t stream, uint8_t *buf, size_t len, uint32_t *flags,
-                                       nghttp2_data_source *source, void *user)
+static inline ssize_t server_read_body(nghttp2_session *session, int32_t stream, uint8_t *buf, size_t len,
+                                       uint32_t *flags, nghttp2_data_source *source, void *user)
 {
     (void)source;
     grpc_server *s = user;
     size_t total = 5 + s->now->body_len, put = 0;
     for (; put < len && s->body_at < total; put++, s->body_at++) {
         size_t n = s->now->body_len;
-        uint8_t prefix[5] = {s->now->encoding != NULL, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
+        uint8_t prefix[5] = {s->now->encoding != NULL, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8),
+                             (uint8_t)n};
         buf[put] = s->body_at < 5 ? prefix[s->body_at] : s->now->body ? (uint8_t)s->now->body[s->body_at - 5] : 'x';
     }
     if (s->body_at == total) {
@@ -269,7 +270,8 @@ static inline int server_alpn(SSL *tls, const unsigned char **out, unsigned char
 }
 
 /* Starts it; `files` NULL: plain. `client_auth`: the client must show a certificate. */
-static inline void server_start(grpc_server *s, const reply *script, size_t script_len, const tls_files *files, bool client_auth)
+static inline void server_start(grpc_server *s, const reply *script, size_t script_len, const tls_files *files,
+                                bool client_auth)
 {
     memset(s, 0, sizeof *s);
     pthread_mutex_init(&s->lock, NULL);

@@ -22,7 +22,9 @@ static void on_error(void *user, int error, const char *message)
 }
 
 /* A request of one span. */
-static const sl_str one_span = {"\x0a\x09\x12\x07\x12\x05\x2a\x03" "abc", 11};
+static const sl_str one_span = {"\x0a\x09\x12\x07\x12\x05\x2a\x03"
+                                "abc",
+                                11};
 
 static int deliver(const sl_exporter *e, uint64_t timeout_ms, uint64_t *retry_ms, uint64_t *rejected)
 {
@@ -52,7 +54,8 @@ SL_TEST(statuses_over_plain_http)
         uint64_t retry_ms, rejected;
     } table[] = {
         {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0, 0, 0},
-        {"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 4\r\n\r\n\x0a\x02\x08\x03", 0, 0, 3},
+        {"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 4\r\n\r\n\x0a\x02\x08\x03", 0, 0,
+         3},
         {"HTTP/1.1 429 Slow\r\nRetry-After: 9\r\nContent-Length: 0\r\n\r\n", SL_ERETRY, 9000, 0},
         {"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", SL_ERETRY, 0, 0},
         {"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n", SL_EREFUSED, 0, 0},

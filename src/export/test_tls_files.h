@@ -20,7 +20,8 @@ typedef struct tls_authority {
     X509 *cert;
 } tls_authority;
 
-static inline X509 *tls_certificate(EVP_PKEY *key, const char *name, const char *san, const tls_authority *issuer, long serial)
+static inline X509 *tls_certificate(EVP_PKEY *key, const char *name, const char *san, const tls_authority *issuer,
+                                    long serial)
 {
     X509 *cert = X509_new();
     X509_set_version(cert, 2);
@@ -32,7 +33,8 @@ static inline X509 *tls_certificate(EVP_PKEY *key, const char *name, const char 
     X509_set_issuer_name(cert, issuer ? X509_get_subject_name(issuer->cert) : X509_get_subject_name(cert));
     X509V3_CTX context;
     X509V3_set_ctx(&context, issuer ? issuer->cert : cert, cert, NULL, NULL, 0);
-    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &context, NID_basic_constraints, issuer ? "CA:FALSE" : "critical,CA:TRUE");
+    X509_EXTENSION *e =
+        X509V3_EXT_conf_nid(NULL, &context, NID_basic_constraints, issuer ? "CA:FALSE" : "critical,CA:TRUE");
     X509_add_ext(cert, e, -1);
     X509_EXTENSION_free(e);
     if (san) {

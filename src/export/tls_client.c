@@ -84,8 +84,9 @@ static void explain(SSL *tls, const char *host, char *why, size_t size)
     long verified = SSL_get_verify_result(tls);
     unsigned long code = ERR_peek_error();
     if (verified != X509_V_OK)
-        (void)snprintf(why, size, "the certificate of %s is not trusted: %s (OTEL_EXPORTER_OTLP_CERTIFICATE names the CA)",
-                       host, X509_verify_cert_error_string(verified));
+        (void)snprintf(why, size,
+                       "the certificate of %s is not trusted: %s (OTEL_EXPORTER_OTLP_CERTIFICATE names the CA)", host,
+                       X509_verify_cert_error_string(verified));
     else if (ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER)
         (void)snprintf(why, size, "%s does not speak TLS; use http:// for a plain connection", host);
     else if (code)
@@ -115,7 +116,8 @@ static int shake_hands(SSL *tls, int fd, const char *host, uint64_t deadline_ns,
     }
 }
 
-int sl_tls_connect(SSL_CTX *context, int fd, const char *host, uint64_t deadline_ns, SSL **ret_tls, char *why, size_t size)
+int sl_tls_connect(SSL_CTX *context, int fd, const char *host, uint64_t deadline_ns, SSL **ret_tls, char *why,
+                   size_t size)
 {
     SL_ASSERT(context && fd >= 0 && host && ret_tls);
     SSL *tls = SSL_new(context);

@@ -19,10 +19,10 @@ typedef struct sl_tls_files {
 /* Errors: SL_ECONFIG (a file that cannot be used), SL_ENOMEM. The caller frees it by SSL_CTX_free. */
 SL_MUST_CHECK int sl_tls_context_new(const sl_tls_files *files, SSL_CTX **ret_context, char *why, size_t size);
 /*
- * Shakes hands on a connected socket, which stays the caller's. Errors: SL_ETLS (`why` says what), SL_ETIMEOUT, SL_ENOMEM. The
- * caller frees `*ret_tls` by SSL_free.
+ * Shakes hands on a connected socket, which stays the caller's. Errors: SL_ETLS (`why` says what), SL_ETIMEOUT,
+ * SL_ENOMEM. The caller frees `*ret_tls` by SSL_free.
  */
-SL_MUST_CHECK int sl_tls_connect(SSL_CTX *context, int fd, const char *host, uint64_t deadline_ns, SSL **ret_tls, char *why,
-                                 size_t size);
+SL_MUST_CHECK int sl_tls_connect(SSL_CTX *context, int fd, const char *host, uint64_t deadline_ns, SSL **ret_tls,
+                                 char *why, size_t size);
 
 #endif

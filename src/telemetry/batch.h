@@ -59,8 +59,8 @@ void sl_batch_init(sl_batch *batch, sl_signal signal, sl_str resource, sl_str re
                    size_t max_bytes);
 void sl_batch_done(sl_batch *batch);
 /*
- * Adds an encoded Span or LogRecord. Errors: SL_EAGAIN (finish the batch first, then add again), SL_ETOOBIG (does not fit
- * into any batch, even cut), SL_ENOMEM.
+ * Adds an encoded Span or LogRecord. Errors: SL_EAGAIN (finish the batch first, then add again), SL_ETOOBIG (does not
+ * fit into any batch, even cut), SL_ENOMEM.
  */
 SL_MUST_CHECK int sl_batch_add(sl_batch *batch, const sl_batch_scope *scope, sl_str item, uint64_t now_ns);
 /* Makes the request and empties the batch. `*ret_request` is NULL when there was nothing in it. Errors: SL_ENOMEM. */

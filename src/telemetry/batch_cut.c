@@ -19,10 +19,10 @@ typedef struct field_shape {
 } field_shape;
 
 static const field_shape shapes[] = {
-    {SPAN, 5, TEXT},   {SPAN, 9, KEY_VALUE}, {SPAN, 11, EVENT},    {SPAN, 13, LINK},     {SPAN, 15, STATUS},
-    {EVENT, 2, TEXT},  {EVENT, 3, KEY_VALUE}, {LINK, 4, KEY_VALUE}, {STATUS, 2, TEXT},   {RECORD, 5, ANY},
-    {RECORD, 12, TEXT}, {RECORD, 6, KEY_VALUE}, {KEY_VALUE, 2, ANY}, {ANY, 1, TEXT},     {ANY, 7, BLOB},
-    {ANY, 5, ARRAY},   {ANY, 6, MAP},        {ARRAY, 1, ANY},      {MAP, 1, KEY_VALUE},
+    {SPAN, 5, TEXT},    {SPAN, 9, KEY_VALUE},   {SPAN, 11, EVENT},    {SPAN, 13, LINK},    {SPAN, 15, STATUS},
+    {EVENT, 2, TEXT},   {EVENT, 3, KEY_VALUE},  {LINK, 4, KEY_VALUE}, {STATUS, 2, TEXT},   {RECORD, 5, ANY},
+    {RECORD, 12, TEXT}, {RECORD, 6, KEY_VALUE}, {KEY_VALUE, 2, ANY},  {ANY, 1, TEXT},      {ANY, 7, BLOB},
+    {ANY, 5, ARRAY},    {ANY, 6, MAP},          {ARRAY, 1, ANY},      {MAP, 1, KEY_VALUE},
 };
 
 static shape shape_of(shape message, const sl_pb_field *field)

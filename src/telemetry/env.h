@@ -1,8 +1,8 @@
 /*
  * The environment: one table of every variable (env.def) and readers that follow the OpenTelemetry rules.
  *
- * Empty is unset. A value that cannot be read is reported and ignored; nothing fails. BOOL is true for "true" alone (any
- * case); FLAG also takes 1, yes, on, t and y, as the systems do where it comes from. MS is milliseconds.
+ * Empty is unset. A value that cannot be read is reported and ignored; nothing fails. BOOL is true for "true" alone
+ * (any case); FLAG also takes 1, yes, on, t and y, as the systems do where it comes from. MS is milliseconds.
  */
 #ifndef SL_TELEMETRY_ENV_H
 #define SL_TELEMETRY_ENV_H

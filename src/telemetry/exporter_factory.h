@@ -1,10 +1,11 @@
 /*
  * Making exporters from what the configuration asks for.
  *
- * The core knows console, file, and OTLP over plain HTTP without compression; it needs libc alone. Everything else (https,
- * gzip, gRPC) is made by src/export, which needs libcurl, nghttp2, OpenSSL and zlib. The two are joined at link time by one
- * symbol, sl_export_factory(): libsightline has the one of src/export/register.c, libsightline-core.a that of
- * src/telemetry/core_only/no_export.c, which answers "not built in". No constructor runs, and nothing is looked up at run time.
+ * The core knows console, file, and OTLP over plain HTTP without compression; it needs libc alone. Everything else
+ * (https, gzip, gRPC) is made by src/export, which needs libcurl, nghttp2, OpenSSL and zlib. The two are joined at link
+ * time by one symbol, sl_export_factory(): libsightline has the one of src/export/register.c, libsightline-core.a that
+ * of src/telemetry/core_only/no_export.c, which answers "not built in". No constructor runs, and nothing is looked up
+ * at run time.
  */
 #ifndef SL_TELEMETRY_EXPORTER_FACTORY_H
 #define SL_TELEMETRY_EXPORTER_FACTORY_H
@@ -39,7 +40,8 @@ typedef struct sl_exporter_spec {
 } sl_exporter_spec;
 
 /*
- * Makes an exporter; `why` (of `size` bytes) gets the reason of a failure. Errors: SL_ECONFIG, SL_ENOTSUP, SL_ENOMEM, SL_EIO.
+ * Makes an exporter; `why` (of `size` bytes) gets the reason of a failure. Errors: SL_ECONFIG, SL_ENOTSUP, SL_ENOMEM,
+ * SL_EIO.
  */
 typedef int (*sl_exporter_make_fn)(const sl_exporter_spec *spec, sl_exporter *ret_exporter, char *why, size_t size);
 
@@ -51,6 +53,7 @@ sl_exporter_make_fn sl_export_factory(void);
 /* Makers of the core. */
 SL_MUST_CHECK int sl_exporter_console(const sl_exporter_spec *spec, sl_exporter *ret_exporter);
 SL_MUST_CHECK int sl_exporter_file(const sl_exporter_spec *spec, sl_exporter *ret_exporter, char *why, size_t size);
-SL_MUST_CHECK int sl_exporter_http_lite(const sl_exporter_spec *spec, sl_exporter *ret_exporter, char *why, size_t size);
+SL_MUST_CHECK int sl_exporter_http_lite(const sl_exporter_spec *spec, sl_exporter *ret_exporter, char *why,
+                                        size_t size);
 
 #endif

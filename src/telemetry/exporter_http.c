@@ -28,11 +28,14 @@ static void http_free(void *user)
 /* What a transport failure means: the data may be sent again unless the peer talks nonsense. */
 static int transport_error(int error)
 {
-    return error == SL_EPARSE || error == SL_ELIMIT || error == SL_EPROTO || error == SL_ETOOBIG || error == SL_ENOMEM ? error : SL_ERETRY;
+    return error == SL_EPARSE || error == SL_ELIMIT || error == SL_EPROTO || error == SL_ETOOBIG || error == SL_ENOMEM
+               ? error
+               : SL_ERETRY;
 }
 
 /* Sends the request in the exporter's form. */
-static int send_request(http_exporter *x, sl_signal signal, sl_str request, uint64_t timeout_ms, sl_http_answer *ret_answer)
+static int send_request(http_exporter *x, sl_signal signal, sl_str request, uint64_t timeout_ms,
+                        sl_http_answer *ret_answer)
 {
     uint64_t deadline = sl_deadline_ns(timeout_ms);
     if (x->protocol != SL_OTLP_HTTP_JSON)
@@ -85,7 +88,8 @@ static int make_client(const sl_exporter_spec *spec, http_exporter *x, char *why
     o.url = spec->endpoint;
     o.headers = headers;
     o.user_agent = sl_str_c(agent);
-    o.content_type = spec->protocol == SL_OTLP_HTTP_JSON ? SL_STR("application/json") : SL_STR("application/x-protobuf");
+    o.content_type =
+        spec->protocol == SL_OTLP_HTTP_JSON ? SL_STR("application/json") : SL_STR("application/x-protobuf");
     const char *reason = "";
     int error = sl_http_post_new(&o, &x->client, &reason);
     if (error)

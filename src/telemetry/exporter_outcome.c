@@ -54,13 +54,13 @@ static int parse_http_date(sl_str text, uint64_t *ret_unix_s)
     memset(&t, 0, sizeof t);
     if (!sl_str_to_c(text, copy, sizeof copy))
         return SL_EPARSE;
-    bool fixed = sscanf(copy, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT", &t.tm_mday, month, &t.tm_year, &t.tm_hour,
-                        &t.tm_min, &t.tm_sec) == 6;
-    if (!fixed && sscanf(copy, "%*[A-Za-z], %2d-%3[A-Za-z]-%2d %2d:%2d:%2d GMT", &t.tm_mday, month, &t.tm_year, &t.tm_hour,
-                         &t.tm_min, &t.tm_sec) == 6)
+    bool fixed = sscanf(copy, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT", &t.tm_mday, month, &t.tm_year,
+                        &t.tm_hour, &t.tm_min, &t.tm_sec) == 6;
+    if (!fixed && sscanf(copy, "%*[A-Za-z], %2d-%3[A-Za-z]-%2d %2d:%2d:%2d GMT", &t.tm_mday, month, &t.tm_year,
+                         &t.tm_hour, &t.tm_min, &t.tm_sec) == 6)
         t.tm_year += t.tm_year < 70 ? 2000 : 1900;
-    else if (!fixed && sscanf(copy, "%*3[A-Za-z] %3[A-Za-z] %2d %2d:%2d:%2d %4d", month, &t.tm_mday, &t.tm_hour, &t.tm_min,
-                              &t.tm_sec, &t.tm_year) != 6)
+    else if (!fixed && sscanf(copy, "%*3[A-Za-z] %3[A-Za-z] %2d %2d:%2d:%2d %4d", month, &t.tm_mday, &t.tm_hour,
+                              &t.tm_min, &t.tm_sec, &t.tm_year) != 6)
         return SL_EPARSE;
     t.tm_mon = month_of(month);
     t.tm_year -= 1900;
@@ -121,9 +121,10 @@ void sl_otlp_outcome_http(const sl_otlp_http_answer *answer, sl_otlp_outcome *re
 const char *sl_grpc_status_name(int status)
 {
     static const char *const names[] = {
-        "OK",        "CANCELLED",     "UNKNOWN",       "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-        "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL",
-        "UNAVAILABLE", "DATA_LOSS",   "UNAUTHENTICATED"};
+        "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+        "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+        "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+        "DATA_LOSS", "UNAUTHENTICATED"};
     return status >= 0 && (size_t)status < sizeof names / sizeof names[0] ? names[status] : "UNKNOWN";
 }
 

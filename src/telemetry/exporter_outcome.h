@@ -14,7 +14,8 @@ typedef struct sl_otlp_outcome {
     char why[256];           /* for people; empty when all is well */
 } sl_otlp_outcome;
 
-/* The answer to an OTLP/HTTP request; an empty `retry_after` is an absent field. `now_s` is the time in Unix seconds. */
+/* The answer to an OTLP/HTTP request; an empty `retry_after` is an absent field. `now_s` is the time in Unix seconds.
+ */
 typedef struct sl_otlp_http_answer {
     int status;
     sl_str content_type;
@@ -24,7 +25,8 @@ typedef struct sl_otlp_http_answer {
 } sl_otlp_http_answer;
 void sl_otlp_outcome_http(const sl_otlp_http_answer *answer, sl_otlp_outcome *ret_outcome);
 
-/* The answer to an OTLP/gRPC call: status, message, details (grpc-status-details-bin as sent), message of the response. */
+/* The answer to an OTLP/gRPC call: status, message, details (grpc-status-details-bin as sent), message of the response.
+ */
 typedef struct sl_otlp_grpc_answer {
     int status; /* of google.rpc.Code */
     sl_str message;
@@ -37,7 +39,8 @@ void sl_otlp_outcome_grpc(const sl_otlp_grpc_answer *answer, sl_otlp_outcome *re
 const char *sl_grpc_status_name(int status);
 
 /*
- * A Retry-After field: seconds or an HTTP date, as milliseconds from now (0: at once or in the past). Errors: SL_EPARSE.
+ * A Retry-After field: seconds or an HTTP date, as milliseconds from now (0: at once or in the past). Errors:
+ * SL_EPARSE.
  */
 SL_MUST_CHECK int sl_retry_after_parse(sl_str text, uint64_t now_s, uint64_t *ret_ms);
 

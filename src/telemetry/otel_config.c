@@ -65,7 +65,8 @@ static void load_limits(const sl_env *env, const sl_sdk_options *o, sl_otel_conf
     sl_limits *log = &c->log_limits;
     *log = o->log_limits;
     log->attr_count = limit(env, SL_VAR_OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT, log->attr_count, count);
-    log->attr_value_chars = limit(env, SL_VAR_OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT, log->attr_value_chars, chars);
+    log->attr_value_chars =
+        limit(env, SL_VAR_OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT, log->attr_value_chars, chars);
 }
 
 typedef struct batch_vars {
@@ -108,8 +109,8 @@ static void load_batches(const sl_env *env, const sl_sdk_options *o, sl_otel_con
         c->metric_interval_ms = sl_env_ms(env, SL_VAR_OTEL_METRIC_EXPORT_INTERVAL, 60000);
     for (int i = 0; i < SL_SIGNAL_COUNT; i++) {
         if (!c->batch[i].max_batch_bytes)
-            c->batch[i].max_batch_bytes = sl_env_uint(env, SL_VAR_SIGHTLINE_MAX_BATCH_BYTES, 3u << 20,
-                                                      SL_MAX_OTLP_REQUEST_BYTES);
+            c->batch[i].max_batch_bytes =
+                sl_env_uint(env, SL_VAR_SIGHTLINE_MAX_BATCH_BYTES, 3u << 20, SL_MAX_OTLP_REQUEST_BYTES);
         if (!c->batch[i].max_pending_bytes)
             c->batch[i].max_pending_bytes = sl_env_uint(env, SL_VAR_SIGHTLINE_MAX_PENDING_BYTES, 16u << 20, SIZE_MAX);
     }

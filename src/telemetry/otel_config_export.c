@@ -14,12 +14,14 @@ typedef struct otlp_vars {
     sl_env_var endpoint, protocol, headers, timeout, compression, insecure, certificate, client_key, client_certificate;
 } otlp_vars;
 
-#define OTLP_VARS(prefix)                                                                                       \
-    {SL_VAR_OTEL_EXPORTER_OTLP_##prefix##ENDPOINT,    SL_VAR_OTEL_EXPORTER_OTLP_##prefix##PROTOCOL,             \
-     SL_VAR_OTEL_EXPORTER_OTLP_##prefix##HEADERS,     SL_VAR_OTEL_EXPORTER_OTLP_##prefix##TIMEOUT,              \
-     SL_VAR_OTEL_EXPORTER_OTLP_##prefix##COMPRESSION, SL_VAR_OTEL_EXPORTER_OTLP_##prefix##INSECURE,             \
-     SL_VAR_OTEL_EXPORTER_OTLP_##prefix##CERTIFICATE, SL_VAR_OTEL_EXPORTER_OTLP_##prefix##CLIENT_KEY,           \
-     SL_VAR_OTEL_EXPORTER_OTLP_##prefix##CLIENT_CERTIFICATE}
+#define OTLP_VARS(prefix)                                                                                              \
+    {                                                                                                                  \
+        SL_VAR_OTEL_EXPORTER_OTLP_##prefix##ENDPOINT, SL_VAR_OTEL_EXPORTER_OTLP_##prefix##PROTOCOL,                    \
+            SL_VAR_OTEL_EXPORTER_OTLP_##prefix##HEADERS, SL_VAR_OTEL_EXPORTER_OTLP_##prefix##TIMEOUT,                  \
+            SL_VAR_OTEL_EXPORTER_OTLP_##prefix##COMPRESSION, SL_VAR_OTEL_EXPORTER_OTLP_##prefix##INSECURE,             \
+            SL_VAR_OTEL_EXPORTER_OTLP_##prefix##CERTIFICATE, SL_VAR_OTEL_EXPORTER_OTLP_##prefix##CLIENT_KEY,           \
+            SL_VAR_OTEL_EXPORTER_OTLP_##prefix##CLIENT_CERTIFICATE                                                     \
+    }
 
 static const otlp_vars all_vars = OTLP_VARS();
 static const otlp_vars signal_vars[SL_SIGNAL_COUNT] = {OTLP_VARS(TRACES_), OTLP_VARS(METRICS_), OTLP_VARS(LOGS_)};
@@ -115,8 +117,8 @@ static int load_headers(const sl_env *env, sl_env_var var, sl_arena *arena, sl_e
         if (!part.len)
             continue;
         sl_str name = sl_arena_dup(arena, sl_str_trim(sl_str_sub(part, 0, equals)));
-        sl_str value = sl_arena_dup(arena, sl_str_trim(sl_str_sub(part, equals == SL_NPOS ? part.len : equals + 1,
-                                                                  part.len)));
+        sl_str value =
+            sl_arena_dup(arena, sl_str_trim(sl_str_sub(part, equals == SL_NPOS ? part.len : equals + 1, part.len)));
         if (!name.ptr || !value.ptr)
             return SL_ENOMEM;
         size_t value_len;
@@ -246,7 +248,9 @@ static int add_named(const sl_env *env, sl_signal signal, sl_str name, sl_otel_c
     if (sl_str_ieq(name, SL_STR("otlp/stdout")))
         return add_spec(config, &spec);
     sl_reporter_say(env->reporter, SL_ECONFIG, "OTEL_%s_EXPORTER: \"%.*s\" is not supported; it is ignored",
-                    signal == SL_SIGNAL_TRACES ? "TRACES" : signal == SL_SIGNAL_METRICS ? "METRICS" : "LOGS",
+                    signal == SL_SIGNAL_TRACES    ? "TRACES"
+                    : signal == SL_SIGNAL_METRICS ? "METRICS"
+                                                  : "LOGS",
                     (int)(name.len < 64 ? name.len : 64), name.ptr);
     return 0;
 }
@@ -309,11 +313,12 @@ static int add_llama(const sl_env *env, sl_otel_config *config)
     if (sl_str_ieq(name, SL_STR("otlp")))
         return llama_otlp(env, config, &spec);
     bool jaeger = sl_str_ieq(name, SL_STR("jaeger"));
-    (void)snprintf(config->why, sizeof config->why,
-                   jaeger ? "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER: \"%.*s\" is not built yet; use otlp, which Jaeger takes "
-                            "on port 4317"
-                          : "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER: \"%.*s\" is no exporter; use console or otlp",
-                   (int)(name.len < 64 ? name.len : 64), name.ptr);
+    (void)snprintf(
+        config->why, sizeof config->why,
+        jaeger ? "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER: \"%.*s\" is not built yet; use otlp, which Jaeger takes "
+                 "on port 4317"
+               : "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER: \"%.*s\" is no exporter; use console or otlp",
+        (int)(name.len < 64 ? name.len : 64), name.ptr);
     return SL_ECONFIG;
 }
 

@@ -4,8 +4,8 @@
  */
 #include "src/telemetry/pipeline.h"
 
-#include <poll.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -528,7 +528,8 @@ int sl_pipeline_new(const sl_pipeline_options *options, sl_pipeline **ret_pipeli
     pthread_mutex_init(&p->lock, NULL);
     pthread_mutex_init(&p->collect_lock, NULL);
     p->pid = getpid();
-    p->wake_fd = options->wake_fd > 0 ? fcntl(options->wake_fd, F_DUPFD_CLOEXEC, 0) : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    p->wake_fd =
+        options->wake_fd > 0 ? fcntl(options->wake_fd, F_DUPFD_CLOEXEC, 0) : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     int error = copy_options(p, options);
     if (!error && p->wake_fd < 0)
         error = SL_ENOMEM;

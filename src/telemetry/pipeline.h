@@ -2,8 +2,8 @@
  * The pipeline: one background thread that drains the rings of all its segments, batches what it finds for each sink,
  * collects metrics on their interval, and never waits for a peer.
  *
- * Sinks: every sl_exporter becomes a sink with its own bounded queue of finished OTLP requests and its own sender thread
- * (sink.h), which retries by the OTLP rules and drops the oldest when full. All drops are counted.
+ * Sinks: every sl_exporter becomes a sink with its own bounded queue of finished OTLP requests and its own sender
+ * thread (sink.h), which retries by the OTLP rules and drops the oldest when full. All drops are counted.
  */
 #ifndef SL_TELEMETRY_PIPELINE_H
 #define SL_TELEMETRY_PIPELINE_H
@@ -16,7 +16,7 @@ typedef struct sl_pipeline_options {
     sl_str resource_schema_url;
     sl_batch_options batch[SL_SIGNAL_COUNT];
     uint64_t metric_interval_ms;
-    uint64_t poll_ms; /* how long drained data may lie in a ring; 0: 50 ms */
+    uint64_t poll_ms;             /* how long drained data may lie in a ring; 0: 50 ms */
     const sl_exporter *exporters; /* taken over, also on failure */
     size_t exporter_count;
     sl_collector *collector; /* may be NULL: no metrics; not owned */

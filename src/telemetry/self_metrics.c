@@ -13,38 +13,41 @@
 #define MAX_ATTRS 3u
 
 /* Every instrument: id, name, kind, unit, description. */
-#define SELF_MAP(X)                                                                                                     \
-    X(SPAN_STARTED, "otel.sdk.span.started", SL_COUNTER, "{span}", "Recording spans started")                           \
-    X(SPAN_LIVE, "otel.sdk.span.live", SL_UPDOWN_COUNTER, "{span}", "Recording spans started and not ended")            \
-    X(SPAN_QUEUE, "otel.sdk.processor.span.queue.size", SL_UPDOWN_COUNTER, "{span}", "Spans waiting for export")        \
-    X(SPAN_CAPACITY, "otel.sdk.processor.span.queue.capacity", SL_UPDOWN_COUNTER, "{span}",                             \
-      "Spans that may wait in the ring of one recording thread")                                                        \
-    X(SPAN_PROCESSED, "otel.sdk.processor.span.processed", SL_COUNTER, "{span}", "Spans taken in, or lost to a full ring") \
-    X(LOG_QUEUE, "otel.sdk.processor.log.queue.size", SL_UPDOWN_COUNTER, "{log_record}", "Log records waiting for export") \
-    X(LOG_CAPACITY, "otel.sdk.processor.log.queue.capacity", SL_UPDOWN_COUNTER, "{log_record}",                         \
-      "Log records that may wait in the ring of one recording thread")                                                  \
-    X(LOG_PROCESSED, "otel.sdk.processor.log.processed", SL_COUNTER, "{log_record}",                                    \
-      "Log records taken in, or lost to a full ring")                                                                   \
-    X(SPAN_INFLIGHT, "otel.sdk.exporter.span.inflight", SL_UPDOWN_COUNTER, "{span}", "Spans being sent")                \
-    X(SPAN_EXPORTED, "otel.sdk.exporter.span.exported", SL_COUNTER, "{span}", "Spans sent, or lost for good")           \
-    X(POINT_INFLIGHT, "otel.sdk.exporter.metric_data_point.inflight", SL_UPDOWN_COUNTER, "{data_point}",                \
-      "Data points being sent")                                                                                         \
-    X(POINT_EXPORTED, "otel.sdk.exporter.metric_data_point.exported", SL_COUNTER, "{data_point}",                       \
-      "Data points sent, or lost for good")                                                                             \
-    X(LOG_INFLIGHT, "otel.sdk.exporter.log.inflight", SL_UPDOWN_COUNTER, "{log_record}", "Log records being sent")      \
-    X(LOG_EXPORTED, "otel.sdk.exporter.log.exported", SL_COUNTER, "{log_record}", "Log records sent, or lost for good") \
-    X(OPERATION, "otel.sdk.exporter.operation.duration", SL_HISTOGRAM, "s", "Duration of one delivery")                 \
+#define SELF_MAP(X)                                                                                                    \
+    X(SPAN_STARTED, "otel.sdk.span.started", SL_COUNTER, "{span}", "Recording spans started")                          \
+    X(SPAN_LIVE, "otel.sdk.span.live", SL_UPDOWN_COUNTER, "{span}", "Recording spans started and not ended")           \
+    X(SPAN_QUEUE, "otel.sdk.processor.span.queue.size", SL_UPDOWN_COUNTER, "{span}", "Spans waiting for export")       \
+    X(SPAN_CAPACITY, "otel.sdk.processor.span.queue.capacity", SL_UPDOWN_COUNTER, "{span}",                            \
+      "Spans that may wait in the ring of one recording thread")                                                       \
+    X(SPAN_PROCESSED, "otel.sdk.processor.span.processed", SL_COUNTER, "{span}",                                       \
+      "Spans taken in, or lost to a full ring")                                                                        \
+    X(LOG_QUEUE, "otel.sdk.processor.log.queue.size", SL_UPDOWN_COUNTER, "{log_record}",                               \
+      "Log records waiting for export")                                                                                \
+    X(LOG_CAPACITY, "otel.sdk.processor.log.queue.capacity", SL_UPDOWN_COUNTER, "{log_record}",                        \
+      "Log records that may wait in the ring of one recording thread")                                                 \
+    X(LOG_PROCESSED, "otel.sdk.processor.log.processed", SL_COUNTER, "{log_record}",                                   \
+      "Log records taken in, or lost to a full ring")                                                                  \
+    X(SPAN_INFLIGHT, "otel.sdk.exporter.span.inflight", SL_UPDOWN_COUNTER, "{span}", "Spans being sent")               \
+    X(SPAN_EXPORTED, "otel.sdk.exporter.span.exported", SL_COUNTER, "{span}", "Spans sent, or lost for good")          \
+    X(POINT_INFLIGHT, "otel.sdk.exporter.metric_data_point.inflight", SL_UPDOWN_COUNTER, "{data_point}",               \
+      "Data points being sent")                                                                                        \
+    X(POINT_EXPORTED, "otel.sdk.exporter.metric_data_point.exported", SL_COUNTER, "{data_point}",                      \
+      "Data points sent, or lost for good")                                                                            \
+    X(LOG_INFLIGHT, "otel.sdk.exporter.log.inflight", SL_UPDOWN_COUNTER, "{log_record}", "Log records being sent")     \
+    X(LOG_EXPORTED, "otel.sdk.exporter.log.exported", SL_COUNTER, "{log_record}",                                      \
+      "Log records sent, or lost for good")                                                                            \
+    X(OPERATION, "otel.sdk.exporter.operation.duration", SL_HISTOGRAM, "s", "Duration of one delivery")                \
     X(COLLECTION, "otel.sdk.metric_reader.collection.duration", SL_HISTOGRAM, "s", "Duration of one collection")
 
 typedef enum self_id {
 #define SELF_ID(id, name, kind, unit, description) SELF_##id,
     SELF_MAP(SELF_ID)
 #undef SELF_ID
-    SELF_COUNT
+        SELF_COUNT
 } self_id;
 
 static const sl_instrument_options instruments[SELF_COUNT] = {
-#define SELF_OPTIONS(id, name_, kind_, unit_, description_) \
+#define SELF_OPTIONS(id, name_, kind_, unit_, description_)                                                            \
     {.name = name_, .kind = kind_, .unit = unit_, .description = description_},
     SELF_MAP(SELF_OPTIONS)
 #undef SELF_OPTIONS
@@ -181,11 +184,11 @@ static void observe_spans(sl_self_metrics *m, sl_observer *observer, bool live)
 }
 
 /* One callback for each instrument, so that each reports to its own. */
-#define SELF_CALLBACK(name, call)                            \
-    static void name(void *user, sl_observer *observer)      \
-    {                                                        \
-        sl_self_metrics *m = user;                           \
-        call;                                                \
+#define SELF_CALLBACK(name, call)                                                                                      \
+    static void name(void *user, sl_observer *observer)                                                                \
+    {                                                                                                                  \
+        sl_self_metrics *m = user;                                                                                     \
+        call;                                                                                                          \
     }
 SELF_CALLBACK(on_started, observe_spans(m, observer, false))
 SELF_CALLBACK(on_live, observe_spans(m, observer, true))
@@ -211,9 +214,22 @@ SELF_CALLBACK(on_log_capacity, observe_capacity(m, observer, SL_SIGNAL_LOGS))
 
 /* In the order of SELF_MAP; NULL: recorded as it happens. */
 static const sl_observe_fn callbacks[SELF_COUNT] = {
-    on_started,       on_live,          on_span_queue,    on_span_capacity,  on_span_processed, on_log_queue,
-    on_log_capacity,  on_log_processed, on_span_inflight, on_span_exported,  on_point_inflight, on_point_exported,
-    on_log_inflight,  on_log_exported,  NULL,             NULL,
+    on_started,
+    on_live,
+    on_span_queue,
+    on_span_capacity,
+    on_span_processed,
+    on_log_queue,
+    on_log_capacity,
+    on_log_processed,
+    on_span_inflight,
+    on_span_exported,
+    on_point_inflight,
+    on_point_exported,
+    on_log_inflight,
+    on_log_exported,
+    NULL,
+    NULL,
 };
 
 /* ---- durations ---- */

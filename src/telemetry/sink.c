@@ -1,6 +1,7 @@
 /*
- * Sinks. One lock for queue and counts; it is not held while the exporter runs. The owner and the thread hold a reference
- * each: when a delivery hangs beyond the deadline of a stop, the thread is detached and frees the sink when it returns.
+ * Sinks. One lock for queue and counts; it is not held while the exporter runs. The owner and the thread hold a
+ * reference each: when a delivery hangs beyond the deadline of a stop, the thread is detached and frees the sink when
+ * it returns.
  */
 #include "src/telemetry/sink.h"
 

@@ -4,9 +4,9 @@
  *     pipeline ── sl_sink_put ──> queue (oldest dropped when full) ──> thread: deliver, retry, count
  *
  * Promises: putting never waits; memory is bounded by `max_pending_bytes` of each signal; every item put is counted
- * once, as exported or as dropped; a request is retried only when the exporter asks for it (SL_ERETRY), with exponential
- * back-off and jitter, or when the peer says; stopping keeps its deadline whatever the exporter does: a hanging delivery
- * is left behind with the memory it needs.
+ * once, as exported or as dropped; a request is retried only when the exporter asks for it (SL_ERETRY), with
+ * exponential back-off and jitter, or when the peer says; stopping keeps its deadline whatever the exporter does: a
+ * hanging delivery is left behind with the memory it needs.
  */
 #ifndef SL_TELEMETRY_SINK_H
 #define SL_TELEMETRY_SINK_H

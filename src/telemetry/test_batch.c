@@ -8,8 +8,14 @@
 #include "src/wire/otlp_read.h"
 #include "tests/harness/sl_test.h"
 
-static const sl_batch_scope scope_a = {{"\x0a\x01" "a", 3}, {"http://schema/a", 15}};
-static const sl_batch_scope scope_b = {{"\x0a\x01" "b", 3}, {NULL, 0}};
+static const sl_batch_scope scope_a = {{"\x0a\x01"
+                                        "a",
+                                        3},
+                                       {"http://schema/a", 15}};
+static const sl_batch_scope scope_b = {{"\x0a\x01"
+                                        "b",
+                                        3},
+                                       {NULL, 0}};
 
 static sl_batch *batch_of(size_t max_items, size_t max_bytes)
 {
@@ -32,7 +38,11 @@ SL_TEST(a_request_holds_what_was_added)
     CHECK(r == NULL);
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 10; i++)
-            CHECK_EQ(sl_batch_add(b, i % 3 ? &scope_a : &scope_b, SL_STR("\x2a\x02" "hi"), 1), 0);
+            CHECK_EQ(sl_batch_add(b, i % 3 ? &scope_a : &scope_b,
+                                  SL_STR("\x2a\x02"
+                                         "hi"),
+                                  1),
+                     0);
         size_t bound = b->bytes;
         REQUIRE(sl_batch_finish(b, &r) == 0 && r);
         CHECK(r->bytes.len <= bound);

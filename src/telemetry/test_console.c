@@ -41,7 +41,9 @@ static void request_of(const span_text *spans, size_t count, sl_buf *out)
         sl_attr attr = sl_attr_str("k", "a\"b\x1b[31m\n");
         (void)sl_otlp_buf_attr(&span, 9, &attr, SL_OTLP_NO_LIMIT);
         if (spans[i].failed)
-            (void)sl_pb_buf_str(&span, 15, SL_STR("\x12\x03" "bad\x18\x02"));
+            (void)sl_pb_buf_str(&span, 15,
+                                SL_STR("\x12\x03"
+                                       "bad\x18\x02"));
         CHECK_EQ(sl_otlp_request_item(&r, 0, sl_buf_str(&span)), 0);
         sl_buf_done(&span);
     }
@@ -63,17 +65,16 @@ SL_TEST(a_tree_for_each_trace)
     request_of(spans, 4, &request);
     sl_buf_init(&text, 1u << 20);
     CHECK_EQ(sl_console_text(SL_SIGNAL_TRACES, sl_buf_str(&request), &text), 0);
-    CHECK_STR(sl_buf_str(&text),
-              "trace 61616161616161616161616161616161  svc\n"
-              "  outer  SERVER  13.00 s\n"
-              "    k=\"a\\\"b\\x1b[31m\\n\"\n"
-              "    inner  SERVER  1.00 ms  ERROR \"bad\"\n"
-              "      k=\"a\\\"b\\x1b[31m\\n\"\n"
-              "      leaf  SERVER  100.0 us\n"
-              "        k=\"a\\\"b\\x1b[31m\\n\"\n"
-              "trace 62626262626262626262626262626262  svc\n"
-              "  elsewhere  SERVER  0.0 us\n"
-              "    k=\"a\\\"b\\x1b[31m\\n\"\n");
+    CHECK_STR(sl_buf_str(&text), "trace 61616161616161616161616161616161  svc\n"
+                                 "  outer  SERVER  13.00 s\n"
+                                 "    k=\"a\\\"b\\x1b[31m\\n\"\n"
+                                 "    inner  SERVER  1.00 ms  ERROR \"bad\"\n"
+                                 "      k=\"a\\\"b\\x1b[31m\\n\"\n"
+                                 "      leaf  SERVER  100.0 us\n"
+                                 "        k=\"a\\\"b\\x1b[31m\\n\"\n"
+                                 "trace 62626262626262626262626262626262  svc\n"
+                                 "  elsewhere  SERVER  0.0 us\n"
+                                 "    k=\"a\\\"b\\x1b[31m\\n\"\n");
     sl_buf_done(&text);
     sl_buf_done(&request);
 }

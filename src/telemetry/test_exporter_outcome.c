@@ -45,8 +45,14 @@ SL_TEST(retry_after)
         CHECK_EQ(sl_retry_after_parse(sl_str_c(dates[i]), 784111777 + 30, &ms), 0);
         CHECK_EQ(ms, 0);
     }
-    static const char *const bad[] = {"", "-1", "soon", "1.5", "Sun, 06 Xyz 1994 08:49:37 GMT", "Sun, 99 Nov 1994 08:49:37 GMT",
-                                      "Sun, 06 Nov 1994", "12 seconds"};
+    static const char *const bad[] = {"",
+                                      "-1",
+                                      "soon",
+                                      "1.5",
+                                      "Sun, 06 Xyz 1994 08:49:37 GMT",
+                                      "Sun, 99 Nov 1994 08:49:37 GMT",
+                                      "Sun, 06 Nov 1994",
+                                      "12 seconds"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         CHECK_EQ(sl_retry_after_parse(sl_str_c(bad[i]), 0, &ms), SL_EPARSE);
     CHECK_EQ(http(503, "3", "", SL_STR("")).retry_after_ms, 3000);
@@ -62,7 +68,8 @@ SL_TEST(partial_success)
     CHECK_EQ(o.error, 0);
     CHECK_EQ(o.rejected, 5);
     CHECK(strstr(o.why, "too old") != NULL);
-    o = http(200, "", "application/json", SL_STR("{\"partialSuccess\":{\"rejectedSpans\":\"7\",\"errorMessage\":\"x\"}}"));
+    o = http(200, "", "application/json",
+             SL_STR("{\"partialSuccess\":{\"rejectedSpans\":\"7\",\"errorMessage\":\"x\"}}"));
     CHECK_EQ(o.rejected, 7);
     o = http(200, "", "application/x-protobuf", sl_str_of("\x0a\x06\x12\x04warn", 8));
     CHECK_EQ(o.rejected, 0);
@@ -94,8 +101,8 @@ static sl_otlp_outcome grpc(int status, const char *message, const char *details
 
 SL_TEST(grpc_statuses)
 {
-    static const bool retry[17] = {false, true,  false, false, true, false, false, false, false,
-                                   false, true,  true,  false, false, true, true,  false};
+    static const bool retry[17] = {false, true, false, false, true,  false, false, false, false,
+                                   false, true, true,  false, false, true,  true,  false};
     for (int status = 1; status <= 16; status++) {
         sl_otlp_outcome o = grpc(status, "why", "", SL_STR(""));
         CHECK_EQ(o.error, retry[status] ? SL_ERETRY : SL_EREFUSED);

@@ -123,8 +123,8 @@ SL_TEST(endpoints)
         {"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
          "http://c:4317/v1/traces", SL_OTLP_HTTP_PROTOBUF},
         {"OTEL_EXPORTER_OTLP_ENDPOINT=c:9000", "OTEL_EXPORTER_OTLP_PROTOCOL=GRPC", "https://c:9000", SL_OTLP_GRPC},
-        {"OTEL_EXPORTER_OTLP_ENDPOINT=c:9000", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json", "http://c:9000/v1/traces",
-         SL_OTLP_HTTP_JSON},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT=c:9000", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json",
+         "http://c:9000/v1/traces", SL_OTLP_HTTP_JSON},
         {"X=", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "http://localhost:4317", SL_OTLP_GRPC},
         {"OTEL_EXPORTER_OTLP_ENDPOINT=http://[::1]:4317", NULL, "http://[::1]:4317", SL_OTLP_GRPC},
     };
@@ -137,7 +137,9 @@ SL_TEST(endpoints)
         unload(&l);
     }
     loaded l;
-    load(&l, VARS("OTEL_EXPORTER_OTLP_ENDPOINT=c:9000", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=true"),
+    load(&l,
+         VARS("OTEL_EXPORTER_OTLP_ENDPOINT=c:9000", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+              "OTEL_EXPORTER_OTLP_INSECURE=true"),
          NULL, false);
     CHECK_STR(l.config.specs[0].endpoint, "http://c:9000");
     unload(&l);
@@ -155,10 +157,11 @@ SL_TEST(otlp_details)
 {
     loaded l;
     load(&l,
-         VARS("OTEL_EXPORTER_OTLP_HEADERS=Authorization=Bearer%20a%3Db, x = 1 ,bad,y=%zz,", "OTEL_EXPORTER_OTLP_TIMEOUT=77",
-              "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT=0", "OTEL_EXPORTER_OTLP_COMPRESSION=GZIP",
-              "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION=none", "OTEL_EXPORTER_OTLP_CERTIFICATE=/ca",
-              "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE=/tca", "OTEL_EXPORTER_OTLP_CLIENT_KEY=/k"),
+         VARS("OTEL_EXPORTER_OTLP_HEADERS=Authorization=Bearer%20a%3Db, x = 1 ,bad,y=%zz,",
+              "OTEL_EXPORTER_OTLP_TIMEOUT=77", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT=0",
+              "OTEL_EXPORTER_OTLP_COMPRESSION=GZIP", "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION=none",
+              "OTEL_EXPORTER_OTLP_CERTIFICATE=/ca", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE=/tca",
+              "OTEL_EXPORTER_OTLP_CLIENT_KEY=/k"),
          NULL, false);
     const sl_exporter_spec *s = l.config.specs;
     CHECK_EQ(s[0].header_count, 2);
@@ -182,8 +185,8 @@ SL_TEST(lists_of_exporters)
 {
     loaded l;
     load(&l,
-         VARS("OTEL_TRACES_EXPORTER=console, OTLP,zipkin", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=otlp/stdout,file",
-              "SIGHTLINE_EXPORTER_FILE=/tmp/x.jsonl"),
+         VARS("OTEL_TRACES_EXPORTER=console, OTLP,zipkin", "OTEL_METRICS_EXPORTER=none",
+              "OTEL_LOGS_EXPORTER=otlp/stdout,file", "SIGHTLINE_EXPORTER_FILE=/tmp/x.jsonl"),
          NULL, true);
     CHECK_EQ(l.error, 0);
     REQUIRE(l.config.spec_count == 4);
@@ -214,12 +217,15 @@ SL_TEST(samplers_in_order)
         {{"OTEL_TRACES_SAMPLER=traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.25"}, SL_SAMPLER_TRACEIDRATIO, 0.25},
         {{"OTEL_TRACES_SAMPLER=traceidratio", "OTEL_TRACES_SAMPLER_ARG=2"}, SL_SAMPLER_TRACEIDRATIO, 1},
         {{"ROUTEIQ_OTEL_TRACES_SAMPLER=parentbased_traceidratio", "ROUTEIQ_OTEL_TRACES_SAMPLER_ARG=0.5",
-          "LLMROUTER_OTEL_SAMPLE_RATE=0.1"}, SL_SAMPLER_PARENTBASED_TRACEIDRATIO, 0.5},
+          "LLMROUTER_OTEL_SAMPLE_RATE=0.1"},
+         SL_SAMPLER_PARENTBASED_TRACEIDRATIO,
+         0.5},
         {{"LLMROUTER_OTEL_SAMPLE_RATE=0.1"}, SL_SAMPLER_PARENTBASED_TRACEIDRATIO, 0.1},
         {{"OTEL_TRACES_SAMPLER=xray", "LLMROUTER_OTEL_SAMPLE_RATE=0.1"}, SL_SAMPLER_PARENTBASED_TRACEIDRATIO, 0.1},
         {{"OTEL_TRACES_SAMPLER=", "LLMROUTER_OTEL_SAMPLE_RATE=x"}, SL_SAMPLER_PARENTBASED_ALWAYS_ON, 0},
         {{"LLAMA_DEPLOY_APISERVER_TRACING_ENABLED=1", "LLAMA_DEPLOY_APISERVER_TRACING_SAMPLE_RATE=0.3"},
-         SL_SAMPLER_PARENTBASED_TRACEIDRATIO, 0.3},
+         SL_SAMPLER_PARENTBASED_TRACEIDRATIO,
+         0.3},
         {{"LLAMA_DEPLOY_APISERVER_TRACING_SAMPLE_RATE=0.3"}, SL_SAMPLER_PARENTBASED_ALWAYS_ON, 0},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -247,7 +253,8 @@ SL_TEST(llama_deploy)
     unload(&l);
     load(&l,
          VARS("LLAMA_DEPLOY_APISERVER_TRACING_ENABLED=true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER=otlp",
-              "LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT=http://j:4317/v1/traces", "LLAMA_DEPLOY_APISERVER_TRACING_TIMEOUT=1.5"),
+              "LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT=http://j:4317/v1/traces",
+              "LLAMA_DEPLOY_APISERVER_TRACING_TIMEOUT=1.5"),
          NULL, true);
     REQUIRE(l.config.spec_count == 1);
     CHECK_EQ(l.config.specs[0].protocol, SL_OTLP_GRPC);
@@ -270,8 +277,10 @@ SL_TEST(llama_deploy)
         CHECK(strstr(l.config.why, "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER") != NULL);
         unload(&l);
     }
-    load(&l, VARS("LLAMA_DEPLOY_APISERVER_TRACING_ENABLED=true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER=zipkin",
-                  "OTEL_TRACES_EXPORTER=none"), NULL, true);
+    load(&l,
+         VARS("LLAMA_DEPLOY_APISERVER_TRACING_ENABLED=true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER=zipkin",
+              "OTEL_TRACES_EXPORTER=none"),
+         NULL, true);
     CHECK_EQ(l.error, 0);
     CHECK_EQ(l.config.spec_count, 0);
     unload(&l);
@@ -294,8 +303,10 @@ SL_TEST(values_that_cannot_be_read)
     CHECK_EQ(l.config.propagators, SL_PROPAGATE_B3);
     CHECK_EQ(l.config.span_limits.event_count, 128);
     unload(&l);
-    load(&l, VARS("OTEL_SDK_DISABLED=TRUE", "LOG_LEVEL=warning", "LOG_FORMAT=JSON", "OTEL_PROPAGATORS=none",
-                  "OTEL_ATTRIBUTE_COUNT_LIMIT=7", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT=9"), NULL, false);
+    load(&l,
+         VARS("OTEL_SDK_DISABLED=TRUE", "LOG_LEVEL=warning", "LOG_FORMAT=JSON", "OTEL_PROPAGATORS=none",
+              "OTEL_ATTRIBUTE_COUNT_LIMIT=7", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT=9"),
+         NULL, false);
     CHECK_EQ(l.f.errors, 0);
     CHECK(l.config.disabled);
     CHECK_EQ(l.config.log_level, SL_WARN);
@@ -361,9 +372,9 @@ SL_TEST(resource_precedence)
 
 SL_TEST(one_mistake_discards_all_resource_attributes)
 {
-    static const char *const bad[] = {"OTEL_RESOURCE_ATTRIBUTES=a=b,c", "OTEL_RESOURCE_ATTRIBUTES=a=b,=c",
+    static const char *const bad[] = {"OTEL_RESOURCE_ATTRIBUTES=a=b,c",     "OTEL_RESOURCE_ATTRIBUTES=a=b,=c",
                                       "OTEL_RESOURCE_ATTRIBUTES=a=b,c=%g0", "OTEL_RESOURCE_ATTRIBUTES=a=b,c=%4",
-                                      "OTEL_RESOURCE_ATTRIBUTES=a=b,,c=d", "OTEL_RESOURCE_ATTRIBUTES=a=b,%ff=d"};
+                                      "OTEL_RESOURCE_ATTRIBUTES=a=b,,c=d",  "OTEL_RESOURCE_ATTRIBUTES=a=b,%ff=d"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         sl_buf r;
         unsigned errors;

@@ -14,8 +14,8 @@
 /* An exporter that counts, and does what it is told. */
 typedef struct probe {
     _Atomic size_t requests, items, freed, max_bytes;
-    _Atomic int answer;          /* error to return */
-    _Atomic int fail_first;      /* that many SL_ERETRY first */
+    _Atomic int answer;     /* error to return */
+    _Atomic int fail_first; /* that many SL_ERETRY first */
     _Atomic uint64_t hang_ms;
     _Atomic uint64_t rejected;
     _Atomic size_t counted_items; /* walked in the bytes */

@@ -52,7 +52,8 @@ static void on_error(void *user, int error, const char *message)
 
 static sl_sdk_options options_of(sl_exporter *exporter, sums *s, said *errors)
 {
-    *exporter = (sl_exporter){.name = "sums", .user = s, .signals = SL_SIGNALS_ALL, .deliver = sums_deliver, .free = sums_free};
+    *exporter =
+        (sl_exporter){.name = "sums", .user = s, .signals = SL_SIGNALS_ALL, .deliver = sums_deliver, .free = sums_free};
     sl_sdk_options o;
     memset(&o, 0, sizeof o);
     o.ignore_environment = true;
@@ -182,10 +183,12 @@ SL_TEST(a_configuration_that_cannot_be_fails_the_start)
 SL_TEST(exports_over_http_by_the_environment)
 {
     http_act script[] = {{.answer = "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"},
-                         {.answer = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 6\r\n\r\n"
-                                    "\x0a\x04\x08\x02\x12",
+                         {.answer =
+                              "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 6\r\n\r\n"
+                              "\x0a\x04\x08\x02\x12",
                           .answer_len = 0}};
-    static const char partial[] = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 4\r\n\r\n\x0a\x02\x08\x02";
+    static const char partial[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 4\r\n\r\n\x0a\x02\x08\x02";
     script[1].answer = partial;
     http_server server;
     REQUIRE(http_start(&server, script, 2, false));
@@ -194,7 +197,8 @@ SL_TEST(exports_over_http_by_the_environment)
     setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint, 1);
     setenv("OTEL_METRICS_EXPORTER", "none", 1);
     setenv("OTEL_LOGS_EXPORTER", "none", 1);
-    sl_sdk_internal_options internal = {.retry_initial_ms = 5, .export_only_when_set = true, .default_service_name = "d"};
+    sl_sdk_internal_options internal = {
+        .retry_initial_ms = 5, .export_only_when_set = true, .default_service_name = "d"};
     sl_sdk *sdk = NULL;
     CHECK_EQ(sl_sdk_new_internal(NULL, &internal, &sdk), 0);
     unsetenv("OTEL_EXPORTER_OTLP_ENDPOINT");

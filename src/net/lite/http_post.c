@@ -23,7 +23,7 @@ struct sl_http_post {
     const sl_net_ops *ops;
     char *host;
     char port[8];
-    char *peer; /* host:port, for messages */
+    char *peer;  /* host:port, for messages */
     sl_buf head; /* of every request, up to Content-Length */
     sl_buf out;  /* head of the current request */
     sl_buf in;   /* the current answer as received */
@@ -76,8 +76,8 @@ static int send_all(sl_http_post *c, sl_str bytes, bool more)
 {
     size_t at = 0;
     while (at < bytes.len) {
-        ssize_t sent = c->ops->send(c->ops->user, c->fd, bytes.ptr + at, bytes.len - at,
-                                    MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        ssize_t sent =
+            c->ops->send(c->ops->user, c->fd, bytes.ptr + at, bytes.len - at, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
         if (sent > 0) {
             at += (size_t)sent;
             continue;
@@ -121,7 +121,8 @@ static int receive(sl_http_post *c)
             return 0;
         }
         if (got == 0)
-            return fail(c, SL_ECLOSED, c->in.len ? "closed in the middle of an answer" : "closed without an answer", NULL);
+            return fail(c, SL_ECLOSED, c->in.len ? "closed in the middle of an answer" : "closed without an answer",
+                        NULL);
         if (errno == EINTR)
             continue;
         if (errno != EAGAIN && errno != EWOULDBLOCK)
@@ -280,8 +281,9 @@ static int build_head(sl_http_post *c, const sl_http_post_options *o, const sl_u
 
 static bool headers_ok(const sl_http_post_options *o)
 {
-    static const char *const reserved[] = {"host", "content-length", "transfer-encoding", "connection", "expect",
-                                           "trailer", "te", "upgrade", "content-type", "content-encoding"};
+    static const char *const reserved[] = {
+        "host", "content-length", "transfer-encoding", "connection",      "expect", "trailer",
+        "te",   "upgrade",        "content-type",      "content-encoding"};
     for (size_t i = 0; i < o->header_count; i++) {
         for (size_t k = 0; k < sizeof reserved / sizeof reserved[0]; k++) {
             if (sl_str_ieq(o->headers[i].name, sl_str_c(reserved[k])))

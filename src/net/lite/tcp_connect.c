@@ -51,8 +51,8 @@ int sl_socket_wait(int fd, short events, uint64_t deadline_ns)
 }
 
 /* Connects one address. */
-static int connect_one(const sl_net_ops *ops, const struct addrinfo *address, uint64_t deadline_ns, int *ret_fd, char *why,
-                       size_t size)
+static int connect_one(const sl_net_ops *ops, const struct addrinfo *address, uint64_t deadline_ns, int *ret_fd,
+                       char *why, size_t size)
 {
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, address->ai_protocol);
     if (fd < 0) {
@@ -82,8 +82,8 @@ static int connect_one(const sl_net_ops *ops, const struct addrinfo *address, ui
     return error;
 }
 
-int sl_tcp_connect(const sl_net_ops *ops, const char *host, const char *port, uint64_t deadline_ns, int *ret_fd, char *why,
-                   size_t size)
+int sl_tcp_connect(const sl_net_ops *ops, const char *host, const char *port, uint64_t deadline_ns, int *ret_fd,
+                   char *why, size_t size)
 {
     SL_ASSERT(host && port && ret_fd && why && size > 0);
     struct addrinfo hints;

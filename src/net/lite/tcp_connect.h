@@ -1,6 +1,6 @@
 /*
- * Connecting to HOST:PORT with a deadline, and waiting for a socket. libc alone. The look-up of a name is getaddrinfo's,
- * which no deadline bounds.
+ * Connecting to HOST:PORT with a deadline, and waiting for a socket. libc alone. The look-up of a name is
+ * getaddrinfo's, which no deadline bounds.
  */
 #ifndef SL_NET_LITE_TCP_CONNECT_H
 #define SL_NET_LITE_TCP_CONNECT_H
@@ -23,7 +23,8 @@ extern const sl_net_ops sl_net_ops_libc;
 
 /*
  * Connects to the first address of `host` that answers: non-blocking, close-on-exec, TCP_NODELAY. `ops` NULL is libc;
- * `why` (of `size` bytes) gets what failed. Errors: SL_ERESOLVE, SL_ECONNECT, SL_ETIMEOUT, SL_EIO. The caller closes `*ret_fd`.
+ * `why` (of `size` bytes) gets what failed. Errors: SL_ERESOLVE, SL_ECONNECT, SL_ETIMEOUT, SL_EIO. The caller closes
+ * `*ret_fd`.
  */
 SL_MUST_CHECK int sl_tcp_connect(const sl_net_ops *ops, const char *host, const char *port, uint64_t deadline_ns,
                                  int *ret_fd, char *why, size_t size);

@@ -84,7 +84,8 @@ SL_TEST(bodies_in_every_framing)
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "abcde", false},
         {"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno", "no", false},
         {"HTTP/1.0 200 OK\r\n\r\nuntil the end", "until the end", true},
-        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "x", false},
+        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "x",
+         false},
         {"HTTP/1.1 204 None\r\n\r\n", "", false},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -169,7 +170,8 @@ SL_TEST(connection_close_is_obeyed)
 
 SL_TEST(an_early_refusal_is_read)
 {
-    http_act act = {.answer = "HTTP/1.1 413 Too Big\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", .refuse_early = true};
+    http_act act = {.answer = "HTTP/1.1 413 Too Big\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                    .refuse_early = true};
     http_server s;
     REQUIRE(http_start(&s, &act, 1, false));
     sl_http_post *c = client_of(&s, NULL);
@@ -220,7 +222,8 @@ SL_TEST(ipv6)
 
 SL_TEST(bad_options)
 {
-    static const char *const urls[] = {"", "http://", "https://localhost/", "ftp://x/", "http://a b/", "localhost:4318"};
+    static const char *const urls[] = {"",         "http://",     "https://localhost/",
+                                       "ftp://x/", "http://a b/", "localhost:4318"};
     const char *why = NULL;
     sl_http_post *c = NULL;
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
@@ -228,10 +231,14 @@ SL_TEST(bad_options)
         CHECK_EQ(sl_http_post_new(&o, &c, &why), SL_ECONFIG);
         CHECK(why && why[0]);
     }
-    static const sl_http_post_header bad[] = {{{"content-length", 14}, {"1", 1}}, {{"a b", 3}, {"1", 1}}, {{"a", 1}, {"1\r\nb: 2", 7}}};
+    static const sl_http_post_header bad[] = {
+        {{"content-length", 14}, {"1", 1}}, {{"a b", 3}, {"1", 1}}, {{"a", 1}, {"1\r\nb: 2", 7}}};
     for (size_t i = 0; i < 3; i++) {
-        sl_http_post_options o = {.url = SL_STR("http://h/"), .content_type = SL_STR("a/b"), .user_agent = SL_STR("x"),
-                                  .headers = &bad[i], .header_count = 1};
+        sl_http_post_options o = {.url = SL_STR("http://h/"),
+                                  .content_type = SL_STR("a/b"),
+                                  .user_agent = SL_STR("x"),
+                                  .headers = &bad[i],
+                                  .header_count = 1};
         CHECK_EQ(sl_http_post_new(&o, &c, &why), SL_ECONFIG);
     }
     CHECK(c == NULL);
@@ -240,8 +247,8 @@ SL_TEST(bad_options)
 SL_TEST(a_name_that_does_not_exist)
 {
     const char *why;
-    sl_http_post_options o = {.url = SL_STR("http://no-such-host.invalid:1/"), .content_type = SL_STR("a/b"),
-                              .user_agent = SL_STR("x")};
+    sl_http_post_options o = {
+        .url = SL_STR("http://no-such-host.invalid:1/"), .content_type = SL_STR("a/b"), .user_agent = SL_STR("x")};
     sl_http_post *c = NULL;
     REQUIRE(sl_http_post_new(&o, &c, &why) == 0);
     sl_http_answer answer;

@@ -1,6 +1,6 @@
 /*
- * For tests: a TCP server that plays a script: for each request in turn it reads head and body, then writes the bytes it is
- * told. One thread, one connection at a time.
+ * For tests: a TCP server that plays a script: for each request in turn it reads head and body, then writes the bytes
+ * it is told. One thread, one connection at a time.
  */
 #ifndef SL_NET_LITE_TEST_HTTP_SERVER_H
 #define SL_NET_LITE_TEST_HTTP_SERVER_H
@@ -18,11 +18,11 @@
 #include <unistd.h>
 
 typedef struct http_act {
-    const char *answer;  /* raw bytes; NULL: none */
-    size_t answer_len;   /* 0: strlen */
-    bool close;          /* close afterwards */
-    bool hang;           /* keep the connection, say nothing */
-    bool refuse_early;   /* answer before the body is read, then close */
+    const char *answer;     /* raw bytes; NULL: none */
+    size_t answer_len;      /* 0: strlen */
+    bool close;             /* close afterwards */
+    bool hang;              /* keep the connection, say nothing */
+    bool refuse_early;      /* answer before the body is read, then close */
     unsigned byte_pause_us; /* write byte by byte, with this pause */
     unsigned read_pause_us; /* read slowly */
 } http_act;
