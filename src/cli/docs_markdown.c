@@ -224,6 +224,7 @@ static void put_attributes(sl_buf *out)
         put_cell(out, defs[i].help);
         (void)sl_buf_put_char(out, '\n');
     }
+    (void)sl_buf_put_c(out, "\nEvents of CLIENT spans: `gen_ai.first_token` and `gen_ai.last_token`, of streams.\n");
 }
 
 static void put_logs(sl_buf *out)

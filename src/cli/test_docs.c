@@ -76,7 +76,7 @@ SL_TEST(option_names_and_letters_are_unique_within_a_command)
 
 SL_TEST(attributes_are_unique_and_typed)
 {
-    static const char *const types[] = {"string", "int", "double", "bool", "string[]"};
+    static const char *const types[] = {"string", "int", "double", "bool", "string[]", "number"};
     size_t count;
     const sl_attribute_def *defs = sl_attribute_defs(&count);
     CHECK(count > 20);

@@ -97,7 +97,6 @@ class Process:
         raise AssertionError(f"{' '.join(self.args)} was not ready within {seconds} s:\n{self.output()}")
 
     def output(self):
-        self.log.flush()
         with open(self.log_path, "rb") as file:
             return file.read().decode("utf-8", "replace")
 
@@ -266,12 +265,12 @@ def until(condition, seconds=10, what="the condition"):
 
 def equal(seen, wanted, what=""):
     if seen != wanted:
-        raise AssertionError(f"{what + ': ' if what else ''}{seen!r}, expected {wanted!r}")
+        raise AssertionError(f"{what}: {seen!r}, expected {wanted!r}" if what else f"{seen!r}, expected {wanted!r}")
 
 
 def contains(text, part, what=""):
     if part not in text:
-        raise AssertionError(f"{what + ': ' if what else ''}{part!r} is not in {text[:2000]!r}")
+        raise AssertionError(f"{what or 'text'}: {part!r} is not in {text[:2000]!r}")
 
 
 def need(program):
