@@ -1,6 +1,7 @@
 /*
- * The pipeline. Draining, batching and the list of segments are under one lock, collection of metrics under another;
- * neither is held while a peer is waited for, and a flush does its own draining on the caller's thread.
+ * The pipeline: its thread, its life cycle, its counts. Draining, batching and the list of segments are under one lock,
+ * collection of metrics under another; neither is held while a peer is waited for, and a flush does its own draining on
+ * the caller's thread.
  */
 #include "src/telemetry/pipeline.h"
 
@@ -10,320 +11,12 @@
 #include <unistd.h>
 
 #include "src/base/mem.h"
-#include "src/telemetry/collect.h"
-#include "src/telemetry/scope.h"
-#include "src/telemetry/sync.h"
-#include "src/wire/otlp_read.h"
+#include "src/telemetry/pipeline_impl.h"
 
 #define POLL_MS 50u
 #define IDLE_POLL_MS 200u /* at least this while nothing comes */
 #define IDLE_AFTER 20u    /* empty polls */
-#define MAX_SINKS 32u
 #define REPORT_CLOSE_MS 200u
-
-/* A segment with the scopes of its ids, looked up once. */
-typedef struct source {
-    sl_segment *segment;
-    const sl_batch_scope *scopes[SL_MAX_SCOPES];
-    uint64_t dropped; /* of its rings, as last reported */
-} source;
-
-/* A sink with its open batches. */
-typedef struct lane {
-    sl_sink *sink;
-    bool immediate;
-    uint64_t delay_ns[SL_SIGNAL_COUNT];
-    sl_batch *batches[SL_SIGNAL_COUNT]; /* NULL: the sink does not take this signal */
-} lane;
-
-struct sl_pipeline {
-    /* Constant. */
-    sl_pipeline_options options; /* resource views point to own copies */
-    char *resource;
-    char *schema_url;
-    pid_t pid;
-    int wake_fd;
-    pthread_t thread;
-    size_t lane_count;
-    lane lanes[MAX_SINKS];
-    sl_reporter *reporter;
-    /* Any thread. */
-    _Atomic bool stop;
-    _Atomic uint64_t cpu_ns; /* of the thread, once it has ended */
-    /* Under the lock. */
-    pthread_mutex_t lock;
-    pthread_cond_t ended_cond;
-    bool ended;
-    bool stopped; /* shut down */
-    bool stuck;
-    size_t source_count;
-    source *sources[SL_MAX_SEGMENTS];
-    size_t scope_count;
-    sl_batch_scope *scopes[SL_MAX_SCOPES];
-    sl_ring_stats retired[SL_RING_COUNT]; /* of removed segments */
-    uint64_t now_ns;                      /* of the drain under way */
-    /* Under the collection lock. */
-    pthread_mutex_t collect_lock;
-    uint64_t points; /* collected so far */
-    sl_pipeline_observer observer;
-};
-
-static const sl_batch_scope empty_scope;
-static const sl_signal ring_signal[SL_RING_COUNT] = {SL_SIGNAL_TRACES, SL_SIGNAL_LOGS};
-
-/* ---- scopes ---- */
-
-static sl_batch_scope *scope_new(sl_str scope, sl_str schema_url)
-{
-    sl_batch_scope *entry = sl_malloc(sizeof *entry + scope.len + schema_url.len);
-    if (!entry)
-        return NULL;
-    char *at = (char *)(entry + 1);
-    if (scope.len)
-        memcpy(at, scope.ptr, scope.len);
-    if (schema_url.len)
-        memcpy(at + scope.len, schema_url.ptr, schema_url.len);
-    entry->scope = sl_str_of(at, scope.len);
-    entry->schema_url = sl_str_of(at + scope.len, schema_url.len);
-    return entry;
-}
-
-/* The one object of a distinct scope. */
-static const sl_batch_scope *intern_scope(sl_pipeline *p, sl_str scope, sl_str schema_url)
-{
-    for (size_t i = 0; i < p->scope_count; i++) {
-        if (sl_str_eq(p->scopes[i]->scope, scope) && sl_str_eq(p->scopes[i]->schema_url, schema_url))
-            return p->scopes[i];
-    }
-    sl_batch_scope *entry = p->scope_count < SL_MAX_SCOPES ? scope_new(scope, schema_url) : NULL;
-    if (!entry)
-        return &empty_scope;
-    p->scopes[p->scope_count++] = entry;
-    return entry;
-}
-
-static const sl_batch_scope *scope_of(sl_pipeline *p, source *from, uint32_t id)
-{
-    if (id == 0 || id >= SL_MAX_SCOPES)
-        return &empty_scope;
-    if (!from->scopes[id]) {
-        sl_str scope, schema_url, name;
-        if (sl_scope_find(from->segment, id, &scope, &schema_url, &name))
-            return &empty_scope;
-        from->scopes[id] = intern_scope(p, scope, schema_url);
-    }
-    return from->scopes[id];
-}
-
-/* ---- batching, under the lock ---- */
-
-/* Hands the open batch of a lane to its sink. */
-static void finish_batch(lane *l, sl_signal signal)
-{
-    sl_request *request = NULL;
-    if (sl_batch_finish(l->batches[signal], &request)) {
-        sl_sink_count_lost(l->sink, signal, sl_batch_discard(l->batches[signal]));
-        return;
-    }
-    if (request)
-        sl_sink_put(l->sink, request);
-}
-
-static void add_item(lane *l, sl_signal signal, const sl_batch_scope *scope, sl_str item, uint64_t now_ns)
-{
-    sl_batch *batch = l->batches[signal];
-    if (!batch)
-        return;
-    int error = sl_batch_add(batch, scope, item, now_ns);
-    if (error == SL_EAGAIN) {
-        finish_batch(l, signal);
-        error = sl_batch_add(batch, scope, item, now_ns);
-    }
-    if (error)
-        sl_sink_count_lost(l->sink, signal, 1);
-    else if (batch->items >= batch->max_items)
-        finish_batch(l, signal);
-}
-
-typedef struct drain_user {
-    sl_pipeline *pipeline;
-    source *from;
-    sl_signal signal;
-} drain_user;
-
-static bool on_record(void *user, uint32_t tag, const uint8_t *data, size_t len)
-{
-    drain_user *u = user;
-    const sl_batch_scope *scope = scope_of(u->pipeline, u->from, SL_TAG_SCOPE(tag));
-    sl_str item = sl_str_of((const char *)data, len);
-    for (size_t i = 0; i < u->pipeline->lane_count; i++)
-        add_item(&u->pipeline->lanes[i], u->signal, scope, item, u->pipeline->now_ns);
-    return true;
-}
-
-static size_t drain_source(sl_pipeline *p, source *from)
-{
-    size_t count = 0;
-    sl_segment_rearm(from->segment);
-    for (int kind = 0; kind < SL_RING_COUNT; kind++) {
-        drain_user user = {p, from, ring_signal[kind]};
-        count += sl_segment_drain(from->segment, (sl_ring_kind)kind, on_record, &user);
-    }
-    return count;
-}
-
-/* Drains every segment. */
-static size_t drain_all(sl_pipeline *p)
-{
-    size_t count = 0;
-    p->now_ns = sl_mono_ns();
-    for (size_t i = 0; i < p->source_count; i++)
-        count += drain_source(p, p->sources[i]);
-    return count;
-}
-
-/* Finishes the batches that are due, or all. Returns whether something is still waiting. */
-static bool finish_due(sl_pipeline *p, bool all)
-{
-    bool waiting = false;
-    for (size_t i = 0; i < p->lane_count; i++) {
-        lane *l = &p->lanes[i];
-        for (int s = 0; s < SL_SIGNAL_COUNT; s++) {
-            const sl_batch *batch = l->batches[s];
-            if (!batch || batch->items == 0)
-                continue;
-            if (all || l->immediate || p->now_ns - batch->first_ns >= l->delay_ns[s])
-                finish_batch(l, (sl_signal)s);
-            else
-                waiting = true;
-        }
-    }
-    return waiting;
-}
-
-/* Records that found their ring full since the last call. */
-static uint64_t new_drops(sl_pipeline *p)
-{
-    uint64_t drops = 0;
-    for (size_t i = 0; i < p->source_count; i++) {
-        uint64_t now = 0;
-        for (int kind = 0; kind < SL_RING_COUNT; kind++) {
-            sl_ring_stats stats;
-            sl_segment_ring_stats(p->sources[i]->segment, (sl_ring_kind)kind, &stats);
-            now += stats.dropped;
-        }
-        drops += now - p->sources[i]->dropped;
-        p->sources[i]->dropped = now;
-    }
-    return drops;
-}
-
-/* ---- metrics ---- */
-
-static bool wants_metrics(const sl_pipeline *p)
-{
-    for (size_t i = 0; i < p->lane_count && p->options.collector; i++) {
-        if (sl_sink_exporter(p->lanes[i].sink)->signals & SL_SIGNAL_BIT(SL_SIGNAL_METRICS))
-            return true;
-    }
-    return false;
-}
-
-/* Hands the metrics gathered so far to a sink. */
-static void flush_metrics(lane *l, sl_batch *batch, size_t *points)
-{
-    sl_request *request = NULL;
-    if (sl_batch_finish(batch, &request)) {
-        (void)sl_batch_discard(batch);
-        sl_sink_count_lost(l->sink, SL_SIGNAL_METRICS, *points);
-    } else if (request) {
-        request->items = *points;
-        sl_sink_put(l->sink, request);
-    }
-    *points = 0;
-}
-
-/* A request that is larger than a batch may be becomes several: whole metrics, one scope in each. */
-static void split_metrics(lane *l, sl_str bytes, sl_batch *batch)
-{
-    sl_batch_scope scope = empty_scope;
-    sl_otlp_records it = sl_otlp_records_of(bytes);
-    size_t points = 0;
-    while (sl_otlp_records_next(&it)) {
-        sl_otlp_metric metric;
-        size_t more = sl_otlp_read_metric(it.item, &metric) ? 0 : sl_otlp_count(metric.data, SL_OTLP_METRIC_POINTS);
-        if (scope.scope.ptr != it.scope.head.ptr)
-            flush_metrics(l, batch, &points);
-        scope = (sl_batch_scope){it.scope.head, it.scope.schema_url};
-        int error = sl_batch_add(batch, &scope, it.item, 0);
-        if (error == SL_EAGAIN) {
-            flush_metrics(l, batch, &points);
-            error = sl_batch_add(batch, &scope, it.item, 0);
-        }
-        if (error)
-            sl_sink_count_lost(l->sink, SL_SIGNAL_METRICS, more);
-        else
-            points += more;
-    }
-    flush_metrics(l, batch, &points);
-}
-
-static void put_large_metrics(sl_pipeline *p, lane *l, const sl_buf *bytes, size_t points)
-{
-    sl_batch *batch = sl_malloc(sizeof *batch);
-    if (!batch) {
-        sl_sink_count_lost(l->sink, SL_SIGNAL_METRICS, points);
-        return;
-    }
-    sl_batch_init(batch, SL_SIGNAL_METRICS, p->options.resource, p->options.resource_schema_url, SIZE_MAX,
-                  p->options.batch[SL_SIGNAL_METRICS].max_batch_bytes);
-    split_metrics(l, sl_buf_str(bytes), batch);
-    sl_batch_done(batch);
-    sl_free(batch);
-}
-
-/* Gives a copy of a metrics request to a sink. */
-static void put_metrics(lane *l, const sl_buf *bytes, size_t points)
-{
-    char *copy = sl_malloc(bytes->len);
-    if (copy)
-        memcpy(copy, bytes->data, bytes->len);
-    sl_request *request = copy ? sl_request_new(SL_SIGNAL_METRICS, points, copy, bytes->len) : NULL;
-    if (request)
-        sl_sink_put(l->sink, request);
-    else
-        sl_sink_count_lost(l->sink, SL_SIGNAL_METRICS, points);
-}
-
-static void put_collected(sl_pipeline *p, lane *l, const sl_buf *bytes, size_t points)
-{
-    if (bytes->len > p->options.batch[SL_SIGNAL_METRICS].max_batch_bytes)
-        put_large_metrics(p, l, bytes, points);
-    else
-        put_metrics(l, bytes, points);
-}
-
-static void collect(sl_pipeline *p)
-{
-    sl_buf bytes;
-    sl_buf_init(&bytes, SL_MAX_OTLP_REQUEST_BYTES);
-    size_t points = 0;
-    pthread_mutex_lock(&p->collect_lock);
-    uint64_t start = sl_mono_ns();
-    int error = sl_collector_otlp(p->options.collector, p->options.resource, p->options.resource_schema_url,
-                                  p->options.delta_temporality, &bytes, &points);
-    if (p->observer.on_collection)
-        p->observer.on_collection(p->observer.user, error, sl_mono_ns() - start);
-    p->points += points;
-    for (size_t i = 0; i < p->lane_count && !error && points; i++) {
-        if (sl_sink_exporter(p->lanes[i].sink)->signals & SL_SIGNAL_BIT(SL_SIGNAL_METRICS))
-            put_collected(p, &p->lanes[i], &bytes, points);
-    }
-    pthread_mutex_unlock(&p->collect_lock);
-    sl_buf_done(&bytes);
-    if (error)
-        sl_reporter_say(p->reporter, error, "metrics could not be collected: %s", sl_strerror(error));
-}
 
 /* ---- the thread ---- */
 
@@ -341,9 +34,9 @@ static void wait_wake(sl_pipeline *p, uint64_t timeout_ms)
 static uint64_t work_once(sl_pipeline *p, unsigned *empty_rounds)
 {
     pthread_mutex_lock(&p->lock);
-    size_t count = drain_all(p);
-    bool waiting = finish_due(p, false);
-    uint64_t drops = new_drops(p);
+    size_t count = sl_pipeline_drain_all(p);
+    bool waiting = sl_pipeline_finish_due(p, false);
+    uint64_t drops = sl_pipeline_new_drops(p);
     pthread_mutex_unlock(&p->lock);
     if (drops)
         sl_reporter_say(p->reporter, SL_ELIMIT, "%llu records dropped: a recording thread's ring was full",
@@ -364,13 +57,13 @@ static void *run(void *user)
 {
     sl_pipeline *p = user;
     unsigned empty_rounds = 0;
-    bool metrics = wants_metrics(p);
+    bool metrics = sl_pipeline_has_metrics(p);
     uint64_t next_collect = sl_deadline_ns(p->options.metric_interval_ms);
     while (!atomic_load(&p->stop)) {
         uint64_t wait_ms = work_once(p, &empty_rounds);
         if (metrics) {
             if (sl_mono_ns() >= next_collect) {
-                collect(p);
+                sl_pipeline_collect(p);
                 next_collect = sl_deadline_ns(p->options.metric_interval_ms);
             }
             uint64_t left = sl_deadline_left_ms(next_collect);
@@ -469,7 +162,7 @@ static int copy_options(sl_pipeline *p, const sl_pipeline_options *o)
 }
 
 /* The batches of a lane whose sink exists. */
-static int init_lane(sl_pipeline *p, lane *l)
+static int init_lane(sl_pipeline *p, sl_lane *l)
 {
     const sl_exporter *exporter = sl_sink_exporter(l->sink);
     l->immediate = exporter->immediate;
@@ -491,7 +184,7 @@ static int init_lane(sl_pipeline *p, lane *l)
 /* A sink for every exporter. Takes them all over, also on failure. */
 static int start_sinks(sl_pipeline *p, const sl_pipeline_options *o)
 {
-    int error = o->exporter_count > MAX_SINKS ? SL_EINVAL : 0;
+    int error = o->exporter_count > SL_MAX_SINKS ? SL_EINVAL : 0;
     size_t taken = 0;
     while (!error && taken < o->exporter_count) {
         sl_sink_options sink;
@@ -556,13 +249,13 @@ int sl_pipeline_wake_fd(sl_pipeline *pipeline)
 int sl_pipeline_add_segment(sl_pipeline *pipeline, sl_segment *segment)
 {
     SL_ASSERT(pipeline && segment);
-    source *added = sl_calloc(1, sizeof *added);
+    sl_source *added = sl_calloc(1, sizeof *added);
     if (!added)
         return SL_ENOMEM;
     added->segment = segment;
     for (int kind = 0; kind < SL_RING_COUNT; kind++)
         sl_segment_set_ring_limit(segment, (sl_ring_kind)kind,
-                                  pipeline->options.batch[ring_signal[kind]].max_queue_items);
+                                  pipeline->options.batch[sl_ring_signal[kind]].max_queue_items);
     pthread_mutex_lock(&pipeline->lock);
     bool fits = pipeline->source_count < SL_MAX_SEGMENTS;
     if (fits)
@@ -574,7 +267,7 @@ int sl_pipeline_add_segment(sl_pipeline *pipeline, sl_segment *segment)
 }
 
 /* Keeps the counts of a segment that goes away. Under the lock. */
-static void retire(sl_pipeline *p, const source *from)
+static void retire(sl_pipeline *p, const sl_source *from)
 {
     for (int kind = 0; kind < SL_RING_COUNT; kind++) {
         sl_ring_stats stats;
@@ -591,11 +284,11 @@ void sl_pipeline_remove_segment(sl_pipeline *pipeline, sl_segment *segment)
         return;
     pthread_mutex_lock(&pipeline->lock);
     for (size_t i = 0; i < pipeline->source_count; i++) {
-        source *from = pipeline->sources[i];
+        sl_source *from = pipeline->sources[i];
         if (from->segment != segment)
             continue;
         pipeline->now_ns = sl_mono_ns();
-        drain_source(pipeline, from);
+        sl_pipeline_drain_source(pipeline, from);
         retire(pipeline, from);
         pipeline->sources[i] = pipeline->sources[--pipeline->source_count];
         sl_free(from);
@@ -608,11 +301,11 @@ void sl_pipeline_remove_segment(sl_pipeline *pipeline, sl_segment *segment)
 static void push_all(sl_pipeline *p)
 {
     pthread_mutex_lock(&p->lock);
-    drain_all(p);
-    finish_due(p, true);
+    sl_pipeline_drain_all(p);
+    sl_pipeline_finish_due(p, true);
     pthread_mutex_unlock(&p->lock);
-    if (wants_metrics(p))
-        collect(p);
+    if (sl_pipeline_has_metrics(p))
+        sl_pipeline_collect(p);
 }
 
 int sl_pipeline_flush(sl_pipeline *pipeline, uint64_t timeout_ms)
