@@ -141,7 +141,7 @@ static int run_load(const sl_command *command, void *given, char **args, size_t 
     (void)args;
     (void)arg_count;
     const load_command_options *o = given;
-    sl_load_plan plan;
+    sl_load_plan plan = {0};
     raise_descriptors();
     int status = make_plan(o, &plan);
     if (!status)

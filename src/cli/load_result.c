@@ -97,8 +97,9 @@ int sl_load_report_text(const sl_load_result *result, sl_buf *out)
 
 static void put_ms(sl_jw *w, const char *name, uint64_t ns, bool any)
 {
+    uint64_t us = (ns + 500) / 1000; /* whole microseconds */
     if (any)
-        sl_jw_member_double(w, name, (double)((ns + 500) / 1000) / 1e3);
+        sl_jw_member_double(w, name, (double)us / 1e3);
     else
         sl_jw_member_null(w, name);
 }

@@ -216,7 +216,8 @@ static sl_str hide_frames(sl_gw_request *request, sl_str bytes, bool end)
         } else {
             send_held(request);
         }
-        memmove(to + kept, before.ptr, len);
+        if (len)
+            memmove(to + kept, before.ptr, len);
         kept += len;
         if (result != 0)
             break;

@@ -54,6 +54,7 @@ static int parse_http_date(sl_str text, uint64_t *ret_unix_s)
     memset(&t, 0, sizeof t);
     if (!sl_str_to_c(text, copy, sizeof copy))
         return SL_EPARSE;
+    /* NOLINTBEGIN(cert-err34-c): no field is wider than four digits */
     bool fixed = sscanf(copy, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT", &t.tm_mday, month, &t.tm_year,
                         &t.tm_hour, &t.tm_min, &t.tm_sec) == 6;
     if (!fixed && sscanf(copy, "%*[A-Za-z], %2d-%3[A-Za-z]-%2d %2d:%2d:%2d GMT", &t.tm_mday, month, &t.tm_year,
@@ -62,6 +63,7 @@ static int parse_http_date(sl_str text, uint64_t *ret_unix_s)
     else if (!fixed && sscanf(copy, "%*3[A-Za-z] %3[A-Za-z] %2d %2d:%2d:%2d %4d", month, &t.tm_mday, &t.tm_hour,
                               &t.tm_min, &t.tm_sec, &t.tm_year) != 6)
         return SL_EPARSE;
+    /* NOLINTEND(cert-err34-c) */
     t.tm_mon = month_of(month);
     t.tm_year -= 1900;
     if (t.tm_mon < 0 || t.tm_year < 70 || t.tm_mday < 1 || t.tm_mday > 31 || t.tm_hour > 23 || t.tm_min > 59 ||

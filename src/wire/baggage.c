@@ -279,7 +279,7 @@ int sl_baggage_format(const sl_baggage *baggage, char *text, size_t size, size_t
     size_t at = 0;
     if (baggage && baggage->header_len > size)
         return SL_ELIMIT;
-    for (size_t i = 0; baggage && i < baggage->count; i++) {
+    for (size_t i = 0; text && baggage && i < baggage->count; i++) {
         const baggage_member *m = &baggage->members[i];
         if (i)
             text[at++] = ',';
