@@ -344,7 +344,8 @@ static void on_request(void *user, sl_exchange *x)
         sl_http_reply reply = {.status = 200, .content_type = "application/json", .body = SL_STR("{\"reset\":true}\n")};
         sl_exchange_respond(x, &reply);
     } else {
-        refuse(server, x, SL_MOCK_CHAT, 404, "the mock serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/messages, /v1/models, /mock/ledger, /mock/reset");
+        refuse(server, x, SL_MOCK_CHAT, 404, "the mock serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/messages, "
+                                      "/v1/models, /mock/ledger, /mock/reset");
     }
 }
 
