@@ -26,7 +26,8 @@ static void print_diagnostics(const sl_config *config)
     sl_buf text;
     sl_buf_init(&text, 4u << 20);
     (void)sl_config_format_diagnostics(config, &text);
-    fwrite(text.data, 1, text.len, stderr);
+    if (text.len)
+        fwrite(text.data, 1, text.len, stderr);
     sl_buf_done(&text);
 }
 
@@ -392,7 +393,7 @@ static int supervise(sl_serve *s)
     uint64_t drain = s->options->drain_timeout_ms;
     if (!sl_option_given(s->command, "drain-timeout") && s->config->drain_timeout_ms)
         drain = s->config->drain_timeout_ms;
-    sl_supervisor_options o = {.kinds = kinds, .kind_count = count, .drain_timeout_ms = drain, .generation = s->config,
+    sl_supervisor_options o = {.kinds = kinds, .kind_count = count, .drain_timeout_ms = drain, .announce_ms = 1000, .generation = s->config,
                                .reload = reload_config, .release = release_config, .on_ready = on_ready, .on_note = on_note,
                                .user = s};
     return sl_supervisor_run(&o);

@@ -70,10 +70,13 @@ static int start_sdk(control *c)
 /* Ready when every worker that should be there answers. */
 static sl_health_status check_workers(void *user, char *reason, size_t size)
 {
-    const sl_tree_status *status = user;
+    sl_tree_status *status = user;
     unsigned ready = atomic_load(&status->ready), wanted = atomic_load(&status->wanted);
-    if (ready >= wanted)
+    if (ready >= wanted) {
+        if (wanted > 0)
+            atomic_store(&status->announced, 1); /* probes are answered so from now on: the ready file may be written */
         return SL_HEALTHY;
+    }
     snprintf(reason, size, "%u of %u workers answer", ready, wanted);
     return ready ? SL_DEGRADED : SL_UNHEALTHY;
 }
@@ -93,7 +96,7 @@ static int add_check(sl_health *health, const sl_health_check_config *check)
 static int add_checks(control *c)
 {
     sl_health *health = sl_sdk_health(c->sdk);
-    const sl_health_check_options often = {.timeout_ms = 1000, .interval_ms = 500};
+    const sl_health_check_options often = {.timeout_ms = 1000, .interval_ms = 100};
     int error = sl_health_add(health, "workers", check_workers, c->status, &often);
     for (size_t i = 0; i < c->config->health_check_count && !error; i++) {
         error = add_check(health, &c->config->health_checks[i]);

@@ -52,6 +52,7 @@ typedef struct supervisor {
     int ready_pipe[2];
     sigset_t old_mask;
     bool told_ready;
+    uint64_t all_ready_ms; /* when all were ready for the first time; 0: not yet */
     bool ending;
     bool ending_rest; /* control and helpers have been told too */
     uint64_t end_deadline_ms;
@@ -388,6 +389,17 @@ static bool start_kinds(supervisor *s, size_t *next_kind)
     return false;
 }
 
+/* All children are ready, and the one that tells others so has seen it. */
+static bool may_tell(supervisor *s, size_t *next_kind)
+{
+    if (s->ending || !start_kinds(s, next_kind))
+        return false;
+    publish(s);
+    if (!s->all_ready_ms)
+        s->all_ready_ms = now_ms();
+    return atomic_load(&s->status->announced) || now_ms() - s->all_ready_ms >= s->o->announce_ms;
+}
+
 static void run_loop(supervisor *s)
 {
     size_t next_kind = 0;
@@ -395,8 +407,7 @@ static void run_loop(supervisor *s)
         publish(s);
         if (s->ending && go_on_ending(s))
             return;
-        if (!s->told_ready && !s->ending && start_kinds(s, &next_kind)) {
-            publish(s);
+        if (!s->told_ready && may_tell(s, &next_kind)) {
             s->told_ready = true;
             int status = s->o->on_ready ? s->o->on_ready(s->o->user) : 0;
             if (status)

@@ -22,7 +22,7 @@
 #define SL_MAX_CHILDREN 256 /* alive at once, of all kinds and generations */
 #define SL_MAX_CHILD_KINDS 8
 
-/* What all processes of the tree see (shared memory). Written by the supervisor alone. */
+/* What all processes of the tree see (shared memory). Written by the supervisor, `announced` apart. */
 typedef struct sl_tree_status {
     _Atomic uint32_t wanted;     /* replaceable children that should be there */
     _Atomic uint32_t ready;      /* and that have said they are ready */
@@ -30,6 +30,7 @@ typedef struct sl_tree_status {
     _Atomic uint32_t generation; /* 1 at start, one more for each reload that took */
     _Atomic uint32_t restarts;   /* crashed children started again */
     _Atomic uint32_t failed_reloads;
+    _Atomic uint32_t announced; /* set to 1 by a child that answers for others, once it has seen all of them ready */
     _Atomic pid_t pids[SL_MAX_CHILDREN + 1]; /* the supervisor's first, then its children's; 0: none */
 } sl_tree_status;
 
@@ -59,6 +60,7 @@ typedef struct sl_supervisor_options {
     uint64_t drain_timeout_ms;
     uint64_t start_timeout_ms; /* for a child to get ready; 0: 15 s */
     void *generation;          /* the first one */
+    uint64_t announce_ms;      /* how long on_ready waits for `announced`; 0: not at all */
     /* Makes a new generation from the configuration; NULL: it is bad (already reported), everything stays. May be NULL. */
     void *(*reload)(void *user);
     /* Frees a generation that has been replaced. May be NULL. */
