@@ -1,11 +1,7 @@
 /* What goes to the upstream. */
 #include "src/base/clock.h"
-#include "src/base/mem.h"
 #include "src/gateway/gw_impl.h"
 #include "src/gateway/telemetry.h"
-#include "src/wire/http1_write.h"
-
-#define FIELDS_MAX (2u * SL_MAX_HEAD_BYTES)
 
 /* ---- the client's fields ---- */
 
@@ -108,32 +104,30 @@ static void put_context(const sl_gw_request *request, const sl_http1_head *head,
 static int keep_body(sl_gw_plan *plan, sl_exchange *x)
 {
     sl_str body = sl_exchange_body(x);
-    if (!sl_exchange_take_body(x, &plan->body_memory)) {
-        plan->body_memory = sl_malloc(body.len + 1);
-        if (!plan->body_memory)
-            return SL_ENOMEM;
-        if (body.len)
-            memcpy(plan->body_memory, body.ptr, body.len);
+    if (sl_exchange_take_body(x, &plan->body_memory)) {
+        plan->body = sl_str_of(plan->body_memory, body.len);
+        return 0;
     }
-    plan->body = sl_str_of(plan->body_memory, body.len);
-    return 0;
+    plan->body = sl_str_of("", 0);
+    if (body.len == 0)
+        return 0;
+    int error = sl_buf_put_str(&plan->copy, body);
+    if (!error)
+        plan->body = sl_buf_str(&plan->copy);
+    return error;
 }
 
 int sl_gw_plan_make(sl_gw_request *request, sl_exchange *x)
 {
     SL_ASSERT(!request->plan);
     const sl_http1_head *head = sl_exchange_head(x);
-    sl_gw_plan *plan = sl_malloc(sizeof *plan);
+    sl_gw_plan *plan = sl_gw_plan_take(request->gateway);
     if (!plan)
         return SL_ENOMEM;
-    plan->body_memory = NULL;
-    plan->head_memory = NULL;
-    sl_buf_init(&plan->fields, FIELDS_MAX);
     request->plan = plan;
     int error = keep_body(plan, x);
     if (error)
         return error;
-    (void)sl_buf_reserve(&plan->fields, head->head_bytes < 512 ? 512 : head->head_bytes);
     put_fields(head, &plan->fields);
     size_t at = plan->fields.len;
     put_context(request, head, &plan->fields);
@@ -194,17 +188,14 @@ int sl_gw_attempt(sl_gw_request *request)
     sl_gw_set_state(request, SL_GW_WAITING);
     request->attempts++;
     request->upstream_status = 0;
-    sl_gw_trace_attempt(request);
-    sl_buf *scratch = &request->gateway->loop->scratch;
-    put_head(request, &body, scratch);
-    sl_free(plan->head_memory);
-    plan->head_memory = scratch->failed ? NULL : sl_malloc(scratch->len);
-    if (!plan->head_memory)
-        return SL_ENOMEM;
-    memcpy(plan->head_memory, scratch->data, scratch->len);
-    set_up_call(request, &body, sl_str_of(plan->head_memory, scratch->len));
-    sl_call_start(&request->call, request->target->origin);
+    request->call.start_ns = sl_mono_ns();
     if (request->sent_ns == 0)
         request->sent_ns = request->call.start_ns;
+    sl_gw_trace_attempt(request);
+    put_head(request, &body, &plan->head);
+    if (plan->head.failed)
+        return SL_ENOMEM;
+    set_up_call(request, &body, sl_buf_str(&plan->head));
+    sl_call_start(&request->call, request->target->origin);
     return 0;
 }

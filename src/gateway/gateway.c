@@ -404,6 +404,7 @@ void sl_gateway_free(sl_gateway *gateway)
     if (!gateway)
         return;
     SL_ASSERT(!gateway->server && gateway->in_flight == 0);
+    sl_gw_free_idle(gateway);
     sl_upstream_free(gateway->upstream);
     for (size_t i = 0; gateway->targets && i < gateway->target_count; i++) {
         for (int op = 0; op < SL_LLM_OPERATION_COUNT; op++)

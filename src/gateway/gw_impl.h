@@ -19,10 +19,13 @@
 
 #define SL_GW_MAX_ATTEMPTS 2
 #define SL_GW_MAX_GROUP 64            /* deployments of one name; one bit each in sl_gw_request.tried */
+#define SL_GW_IDLE_MAX 64             /* requests and plans kept for the next ones */
+#define SL_GW_IDLE_BUFFER 4096        /* the largest buffer that a kept plan keeps */
 #define SL_GW_KEPT_ANSWER (256u * 1024) /* of a whole answer in parts, to read its usage at the end */
 #define SL_GW_KEPT_TAIL (16u * 1024)    /* of a longer one */
 
 typedef struct sl_gw_request sl_gw_request;
+typedef struct sl_gw_plan sl_gw_plan;
 typedef struct sl_gw_telemetry sl_gw_telemetry;
 typedef struct sl_gw_bound sl_gw_bound; /* metric series of a target, telemetry.c */
 
@@ -74,6 +77,12 @@ struct sl_gateway {
     sl_str models; /* body of GET /v1/models */
     uint64_t random;
     size_t in_flight;
+    sl_gw_request *idle_requests; /* memory kept for the next ones */
+    sl_gw_plan *idle_plans;
+    unsigned idle_request_count;
+    unsigned idle_plan_count;
+    uint64_t wall_offset_ns; /* Unix time less monotonic time */
+    uint64_t wall_read_ns;   /* when that was looked at */
     bool closing;
     sl_buf fields; /* of the answer that is being begun */
 };
@@ -100,14 +109,16 @@ bool sl_gw_state_may(sl_gw_state from, sl_gw_state to);
 void sl_gw_set_state(sl_gw_request *request, sl_gw_state state);
 
 /* What is needed to send the request (again); freed when the answer has begun. */
-typedef struct sl_gw_plan {
+struct sl_gw_plan {
+    sl_gw_plan *next; /* among the idle ones */
     sl_openai_request openai;
-    char *body_memory;
     sl_str body;
-    char *head_memory; /* of the attempt under way */
-    sl_buf fields;     /* of the client, as they go on */
+    char *body_memory; /* taken over from the server; NULL: the body is in `copy` */
+    sl_buf copy;
+    sl_buf head;   /* of the attempt under way */
+    sl_buf fields; /* of the client, as they go on */
     sl_str baggage;    /* and those that go on if the deployment allows it, behind them in the same memory */
-} sl_gw_plan;
+};
 
 /* How a stream has come so far. */
 typedef struct sl_gw_stream {
@@ -121,6 +132,7 @@ typedef struct sl_gw_stream {
 } sl_gw_stream;
 
 struct sl_gw_request {
+    sl_gw_request *next_idle;
     sl_gateway *gateway;
     sl_exchange *x; /* NULL once over */
     sl_gw_state state;
@@ -180,7 +192,13 @@ void sl_gw_on_writable(void *user, sl_exchange *x);
 void sl_gw_on_done(void *user, sl_exchange *x, int outcome);
 /* Answers with an error of our own. `error_type` is for telemetry; static. */
 void sl_gw_fail(sl_gw_request *request, int status, const char *error_type, const char *code, const char *message);
-/* Frees the plan: the request will not be sent again. */
+/* A plan, empty; NULL without memory. */
+sl_gw_plan *sl_gw_plan_take(sl_gateway *gateway);
+/* Frees what is kept for the next requests. */
+void sl_gw_free_idle(sl_gateway *gateway);
+/* Unix time of a moment of the monotonic clock. */
+uint64_t sl_gw_wall_ns(sl_gateway *gateway, uint64_t mono_ns);
+/* Gives the plan back: the request will not be sent again. */
 void sl_gw_drop_plan(sl_gw_request *request);
 /* Ends a request that the server has let go of. */
 void sl_gw_finish(sl_gw_request *request);

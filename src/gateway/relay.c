@@ -1,5 +1,6 @@
 /* What comes back from the upstream. */
 #include "src/base/clock.h"
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/gateway/gw_impl.h"
 #include "src/gateway/telemetry.h"
@@ -14,6 +15,7 @@ const sl_call_handler sl_gw_call_handler = {on_read, on_fail};
 
 static void count_wait(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     request->upstream_end_ns = sl_mono_ns();
     request->waited_ns += request->upstream_end_ns - request->call.start_ns;
 }
@@ -21,6 +23,7 @@ static void count_wait(sl_gw_request *request)
 /* Tries another deployment. False: there is none, or it is too late. */
 static bool try_next(sl_gw_request *request, int status, const char *error_type, const char *reason)
 {
+    SL_ASSERT(request);
     if (request->attempts >= SL_GW_MAX_ATTEMPTS || request->group->count < 2 || !request->plan ||
         request->gateway->closing)
         return false;
@@ -58,6 +61,7 @@ static const char *error_name(int error)
 
 static void on_fail(sl_call *call, int error, const char *reason)
 {
+    SL_ASSERT(call);
     sl_gw_request *request = call->user;
     const char *type = error_name(error);
     if (request->state == SL_GW_WAITING && error != SL_ETIMEOUT && error != SL_ENOMEM &&
@@ -111,6 +115,7 @@ static void put_line(sl_buf *out, sl_str name, sl_str value)
 
 static sl_str answer_fields(sl_gw_request *request, const sl_http1_head *head)
 {
+    SL_ASSERT(request);
     sl_buf *out = &request->gateway->fields;
     sl_buf_clear(out);
     for (size_t i = 0; i < head->field_count; i++) {
@@ -130,6 +135,7 @@ static sl_str answer_fields(sl_gw_request *request, const sl_http1_head *head)
 
 static void learn(sl_gw_request *request, sl_str data)
 {
+    SL_ASSERT(request);
     int error = sl_answer_read(&request->answer, data);
     (void)error; /* a frame that is not JSON tells nothing */
 }
@@ -137,6 +143,7 @@ static void learn(sl_gw_request *request, sl_str data)
 /* Looks at a frame. True: it is the one that only we asked for. */
 static bool see_frame(sl_gw_request *request, const sl_sse_frame *frame, uint64_t now)
 {
+    SL_ASSERT(request && frame);
     sl_gw_stream *stream = &request->stream;
     sl_str data;
     if (frame->cut || sl_sse_frame_data(frame, NULL, &data) != 0 || sl_sse_frame_is_done(frame))
@@ -161,6 +168,7 @@ static bool see_frame(sl_gw_request *request, const sl_sse_frame *frame, uint64_
 /* Watches what passes. */
 static void watch_frames(sl_gw_request *request, sl_str bytes, bool end)
 {
+    SL_ASSERT(request);
     sl_sse_frame frame;
     uint64_t now = sl_mono_ns();
     while (sl_sse_next(&request->stream.sse, &bytes, &frame) == 0)
@@ -180,6 +188,7 @@ static void pass_on(sl_gw_request *request, sl_str data, bool last)
 /* Sends the held beginning of a frame that turned out to be one for the client. */
 static void send_held(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     sl_buf *hold = &request->stream.hold;
     if (hold->len == 0)
         return;
@@ -193,6 +202,7 @@ static void send_held(sl_gw_request *request)
  */
 static sl_str hide_frames(sl_gw_request *request, sl_str bytes, bool end)
 {
+    SL_ASSERT(request && (bytes.ptr || !bytes.len));
     sl_gw_stream *stream = &request->stream;
     char *to = (char *)bytes.ptr;
     size_t kept = 0;
@@ -227,6 +237,7 @@ static sl_str hide_frames(sl_gw_request *request, sl_str bytes, bool end)
 
 static sl_str frames_for_client(sl_gw_request *request, sl_str bytes, bool end)
 {
+    SL_ASSERT(request);
     if (request->stream.hide_usage)
         return hide_frames(request, bytes, end);
     watch_frames(request, bytes, end);
@@ -237,6 +248,7 @@ static sl_str frames_for_client(sl_gw_request *request, sl_str bytes, bool end)
 
 static void keep_part(sl_gw_request *request, sl_str body)
 {
+    SL_ASSERT(request);
     sl_buf *kept = &request->kept;
     if (kept->max == 0)
         sl_buf_init(kept, SL_GW_KEPT_ANSWER + SL_LOOP_READ_BYTES);
@@ -247,6 +259,7 @@ static void keep_part(sl_gw_request *request, sl_str body)
 
 static void read_answer(sl_gw_request *request, sl_str body)
 {
+    SL_ASSERT(request);
     if (request->upstream_status >= 300 || body.len == 0)
         return;
     if (request->call.bytes_in == body.len && sl_answer_read(&request->answer, body) == 0)
@@ -259,6 +272,7 @@ static void read_answer(sl_gw_request *request, sl_str body)
 /* The upstream's answer is complete and has gone out. */
 static void answer_complete(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     int status = request->upstream_status;
     const char *error = NULL;
     if (status >= 400)
@@ -269,12 +283,14 @@ static void answer_complete(sl_gw_request *request)
 
 static bool is_event_stream(const sl_http1_head *head)
 {
+    SL_ASSERT(head);
     return head->status == 200 && sl_str_ieq(sl_http_media_type(sl_http1_get(head, SL_HTTP_CONTENT_TYPE)),
                                              SL_STR("text/event-stream"));
 }
 
 static void begin_stream(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     sl_gw_stream *stream = &request->stream;
     stream->on = true;
     stream->hide_usage = request->usage_added;
@@ -284,6 +300,7 @@ static void begin_stream(sl_gw_request *request)
 
 static void begin(sl_gw_request *request, const sl_http1_head *head, sl_str body, bool end)
 {
+    SL_ASSERT(request && head);
     request->upstream_status = head->status;
     request->status = head->status;
     if (is_event_stream(head))
@@ -317,6 +334,7 @@ static void begin(sl_gw_request *request, const sl_http1_head *head, sl_str body
 
 static void go_on(sl_gw_request *request, sl_str body, bool end)
 {
+    SL_ASSERT(request);
     if (end)
         count_wait(request);
     if (request->stream.on) {
@@ -333,6 +351,7 @@ static void go_on(sl_gw_request *request, sl_str body, bool end)
 
 static void on_read(sl_call *call, const sl_http1_head *head, sl_str body, bool end)
 {
+    SL_ASSERT(call);
     sl_gw_request *request = call->user;
     SL_ASSERT(request && request->x && !request->done);
     if (head) {

@@ -58,16 +58,104 @@ const char *sl_gw_status_text(int status)
 
 /* ---- beginnings and ends ---- */
 
+static void trim(sl_buf *buf)
+{
+    if (buf->cap > SL_GW_IDLE_BUFFER)
+        sl_buf_done(buf);
+    else
+        sl_buf_clear(buf);
+}
+
+static void free_plan(sl_gw_plan *plan)
+{
+    sl_buf_done(&plan->copy);
+    sl_buf_done(&plan->head);
+    sl_buf_done(&plan->fields);
+    sl_free(plan);
+}
+
+sl_gw_plan *sl_gw_plan_take(sl_gateway *gateway)
+{
+    sl_gw_plan *plan = gateway->idle_plans;
+    if (SL_LIKELY(plan != NULL)) {
+        gateway->idle_plans = plan->next;
+        gateway->idle_plan_count--;
+        return plan;
+    }
+    plan = sl_calloc(1, sizeof *plan);
+    if (!plan)
+        return NULL;
+    sl_buf_init(&plan->copy, SL_LOOP_READ_BYTES);
+    sl_buf_init(&plan->head, 8 * SL_MAX_HEAD_BYTES);
+    sl_buf_init(&plan->fields, 4 * SL_MAX_HEAD_BYTES);
+    return plan;
+}
+
 void sl_gw_drop_plan(sl_gw_request *request)
 {
     sl_gw_plan *plan = request->plan;
+    sl_gateway *gateway = request->gateway;
     if (!plan)
         return;
-    sl_buf_done(&plan->fields);
-    sl_free(plan->body_memory);
-    sl_free(plan->head_memory);
-    sl_free(plan);
     request->plan = NULL;
+    sl_free(plan->body_memory);
+    plan->body_memory = NULL;
+    if (gateway->idle_plan_count >= SL_GW_IDLE_MAX) {
+        free_plan(plan);
+        return;
+    }
+    trim(&plan->copy);
+    trim(&plan->head);
+    trim(&plan->fields);
+    plan->next = gateway->idle_plans;
+    gateway->idle_plans = plan;
+    gateway->idle_plan_count++;
+}
+
+static sl_gw_request *take_request(sl_gateway *gateway)
+{
+    sl_gw_request *request = gateway->idle_requests;
+    if (SL_UNLIKELY(!request))
+        return sl_calloc(1, sizeof *request);
+    gateway->idle_requests = request->next_idle;
+    gateway->idle_request_count--;
+    memset(request, 0, sizeof *request);
+    return request;
+}
+
+static void give_request(sl_gateway *gateway, sl_gw_request *request)
+{
+    if (gateway->idle_request_count >= SL_GW_IDLE_MAX) {
+        sl_free(request);
+        return;
+    }
+    request->next_idle = gateway->idle_requests;
+    gateway->idle_requests = request;
+    gateway->idle_request_count++;
+}
+
+void sl_gw_free_idle(sl_gateway *gateway)
+{
+    while (gateway->idle_plans) {
+        sl_gw_plan *plan = gateway->idle_plans;
+        gateway->idle_plans = plan->next;
+        free_plan(plan);
+    }
+    while (gateway->idle_requests) {
+        sl_gw_request *request = gateway->idle_requests;
+        gateway->idle_requests = request->next_idle;
+        sl_free(request);
+    }
+}
+
+/* The wall clock is looked at ten times a second: between, the monotonic one carries it on, for a tenth of the price. */
+uint64_t sl_gw_wall_ns(sl_gateway *gateway, uint64_t mono_ns)
+{
+    if (SL_UNLIKELY(mono_ns - gateway->wall_read_ns > 100000000u)) {
+        gateway->wall_read_ns = mono_ns;
+        gateway->wall_offset_ns = sl_now_ns() - sl_mono_ns();
+    }
+    return mono_ns + gateway->wall_offset_ns;
 }
 
 void sl_gw_finish(sl_gw_request *request)
@@ -82,7 +170,7 @@ void sl_gw_finish(sl_gw_request *request)
     sl_buf_done(&request->stream.hold);
     sl_buf_done(&request->kept);
     request->gateway->in_flight--;
-    sl_free(request);
+    give_request(request->gateway, request);
 }
 
 void sl_gw_fail(sl_gw_request *request, int status, const char *error_type, const char *code, const char *message)
@@ -190,7 +278,7 @@ void sl_gw_on_head(void *user, sl_exchange *x)
 {
     sl_gateway *gateway = user;
     const sl_http1_head *head = sl_exchange_head(x);
-    sl_gw_request *request = sl_calloc(1, sizeof *request);
+    sl_gw_request *request = take_request(gateway);
     if (!request) {
         sl_exchange_error(x, 503, "server_error", "out_of_memory", "no memory for the request");
         return;

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 
 #define BACKOFF_FIRST_MS 100u
@@ -68,6 +69,7 @@ static void note(const supervisor *s, const char *format, ...) __attribute__((fo
 
 static void note(const supervisor *s, const char *format, ...)
 {
+    SL_ASSERT(s);
     char text[256];
     va_list args;
     if (!s->o->on_note)
@@ -113,6 +115,7 @@ static child *free_child(supervisor *s)
 /* The child's side of fork(). */
 static void run_child(supervisor *s, const child *c)
 {
+    SL_ASSERT(s && c);
     const sl_child_kind *kind = &s->o->kinds[c->kind];
     sl_child_start start = {c->index, c->slot, c->generation, s->status, s->ready_pipe[1]};
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -143,6 +146,7 @@ static bool start_child(supervisor *s, size_t kind, unsigned index)
 
 static void later(supervisor *s, size_t kind, unsigned index, bool was_stable)
 {
+    SL_ASSERT(s);
     restart *r = &s->restarts[kind][index];
     r->backoff_ms = was_stable || !r->backoff_ms ? BACKOFF_FIRST_MS : r->backoff_ms * 2;
     if (r->backoff_ms > BACKOFF_LAST_MS)
@@ -182,6 +186,7 @@ static unsigned count_children(const supervisor *s, bool replaceable, child_stat
 
 static bool all_ready(const supervisor *s, size_t kind, unsigned generation)
 {
+    SL_ASSERT(s);
     unsigned ready = 0;
     for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
         const child *c = &s->children[i];
@@ -193,6 +198,7 @@ static bool all_ready(const supervisor *s, size_t kind, unsigned generation)
 
 static void publish(supervisor *s)
 {
+    SL_ASSERT(s);
     uint32_t wanted = 0;
     for (size_t k = 0; k < s->o->kind_count; k++)
         wanted += s->o->kinds[k].replaceable ? s->o->kinds[k].count : 0;
@@ -205,6 +211,7 @@ static void publish(supervisor *s)
 
 static void tell(const child *c, int signal)
 {
+    SL_ASSERT(c);
     if (c->pid > 0)
         (void)kill(c->pid, signal);
 }
@@ -228,6 +235,7 @@ static void drain_old(supervisor *s)
 
 static void reload(supervisor *s)
 {
+    SL_ASSERT(s);
     if (!s->o->reload || s->ending)
         return;
     void *generation = s->o->reload(s->o->user);
@@ -265,6 +273,7 @@ static void tell_all(supervisor *s, bool replaceable, int signal)
 
 static void begin_end(supervisor *s, int status)
 {
+    SL_ASSERT(s);
     if (s->ending) {
         s->end_deadline_ms = now_ms(); /* asked twice: no more patience */
         return;
@@ -300,6 +309,7 @@ static bool go_on_ending(supervisor *s)
 
 static void child_ended(supervisor *s, child *c, int wait_status)
 {
+    SL_ASSERT(s && c);
     const sl_child_kind *kind = &s->o->kinds[c->kind];
     bool expected = c->state == CHILD_DRAINING || s->ending;
     bool crashed = WIFSIGNALED(wait_status) || (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) != 0);
@@ -339,6 +349,7 @@ static void reap(supervisor *s)
 
 static void read_signals(supervisor *s)
 {
+    SL_ASSERT(s);
     struct signalfd_siginfo info;
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
@@ -351,6 +362,7 @@ static void read_signals(supervisor *s)
 
 static void read_ready(supervisor *s)
 {
+    SL_ASSERT(s);
     pid_t pid;
     while (read(s->ready_pipe[0], &pid, sizeof pid) == (ssize_t)sizeof pid) {
         for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
@@ -363,6 +375,7 @@ static void read_ready(supervisor *s)
 /* Children that do not get ready in time are killed, and so restarted. */
 static void watch_starts(supervisor *s)
 {
+    SL_ASSERT(s);
     uint64_t patience = s->o->start_timeout_ms ? s->o->start_timeout_ms : 15000;
     for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
         child *c = &s->children[i];
@@ -374,6 +387,7 @@ static void watch_starts(supervisor *s)
 /* Kinds start in order: the next one when the one before is ready. Returns true when all are. */
 static bool start_kinds(supervisor *s, size_t *next_kind)
 {
+    SL_ASSERT(next_kind);
     while (*next_kind == 0 || all_ready(s, *next_kind - 1, s->generation_number)) {
         if (*next_kind == s->o->kind_count)
             return true;
@@ -392,6 +406,7 @@ static bool start_kinds(supervisor *s, size_t *next_kind)
 /* All children are ready, and the one that tells others so has seen it. */
 static bool may_tell(supervisor *s, size_t *next_kind)
 {
+    SL_ASSERT(s);
     if (s->ending || !start_kinds(s, next_kind))
         return false;
     publish(s);
@@ -427,6 +442,7 @@ static void run_loop(supervisor *s)
 
 static bool open_all(supervisor *s)
 {
+    SL_ASSERT(s);
     sigset_t mask;
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);

@@ -7,7 +7,6 @@
 #include "src/telemetry/sdk_impl.h"
 
 #define SECONDS(ns) ((double)(ns) / 1e9)
-#define TRACE_FIELD_MAX 1024
 
 /* ---- setting up ---- */
 
@@ -125,6 +124,7 @@ void sl_gw_trace_start(sl_gw_request *request, const sl_http1_head *head, sl_str
     sl_span_options options = {.kind = SL_SPAN_SERVER,
                                .root = !known,
                                .parent_context = known ? &parent : NULL,
+                               .start_ns = sl_gw_wall_ns(request->gateway, request->start_ns),
                                .attrs = attrs,
                                .attr_count = count};
     sl_span *span = sl_span_start(t->tracer, server_span_name(request, head->method_id), &options);
@@ -135,8 +135,7 @@ void sl_gw_trace_start(sl_gw_request *request, const sl_http1_head *head, sl_str
     sl_str peer = sl_exchange_peer(request->x, &port);
     if (peer.len) {
         SET_STR(span, "client.address", peer);
-        SET_STR(span, "network.peer.address", peer);
-        SET_INT(span, "network.peer.port", port);
+        SET_INT(span, "client.port", port);
     }
     SET_C(span, "network.protocol.version", head->minor ? "1.1" : "1.0");
     sl_str agent = sl_http1_get(head, SL_HTTP_USER_AGENT);
@@ -152,8 +151,6 @@ void sl_gw_trace_routed(sl_gw_request *request)
     const sl_openai_request *o = &request->plan->openai;
     SET_STR(span, "llm.model", request->group->name);
     SET_STR(span, "llm.provider", request->target->provider);
-    SET_C(span, "gen_ai.operation.name", sl_llm_operation_name(request->operation));
-    SET_STR(span, "gen_ai.request.model", request->group->name);
     if (o->user.len)
         SET_STR(span, "enduser.id", o->user);
 }
@@ -212,7 +209,11 @@ void sl_gw_trace_attempt(sl_gw_request *request)
                         sl_attr_of("server.address", sl_value_str(sl_origin_host(target->origin))),
                         sl_attr_int("server.port", sl_origin_port(target->origin))};
     sl_span_options options = {
-        .kind = SL_SPAN_CLIENT, .parent = request->server_span, .attrs = attrs, .attr_count = 5};
+        .kind = SL_SPAN_CLIENT,
+        .parent = request->server_span,
+        .start_ns = sl_gw_wall_ns(request->gateway, request->call.start_ns),
+        .attrs = attrs,
+        .attr_count = 5};
     request->client_span = sl_span_start(t->tracer, client_span_name(request, name, sizeof name), &options);
     request->attempt_open = true;
     sl_span *span = request->client_span;
@@ -232,7 +233,7 @@ void sl_gw_trace_attempt(sl_gw_request *request)
 static void put_trace_field(void *user, sl_str name, sl_str value)
 {
     sl_gw_request *request = user;
-    sl_buf *head = &request->gateway->loop->scratch;
+    sl_buf *head = &request->plan->head;
     if (!request->target->deployment->propagate_tracestate && sl_str_eq(name, SL_STR("tracestate")))
         return;
     (void)sl_buf_put_str(head, name);
@@ -246,7 +247,7 @@ void sl_gw_trace_inject(sl_gw_request *request, sl_buf *head)
     sl_gw_telemetry *t = request->gateway->telemetry;
     if (!t)
         return;
-    SL_ASSERT(head == &request->gateway->loop->scratch);
+    SL_ASSERT(head == &request->plan->head);
     (void)head;
     if (request->client_span)
         sl_propagation_inject(t->sdk, request->client_span, NULL, put_trace_field, request);
@@ -259,9 +260,9 @@ bool sl_gw_trace_baggage(const sl_gateway *gateway)
 
 void sl_gw_trace_first(sl_gw_request *request, uint64_t mono_ns)
 {
-    (void)mono_ns;
     if (sl_span_is_recording(request->client_span))
-        sl_span_add_event(request->client_span, SL_STR("gen_ai.first_token"), 0, NULL, 0);
+        sl_span_add_event(request->client_span, SL_STR("gen_ai.first_token"), sl_gw_wall_ns(request->gateway, mono_ns),
+                          NULL, 0);
 }
 
 void sl_gw_trace_frame(sl_gw_request *request, uint64_t gap_ns)
@@ -282,6 +283,18 @@ void sl_gw_trace_frame(sl_gw_request *request, uint64_t gap_ns)
 
 /* ---- ends ---- */
 
+/* llm.tokens.*: on the SERVER span too, which carries no gen_ai.* so that nobody adds one request up twice. */
+static void set_llm_tokens(sl_span *span, const sl_gw_request *request)
+{
+    const sl_usage *u = &request->answer.usage;
+    if (u->known && u->input >= 0)
+        SET_INT(span, "llm.tokens.prompt", u->input);
+    if (u->known && u->output >= 0)
+        SET_INT(span, "llm.tokens.completion", u->output);
+    else if (!u->known && request->stream.frames)
+        SET_INT(span, "llm.tokens.completion", request->stream.frames);
+}
+
 static void set_usage(sl_span *span, const sl_gw_request *request)
 {
     const sl_usage *u = &request->answer.usage;
@@ -290,19 +303,16 @@ static void set_usage(sl_span *span, const sl_gw_request *request)
             return;
         /* Nobody told: what has been seen is counted, and marked so. */
         SET_INT(span, "gen_ai.usage.output_tokens", request->stream.frames);
-        SET_INT(span, "llm.tokens.completion", request->stream.frames);
         SET_C(span, "sightline.usage.source", "counted");
         return;
     }
     if (u->input >= 0) {
         SET_INT(span, "gen_ai.usage.input_tokens", u->input);
         SET_INT(span, "gen_ai.usage.prompt_tokens", u->input);
-        SET_INT(span, "llm.tokens.prompt", u->input);
     }
     if (u->output >= 0) {
         SET_INT(span, "gen_ai.usage.output_tokens", u->output);
         SET_INT(span, "gen_ai.usage.completion_tokens", u->output);
-        SET_INT(span, "llm.tokens.completion", u->output);
     }
     if (u->cache_read >= 0)
         SET_INT(span, "gen_ai.usage.cache_read.input_tokens", u->cache_read);
@@ -330,6 +340,7 @@ static void set_answer(sl_span *span, const sl_gw_request *request)
         SET_DOUBLE(span, "gen_ai.response.time_to_first_chunk",
                    SECONDS(request->stream.first_ns - request->call.start_ns));
     set_usage(span, request);
+    set_llm_tokens(span, request);
 }
 
 static void record_tokens(sl_gw_request *request, const sl_gw_model_series *m, const sl_span_context *context)
@@ -410,6 +421,7 @@ void sl_gw_trace_attempt_end(sl_gw_request *request, int status, const char *err
     request->attempt_open = false;
     sl_span *span = request->client_span;
     record_attempt(request, request->upstream_end_ns - request->call.start_ns, error_type);
+    uint64_t end_ns = sl_gw_wall_ns(request->gateway, request->upstream_end_ns);
     request->client_span = NULL;
     if (!sl_span_is_recording(span)) {
         sl_span_end(span);
@@ -421,12 +433,13 @@ void sl_gw_trace_attempt_end(sl_gw_request *request, int status, const char *err
         SET_INT(span, "http.status_code", status);
     }
     if (request->stream.frames)
-        sl_span_add_event(span, SL_STR("gen_ai.last_token"), 0, NULL, 0);
+        sl_span_add_event(span, SL_STR("gen_ai.last_token"), sl_gw_wall_ns(request->gateway, request->stream.last_ns),
+                          NULL, 0);
     if (error_type) {
         SET_C(span, "error.type", error_type);
         sl_span_set_status(span, SL_STATUS_ERROR, message ? message : error_type);
     }
-    sl_span_end(span);
+    sl_span_end_at(span, end_ns);
 }
 
 /* The client went away, or the server refused the rest of its request. */
@@ -465,7 +478,7 @@ static void record_overhead(const sl_gw_telemetry *t, const sl_gw_request *reque
         sl_histogram_record_in(t->overhead_total, SECONDS(total - request->waited_ns), context);
 }
 
-static void write_access_record(sl_gw_telemetry *t, const sl_gw_request *request, uint64_t took_ns,
+static void write_access_record(sl_gw_telemetry *t, sl_gw_request *request, uint64_t took_ns,
                                 const sl_span_context *context)
 {
     if (!sl_log_enabled(t->logger, SL_INFO))
@@ -491,6 +504,7 @@ static void write_access_record(sl_gw_telemetry *t, const sl_gw_request *request
     if (request->error_type)
         attrs[n++] = sl_attr_str("error.type", request->error_type);
     sl_log_record record = {.severity = SL_INFO,
+                            .time_ns = sl_gw_wall_ns(request->gateway, request->start_ns + took_ns),
                             .body = sl_value_str(server_span_name(request, request->method)),
                             .attrs = attrs,
                             .attr_count = n,
@@ -498,7 +512,7 @@ static void write_access_record(sl_gw_telemetry *t, const sl_gw_request *request
     sl_log_emit(t->logger, &record);
 }
 
-static void end_server_span(sl_gw_request *request)
+static void end_server_span(sl_gw_request *request, uint64_t end_ns)
 {
     sl_span *span = request->server_span;
     request->server_span = NULL;
@@ -508,15 +522,14 @@ static void end_server_span(sl_gw_request *request)
     }
     SET_INT(span, "http.response.status_code", request->status);
     SET_INT(span, "http.status_code", request->status);
-    if (request->group)
-        set_usage(span, request);
+    set_llm_tokens(span, request);
     if (request->error_type)
         SET_C(span, "error.type", request->error_type);
     else if (request->status >= 500)
         SET_C(span, "error.type", sl_gw_status_text(request->status));
     if (request->status >= 500 || request->broken)
         sl_span_set_status(span, SL_STATUS_ERROR, request->error_type ? request->error_type : "");
-    sl_span_end(span);
+    sl_span_end_at(span, sl_gw_wall_ns(request->gateway, end_ns));
 }
 
 static void record_request(sl_gw_telemetry *t, sl_gw_request *request, uint64_t end_ns)
@@ -555,7 +568,7 @@ void sl_gw_trace_end(sl_gw_request *request)
                                 "the client went away");
     }
     record_request(t, request, end_ns);
-    end_server_span(request);
+    end_server_span(request, end_ns);
 }
 
 void sl_gw_trace_refused(sl_gateway *gateway, int status)

@@ -186,6 +186,19 @@ static sl_series *bind_with(sl_gw_telemetry *t, sl_metric_id id, labels l, const
     return series_of(t, id, &l);
 }
 
+/* Those of streams, when the first one comes. */
+static void bind_stream(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_model_series *m)
+{
+    labels l = call_labels(request);
+    if (m->len)
+        put(&l, "gen_ai.response.model", sl_value_str(sl_str_of(m->model, m->len)));
+    m->stream_bound = true;
+    m->first_token = series_of(t, SL_METRIC_GEN_AI_SERVER_TIME_TO_FIRST_TOKEN, &l);
+    m->per_token = series_of(t, SL_METRIC_GEN_AI_SERVER_TIME_PER_OUTPUT_TOKEN, &l);
+    m->first_chunk = series_of(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_TIME_TO_FIRST_CHUNK, &l);
+    m->per_chunk = series_of(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_TIME_PER_OUTPUT_CHUNK, &l);
+}
+
 static void bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_model_series *m)
 {
     static const char type[] = "gen_ai.token.type";
@@ -198,13 +211,9 @@ static void bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_m
         m->duration = series_of(t, SL_METRIC_GEN_AI_CLIENT_OPERATION_DURATION, &l);
     m->tokens_in = bind_with(t, SL_METRIC_GEN_AI_CLIENT_TOKEN_USAGE, l, type, "input");
     m->tokens_out = bind_with(t, SL_METRIC_GEN_AI_CLIENT_TOKEN_USAGE, l, type, "output");
-    m->first_token = series_of(t, SL_METRIC_GEN_AI_SERVER_TIME_TO_FIRST_TOKEN, &l);
-    m->per_token = series_of(t, SL_METRIC_GEN_AI_SERVER_TIME_PER_OUTPUT_TOKEN, &l);
     if (!inference)
         return;
     m->inference = series_of(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_DURATION, &l);
-    m->first_chunk = series_of(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_TIME_TO_FIRST_CHUNK, &l);
-    m->per_chunk = series_of(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_TIME_PER_OUTPUT_CHUNK, &l);
     m->input_total = bind_with(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_INPUT_TOKENS, l, modality, "text");
     m->output_total = bind_with(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_OUTPUT_TOKENS, l, modality, "text");
     m->cache_read_total = bind_with(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_CACHE_READ_TOKENS, l, modality, "text");
@@ -212,9 +221,8 @@ static void bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_m
     m->reasoning_total = bind_with(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_REASONING_TOKENS, l, modality, "text");
 }
 
-sl_gw_model_series *sl_gw_bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_bound *bound, sl_str model)
+static sl_gw_model_series *find_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_bound *bound, sl_str model)
 {
-    SL_ASSERT(model.len <= SL_ANSWER_MODEL_MAX);
     for (unsigned i = 0; i < bound->model_count; i++) {
         sl_gw_model_series *m = &bound->models[i];
         if (sl_str_eq(sl_str_of(m->model, m->len), model))
@@ -229,6 +237,15 @@ sl_gw_model_series *sl_gw_bind_model(sl_gw_telemetry *t, const sl_gw_request *re
             memcpy(m->model, model.ptr, model.len);
     }
     bind_model(t, request, m);
+    return m;
+}
+
+sl_gw_model_series *sl_gw_bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_bound *bound, sl_str model)
+{
+    SL_ASSERT(model.len <= SL_ANSWER_MODEL_MAX);
+    sl_gw_model_series *m = find_model(t, request, bound, model);
+    if (SL_UNLIKELY(request->stream.on && !m->stream_bound))
+        bind_stream(t, request, m);
     return m;
 }
 

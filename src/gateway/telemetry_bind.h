@@ -16,6 +16,7 @@
 /* Series of an operation of a deployment, by the model that answered. */
 typedef struct sl_gw_model_series {
     uint8_t len;
+    bool stream_bound; /* those of streams are bound when the first one comes */
     char model[SL_ANSWER_MODEL_MAX];
     sl_series *duration; /* of calls that went well */
     sl_series *inference;

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/gateway/gateway.h"
 #include "src/telemetry/sdk_impl.h"
@@ -20,6 +21,7 @@ typedef struct worker {
 
 static void stop_now(worker *w)
 {
+    SL_ASSERT(w);
     sl_gateway_close(w->gateway);
     if (!uv_is_closing((uv_handle_t *)&w->term))
         uv_close((uv_handle_t *)&w->term, NULL);
@@ -34,12 +36,14 @@ static void on_drained(void *user)
 
 static void on_deadline(uv_timer_t *timer)
 {
+    SL_ASSERT(timer);
     stop_now(timer->data);
 }
 
 /* The first SIGTERM drains, a second one ends at once. */
 static void on_term(uv_signal_t *handle, int number)
 {
+    SL_ASSERT(handle);
     worker *w = handle->data;
     (void)number;
     if (w->draining) {
@@ -54,6 +58,7 @@ static void on_term(uv_signal_t *handle, int number)
 
 static int start_sdk(worker *w)
 {
+    SL_ASSERT(w);
     const sl_worker_options *o = w->options;
     if (!o->segment)
         return 0;
@@ -64,6 +69,7 @@ static int start_sdk(worker *w)
 
 static int start_handles(worker *w)
 {
+    SL_ASSERT(w);
     if (uv_timer_init(&w->loop.uv, &w->deadline) != 0)
         return SL_EIO;
     w->deadline.data = w;
@@ -77,6 +83,7 @@ static int start_handles(worker *w)
 
 static int start_gateway(worker *w)
 {
+    SL_ASSERT(w);
     sl_gateway_options options = {.config = w->options->config, .sdk = w->sdk};
     int error = sl_gateway_new(&w->loop, &options, &w->gateway);
     if (error)

@@ -5,11 +5,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/net/http_conn.h"
 
 #define PROBE_MS 5u
+#define DRAIN_IDLE_MS 300u /* a client that was told to keep its connection may be sending its next request just now */
 #define PROBE_LOOKS 40u /* 200 ms: a client that is gone has sent its reset by then */
 
 static void process(sl_exchange *x, sl_str bytes);
@@ -18,6 +20,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer);
 
 static void set_timer(sl_exchange *x, uint32_t ms)
 {
+    SL_ASSERT(x);
     sl_timer_set(x->server->loop, &x->timer, on_conn_timer, ms);
 }
 
@@ -25,6 +28,7 @@ static void set_timer(sl_exchange *x, uint32_t ms)
 
 static void release_body(sl_exchange *x)
 {
+    SL_ASSERT(x);
     sl_free(x->head_data);
     sl_free(x->body_data);
     sl_free(x->chunked);
@@ -39,6 +43,7 @@ static void release_body(sl_exchange *x)
 
 static void maybe_drained(sl_http_server *server)
 {
+    SL_ASSERT(server);
     if (!server->draining || server->connection_count > 0 || !server->on_drained)
         return;
     void (*fn)(void *) = server->on_drained;
@@ -48,6 +53,7 @@ static void maybe_drained(sl_http_server *server)
 
 static void server_release(sl_http_server *server)
 {
+    SL_ASSERT(server);
     if (!server->closed || server->handles > 0 || server->connection_count > 0)
         return;
     sl_free(server->fields);
@@ -56,6 +62,7 @@ static void server_release(sl_http_server *server)
 
 static void unprobe(sl_exchange *x)
 {
+    SL_ASSERT(x);
     if (!x->prev_probed)
         return;
     *x->prev_probed = x->next_probed;
@@ -67,6 +74,7 @@ static void unprobe(sl_exchange *x)
 
 static void on_conn_closed(uv_handle_t *handle)
 {
+    SL_ASSERT(handle);
     sl_exchange *x = handle->data;
     sl_http_server *server = x->server;
     if (x->known)
@@ -86,6 +94,7 @@ static void on_conn_closed(uv_handle_t *handle)
 
 void sl_conn_close(sl_exchange *x, int outcome)
 {
+    SL_ASSERT(x);
     if (x->state == SL_CONN_CLOSING)
         return;
     x->state = SL_CONN_CLOSING;
@@ -98,6 +107,7 @@ void sl_conn_close(sl_exchange *x, int outcome)
 /* Ready for the next request of this connection. */
 static void conn_rearm(sl_exchange *x)
 {
+    SL_ASSERT(x);
     x->state = SL_CONN_IDLE;
     release_body(x);
     x->head_len = 0;
@@ -106,12 +116,13 @@ static void conn_rearm(sl_exchange *x)
     x->outcome = 0;
     x->known = x->begun = x->ended = x->chunks = x->is_head = x->http_1_0 = x->request_read = x->blocked = false;
     x->keep_alive = true;
-    set_timer(x, x->server->options.idle_timeout_ms);
+    set_timer(x, x->server->draining ? DRAIN_IDLE_MS : x->server->options.idle_timeout_ms);
 }
 
 /* A linger close: what the client still sends is thrown away for a moment, so that it gets to read the answer. */
 static void close_gently(sl_exchange *x)
 {
+    SL_ASSERT(x);
     int fd;
     if (uv_fileno((uv_handle_t *)&x->tcp, &fd) == 0)
         (void)shutdown(fd, SHUT_WR);
@@ -131,7 +142,7 @@ void sl_conn_answered(sl_exchange *x)
     if (x->state == SL_CONN_CLOSING)
         return;
     bool last = x->peer_ended && !x->in_process && x->in.len == 0;
-    if (!x->keep_alive || last || server->draining) {
+    if (!x->keep_alive || last) {
         if (x->request_read || last)
             sl_conn_close(x, 0);
         else
@@ -157,6 +168,7 @@ void sl_conn_answered(sl_exchange *x)
 /* Answers a request that the handler does not know of, and closes. */
 static void refuse(sl_exchange *x, int status, const char *code, const char *message)
 {
+    SL_ASSERT(x);
     sl_http_server *server = x->server;
     if (server->handler.on_refused)
         server->handler.on_refused(server->handler.user, status);
@@ -169,6 +181,7 @@ static void refuse(sl_exchange *x, int status, const char *code, const char *mes
 /* Ends a request that the handler knows of but that cannot be read to its end. */
 static void refuse_known(sl_exchange *x, int outcome, int status, const char *code, const char *message)
 {
+    SL_ASSERT(x);
     sl_http_server *server = x->server;
     x->keep_alive = false;
     x->request_read = false;
@@ -207,6 +220,7 @@ static void on_conn_timer(sl_timer *timer)
 
 static void on_probe(uv_timer_t *prober)
 {
+    SL_ASSERT(prober);
     sl_http_server *server = prober->data;
     sl_exchange *next;
     for (sl_exchange *x = server->probed; x; x = next) {
@@ -227,6 +241,7 @@ static void on_probe(uv_timer_t *prober)
 
 void sl_conn_watch_half_closed(sl_exchange *x)
 {
+    SL_ASSERT(x);
     sl_http_server *server = x->server;
     if (x->begun && (!x->chunks || x->ended || x->writing))
         return; /* what is still to be written tells */
@@ -280,6 +295,7 @@ static void deliver(sl_exchange *x)
 /* The body came in parts: the head again, from the copy. */
 static void deliver_kept(sl_exchange *x)
 {
+    SL_ASSERT(x);
     sl_http_server *server = x->server;
     sl_http1_parser parser;
     sl_http1_parser_init(&parser, server->options.max_head_bytes);
@@ -296,6 +312,7 @@ static void deliver_kept(sl_exchange *x)
 /* Room for `more` bytes of a chunked body. */
 static int grow_body(sl_exchange *x, size_t more)
 {
+    SL_ASSERT(x);
     size_t max = x->server->options.max_body_bytes;
     if (more > max - x->body_len)
         return SL_ETOOBIG;
@@ -339,6 +356,7 @@ static int take_chunks(sl_exchange *x, sl_str *bytes)
 /* Takes bytes of a body with a length. 0: complete; SL_EMORE. */
 static int take_length(sl_exchange *x, sl_str *bytes)
 {
+    SL_ASSERT(bytes);
     size_t take = bytes->len < x->body_left ? bytes->len : (size_t)x->body_left;
     if (x->state == SL_CONN_BODY && take) {
         SL_ASSERT(x->body_len + take <= x->body_cap);
@@ -352,6 +370,7 @@ static int take_length(sl_exchange *x, sl_str *bytes)
 
 static void refuse_body(sl_exchange *x, int error)
 {
+    SL_ASSERT(x);
     if (x->state == SL_CONN_DISCARD)
         sl_conn_close(x, 0);
     else if (error == SL_ETOOBIG)
@@ -365,6 +384,7 @@ static void refuse_body(sl_exchange *x, int error)
 /* BODY and DISCARD: takes what there is. `*bytes` becomes what follows the body. */
 static void read_body(sl_exchange *x, sl_str *bytes)
 {
+    SL_ASSERT(x);
     int result = x->chunked ? take_chunks(x, bytes) : take_length(x, bytes);
     if (result == SL_EMORE) {
         if (x->state == SL_CONN_BODY)
@@ -384,6 +404,7 @@ static void read_body(sl_exchange *x, sl_str *bytes)
 /* Sets up the reading of a body that is not all here yet. False: refused. */
 static bool start_body(sl_exchange *x, const sl_http1_head *head)
 {
+    SL_ASSERT(head && x);
     bool is_chunked = head->body == SL_HTTP1_BODY_CHUNKED;
     x->state = SL_CONN_BODY;
     x->head_len = head->bytes.len;
@@ -408,6 +429,7 @@ static bool start_body(sl_exchange *x, const sl_http1_head *head)
 /* Tells the handler of the head. False: it has answered, or the connection is closing. */
 static bool offer_head(sl_exchange *x, const sl_http1_head *head)
 {
+    SL_ASSERT(x);
     sl_http_server *server = x->server;
     if (!server->handler.on_head)
         return true;
@@ -422,6 +444,7 @@ static bool offer_head(sl_exchange *x, const sl_http1_head *head)
 /* For on_head's early answer to a request with a chunked body: its bytes must still be told from the next request. */
 static bool prepare_discard(sl_exchange *x, const sl_http1_head *head)
 {
+    SL_ASSERT(x);
     if (!x->server->handler.on_head || head->body != SL_HTTP1_BODY_CHUNKED)
         return true;
     x->chunked = sl_malloc(sizeof *x->chunked);
@@ -434,6 +457,7 @@ static bool prepare_discard(sl_exchange *x, const sl_http1_head *head)
 /* A head is complete at the front of `*bytes`, which becomes what follows the request. */
 static void take_head(sl_exchange *x, sl_str *bytes)
 {
+    SL_ASSERT(x && bytes);
     sl_http_server *server = x->server;
     const sl_http1_head *head = &server->head;
     x->is_head = head->method_id == SL_HTTP_HEAD;
@@ -468,6 +492,7 @@ static void take_head(sl_exchange *x, sl_str *bytes)
 /* IDLE and HEAD. False: more bytes are needed. */
 static bool read_head(sl_exchange *x, sl_str *bytes)
 {
+    SL_ASSERT(x && bytes);
     sl_http_server *server = x->server;
     bool fresh = x->state == SL_CONN_IDLE;
     if (fresh) {
@@ -495,6 +520,7 @@ static bool read_head(sl_exchange *x, sl_str *bytes)
 /* Goes through what was kept and what has come, as far as the state allows; keeps the rest. */
 static void process(sl_exchange *x, sl_str bytes)
 {
+    SL_ASSERT(x);
     if (x->state == SL_CONN_BUSY || x->state == SL_CONN_CLOSING) {
         stash(x, bytes);
         return;
@@ -529,6 +555,7 @@ static void process(sl_exchange *x, sl_str bytes)
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 {
+    SL_ASSERT(stream);
     sl_exchange *x = stream->data;
     if (n > 0) {
         process(x, sl_str_of(buffer->base, (size_t)n));
@@ -548,6 +575,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 
 static void on_accept(uv_stream_t *listener, int status)
 {
+    SL_ASSERT(listener);
     sl_http_server *server = listener->data;
     if (status != 0 || server->draining || server->closed)
         return;
@@ -580,12 +608,14 @@ static void on_accept(uv_stream_t *listener, int status)
 
 static void or_default(uint32_t *value, uint32_t otherwise)
 {
+    SL_ASSERT(value);
     if (*value == 0)
         *value = otherwise;
 }
 
 static void fill_options(sl_http_server_options *o)
 {
+    SL_ASSERT(o);
     if (!o->max_head_bytes)
         o->max_head_bytes = SL_MAX_HEAD_BYTES;
     if (!o->max_fields)
@@ -637,6 +667,7 @@ static void on_handle_closed(uv_handle_t *handle)
 
 static void on_idle_drained(uv_handle_t *handle)
 {
+    SL_ASSERT(handle);
     sl_http_server *server = handle->data;
     maybe_drained(server);
     on_handle_closed(handle);
@@ -676,6 +707,7 @@ int sl_http_server_listen(sl_http_server *server, int fd)
 
 void sl_http_server_pause(sl_http_server *server)
 {
+    SL_ASSERT(server);
     for (size_t i = 0; i < server->listener_count; i++)
         uv_close((uv_handle_t *)server->listeners[i], on_handle_closed);
     server->listener_count = 0;
@@ -690,7 +722,7 @@ void sl_http_server_drain(sl_http_server *server, void (*on_drained)(void *user)
     server->drained_user = user;
     for (sl_exchange *x = server->connections; x; x = x->next) {
         if (x->state == SL_CONN_IDLE)
-            sl_conn_close(x, 0);
+            set_timer(x, DRAIN_IDLE_MS);
         else if (!x->begun)
             x->keep_alive = false;
     }
@@ -723,6 +755,7 @@ void sl_http_server_close(sl_http_server *server)
 
 size_t sl_http_server_connections(const sl_http_server *server)
 {
+    SL_ASSERT(server);
     return server->connection_count;
 }
 
@@ -730,16 +763,19 @@ size_t sl_http_server_connections(const sl_http_server *server)
 
 const sl_http1_head *sl_exchange_head(const sl_exchange *x)
 {
+    SL_ASSERT(x);
     return &x->server->head;
 }
 
 sl_str sl_exchange_body(const sl_exchange *x)
 {
+    SL_ASSERT(x);
     return x->body;
 }
 
 bool sl_exchange_take_body(sl_exchange *x, char **ret_memory)
 {
+    SL_ASSERT(x && ret_memory);
     if (!x->body_data || x->body.ptr != x->body_data)
         return false;
     *ret_memory = x->body_data;
@@ -749,36 +785,43 @@ bool sl_exchange_take_body(sl_exchange *x, char **ret_memory)
 
 void sl_exchange_set_data(sl_exchange *x, void *data)
 {
+    SL_ASSERT(x);
     x->data = data;
 }
 
 void *sl_exchange_data(const sl_exchange *x)
 {
+    SL_ASSERT(x);
     return x->data;
 }
 
 uint64_t sl_exchange_start_ns(const sl_exchange *x)
 {
+    SL_ASSERT(x);
     return x->start_ns;
 }
 
 uint64_t sl_exchange_bytes_out(const sl_exchange *x)
 {
+    SL_ASSERT(x);
     return x->bytes_out;
 }
 
 size_t sl_exchange_unsent(const sl_exchange *x)
 {
+    SL_ASSERT(x);
     return x->tcp.write_queue_size;
 }
 
 bool sl_exchange_begun(const sl_exchange *x)
 {
+    SL_ASSERT(x);
     return x->begun;
 }
 
 sl_str sl_exchange_peer(sl_exchange *x, uint16_t *ret_port)
 {
+    SL_ASSERT(x && ret_port);
     struct sockaddr_storage peer;
     int len = sizeof peer;
     if (!x->peer[0] && (uv_tcp_getpeername(&x->tcp, (struct sockaddr *)&peer, &len) != 0 ||

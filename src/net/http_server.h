@@ -98,7 +98,8 @@ SL_MUST_CHECK int sl_http_server_listen(sl_http_server *server, int fd);
 /* Stops accepting; connections that wait in the queue stay there. */
 void sl_http_server_pause(sl_http_server *server);
 /*
- * Stops accepting, closes idle connections, and closes each of the others after the answer it is in. `on_drained` (may be
+ * Stops accepting, and ends every connection without losing a request: answers from now on say `Connection: close`, and a
+ * connection whose client has been told to keep it is closed when it has been idle for 0.3 s more. `on_drained` (may be
  * NULL) is called once when none is left, never from inside this call.
  */
 void sl_http_server_drain(sl_http_server *server, void (*on_drained)(void *user), void *user);

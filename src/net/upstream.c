@@ -292,7 +292,7 @@ void sl_up_send(sl_up_conn *conn)
     call->phase = SL_CALL_WAIT;
     call->reused = conn->served;
     call->sends++;
-    call->connected_ns = sl_mono_ns();
+    call->connected_ns = conn->served ? call->start_ns : sl_mono_ns();
     sl_timer_set(loop, &call->timer, on_call_timer, call->wait_timeout_ms);
     int error = conn->origin->tls ? send_tls(conn) : send_plain(conn);
     if (SL_LIKELY(error == 0) || conn->state == SL_UP_CLOSING)
@@ -323,7 +323,8 @@ void sl_call_start(sl_call *call, sl_origin *origin)
     call->paused = false;
     call->first_byte_ns = 0;
     call->bytes_in = 0;
-    call->start_ns = sl_mono_ns();
+    if (call->start_ns == 0)
+        call->start_ns = sl_mono_ns();
     fill_timeouts(call);
     sl_up_conn *conn = take_idle(origin);
     if (SL_LIKELY(conn != NULL)) {

@@ -84,7 +84,7 @@ struct sl_call {
     unsigned sends;          /* connections that the request was sent on: 1, or 2 after a stale one */
     bool reused;             /* the connection had served before */
     bool request_sent;       /* the kernel has all of the request: the pieces may go once there is no retry (a head came) */
-    uint64_t start_ns;       /* monotonic: sl_call_start */
+    uint64_t start_ns;       /* monotonic: sl_call_start, unless the caller has set it */
     uint64_t connected_ns;   /* connection in hand */
     uint64_t first_byte_ns;  /* first byte of the answer; 0: none came */
     uint64_t bytes_in;       /* of bodies */
