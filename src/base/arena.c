@@ -37,6 +37,7 @@ void sl_arena_done(sl_arena *arena)
 
 void sl_arena_reset(sl_arena *arena)
 {
+    SL_ASSERT(arena);
 #ifdef SL_ARENA_MALLOC
     sl_arena_done(arena);
 #else
@@ -100,6 +101,7 @@ void *sl_arena_zalloc(sl_arena *arena, size_t size)
 
 sl_str sl_arena_dup(sl_arena *arena, sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     char *copy = s.len < SIZE_MAX ? sl_arena_alloc(arena, s.len + 1) : NULL;
     if (!copy)
         return sl_str_of(NULL, 0);

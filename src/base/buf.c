@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 
 void sl_buf_init(sl_buf *buf, size_t max)
@@ -24,12 +25,14 @@ void sl_buf_done(sl_buf *buf)
 
 void sl_buf_clear(sl_buf *buf)
 {
+    SL_ASSERT(buf);
     buf->len = 0;
     buf->failed = 0;
 }
 
 static int buf_fail(sl_buf *buf, int error)
 {
+    SL_ASSERT(buf);
     if (!buf->failed)
         buf->failed = error;
     return error;
@@ -55,6 +58,7 @@ int sl_buf_reserve(sl_buf *buf, size_t more)
 
 int sl_buf_put(sl_buf *buf, const void *bytes, size_t len)
 {
+    SL_ASSERT(bytes || !len);
     if (len == 0)
         return 0;
     int error = sl_buf_reserve(buf, len);
@@ -149,6 +153,7 @@ void sl_buf_consume(sl_buf *buf, size_t len)
 
 int sl_buf_take(sl_buf *buf, char **ret_data, size_t *ret_len)
 {
+    SL_ASSERT(buf && ret_data && ret_len);
     if (buf->failed)
         return buf->failed;
     int error = sl_buf_reserve(buf, 1);

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "src/base/assert.h"
 
 static void *system_resize(void *user, void *ptr, size_t size)
 {
@@ -55,6 +56,7 @@ void sl_free(void *ptr)
 
 char *sl_strndup(const char *ptr, size_t len)
 {
+    SL_ASSERT(ptr || !len);
     char *copy = len < SIZE_MAX ? sl_malloc(len + 1) : NULL;
     if (!copy)
         return NULL;

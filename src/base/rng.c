@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <sys/random.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 
 /* splitmix64: spreads one seed over the state. */
 static uint64_t spread(uint64_t *state)
 {
+    SL_ASSERT(state);
     uint64_t z = (*state += 0x9E3779B97F4A7C15ull);
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
@@ -23,6 +25,7 @@ void sl_rng_init_seed(sl_rng *rng, uint64_t seed)
 
 void sl_rng_init(sl_rng *rng)
 {
+    SL_ASSERT(rng);
     ssize_t got;
     do {
         got = getrandom(rng->s, sizeof rng->s, GRND_NONBLOCK);

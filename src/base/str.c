@@ -10,6 +10,7 @@
 
 bool sl_str_ieq(sl_str a, sl_str b)
 {
+    SL_ASSERT((a.ptr || !a.len) && (b.ptr || !b.len));
     if (a.len != b.len)
         return false;
     for (size_t i = 0; i < a.len; i++) {
@@ -21,12 +22,14 @@ bool sl_str_ieq(sl_str a, sl_str b)
 
 size_t sl_str_chr(sl_str s, char c)
 {
+    SL_ASSERT(s.ptr || !s.len);
     const char *p = s.len ? memchr(s.ptr, c, s.len) : NULL;
     return p ? (size_t)(p - s.ptr) : SL_NPOS;
 }
 
 size_t sl_str_find(sl_str s, sl_str needle)
 {
+    SL_ASSERT((s.ptr || !s.len) && (needle.ptr || !needle.len));
     if (needle.len == 0)
         return 0;
     const char *p = s.len >= needle.len ? memmem(s.ptr, s.len, needle.ptr, needle.len) : NULL;
@@ -35,6 +38,7 @@ size_t sl_str_find(sl_str s, sl_str needle)
 
 sl_str sl_str_trim(sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
         s.ptr++;
         s.len--;
@@ -62,6 +66,7 @@ bool sl_str_split(sl_str *rest, char separator, sl_str *ret_part)
 
 int sl_str_to_u64(sl_str s, uint64_t *ret_value)
 {
+    SL_ASSERT(ret_value && (s.ptr || !s.len));
     uint64_t value = 0;
     if (s.len == 0)
         return SL_EPARSE;
@@ -79,6 +84,7 @@ int sl_str_to_u64(sl_str s, uint64_t *ret_value)
 
 int sl_str_to_i64(sl_str s, int64_t *ret_value)
 {
+    SL_ASSERT(ret_value && (s.ptr || !s.len));
     bool negative = s.len && s.ptr[0] == '-';
     uint64_t magnitude = 0;
     int error = sl_str_to_u64(sl_str_sub(s, negative ? 1 : 0, s.len), &magnitude);
@@ -93,6 +99,7 @@ int sl_str_to_i64(sl_str s, int64_t *ret_value)
 
 int sl_str_to_double(sl_str s, double *ret_value)
 {
+    SL_ASSERT(ret_value && (s.ptr || !s.len));
     char text[64];
     if (s.len == 0 || memchr(s.ptr, 'x', s.len) || memchr(s.ptr, 'X', s.len) || !sl_str_to_c(s, text, sizeof text))
         return SL_EPARSE;
@@ -130,6 +137,7 @@ bool sl_str_to_c(sl_str s, char *buffer, size_t size)
 
 bool sl_str_eq_secret(sl_str a, sl_str b)
 {
+    SL_ASSERT((a.ptr || !a.len) && (b.ptr || !b.len));
     /* Walks all of `a` whatever differs; a different length is mixed in instead of returning early. */
     volatile unsigned char diff = a.len == b.len ? 0 : 1;
     for (size_t i = 0; i < a.len; i++) {
@@ -141,6 +149,7 @@ bool sl_str_eq_secret(sl_str a, sl_str b)
 
 bool sl_str_glob(sl_str pattern, sl_str s)
 {
+    SL_ASSERT((pattern.ptr || !pattern.len) && (s.ptr || !s.len));
     size_t p = 0, i = 0, star = SL_NPOS, mark = 0;
     while (i < s.len) {
         if (p < pattern.len && pattern.ptr[p] == '*') {
@@ -163,6 +172,7 @@ bool sl_str_glob(sl_str pattern, sl_str s)
 
 size_t sl_utf8_prefix(sl_str s, size_t max)
 {
+    SL_ASSERT(s.ptr || !s.len);
     if (s.len <= max)
         return s.len;
     size_t len = max;
@@ -174,6 +184,7 @@ size_t sl_utf8_prefix(sl_str s, size_t max)
 /* Length of the well-formed sequence at `p` (`left` bytes), or 0. */
 static size_t utf8_sequence(const unsigned char *p, size_t left)
 {
+    SL_ASSERT(p);
     if (p[0] < 0x80)
         return 1;
     size_t n = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
@@ -199,6 +210,7 @@ static size_t utf8_sequence(const unsigned char *p, size_t left)
 
 bool sl_utf8_valid(sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     for (size_t i = 0; i < s.len;) {
         size_t n = utf8_sequence((const unsigned char *)s.ptr + i, s.len - i);
         if (n == 0)
@@ -210,6 +222,7 @@ bool sl_utf8_valid(sl_str s)
 
 void sl_hex_encode(const uint8_t *bytes, size_t len, char *ret_text)
 {
+    SL_ASSERT(bytes || !len);
     static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < len; i++) {
         ret_text[2 * i] = digits[bytes[i] >> 4];
@@ -227,6 +240,7 @@ static int hex_digit(char c)
 
 int sl_hex_decode(sl_str text, uint8_t *ret_bytes, size_t len)
 {
+    SL_ASSERT((ret_bytes || !len) && (text.ptr || !text.len));
     if (text.len != 2 * len)
         return SL_EPARSE;
     for (size_t i = 0; i < text.len; i++) {

@@ -1,6 +1,7 @@
 /* `sightline docs`: the reference. */
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/cli/commands.h"
 #include "src/cli/docs_out.h"
 
@@ -61,6 +62,7 @@ static int make(const docs_command_options *o, const char *name, sl_buf *out)
 
 static int run_docs(const sl_command *command, void *given, char **args, size_t arg_count)
 {
+    SL_ASSERT(args || !arg_count);
     (void)command;
     sl_buf out;
     sl_buf_init(&out, 16u << 20);

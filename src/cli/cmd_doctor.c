@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/cli/commands.h"
 #include "src/cli/doctor_env.h"
@@ -36,6 +37,7 @@ static const sl_option *const tables[] = {sl_server_option_table, options, NULL}
 
 static void say_diagnostics(sl_doctor *doctor, const sl_config *config)
 {
+    SL_ASSERT(config);
     for (const sl_diagnostic *d = config->diagnostics; d; d = d->next)
         sl_doctor_say(doctor, d->level == SL_DIAG_ERROR ? SL_DOCTOR_FAIL : SL_DOCTOR_WARN, "configuration", NULL,
                       "%s:%u:%u: %.*s", config->path.ptr ? config->path.ptr : "", d->line, d->column, (int)d->text.len,
@@ -45,6 +47,7 @@ static void say_diagnostics(sl_doctor *doctor, const sl_config *config)
 /* The configuration when there is one that can be read; NULL otherwise. */
 static sl_config *check_config(sl_doctor *doctor, sl_str path)
 {
+    SL_ASSERT(path.ptr || !path.len);
     char text[4096];
     sl_config *config = NULL;
     if (!path.len) {
@@ -96,6 +99,7 @@ static sl_str configured(const sl_config *config, sl_listener_id id)
 static void find_addresses(sl_doctor *doctor, const sl_server_options *server, const sl_config *config,
                            addresses *ret_found)
 {
+    SL_ASSERT(ret_found);
     for (int i = 0; i < SL_LISTENER_COUNT; i++) {
         sl_listener_id id = (sl_listener_id)i;
         sl_str text = server->listen[i], other = configured(config, id);
@@ -118,6 +122,7 @@ static void find_addresses(sl_doctor *doctor, const sl_server_options *server, c
 
 static bool read_file(sl_str path, char *text, size_t size, size_t *ret_len)
 {
+    SL_ASSERT(ret_len);
     char name[4096];
     FILE *file = sl_str_to_c(path, name, sizeof name) ? fopen(name, "rbe") : NULL;
     if (!file)
@@ -131,6 +136,7 @@ static bool read_file(sl_str path, char *text, size_t size, size_t *ret_len)
 /* A ready file knows best: it holds the addresses of a running process. */
 static void read_ready_file(sl_doctor *doctor, sl_str path, addresses *found)
 {
+    SL_ASSERT(path.ptr || !path.len);
     char text[8192];
     size_t len = 0;
     sl_json_value root;
@@ -147,6 +153,7 @@ static void read_ready_file(sl_doctor *doctor, sl_str path, addresses *found)
 
 static void check_listeners(sl_doctor *doctor, const doctor_command_options *o, const sl_config *config)
 {
+    SL_ASSERT(o);
     addresses found;
     find_addresses(doctor, &o->server, config, &found);
     if (o->server.ready_file.len)
@@ -171,6 +178,7 @@ static void check_listeners(sl_doctor *doctor, const doctor_command_options *o, 
 
 static void check_all(sl_doctor *doctor, const doctor_command_options *o, const sl_config *config)
 {
+    SL_ASSERT(o);
     static const sl_env env;
     sl_doctor_environment(doctor, &env);
     sl_doctor_unknown_names(doctor, environ);

@@ -1,6 +1,7 @@
 /* `sightline gen`: files made from the program's own tables. */
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/cli/commands.h"
 #include "src/llm/gguf_tiny.h"
 
@@ -24,6 +25,7 @@ static int gen_gguf(const char *path, uint64_t seed)
 
 static int run_gen(const sl_command *command, void *given, char **args, size_t arg_count)
 {
+    SL_ASSERT(args || !arg_count);
     (void)command;
     const gen_command_options *o = given;
     if (arg_count < 1)

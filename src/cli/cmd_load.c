@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/cli/commands.h"
 #include "src/cli/load_run.h"
@@ -73,6 +74,7 @@ static int check_descriptors(uint64_t concurrency)
 
 static int make_plan(const load_command_options *o, sl_load_plan *ret_plan)
 {
+    SL_ASSERT(o && ret_plan);
     if (o->concurrency == 0 || o->concurrency > SL_LOAD_MAX_CONCURRENCY)
         return sl_fail(SL_EXIT_USAGE, "--concurrency: out of range; give 1 to %u", SL_LOAD_MAX_CONCURRENCY);
     if (o->rate < 0 || o->rate > 1e6)

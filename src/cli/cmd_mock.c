@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/cli/commands.h"
 #include "src/cli/mock_server.h"
 #include "src/cli/ready_file.h"
@@ -41,6 +42,7 @@ typedef struct mock_run {
 
 static void stop(uv_signal_t *signal, int number)
 {
+    SL_ASSERT(signal);
     (void)number;
     mock_run *run = signal->data;
     sl_mock_server_close(run->server);
@@ -50,6 +52,7 @@ static void stop(uv_signal_t *signal, int number)
 
 static void watch_signals(mock_run *run)
 {
+    SL_ASSERT(run);
     (void)uv_signal_init(&run->loop.uv, &run->term);
     (void)uv_signal_init(&run->loop.uv, &run->interrupt);
     run->term.data = run->interrupt.data = run;
@@ -59,6 +62,7 @@ static void watch_signals(mock_run *run)
 
 static int read_options(const mock_command_options *o, sl_mock_options *ret_options)
 {
+    SL_ASSERT(o && ret_options);
     sl_mock_options m;
     memset(&m, 0, sizeof m);
     m.ttft_ms = o->ttft_ms;
@@ -79,6 +83,7 @@ static int read_options(const mock_command_options *o, sl_mock_options *ret_opti
 
 static int serve(int fd, const sl_mock_options *m, const sl_ready *ready, sl_str ready_file)
 {
+    SL_ASSERT(ready_file.ptr || !ready_file.len);
     static mock_run run;
     if (sl_loop_init(&run.loop) != 0)
         return sl_fail(SL_EXIT_FAILED, "mock: no event loop; is the machine out of descriptors or memory?");

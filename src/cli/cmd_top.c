@@ -5,6 +5,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/cli/commands.h"
@@ -51,6 +52,7 @@ static void on_signal(int number)
 /* Gets a page into `after`; a failure is said. */
 static int look(top_state *state)
 {
+    SL_ASSERT(state);
     sl_fetch fetch;
     sl_scrape scrape;
     int status = SL_EXIT_OK;
@@ -98,6 +100,7 @@ static bool wait_for_key(uint64_t ms)
 /* Redraws until q or a signal. */
 static int live(top_state *state, uint64_t interval_ms)
 {
+    SL_ASSERT(state);
     struct termios old, raw;
     bool terminal = tcgetattr(STDIN_FILENO, &old) == 0;
     if (terminal) {

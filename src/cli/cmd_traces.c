@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/cli/commands.h"
 #include "src/cli/fetch.h"
 #include "src/view/waterfall.h"
@@ -35,6 +36,7 @@ static bool is_unreserved(char c)
 
 static void put_encoded(sl_buf *out, sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     for (size_t i = 0; i < text.len; i++) {
         if (is_unreserved(text.ptr[i]))
             (void)sl_buf_put_char(out, text.ptr[i]);
@@ -45,6 +47,7 @@ static void put_encoded(sl_buf *out, sl_str text)
 
 static int make_url(const traces_command_options *o, const char *id, sl_buf *url)
 {
+    SL_ASSERT(o);
     (void)sl_fetch_join(o->url, id ? "/traces/" : "/traces", url);
     if (id) {
         put_encoded(url, sl_str_c(id));
@@ -61,6 +64,7 @@ static int make_url(const traces_command_options *o, const char *id, sl_buf *url
 /* Prints what the listener said about a failure. */
 static int refuse(const char *url, const char *id, const sl_fetch *fetch)
 {
+    SL_ASSERT(fetch);
     if (fetch->status == 404 && id)
         return sl_fail(SL_EXIT_FAILED, "trace %s: not found; the newest are kept, see `sightline traces`", id);
     sl_json_value root;
@@ -76,6 +80,7 @@ static int refuse(const char *url, const char *id, const sl_fetch *fetch)
 
 static int show(const sl_fetch *fetch, const char *url, const char *id, bool json)
 {
+    SL_ASSERT(fetch);
     sl_buf out;
     sl_waterfall_options look;
     sl_str body = sl_buf_str(&fetch->body);
@@ -122,6 +127,7 @@ static int fetch_and_show(const traces_command_options *o, const char *id, bool 
 
 static int run_traces(const sl_command *command, void *given, char **args, size_t arg_count)
 {
+    SL_ASSERT(args || !arg_count);
     (void)command;
     const traces_command_options *o = given;
     const char *id = arg_count ? args[0] : NULL;

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 
 #define HELP_COLUMN 34
@@ -65,6 +66,7 @@ static void put_wrapped(sl_buf *out, const char *text, size_t indent, size_t at)
 
 static void put_option(sl_buf *out, const sl_option *option)
 {
+    SL_ASSERT(option);
     char left[128];
     char letter[8] = "    ";
     if (option->letter)
@@ -140,6 +142,7 @@ static int print_version(void)
 
 static int run_command(const sl_command *command, int argc, char **argv)
 {
+    SL_ASSERT(command);
     void *options = calloc(1, command->options_size ? command->options_size : 1);
     char **args = calloc((size_t)argc + 1, sizeof *args);
     size_t arg_count = 0;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "src/base/assert.h"
 
 static bool default_path(char path[SL_DATA_PATH_MAX])
 {
@@ -66,6 +67,7 @@ static int read_format(const char *file, uint64_t *ret_format)
 
 int sl_data_dir_open(sl_str given, char ret_path[SL_DATA_PATH_MAX], char reason[256])
 {
+    SL_ASSERT(given.ptr || !given.len);
     char path[SL_DATA_PATH_MAX], file[SL_DATA_PATH_MAX + 16];
     uint64_t format = 0;
     if (given.len ? !sl_str_to_c(given, path, sizeof path) : !default_path(path)) {

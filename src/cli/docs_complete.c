@@ -1,6 +1,8 @@
 /* Completions for bash, zsh and fish. */
 #include "src/cli/docs_out.h"
 
+#include "src/base/assert.h"
+
 static void put_command_names(sl_buf *out)
 {
     for (const sl_command *const *c = sl_commands; *c; c++)
@@ -9,6 +11,7 @@ static void put_command_names(sl_buf *out)
 
 static bool takes_file(const sl_option *o)
 {
+    SL_ASSERT(o);
     return o->arg && (strcmp(o->arg, "FILE") == 0 || strcmp(o->arg, "PATH") == 0 || strcmp(o->arg, "DIR") == 0);
 }
 
@@ -58,6 +61,7 @@ static void put_zsh_text(sl_buf *out, const char *text)
 
 static void put_zsh_option(sl_buf *out, const sl_option *o)
 {
+    SL_ASSERT(o);
     (void)sl_buf_printf(out, " \\\n            '%s--%s[", o->type == SL_OPT_LIST ? "*" : "", o->name);
     put_zsh_text(out, o->help);
     (void)sl_buf_put_char(out, ']');
@@ -102,6 +106,7 @@ static void put_fish_text(sl_buf *out, const char *text)
 
 int sl_docs_fish(sl_buf *out)
 {
+    SL_ASSERT(out);
     (void)sl_buf_put_c(out, "# Completion of sightline for fish.\n");
     for (const sl_command *const *c = sl_commands; *c; c++) {
         (void)sl_buf_printf(out, "complete -c sightline -f -n __fish_use_subcommand -a %s -d '", (*c)->name);

@@ -1,5 +1,6 @@
 /* The reference as JSON. */
 #include "src/cli/docs_out.h"
+#include "src/base/assert.h"
 #include "src/cli/docs_tables.h"
 #include "src/llm/config_schema.h"
 #include "src/telemetry/attributes.h"
@@ -9,6 +10,7 @@
 
 static void put_words(sl_jw *w, const char *name, const char *words)
 {
+    SL_ASSERT(words);
     sl_str rest = sl_str_c(words), word;
     sl_jw_member_array(w, name);
     while (*words && sl_str_split(&rest, ' ', &word))

@@ -1,6 +1,7 @@
 /* Manual pages (man(7) macros). */
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/cli/docs_out.h"
 
 /* Text of a paragraph: backslashes and leading dots would be commands, hyphens are meant as they stand. */
@@ -22,6 +23,7 @@ static void put_text(sl_buf *out, const char *text)
 
 static void put_option(sl_buf *out, const sl_option *o)
 {
+    SL_ASSERT(o);
     (void)sl_buf_put_c(out, ".TP\n");
     if (o->letter)
         (void)sl_buf_printf(out, "\\fB\\-%c\\fR, ", o->letter);
@@ -83,6 +85,7 @@ static void put_program(sl_buf *out)
 
 int sl_docs_man(const sl_command *command, sl_buf *out)
 {
+    SL_ASSERT(out);
     if (!command) {
         put_program(out);
         return out->failed;

@@ -1,6 +1,7 @@
 /* The reference as Markdown. */
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
 #include "src/llm/config_schema.h"
@@ -23,6 +24,7 @@ static void put_cell(sl_buf *out, const char *text)
 /* The same as code; nothing for an empty text. */
 static void put_code(sl_buf *out, const char *text)
 {
+    SL_ASSERT(text);
     if (*text)
         (void)sl_buf_printf(out, " `%s` |", text);
     else
@@ -31,6 +33,7 @@ static void put_code(sl_buf *out, const char *text)
 
 static void put_code_words(sl_buf *out, const char *words)
 {
+    SL_ASSERT(words);
     sl_str rest = sl_str_c(words), word;
     bool first = true;
     (void)sl_buf_put_char(out, ' ');
@@ -142,6 +145,7 @@ static const sl_config_doc *find_doc(const char *section, const char *key)
 
 static void put_key(sl_buf *out, const char *section, const sl_key_def *key)
 {
+    SL_ASSERT(key);
     const sl_config_doc *doc = find_doc(section, key->name);
     (void)sl_buf_put_char(out, '|');
     put_code(out, key->name);
@@ -294,6 +298,7 @@ static const struct {
 
 int sl_docs_markdown(const char *section, sl_buf *out)
 {
+    SL_ASSERT(out);
     bool found = false;
     if (!section)
         (void)sl_buf_put_c(out, "# Reference\n\nPrinted by `sightline docs` from the tables that the program runs on; "

@@ -18,12 +18,14 @@ static const sl_limit_doc limit_docs[] = {
 
 const sl_config_doc *sl_config_docs(size_t *ret_count)
 {
+    SL_ASSERT(ret_count);
     *ret_count = sizeof config_docs / sizeof *config_docs;
     return config_docs;
 }
 
 const sl_limit_doc *sl_limit_docs(size_t *ret_count)
 {
+    SL_ASSERT(ret_count);
     *ret_count = sizeof limit_docs / sizeof *limit_docs;
     return limit_docs;
 }

@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/cli/commands.h"
 #include "src/cli/doctor_net.h"
 #include "src/telemetry/otel_config.h"
@@ -32,6 +33,7 @@ static void on_message(void *user, int error, const char *message)
 /* Loads the configuration as the program does; messages become rows when `doctor` is given. */
 static int load(sl_doctor *doctor, const sl_env *env, sl_otel_config *config)
 {
+    SL_ASSERT(env);
     static const sl_sdk_options options;
     sl_reporter *reporter = doctor ? sl_reporter_new(on_message, doctor, false) : NULL;
     sl_env reading = *env;
@@ -45,6 +47,7 @@ static int load(sl_doctor *doctor, const sl_env *env, sl_otel_config *config)
 
 static bool samples_nothing(const sl_sampler_options *sampler)
 {
+    SL_ASSERT(sampler);
     bool ratio = sampler->kind == SL_SAMPLER_TRACEIDRATIO || sampler->kind == SL_SAMPLER_PARENTBASED_TRACEIDRATIO;
     return sampler->kind == SL_SAMPLER_ALWAYS_OFF || sampler->kind == SL_SAMPLER_PARENTBASED_ALWAYS_OFF ||
            (ratio && sampler->ratio <= 0);
@@ -52,6 +55,7 @@ static bool samples_nothing(const sl_sampler_options *sampler)
 
 static void check_sampler(sl_doctor *doctor, const sl_otel_config *config, bool exports)
 {
+    SL_ASSERT(config);
     const sl_sampler_options *s = &config->sampler;
     bool ratio = s->kind == SL_SAMPLER_TRACEIDRATIO || s->kind == SL_SAMPLER_PARENTBASED_TRACEIDRATIO;
     static const char remedy[] = "set OTEL_TRACES_SAMPLER=parentbased_traceidratio and OTEL_TRACES_SAMPLER_ARG (or "
@@ -83,6 +87,7 @@ static bool has_exporter(const sl_otel_config *config, sl_signal signal)
 
 static void check_exporters(sl_doctor *doctor, const sl_env *env, const sl_otel_config *config)
 {
+    SL_ASSERT(config);
     bool endpoint = sl_env_is_set(env, SL_VAR_OTEL_EXPORTER_OTLP_ENDPOINT) ||
                     sl_env_is_set(env, SL_VAR_OTEL_EXPORTER_OTLP_TRACES_ENDPOINT);
     if (config->disabled)
@@ -110,6 +115,7 @@ static void check_exporters(sl_doctor *doctor, const sl_env *env, const sl_otel_
 
 static void check_logs(sl_doctor *doctor, const sl_env *env)
 {
+    SL_ASSERT(env);
     sl_str level = sl_env_text(env, SL_VAR_LOG_LEVEL);
     sl_env quiet = *env;
     quiet.reporter = NULL;
@@ -231,6 +237,7 @@ void sl_doctor_multiproc(sl_doctor *doctor, const sl_env *env)
 
 static void check_endpoint(sl_doctor *doctor, const sl_exporter_spec *spec, uint64_t timeout_ms)
 {
+    SL_ASSERT(spec);
     sl_url url;
     const char *why = "";
     char reason[SL_DOCTOR_REASON_MAX];

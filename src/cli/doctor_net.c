@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/cli/fetch.h"
 #include "src/cli/top_scrape.h"
 #include "src/wire/json_scan.h"
@@ -17,6 +18,7 @@
 
 static int connect_one(const struct addrinfo *address, uint64_t timeout_ms, char *reason)
 {
+    SL_ASSERT(address);
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return SL_ECONNECT;
@@ -66,6 +68,7 @@ static const char not_ours[] = "another program holds the port; stop it, or move
 static bool get(sl_doctor *doctor, const char *name, const char *base, const char *path,
                 const sl_doctor_targets *targets, bool with_key, sl_fetch *fetch)
 {
+    SL_ASSERT(targets);
     char url[2048];
     snprintf(url, sizeof url, "%s%s", base, path);
     sl_fetch_options options = {.timeout_ms = targets->timeout_ms};
@@ -79,6 +82,7 @@ static bool get(sl_doctor *doctor, const char *name, const char *base, const cha
 
 static void check_gateway(sl_doctor *doctor, const sl_doctor_targets *targets)
 {
+    SL_ASSERT(targets);
     sl_fetch fetch;
     sl_json_value root;
     if (get(doctor, "gateway", targets->gateway, "/v1/models", targets, true, &fetch)) {
@@ -146,6 +150,7 @@ void sl_doctor_metrics_page(sl_doctor *doctor, const char *url, sl_str content_t
 
 static void check_metrics(sl_doctor *doctor, const sl_doctor_targets *targets)
 {
+    SL_ASSERT(targets);
     sl_fetch fetch;
     char url[2048];
     snprintf(url, sizeof url, "%s/metrics", targets->metrics);
@@ -180,6 +185,7 @@ static void say_unhealthy(sl_doctor *doctor, const char *url, sl_json_value root
 
 static void check_health(sl_doctor *doctor, const sl_doctor_targets *targets)
 {
+    SL_ASSERT(targets);
     sl_fetch fetch;
     sl_json_value root;
     char url[2048];
@@ -200,6 +206,7 @@ static void check_health(sl_doctor *doctor, const sl_doctor_targets *targets)
 
 static void check_admin(sl_doctor *doctor, const sl_doctor_targets *targets)
 {
+    SL_ASSERT(targets);
     sl_fetch fetch;
     sl_json_value root;
     if (get(doctor, "admin", targets->admin, "/traces?limit=100", targets, false, &fetch)) {

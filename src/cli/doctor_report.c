@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/wire/json_write.h"
 
 static const char *const level_names[] = {"ok", "warn", "FAIL"};
@@ -16,6 +17,7 @@ void sl_doctor_init(sl_doctor *doctor)
 
 void sl_doctor_done(sl_doctor *doctor)
 {
+    SL_ASSERT(doctor);
     sl_arena_done(&doctor->arena);
 }
 
@@ -34,6 +36,7 @@ static void mask_users(char *text)
 /* Control characters would let a value of the environment draw on the terminal. */
 static sl_str keep(sl_doctor *doctor, char *text)
 {
+    SL_ASSERT(doctor);
     mask_users(text);
     for (char *at = text; *at; at++) {
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
@@ -67,6 +70,7 @@ void sl_doctor_say(sl_doctor *doctor, sl_doctor_level level, const char *name, c
 
 int sl_doctor_text(const sl_doctor *doctor, bool colour, sl_buf *out)
 {
+    SL_ASSERT(out);
     static const char *const colours[] = {"\033[32m", "\033[33m", "\033[1;31m"};
     for (size_t i = 0; i < doctor->count; i++) {
         const sl_doctor_row *row = &doctor->rows[i];
@@ -84,6 +88,7 @@ int sl_doctor_text(const sl_doctor *doctor, bool colour, sl_buf *out)
 
 int sl_doctor_json(const sl_doctor *doctor, sl_buf *out)
 {
+    SL_ASSERT(doctor);
     sl_jw w;
     sl_jw_init(&w, out);
     sl_jw_object(&w);

@@ -3,6 +3,7 @@
 
 #include <curl/curl.h>
 #include <stdio.h>
+#include "src/base/assert.h"
 
 static size_t on_body(char *data, size_t size, size_t count, void *user)
 {
@@ -29,6 +30,7 @@ static int error_of(CURLcode code, const sl_fetch *fetch)
 
 static void explain(CURL *curl, const char *url, int error, CURLcode code, const char *detail, sl_fetch *fetch)
 {
+    SL_ASSERT(detail);
     const char *why = *detail ? detail : curl_easy_strerror(code);
     long number = 0;
     if (error == SL_ECONNECT && curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number)
@@ -44,6 +46,7 @@ static void explain(CURL *curl, const char *url, int error, CURLcode code, const
 /* Headers of the request; NULL: none, or out of memory (`*ret_failed`). */
 static struct curl_slist *make_headers(const sl_fetch_options *options, bool *ret_failed)
 {
+    SL_ASSERT(ret_failed && options);
     struct curl_slist *list = NULL;
     sl_buf line;
     sl_buf_init(&line, 64 * 1024);
@@ -69,6 +72,7 @@ static struct curl_slist *make_headers(const sl_fetch_options *options, bool *re
 static void set_options(CURL *curl, const char *url, const sl_fetch_options *options, struct curl_slist *headers,
                         sl_fetch *fetch, char *detail)
 {
+    SL_ASSERT(options && fetch);
     (void)curl_easy_setopt(curl, CURLOPT_URL, url);
     (void)curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     (void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -118,11 +122,13 @@ int sl_fetch_get(const char *url, const sl_fetch_options *options, sl_fetch *fet
 
 void sl_fetch_done(sl_fetch *fetch)
 {
+    SL_ASSERT(fetch);
     sl_buf_done(&fetch->body);
 }
 
 int sl_fetch_join(sl_str base, const char *path, sl_buf *out)
 {
+    SL_ASSERT(base.ptr || !base.len);
     while (base.len && base.ptr[base.len - 1] == '/')
         base.len--;
     (void)sl_buf_put_str(out, base);

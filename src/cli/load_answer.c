@@ -1,6 +1,7 @@
 /* Judging of answers: cheap looks at most frames, JSON where something is to be read. */
 #include "src/cli/load_answer.h"
 
+#include "src/base/assert.h"
 #include "src/wire/json_scan.h"
 
 #define MAX_BODY (256u * 1024 * 1024)
@@ -19,18 +20,21 @@ void sl_load_answer_begin(sl_load_answer *answer, const sl_load_request *request
 
 void sl_load_answer_done(sl_load_answer *answer)
 {
+    SL_ASSERT(answer);
     sl_sse_done(&answer->sse);
     sl_buf_done(&answer->body);
 }
 
 static void fault(sl_load_answer *answer, sl_load_error error)
 {
+    SL_ASSERT(answer);
     if (!answer->error)
         answer->error = error;
 }
 
 void sl_load_answer_head(sl_load_answer *answer, int status, sl_str content_type)
 {
+    SL_ASSERT(answer);
     answer->status = status;
     bool events = content_type.len >= 17 && sl_str_ieq(sl_str_sub(content_type, 0, 17), SL_STR("text/event-stream"));
     answer->is_stream = status == 200 && events;
@@ -89,6 +93,7 @@ static int read_usage(sl_load_answer *answer, sl_str json)
 
 static void time_token(sl_load_answer *answer, uint64_t now_ns, sl_load_result *result)
 {
+    SL_ASSERT(answer);
     if (answer->text_frames++ == 0)
         sl_load_hist_add(&result->ttft, now_ns - answer->begin_ns);
     else
@@ -98,6 +103,7 @@ static void time_token(sl_load_answer *answer, uint64_t now_ns, sl_load_result *
 
 static void take_frame(sl_load_answer *answer, const sl_sse_frame *frame, uint64_t now_ns, sl_load_result *result)
 {
+    SL_ASSERT(answer);
     sl_str data, event;
     answer->frames++;
     if (sl_sse_frame_is_done(frame)) {
@@ -127,6 +133,7 @@ static void take_frame(sl_load_answer *answer, const sl_sse_frame *frame, uint64
 
 static void feed_stream(sl_load_answer *answer, sl_str bytes, bool end, uint64_t now_ns, sl_load_result *result)
 {
+    SL_ASSERT(answer);
     sl_sse_frame frame;
     while (sl_sse_next(&answer->sse, &bytes, &frame) == 0)
         take_frame(answer, &frame, now_ns, result);
@@ -138,6 +145,7 @@ static void feed_stream(sl_load_answer *answer, sl_str bytes, bool end, uint64_t
 
 static void judge_body(sl_load_answer *answer, sl_str body, sl_load_result *result)
 {
+    SL_ASSERT(answer);
     if (answer->error) {
         sl_load_result_error(result, answer->error, answer->status, body);
         answer->error = SL_LOAD_ERROR_COUNT;
@@ -148,6 +156,7 @@ static void judge_body(sl_load_answer *answer, sl_str body, sl_load_result *resu
 
 void sl_load_answer_feed(sl_load_answer *answer, sl_str bytes, bool end, uint64_t now_ns, sl_load_result *result)
 {
+    SL_ASSERT(answer);
     answer->bytes += bytes.len;
     if (answer->is_stream) {
         feed_stream(answer, bytes, end, now_ns, result);
@@ -164,6 +173,7 @@ void sl_load_answer_feed(sl_load_answer *answer, sl_str bytes, bool end, uint64_
 
 void sl_load_answer_end(sl_load_answer *answer, uint64_t now_ns, sl_load_result *result)
 {
+    SL_ASSERT(result && answer);
     result->sent++;
     result->frames += answer->frames;
     result->bytes += answer->bytes;

@@ -1,6 +1,7 @@
 /* Making the bytes of the request. */
 #include "src/cli/load_request.h"
 
+#include "src/base/assert.h"
 #include "src/wire/http1_write.h"
 #include "src/wire/json_write.h"
 
@@ -20,6 +21,7 @@ static sl_load_api api_of(sl_str path)
 /* Path and query as they go on the wire. */
 static void put_target(const sl_url *url, sl_buf *out)
 {
+    SL_ASSERT(url);
     if (sl_str_eq_c(url->path, "/") && !url->query.len)
         (void)sl_buf_put_c(out, "/v1/chat/completions");
     else if (sl_str_ends(url->path, SL_STR("/v1")) && !url->query.len)
@@ -42,6 +44,7 @@ static void put_messages(sl_jw *w, sl_str prompt)
 
 static int put_body(const sl_load_ask *ask, sl_load_api api, sl_buf *out)
 {
+    SL_ASSERT(ask);
     sl_jw w;
     bool stream = ask->stream && api != SL_LOAD_EMBEDDINGS;
     sl_jw_init(&w, out);
@@ -65,6 +68,7 @@ static int put_body(const sl_load_ask *ask, sl_load_api api, sl_buf *out)
 
 static int put_head(const sl_load_request *request, const sl_load_ask *ask, size_t body_bytes, sl_buf *out)
 {
+    SL_ASSERT(request && ask);
     sl_buf line;
     sl_buf_init(&line, MAX_LINE);
     put_target(&request->url, &line);
@@ -112,5 +116,6 @@ int sl_load_request_init(sl_load_request *request, const sl_load_ask *ask, const
 
 void sl_load_request_done(sl_load_request *request)
 {
+    SL_ASSERT(request);
     sl_buf_done(&request->bytes);
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/wire/json_write.h"
 
 static const char *const error_names[SL_LOAD_ERROR_COUNT] = {"ok",
@@ -19,6 +20,7 @@ const char *sl_load_error_name(sl_load_error error)
 
 static void keep_sample(sl_load_result *result, sl_str text)
 {
+    SL_ASSERT(result && (text.ptr || !text.len));
     text = sl_str_sub(text, 0, sl_utf8_prefix(text, sizeof result->sample - 1));
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
@@ -57,6 +59,7 @@ static double per_second(uint64_t count, uint64_t ns)
 
 static void put_row(sl_buf *out, const char *name, const sl_load_hist *hist)
 {
+    SL_ASSERT(hist);
     if (!hist->count)
         return;
     (void)sl_buf_printf(out, "%-12s %9.2f  %9.2f  %9.2f  %9.2f\n", name, (double)sl_load_hist_at(hist, 0.5) / 1e6,
@@ -66,6 +69,7 @@ static void put_row(sl_buf *out, const char *name, const sl_load_hist *hist)
 
 int sl_load_report_text(const sl_load_result *result, sl_buf *out)
 {
+    SL_ASSERT(out);
     const sl_load_result *r = result;
     (void)sl_buf_printf(out, "requests     %llu sent, %llu ok, %llu failed in %.2f s: %.1f/s\n",
                         (unsigned long long)r->sent, (unsigned long long)r->ok,
@@ -106,6 +110,7 @@ static void put_ms(sl_jw *w, const char *name, uint64_t ns, bool any)
 
 static void put_hist(sl_jw *w, const char *name, const sl_load_hist *hist)
 {
+    SL_ASSERT(hist);
     sl_jw_member_object(w, name);
     put_ms(w, "p50", sl_load_hist_at(hist, 0.5), hist->count > 0);
     put_ms(w, "p90", sl_load_hist_at(hist, 0.9), hist->count > 0);
@@ -137,6 +142,7 @@ static double rounded(double value)
 
 int sl_load_report_json(const sl_load_result *result, sl_buf *out)
 {
+    SL_ASSERT(result);
     sl_jw w;
     sl_jw_init(&w, out);
     sl_jw_object(&w);

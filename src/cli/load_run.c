@@ -11,6 +11,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/cli/load_answer.h"
@@ -73,6 +74,7 @@ static void slot_release(load_slot *slot)
 
 static void slot_fail(load_slot *slot, sl_load_error error, const char *reason)
 {
+    SL_ASSERT(slot);
     load_run *run = slot->run;
     run->result->sent++;
     run->result->frames += slot->answer.frames;
@@ -91,6 +93,7 @@ static void on_timeout(sl_timer *timer)
 
 static void on_read(sl_call *call, const sl_http1_head *head, sl_str body, bool end)
 {
+    SL_ASSERT(call);
     load_slot *slot = call->user;
     uint64_t now = sl_mono_ns();
     if (head)
@@ -123,6 +126,7 @@ static const sl_call_handler handler = {.on_read = on_read, .on_fail = on_fail};
 
 static void slot_start(load_run *run, uint64_t due_ns, uint64_t now_ns)
 {
+    SL_ASSERT(run);
     load_slot *slot = run->free;
     uint64_t late_ms = (now_ns - due_ns) / 1000000u;
     run->free = slot->next_free;
@@ -147,11 +151,13 @@ static void slot_start(load_run *run, uint64_t due_ns, uint64_t now_ns)
 
 static uint64_t due_ns(const load_run *run, uint64_t index)
 {
+    SL_ASSERT(run);
     return run->start_ns + (uint64_t)((double)index * 1e9 / run->plan->rate);
 }
 
 static bool more_to_begin(const load_run *run, uint64_t at_ns)
 {
+    SL_ASSERT(run);
     if (run->stopped || (run->plan->requests && run->begun >= run->plan->requests))
         return false;
     return !run->end_ns || at_ns < run->end_ns;
@@ -160,6 +166,7 @@ static bool more_to_begin(const load_run *run, uint64_t at_ns)
 /* Wakes up when the next request is due. */
 static void set_clock(load_run *run)
 {
+    SL_ASSERT(run);
     uint64_t next = due_ns(run, run->begun);
     struct itimerspec when = {
         .it_value = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)}};
@@ -168,6 +175,7 @@ static void set_clock(load_run *run)
 
 static void close_handles(load_run *run)
 {
+    SL_ASSERT(run);
     if (run->closed)
         return;
     run->closed = true;
@@ -184,6 +192,7 @@ static void close_handles(load_run *run)
 /* Begins what can begin; ends the run when nothing is left. */
 static void refill(load_run *run)
 {
+    SL_ASSERT(run);
     uint64_t now = sl_mono_ns();
     bool paced = run->plan->rate > 0;
     while (run->free) {
@@ -203,6 +212,7 @@ static void refill(load_run *run)
 
 static void on_check(uv_check_t *check)
 {
+    SL_ASSERT(check);
     load_run *run = check->data;
     (void)uv_idle_stop(&run->wake);
     if (!run->closed && (run->free || run->active == 0))
@@ -211,6 +221,7 @@ static void on_check(uv_check_t *check)
 
 static void on_clock(uv_poll_t *clock, int status, int events)
 {
+    SL_ASSERT(clock);
     (void)status;
     (void)events;
     load_run *run = clock->data;
@@ -223,6 +234,7 @@ static void on_clock(uv_poll_t *clock, int status, int events)
 
 static void on_signal(uv_signal_t *signal, int number)
 {
+    SL_ASSERT(signal);
     (void)number;
     load_run *run = signal->data;
     run->stopped = true;
@@ -238,6 +250,7 @@ static void on_signal(uv_signal_t *signal, int number)
 
 static void on_progress(uv_timer_t *timer)
 {
+    SL_ASSERT(timer);
     load_run *run = timer->data;
     double seconds = (double)(sl_mono_ns() - run->start_ns) / 1e9;
     fprintf(stderr, "\r%6.1f s  %llu done, %llu failed, %llu under way, %.0f/s, %llu tokens\033[K", seconds,
@@ -248,6 +261,7 @@ static void on_progress(uv_timer_t *timer)
 
 static void start_handles(load_run *run)
 {
+    SL_ASSERT(run);
     static const int numbers[2] = {SIGINT, SIGTERM};
     (void)uv_check_init(&run->loop.uv, &run->refill);
     (void)uv_idle_init(&run->loop.uv, &run->wake);
@@ -272,6 +286,7 @@ static void start_handles(load_run *run)
 
 static int prepare(load_run *run)
 {
+    SL_ASSERT(run);
     const sl_load_plan *plan = run->plan;
     run->slots = sl_calloc((size_t)plan->concurrency, sizeof *run->slots);
     if (!run->slots)
@@ -301,6 +316,7 @@ static int prepare(load_run *run)
 
 static void clean_up(load_run *run)
 {
+    SL_ASSERT(run);
     for (uint64_t i = 0; run->slots && i < run->plan->concurrency; i++)
         sl_load_answer_done(&run->slots[i].answer);
     if (run->upstream && !run->closed)

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include "src/base/assert.h"
 
 static const char *const words[] = {"This",  "is",    "a",     "mock",  "answer", "from",   "Sightline:", "no",
                                     "model", "wrote", "it.",   "Every", "word",   "comes",  "from",       "a",
@@ -56,6 +57,7 @@ static void read_tools(const json_t *root, sl_mock_request *r)
 
 static void read_prompt(const json_t *root, sl_mock_request *r)
 {
+    SL_ASSERT(r);
     uint32_t count = count_content(json_object_get(root, "prompt")) + count_content(json_object_get(root, "input")) +
                      count_content(json_object_get(root, "system"));
     const json_t *messages = json_object_get(root, "messages");
@@ -74,6 +76,7 @@ static uint32_t read_u32(const json_t *root, const char *key)
 
 bool sl_mock_read(sl_mock_api api, sl_str body, sl_mock_request *ret_request, const char **ret_reason)
 {
+    SL_ASSERT(ret_request && ret_reason && (body.ptr || !body.len));
     json_error_t where;
     json_t *root = json_loadb(body.ptr ? body.ptr : "", body.len, JSON_REJECT_DUPLICATES, &where);
     const char *model = json_string_value(json_object_get(root, "model"));
@@ -133,18 +136,21 @@ static void put_words(sl_buf *out, const sl_mock_plan *plan)
 
 static void put_usage(sl_buf *out, const sl_mock_request *r, const sl_mock_plan *plan)
 {
+    SL_ASSERT(r && plan);
     (void)sl_buf_printf(out, "{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u}", r->prompt_tokens,
                         plan->tokens, r->prompt_tokens + plan->tokens);
 }
 
 static const char *finish(const sl_mock_request *r, const sl_mock_plan *plan)
 {
+    SL_ASSERT(r);
     return r->tool[0] ? "tool_calls" : plan->cut ? "length" : "stop";
 }
 
 /* `{"id":…,"object":…,"created":…,"model":…,"system_fingerprint":"sightline-mock"` */
 static void put_opening(sl_buf *out, const sl_mock_request *r, const sl_mock_plan *plan, const char *object)
 {
+    SL_ASSERT(r && plan);
     const char *prefix = r->api == SL_MOCK_COMPLETIONS ? "cmpl" : "chatcmpl";
     (void)sl_buf_printf(out, "{\"id\":\"%s-mock-%llu\",\"object\":\"%s\",\"created\":%d,\"model\":", prefix,
                         (unsigned long long)plan->number, object, CREATED);
@@ -154,6 +160,7 @@ static void put_opening(sl_buf *out, const sl_mock_request *r, const sl_mock_pla
 
 static void put_tool_calls(sl_buf *out, const sl_mock_request *r, const sl_mock_plan *plan, bool delta)
 {
+    SL_ASSERT(plan && r);
     (void)sl_buf_printf(out, "\"tool_calls\":[{%s\"id\":\"call_mock_%llu\",\"type\":\"function\",\"function\":{\"name\":",
                         delta ? "\"index\":0," : "", (unsigned long long)plan->number);
     put_string(out, r->tool);
@@ -164,6 +171,7 @@ static void put_tool_calls(sl_buf *out, const sl_mock_request *r, const sl_mock_
 
 static void chat_body(const sl_mock_request *r, const sl_mock_plan *plan, sl_buf *out)
 {
+    SL_ASSERT(r && plan);
     put_opening(out, r, plan, "chat.completion");
     (void)sl_buf_put_c(out, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":");
     if (r->tool[0]) {
@@ -182,6 +190,7 @@ static void chat_body(const sl_mock_request *r, const sl_mock_plan *plan, sl_buf
 
 static void completion_body(const sl_mock_request *r, const sl_mock_plan *plan, sl_buf *out)
 {
+    SL_ASSERT(plan);
     put_opening(out, r, plan, "text_completion");
     (void)sl_buf_put_c(out, ",\"choices\":[{\"index\":0,\"text\":");
     put_words(out, plan);
@@ -195,6 +204,7 @@ static void completion_body(const sl_mock_request *r, const sl_mock_plan *plan, 
 
 static void embedding_body(const sl_mock_request *r, sl_buf *out)
 {
+    SL_ASSERT(r);
     (void)sl_buf_put_c(out, "{\"object\":\"list\",\"model\":");
     put_string(out, r->model);
     (void)sl_buf_put_c(out, ",\"data\":[");
@@ -210,6 +220,7 @@ static void embedding_body(const sl_mock_request *r, sl_buf *out)
 /* One chunk with a delta (already JSON) and a finish reason or NULL. */
 static void put_chunk(sl_buf *out, const sl_mock_request *r, const sl_mock_plan *plan, sl_str delta, const char *reason)
 {
+    SL_ASSERT(r && plan);
     bool text = r->api == SL_MOCK_COMPLETIONS;
     (void)sl_buf_put_c(out, "data: ");
     put_opening(out, r, plan, text ? "text_completion" : "chat.completion.chunk");
@@ -224,6 +235,7 @@ static void put_chunk(sl_buf *out, const sl_mock_request *r, const sl_mock_plan 
 
 static void openai_closing(const sl_mock_request *r, const sl_mock_plan *plan, sl_buf *out)
 {
+    SL_ASSERT(r);
     put_chunk(out, r, plan, r->api == SL_MOCK_COMPLETIONS ? SL_STR("\"text\":\"\"") : SL_STR("{}"), finish(r, plan));
     if (r->include_usage && !plan->no_usage) {
         (void)sl_buf_put_c(out, "data: ");
@@ -261,6 +273,7 @@ static void openai_frames(const sl_mock_request *r, const sl_mock_plan *plan, ui
 
 static void messages_body(const sl_mock_request *r, const sl_mock_plan *plan, sl_buf *out)
 {
+    SL_ASSERT(plan && r);
     (void)sl_buf_printf(out, "{\"id\":\"msg_mock_%llu\",\"type\":\"message\",\"role\":\"assistant\",\"model\":",
                         (unsigned long long)plan->number);
     put_string(out, r->model);
@@ -274,6 +287,7 @@ static void messages_body(const sl_mock_request *r, const sl_mock_plan *plan, sl
 
 static void messages_opening(const sl_mock_request *r, const sl_mock_plan *plan, sl_buf *out)
 {
+    SL_ASSERT(plan && r);
     (void)sl_buf_printf(out,
                         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_mock_%llu\","
                         "\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\"stop_reason\":null,"
@@ -307,6 +321,7 @@ static void messages_frames(const sl_mock_request *r, const sl_mock_plan *plan, 
 
 void sl_mock_body(const sl_mock_request *request, const sl_mock_plan *plan, sl_buf *out)
 {
+    SL_ASSERT(request && out);
     switch (request->api) {
     case SL_MOCK_CHAT:
         chat_body(request, plan, out);
@@ -327,11 +342,13 @@ void sl_mock_body(const sl_mock_request *request, const sl_mock_plan *plan, sl_b
 
 uint32_t sl_mock_steps(const sl_mock_request *request, const sl_mock_plan *plan)
 {
+    SL_ASSERT(request);
     return (request->tool[0] ? 1 : plan->tokens) + 1;
 }
 
 void sl_mock_frames(const sl_mock_request *request, const sl_mock_plan *plan, uint32_t step, sl_buf *out)
 {
+    SL_ASSERT(request);
     if (request->api == SL_MOCK_MESSAGES)
         messages_frames(request, plan, step, out);
     else

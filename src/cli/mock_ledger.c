@@ -1,6 +1,7 @@
 /* The ledger: a ring of entries and totals. */
 #include "src/cli/mock_ledger.h"
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 
 struct sl_mock_ledger {
@@ -22,6 +23,7 @@ static const char *const outcome_names[] = {
 
 uint64_t sl_mock_hash(sl_str bytes)
 {
+    SL_ASSERT(bytes.ptr || !bytes.len);
     uint64_t hash = 0xcbf29ce484222325ull;
     for (size_t i = 0; i < bytes.len; i++)
         hash = (hash ^ (unsigned char)bytes.ptr[i]) * 0x100000001b3ull;
@@ -43,6 +45,7 @@ void sl_mock_ledger_free(sl_mock_ledger *ledger)
 
 void sl_mock_ledger_reset(sl_mock_ledger *ledger)
 {
+    SL_ASSERT(ledger);
     sl_mock_entry *entries = ledger->entries;
     size_t cap = ledger->cap;
     memset(ledger, 0, sizeof *ledger);
@@ -53,6 +56,7 @@ void sl_mock_ledger_reset(sl_mock_ledger *ledger)
 /* Room for one more; false when memory ran out (the entry is then counted in the totals only). */
 static bool grow(sl_mock_ledger *ledger)
 {
+    SL_ASSERT(ledger);
     if (ledger->count < ledger->cap || ledger->cap == SL_MOCK_LEDGER)
         return ledger->cap > 0;
     size_t cap = ledger->cap ? ledger->cap * 2 : 256;
@@ -101,6 +105,7 @@ static void put_text(sl_buf *out, const char *key, const char *text)
 
 static void put_entry(sl_buf *out, const sl_mock_entry *e)
 {
+    SL_ASSERT(e);
     (void)sl_buf_printf(out, "{\"number\":%llu,", (unsigned long long)e->number);
     put_text(out, "id", e->id);
     put_text(out, "path", e->path);
@@ -119,6 +124,7 @@ static void put_entry(sl_buf *out, const sl_mock_entry *e)
 
 int sl_mock_ledger_json(const sl_mock_ledger *ledger, sl_buf *out)
 {
+    SL_ASSERT(ledger && out);
     (void)sl_buf_printf(out, "{\"served\":%llu,\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"outcomes\":{",
                         (unsigned long long)ledger->served, (unsigned long long)ledger->prompt_tokens,
                         (unsigned long long)ledger->completion_tokens);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/cli/mock_answer.h"
 #include "src/cli/mock_ledger.h"
@@ -51,6 +52,7 @@ static const char *const fault_names[] = {"",
 
 bool sl_mock_parse_fault(sl_str text, sl_mock_options *options, const char **ret_reason)
 {
+    SL_ASSERT(ret_reason);
     size_t equals = sl_str_chr(text, '=');
     sl_str kind = sl_str_sub(text, 0, equals);
     double share = 1, total = 0;
@@ -75,6 +77,7 @@ bool sl_mock_parse_fault(sl_str text, sl_mock_options *options, const char **ret
 
 static sl_mock_fault draw_fault(sl_mock_server *server)
 {
+    SL_ASSERT(server);
     double at = sl_rng_double(&server->rng);
     for (int i = 1; i < SL_MOCK_FAULT_COUNT; i++) {
         if (at < server->options.share[i])
@@ -88,6 +91,7 @@ static sl_mock_fault draw_fault(sl_mock_server *server)
 
 static void call_closed(uv_handle_t *handle)
 {
+    SL_ASSERT(handle);
     sl_free(handle->data);
 }
 
@@ -112,6 +116,7 @@ static void call_step(uv_timer_t *timer);
 
 static void call_later(mock_call *call, uint64_t ms)
 {
+    SL_ASSERT(call);
     if (call->fault == SL_MOCK_FAULT_SLOW)
         ms = ms * 10 + 100;
     (void)uv_timer_start(&call->timer, call_step, ms, 0);
@@ -119,6 +124,7 @@ static void call_later(mock_call *call, uint64_t ms)
 
 static void answer_unary(mock_call *call)
 {
+    SL_ASSERT(call);
     sl_buf *out = &call->server->scratch;
     sl_buf_clear(out);
     sl_mock_body(&call->request, &call->plan, out);
@@ -140,6 +146,7 @@ static void answer_unary(mock_call *call)
 /* Writes `data`, in pieces of 7 bytes with a pause between when the call splits. True when all went out. */
 static bool write_frames(mock_call *call, sl_str data, bool last)
 {
+    SL_ASSERT(call);
     if (call->fault != SL_MOCK_FAULT_SPLIT) {
         (void)sl_exchange_write(call->x, data, last);
         return true;
@@ -153,6 +160,7 @@ static bool write_frames(mock_call *call, sl_str data, bool last)
 
 static void begin_stream(mock_call *call)
 {
+    SL_ASSERT(call);
     sl_http_stream stream = {.status = 200, .content_type = "text/event-stream; charset=utf-8",
                              .fields = SL_STR("Cache-Control: no-cache\r\n")};
     (void)sl_exchange_begin(call->x, &stream);
@@ -161,6 +169,7 @@ static void begin_stream(mock_call *call)
 /* Next step of a stream. */
 static void answer_stream(mock_call *call)
 {
+    SL_ASSERT(call);
     uint32_t steps = sl_mock_steps(&call->request, &call->plan);
     sl_buf *out = &call->server->scratch;
     if (!sl_exchange_begun(call->x))
@@ -188,6 +197,7 @@ static void answer_stream(mock_call *call)
 
 static void call_step(uv_timer_t *timer)
 {
+    SL_ASSERT(timer);
     mock_call *call = timer->data;
     if (!call->x)
         return;
@@ -200,6 +210,7 @@ static void call_step(uv_timer_t *timer)
 /* Answers that need no plan. True when the call is dealt with. */
 static bool answer_fault(mock_call *call)
 {
+    SL_ASSERT(call);
     sl_buf *out = &call->server->scratch;
     sl_buf_clear(out);
     if (call->fault == SL_MOCK_FAULT_429 || call->fault == SL_MOCK_FAULT_500) {
@@ -234,6 +245,7 @@ static void copy_field(const sl_http1_head *head, sl_http_field_id id, char *to,
 
 static void fill_entry(mock_call *call, const sl_http1_head *head, sl_str path, sl_str body)
 {
+    SL_ASSERT(call);
     sl_mock_entry *e = &call->entry;
     e->number = call->plan.number;
     (void)sl_str_to_c(path, e->path, sizeof e->path);
@@ -253,6 +265,7 @@ static void fill_entry(mock_call *call, const sl_http1_head *head, sl_str path, 
 
 static void plan_call(mock_call *call)
 {
+    SL_ASSERT(call);
     const sl_mock_options *o = &call->server->options;
     sl_mock_plan *plan = &call->plan;
     call->fault = draw_fault(call->server);
@@ -269,6 +282,7 @@ static void plan_call(mock_call *call)
 
 static void refuse(sl_mock_server *server, sl_exchange *x, sl_mock_api api, int status, const char *reason)
 {
+    SL_ASSERT(server);
     sl_buf_clear(&server->scratch);
     sl_mock_error(api, status, reason, &server->scratch);
     sl_http_reply reply = {.status = status, .content_type = "application/json", .body = sl_buf_str(&server->scratch)};
@@ -312,6 +326,7 @@ static void list_models(sl_mock_server *server, sl_exchange *x)
 
 static void show_ledger(sl_mock_server *server, sl_exchange *x)
 {
+    SL_ASSERT(server);
     sl_buf out;
     sl_buf_init(&out, 512u << 20);
     int error = sl_mock_ledger_json(server->ledger, &out);
@@ -351,6 +366,7 @@ static void on_request(void *user, sl_exchange *x)
 
 int sl_mock_server_new(sl_loop *loop, int fd, const sl_mock_options *options, sl_mock_server **ret_server)
 {
+    SL_ASSERT(ret_server);
     sl_mock_server *server = sl_calloc(1, sizeof *server);
     if (!server)
         return SL_ENOMEM;

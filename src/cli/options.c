@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "src/base/assert.h"
 #include "src/cli/command.h"
 
 #define MAX_GIVEN 128
@@ -28,6 +29,7 @@ bool sl_option_given(const sl_command *command, const char *name)
 
 static const sl_option *find_option(const sl_command *command, sl_str name, char letter)
 {
+    SL_ASSERT(command);
     for (const sl_option *const *table = command->tables; *table; table++) {
         for (const sl_option *o = *table; o->name; o++) {
             if (letter ? o->letter == letter : sl_str_eq_c(name, o->name))
@@ -40,6 +42,7 @@ static const sl_option *find_option(const sl_command *command, sl_str name, char
 /* "250ms", "2s", "1.5m" or plain seconds. */
 static bool parse_ms(sl_str text, uint64_t *ret_ms)
 {
+    SL_ASSERT(ret_ms);
     double factor = 1000, value;
     if (sl_str_ends(text, SL_STR("ms"))) {
         factor = 1;
@@ -59,6 +62,7 @@ static bool parse_ms(sl_str text, uint64_t *ret_ms)
 /* Stores a value; the text of what was expected instead, or NULL. */
 static const char *store(const sl_option *option, void *options, sl_str text)
 {
+    SL_ASSERT(option);
     void *at = (char *)options + option->offset;
     sl_str_list *list = at;
     switch (option->type) {
@@ -90,6 +94,7 @@ static const char *store(const sl_option *option, void *options, sl_str text)
 
 static int set_option(const sl_option *option, void *options, sl_str text, const char *source, sl_buf *error)
 {
+    SL_ASSERT(text.ptr || !text.len);
     const char *expected = store(option, options, text);
     if (!expected)
         return 0;
@@ -100,6 +105,7 @@ static int set_option(const sl_option *option, void *options, sl_str text, const
 /* Defaults first, then the environment. */
 static int preset(const sl_command *command, void *options, sl_buf *error)
 {
+    SL_ASSERT(command);
     for (const sl_option *const *table = command->tables; *table; table++) {
         for (const sl_option *o = *table; o->name; o++) {
             if (o->fallback && *o->fallback && o->type != SL_OPT_LIST)
@@ -119,6 +125,7 @@ static int preset(const sl_command *command, void *options, sl_buf *error)
 static int parse_option(const sl_command *command, int argc, char **argv, int *i, void *options, char *ret_special,
                         sl_buf *error)
 {
+    SL_ASSERT(argv && i && ret_special);
     sl_str word = sl_str_c(argv[*i]);
     bool is_long = sl_str_starts(word, SL_STR("--"));
     sl_str name = sl_str_sub(word, is_long ? 2 : 1, word.len);
@@ -155,6 +162,7 @@ static int parse_option(const sl_command *command, int argc, char **argv, int *i
 int sl_options_parse(const sl_command *command, int argc, char **argv, void *options, char **args, size_t *ret_arg_count,
                      char *ret_special, sl_buf *error)
 {
+    SL_ASSERT(ret_arg_count && ret_special);
     size_t count = 0;
     bool ended = false;
     char special = 0;

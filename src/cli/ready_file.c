@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
+#include "src/base/assert.h"
 
 void sl_ready_add(sl_ready *ready, const char *key, const sl_addr *addr)
 {
+    SL_ASSERT(ready);
     if (ready->count == SL_MAX_READY || addr->off)
         return;
     sl_addr shown = *addr;
@@ -32,6 +34,7 @@ const char *sl_ready_url(const sl_ready *ready, const char *key)
 
 static int write_all(int fd, sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     while (text.len) {
         ssize_t sent = write(fd, text.ptr, text.len);
         if (sent <= 0)

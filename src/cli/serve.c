@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/cli/data_dir.h"
 #include "src/cli/mock_server.h"
 #include "src/gateway/worker.h"
@@ -34,6 +35,7 @@ static void print_diagnostics(const sl_config *config)
 /* Loads the file, or an empty configuration; NULL when it is bad (said on standard error). */
 static sl_config *load_config(const sl_serve *s)
 {
+    SL_ASSERT(s);
     sl_config *config = NULL;
     char path[4096];
     if (!s->options->config.len)
@@ -81,6 +83,7 @@ static int add_mock_models(const sl_serve *s, sl_config *config)
 /* What a file leaves open: models and key. */
 static int complete_config(const sl_serve *s, sl_config *config)
 {
+    SL_ASSERT(config);
     if (!config->master_key.len && s->default_key)
         config->master_key = sl_arena_dup(&config->arena, SL_STR(DEV_KEY));
     return config->deployment_count || s->mock.fd < 0 ? 0 : add_mock_models(s, config);
@@ -118,6 +121,7 @@ static void release_config(void *user, void *generation)
 /* Address of a listener: option or environment, then configuration file, then default. */
 static sl_str listen_text(const sl_serve *s, sl_listener_id id, bool *ret_asked)
 {
+    SL_ASSERT(s && ret_asked);
     const sl_str from_file[SL_LISTENER_COUNT] = {s->config->listen.gateway, s->config->listen.metrics, s->config->listen.health,
                                                  s->config->listen.admin};
     bool given = sl_option_given(s->command, sl_listener_option(id));
@@ -128,6 +132,7 @@ static sl_str listen_text(const sl_serve *s, sl_listener_id id, bool *ret_asked)
 /* Opens one listener. A default one whose port is taken is left out with a warning. Returns an exit status or 0. */
 static int open_listener(sl_serve *s, sl_listener_id id)
 {
+    SL_ASSERT(s);
     char reason[SL_ADDR_REASON_MAX];
     bool asked;
     sl_addr wanted;
@@ -161,6 +166,7 @@ static int open_listener(sl_serve *s, sl_listener_id id)
  */
 static int open_worker_sockets(sl_serve *s)
 {
+    SL_ASSERT(s);
     sl_serve_listener *l = &s->listeners[SL_LISTENER_gateway];
     char reason[SL_ADDR_REASON_MAX];
     static const sl_addr_listen_options shared = {true, 4096};
@@ -178,6 +184,7 @@ static int open_worker_sockets(sl_serve *s)
 
 static int open_mock(sl_serve *s)
 {
+    SL_ASSERT(s);
     char reason[SL_ADDR_REASON_MAX];
     sl_addr wanted;
     s->mock.fd = -1;
@@ -193,6 +200,7 @@ static int open_mock(sl_serve *s)
 
 static int open_segment(sl_serve *s, unsigned i)
 {
+    SL_ASSERT(s);
     sl_segment_options o = {.threads = 2, .cells = SL_SEGMENT_CELLS, .size_bytes = 64u << 20, .wake_fd = s->wake_fd};
     s->segment_fds[i] = -1;
     if (s->multiproc_dir)
@@ -206,6 +214,7 @@ static int open_segment(sl_serve *s, unsigned i)
 
 static int open_segments(sl_serve *s)
 {
+    SL_ASSERT(s);
     s->segment_count = 2 * s->workers + 2;
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (s->wake_fd < 0)
@@ -227,6 +236,7 @@ static int open_segments(sl_serve *s)
 /* The supervisor records its own log lines into the last segment; control writes them out. */
 static int open_logger(sl_serve *s)
 {
+    SL_ASSERT(s);
     static const sl_sdk_options options = {.log_level = SL_SEVERITY_UNSET};
     sl_sdk_internal_options internal = {.segment = s->segments[s->segment_count - 1], .record_only = true,
                                         .default_service_name = "litellm-gateway"};
@@ -246,6 +256,7 @@ static void worker_is_ready(void *user)
 
 static int run_worker(void *user, const sl_child_start *start)
 {
+    SL_ASSERT(start);
     sl_serve *s = user;
     sl_child_start mine = *start;
     sl_worker_options o;
@@ -272,6 +283,7 @@ static void worker_ended(void *user, unsigned slot, pid_t pid, bool crashed)
 
 static void stop_mock(uv_signal_t *signal, int number)
 {
+    SL_ASSERT(signal);
     (void)number;
     uv_stop(signal->loop);
 }
@@ -303,6 +315,7 @@ static void on_note(void *user, const char *text)
 
 static void announce_curl(const sl_serve *s, const char *url)
 {
+    SL_ASSERT(s);
     const char *model = s->config->deployments[0].model_name.ptr;
     fprintf(stderr, "\nTry:\n  curl %s/v1/chat/completions -H \"Authorization: Bearer %s\" \\\n"
                     "    -H \"Content-Type: application/json\" \\\n"
@@ -348,6 +361,7 @@ static void raise_descriptor_limit(void)
 
 static int decide_workers(sl_serve *s)
 {
+    SL_ASSERT(s);
     uint64_t workers = s->options->workers;
     if (!sl_option_given(s->command, "workers") && s->config->workers)
         workers = s->config->workers;
@@ -360,6 +374,7 @@ static int decide_workers(sl_serve *s)
 /* Everything before the first child. Returns an exit status, or 0. */
 static int prepare(sl_serve *s)
 {
+    SL_ASSERT(s);
     char path[SL_DATA_PATH_MAX], reason[256];
     const char *disabled = getenv("OTEL_SDK_DISABLED");
     s->telemetry_off = disabled && sl_str_ieq(sl_str_c(disabled), SL_STR("true"));
@@ -384,6 +399,7 @@ static int prepare(sl_serve *s)
 
 static int supervise(sl_serve *s)
 {
+    SL_ASSERT(s);
     sl_child_kind kinds[3];
     size_t count = 0;
     if (s->mock.fd >= 0)

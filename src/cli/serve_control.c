@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/cli/serve.h"
 #include "src/telemetry/collect.h"
 #include "src/telemetry/health_http.h"
@@ -44,6 +45,7 @@ static void on_error(void *user, int error, const char *message)
 
 static int start_sdk(control *c)
 {
+    SL_ASSERT(c);
     sl_exporter live = sl_live_exporter(c->live);
     sl_sdk_options options;
     memset(&options, 0, sizeof options);
@@ -83,6 +85,7 @@ static sl_health_status check_workers(void *user, char *reason, size_t size)
 
 static int add_check(sl_health *health, const sl_health_check_config *check)
 {
+    SL_ASSERT(check);
     sl_health_check_options o = {.timeout_ms = check->timeout_ms, .interval_ms = check->interval_ms};
     if (sl_str_eq_c(check->kind, "memory"))
         return sl_health_add_memory(health, check->name.ptr, check->limit_bytes, &o);
@@ -95,6 +98,7 @@ static int add_check(sl_health *health, const sl_health_check_config *check)
 
 static int add_checks(control *c)
 {
+    SL_ASSERT(c);
     sl_health *health = sl_sdk_health(c->sdk);
     const sl_health_check_options often = {.timeout_ms = 1000, .interval_ms = 100};
     int error = sl_health_add(health, "workers", check_workers, c->status, &often);
@@ -112,6 +116,7 @@ static int add_checks(control *c)
 /* Segments of other processes in the folder, which the collector reads, and files of Python's client, as text. */
 static int open_multiproc(control *c)
 {
+    SL_ASSERT(c);
     if (!c->serve->multiproc_dir)
         return 0;
     c->multiproc = sl_multiproc_new(c->serve->multiproc_dir, c->sdk->collector);
@@ -122,6 +127,7 @@ static int open_multiproc(control *c)
 
 static int add_python_files(const control *c, sl_prometheus_format format, sl_buf *out)
 {
+    SL_ASSERT(c && out);
     static const sl_str eof = {"# EOF\n", 6};
     bool ends = format == SL_PROMETHEUS_OPENMETRICS && sl_str_ends(sl_buf_str(out), eof);
     if (ends)
@@ -148,6 +154,7 @@ static void answer_metrics(void *user, const sl_ctl_request *request, sl_ctl_res
 /* Every listener answers health; metrics and traces have their own. */
 static int add_listener(control *c, sl_listener_id id)
 {
+    SL_ASSERT(c);
     sl_ctl_route routes[MAX_ROUTES];
     size_t count = 0;
     sl_serve_listener *l = &c->serve->listeners[id];
@@ -166,6 +173,7 @@ static int add_listener(control *c, sl_listener_id id)
 
 static int start_server(control *c)
 {
+    SL_ASSERT(c);
     int error = (c->server = sl_ctl_server_new(NULL)) ? 0 : SL_ENOMEM;
     for (int id = SL_LISTENER_gateway + 1; id < SL_LISTENER_COUNT && !error; id++)
         error = add_listener(c, (sl_listener_id)id);
@@ -176,6 +184,7 @@ static int start_server(control *c)
 
 static void refresh_pids(control *c)
 {
+    SL_ASSERT(c);
     pid_t pids[SL_MAX_CHILDREN + 1];
     size_t count = 0;
     for (size_t i = 0; i <= SL_MAX_CHILDREN && count < SL_MAX_METRIC_PIDS; i++) {
@@ -207,6 +216,7 @@ static void wait_for_the_end(control *c, const sigset_t *signals)
 
 int sl_serve_control(void *user, const sl_child_start *start)
 {
+    SL_ASSERT(start);
     control c = {.serve = user, .config = start->generation, .status = start->status};
     sigset_t signals;
     sigemptyset(&signals);

@@ -58,6 +58,7 @@ static void add_tokens(sl_top_model *model, const sl_sample *sample)
 
 static void add_request(sl_top_model *model, const sl_sample *sample)
 {
+    SL_ASSERT(model && sample);
     sl_str type;
     model->requests += sample->value;
     if (sl_scrape_label(sample, "error_type", &type) && type.len)
@@ -83,6 +84,7 @@ static const struct {
 
 static void use_sample(sl_top_page *page, const sl_sample *sample, top_use use)
 {
+    SL_ASSERT(sample);
     sl_str name = {NULL, 0};
     if (!sl_scrape_label(sample, "gen_ai_request_model", &name))
         (void)sl_scrape_label(sample, "gen_ai_response_model", &name);
@@ -142,6 +144,7 @@ static double less(double after, double before)
 
 static void subtract(sl_top_hist *hist, const sl_top_hist *before)
 {
+    SL_ASSERT(before && hist);
     if (before->count != hist->count || !hist->count || before->counts[hist->count - 1] > hist->counts[hist->count - 1])
         return;
     for (size_t i = 0; i < hist->count; i++)
@@ -206,6 +209,7 @@ static void put_ms(sl_buf *out, const sl_top_hist *hist, double q)
 
 int sl_top_text(const sl_top_page *page, bool colour, sl_buf *out)
 {
+    SL_ASSERT(page && out);
     double requests = 0, errors = 0, tokens = 0;
     for (size_t i = 0; i < page->model_count; i++) {
         requests += page->models[i].requests;
@@ -249,6 +253,7 @@ static void put_json_hist(sl_jw *w, const char *name, const sl_top_hist *hist)
 
 int sl_top_json(const sl_top_page *page, sl_buf *out)
 {
+    SL_ASSERT(page);
     sl_jw w;
     sl_jw_init(&w, out);
     sl_jw_object(&w);

@@ -15,6 +15,7 @@ static bool is_name_char(char c)
 /* Takes `{…}` off the front; false when it does not end. Quotes are minded. */
 static bool take_labels(sl_str *line, sl_str *ret_labels)
 {
+    SL_ASSERT(ret_labels);
     bool quoted = false;
     for (size_t i = 1; i < line->len; i++) {
         char c = line->ptr[i];
@@ -33,6 +34,7 @@ static bool take_labels(sl_str *line, sl_str *ret_labels)
 
 static bool read_value(sl_str text, double *ret_value)
 {
+    SL_ASSERT(ret_value);
     if (sl_str_eq_c(text, "NaN"))
         *ret_value = NAN;
     else if (sl_str_eq_c(text, "+Inf") || sl_str_eq_c(text, "Inf"))
@@ -47,6 +49,7 @@ static bool read_value(sl_str text, double *ret_value)
 /* name{labels} value [timestamp] [# exemplar] */
 static bool read_line(sl_str line, sl_sample *ret_sample)
 {
+    SL_ASSERT(ret_sample && (line.ptr || !line.len));
     sl_sample sample = {.labels = sl_str_of(NULL, 0)};
     size_t len = 0;
     while (len < line.len && is_name_char(line.ptr[len]))
@@ -87,6 +90,7 @@ static int compare_samples(const void *a, const void *b)
 /* The line of a series that stands twice. */
 static int find_duplicate(sl_scrape *scrape)
 {
+    SL_ASSERT(scrape);
     if (scrape->count < 2)
         return 0;
     const sl_sample **sorted = sl_calloc(scrape->count, sizeof *sorted);
@@ -138,12 +142,14 @@ int sl_scrape_parse(sl_str text, sl_scrape *ret_scrape)
 
 void sl_scrape_done(sl_scrape *scrape)
 {
+    SL_ASSERT(scrape);
     sl_free(scrape->samples);
     memset(scrape, 0, sizeof *scrape);
 }
 
 bool sl_scrape_label(const sl_sample *sample, const char *name, sl_str *ret_value)
 {
+    SL_ASSERT(sample && ret_value);
     sl_str rest = sample->labels;
     size_t want = strlen(name);
     while (rest.len) {

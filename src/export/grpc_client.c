@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
@@ -82,6 +83,7 @@ struct sl_grpc_client {
 
 static int fail(sl_grpc_client *c, int error, const char *why)
 {
+    SL_ASSERT(c);
     (void)snprintf(c->error, sizeof c->error, "%s: %s", c->authority, why);
     return error;
 }
@@ -125,6 +127,7 @@ static int hex_digit(char c)
 /* grpc-message is percent-encoded; what is not well-formed stays as it is. */
 static void take_message(sl_grpc_client *c, sl_str text)
 {
+    SL_ASSERT(c && (text.ptr || !text.len));
     sl_buf_clear(&c->message);
     for (size_t i = 0; i < text.len; i++) {
         char byte = text.ptr[i];
@@ -145,6 +148,7 @@ static int small_number(sl_str text, int max)
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
                      const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
+    SL_ASSERT(frame);
     (void)session;
     (void)flags;
     sl_grpc_client *c = user;
@@ -186,6 +190,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
+    SL_ASSERT(frame);
     (void)session;
     sl_grpc_client *c = user;
     if (frame->hd.type == NGHTTP2_GOAWAY)
@@ -208,6 +213,7 @@ static int on_close(nghttp2_session *session, int32_t stream, uint32_t error_cod
 static ssize_t on_body(nghttp2_session *session, int32_t stream, uint8_t *buf, size_t len, uint32_t *flags,
                        nghttp2_data_source *source, void *user)
 {
+    SL_ASSERT(buf || !len);
     (void)session;
     (void)source;
     sl_grpc_client *c = user;
@@ -227,6 +233,7 @@ static ssize_t on_body(nghttp2_session *session, int32_t stream, uint8_t *buf, s
 /* Writes some bytes. Their number, 0 when the socket takes none now, or an error. */
 static ssize_t socket_write(sl_grpc_client *c, const uint8_t *data, size_t len)
 {
+    SL_ASSERT(c);
     if (!c->tls) {
         ssize_t put = c->ops->send(c->ops->user, c->fd, data, len, MSG_NOSIGNAL);
         if (put >= 0)
@@ -245,6 +252,7 @@ static ssize_t socket_write(sl_grpc_client *c, const uint8_t *data, size_t len)
 /* Reads some bytes. Their number, 0 when there are none now, or an error (SL_ECLOSED at the end). */
 static ssize_t socket_read(sl_grpc_client *c, uint8_t *data, size_t len)
 {
+    SL_ASSERT(c);
     if (!c->tls) {
         ssize_t got = c->ops->recv(c->ops->user, c->fd, data, len);
         if (got > 0)
@@ -302,6 +310,7 @@ static int pump_in(sl_grpc_client *c)
 
 static void disconnect(sl_grpc_client *c)
 {
+    SL_ASSERT(c);
     nghttp2_session_del(c->session);
     c->session = NULL;
     SSL_free(c->tls);
@@ -342,6 +351,7 @@ static int new_session(sl_grpc_client *c)
 
 static int connect_peer(sl_grpc_client *c)
 {
+    SL_ASSERT(c);
     char why[256] = "";
     int error = sl_tcp_connect(c->ops, c->host, c->port, c->deadline_ns, &c->fd, why, sizeof why);
     if (!error && c->use_tls)
@@ -360,6 +370,7 @@ static int connect_peer(sl_grpc_client *c)
 /* Looks at a kept connection before it is used. */
 static void check_kept(sl_grpc_client *c)
 {
+    SL_ASSERT(c);
     if (c->fd < 0)
         return;
     int error = pump_in(c);
@@ -373,6 +384,7 @@ static void check_kept(sl_grpc_client *c)
 
 static nghttp2_nv field(sl_str name, sl_str value)
 {
+    SL_ASSERT((name.ptr || !name.len) && (value.ptr || !value.len));
     nghttp2_nv nv = {(uint8_t *)(uintptr_t)name.ptr, (uint8_t *)(uintptr_t)value.ptr, name.len, value.len,
                      NGHTTP2_NV_FLAG_NONE};
     return nv;
@@ -380,6 +392,7 @@ static nghttp2_nv field(sl_str name, sl_str value)
 
 static int submit(sl_grpc_client *c, const char *path)
 {
+    SL_ASSERT(c);
     nghttp2_nv fields[FIXED_FIELDS + MAX_METADATA];
     size_t count = 0;
     char timeout[24];
@@ -480,6 +493,7 @@ static int status_of_reset(uint32_t code)
 
 static void put_note(sl_grpc_client *c, const char *note)
 {
+    SL_ASSERT(c);
     if (!c->message.len)
         (void)sl_buf_put_c(&c->message, note);
 }
@@ -487,6 +501,7 @@ static void put_note(sl_grpc_client *c, const char *note)
 /* Takes the one message out of its frame. */
 static int unpack_answer(sl_grpc_client *c)
 {
+    SL_ASSERT(c);
     if (c->answer.len == 0)
         return 0;
     const uint8_t *head = (const uint8_t *)c->answer.data;
@@ -503,6 +518,7 @@ static int unpack_answer(sl_grpc_client *c)
 /* What the closed stream means. */
 static int read_result(sl_grpc_client *c, sl_grpc_result *ret_result)
 {
+    SL_ASSERT(c && ret_result);
     if (c->now.error)
         return fail(c, c->now.error, "the answer is too big");
     int status = c->now.grpc_status;
@@ -531,6 +547,7 @@ static int read_result(sl_grpc_client *c, sl_grpc_result *ret_result)
 /* The message behind its five bytes. */
 static int frame_request(sl_grpc_client *c, sl_str message)
 {
+    SL_ASSERT(c && (message.ptr || !message.len));
     sl_buf_clear(&c->request);
     int error = sl_buf_put(&c->request, "\0\0\0\0", PREFIX_BYTES);
     if (!error)
@@ -547,6 +564,7 @@ static int frame_request(sl_grpc_client *c, sl_str message)
 /* One try on one connection. */
 static int try_call(sl_grpc_client *c, const char *path)
 {
+    SL_ASSERT(c);
     int error = c->fd >= 0 ? 0 : connect_peer(c);
     if (!error)
         error = submit(c, path);
@@ -588,6 +606,7 @@ int sl_grpc_call(sl_grpc_client *client, const char *path, sl_str message, uint6
 
 static bool metadata_ok(sl_str name)
 {
+    SL_ASSERT(name.ptr || !name.len);
     static const char *const reserved[] = {"te",         "content-type",   "user-agent",       "host",
                                            "connection", "content-length", "transfer-encoding"};
     if (!name.len || name.ptr[0] == ':' || sl_str_starts(name, SL_STR("grpc-")))
@@ -620,6 +639,7 @@ static int copy_metadata(sl_grpc_client *c, const sl_grpc_options *o, char *why,
 
 static int init_client(sl_grpc_client *c, const sl_grpc_options *o, char *why, size_t size)
 {
+    SL_ASSERT(o);
     sl_url url;
     const char *reason = "";
     if (sl_url_parse(o->endpoint, &url, &reason)) {
@@ -685,10 +705,12 @@ void sl_grpc_client_free(sl_grpc_client *client)
 
 const char *sl_grpc_error(const sl_grpc_client *client)
 {
+    SL_ASSERT(client);
     return client->error;
 }
 
 unsigned sl_grpc_connections(const sl_grpc_client *client)
 {
+    SL_ASSERT(client);
     return client->connections;
 }

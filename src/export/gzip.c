@@ -3,6 +3,7 @@
 
 #include <zlib.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 
 #define GZIP_WINDOW (15 + 16) /* the gzip frame */
@@ -24,6 +25,7 @@ static void zlib_free(void *user, void *ptr)
 /* Gives the next piece of input, at most what zlib's counter holds. */
 static void feed(z_stream *z, sl_str *rest)
 {
+    SL_ASSERT(rest && z);
     size_t len = rest->len < 1u << 30 ? rest->len : 1u << 30;
     z->next_in = (Bytef *)(uintptr_t)rest->ptr;
     z->avail_in = (uInt)len;
@@ -35,6 +37,7 @@ typedef int (*step_fn)(z_stream *z, int flush);
 /* Runs the stream until its end. */
 static int pump(z_stream *z, step_fn step, sl_str bytes, sl_buf *out)
 {
+    SL_ASSERT(out);
     for (;;) {
         if (z->avail_in == 0 && bytes.len)
             feed(z, &bytes);

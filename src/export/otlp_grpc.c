@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/export/grpc_client.h"
 #include "src/telemetry/exporter_outcome.h"
@@ -38,6 +39,7 @@ static bool is_final(int error)
 static int grpc_deliver(void *user, sl_signal signal, sl_str request, size_t items, uint64_t timeout_ms,
                         uint64_t *ret_retry_after_ms, uint64_t *ret_rejected)
 {
+    SL_ASSERT(ret_retry_after_ms && ret_rejected);
     (void)items;
     grpc_exporter *x = user;
     SL_ASSERT(signal < SL_SIGNAL_COUNT);
@@ -61,6 +63,7 @@ static int grpc_deliver(void *user, sl_signal signal, sl_str request, size_t ite
 
 static int make_client(const sl_exporter_spec *spec, sl_grpc_client **ret_client, char *why, size_t size)
 {
+    SL_ASSERT(spec);
     sl_grpc_metadata metadata[MAX_METADATA];
     sl_grpc_options o;
     memset(&o, 0, sizeof o);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/export/gzip.h"
 #include "src/telemetry/exporter_json.h"
@@ -99,6 +100,7 @@ static int transfer_error(CURLcode code)
 
 static int report_failure(curl_exporter *x, CURLcode code)
 {
+    SL_ASSERT(x);
     int error = transfer_error(code);
     const char *detail = x->detail[0] ? x->detail : curl_easy_strerror(code);
     if (code == CURLE_PEER_FAILED_VERIFICATION)
@@ -114,6 +116,7 @@ static int report_failure(curl_exporter *x, CURLcode code)
 /* The bytes to be sent: JSON and gzip as configured. */
 static int pack(curl_exporter *x, sl_signal signal, sl_str request, sl_str *ret_bytes)
 {
+    SL_ASSERT(x && ret_bytes);
     sl_buf json;
     sl_buf_init(&json, SL_MAX_OTLP_JSON_BYTES);
     sl_buf_clear(&x->packed);
@@ -132,6 +135,7 @@ static int pack(curl_exporter *x, sl_signal signal, sl_str request, sl_str *ret_
 
 static CURLcode transfer(curl_exporter *x, sl_str bytes, uint64_t timeout_ms)
 {
+    SL_ASSERT(x && (bytes.ptr || !bytes.len));
     sl_buf_clear(&x->answer);
     x->retry_after[0] = x->content_type[0] = x->detail[0] = 0;
     long timeout = timeout_ms > 86400000u ? 0 : (long)timeout_ms;
@@ -144,6 +148,7 @@ static CURLcode transfer(curl_exporter *x, sl_str bytes, uint64_t timeout_ms)
 static int curl_deliver(void *user, sl_signal signal, sl_str request, size_t items, uint64_t timeout_ms,
                         uint64_t *ret_retry_after_ms, uint64_t *ret_rejected)
 {
+    SL_ASSERT(ret_retry_after_ms && ret_rejected);
     (void)items;
     curl_exporter *x = user;
     if (x->timeout_ms && x->timeout_ms < timeout_ms)
@@ -186,6 +191,7 @@ static void curl_free_exporter(void *user)
 
 static int add_header(curl_exporter *x, const char *name, sl_str value)
 {
+    SL_ASSERT(value.ptr || !value.len);
     char line[8192];
     int len = snprintf(line, sizeof line, value.len ? "%s: %.*s" : "%s;", name, (int)value.len, value.ptr);
     if (len < 0 || (size_t)len >= sizeof line)
@@ -203,6 +209,7 @@ static int add_header(curl_exporter *x, const char *name, sl_str value)
 
 static int add_headers(curl_exporter *x, const sl_exporter_spec *spec, char *why, size_t size)
 {
+    SL_ASSERT(x);
     int error =
         add_header(x, "Content-Type",
                    x->protocol == SL_OTLP_HTTP_JSON ? SL_STR("application/json") : SL_STR("application/x-protobuf"));
@@ -222,6 +229,7 @@ static int add_headers(curl_exporter *x, const sl_exporter_spec *spec, char *why
 
 static bool file_ok(sl_str path, char *why, size_t size)
 {
+    SL_ASSERT(path.ptr || !path.len);
     if (!path.len || access(path.ptr, R_OK) == 0)
         return true;
     (void)snprintf(why, size, "%s: cannot be read", path.ptr);
@@ -230,6 +238,7 @@ static bool file_ok(sl_str path, char *why, size_t size)
 
 static int set_options(curl_exporter *x, const sl_exporter_spec *spec)
 {
+    SL_ASSERT(x && spec);
     CURL *h = x->handle;
     char agent[64];
     (void)snprintf(agent, sizeof agent, "OTel-OTLP-Exporter-C/%s", sl_version());
@@ -260,6 +269,7 @@ static int set_options(curl_exporter *x, const sl_exporter_spec *spec)
 
 static int init(curl_exporter *x, const sl_exporter_spec *spec, char *why, size_t size)
 {
+    SL_ASSERT(spec);
     if (!file_ok(spec->ca_file, why, size) || !file_ok(spec->client_key_file, why, size) ||
         !file_ok(spec->client_certificate_file, why, size))
         return SL_ECONFIG;

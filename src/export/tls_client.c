@@ -28,6 +28,7 @@ static const char *ssl_reason(void)
 
 static int load_files(SSL_CTX *context, const sl_tls_files *files, char *why, size_t size)
 {
+    SL_ASSERT(files);
     const char *bad = NULL;
     if (is_given(files->ca)) {
         if (SSL_CTX_load_verify_locations(context, files->ca, NULL) != 1)

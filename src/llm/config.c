@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/llm/config_schema.h"
 #include "src/llm/provider.h"
@@ -111,6 +112,7 @@ static const sl_key_def top_keys[] = {
 
 const sl_config_section *sl_config_sections(size_t *ret_count)
 {
+    SL_ASSERT(ret_count);
     static const sl_config_section sections[] = {
         {"config", top_keys, COUNT(top_keys)},
         {"model_list[]", entry_keys, COUNT(entry_keys)},
@@ -128,6 +130,7 @@ const sl_config_section *sl_config_sections(size_t *ret_count)
 /* Fills in where the deployment lives. False when it cannot be reached as written (a diagnostic says why). */
 static bool locate(sl_config *config, const sl_yaml_node *at, model_entry *entry)
 {
+    SL_ASSERT(entry && config);
     sl_str model = entry->model;
     const sl_provider *provider = sl_provider_split(entry->model, &model);
     if (entry->custom_provider.len && sl_provider_find(entry->custom_provider))
@@ -265,6 +268,7 @@ sl_config *sl_config_empty(void)
 
 int sl_config_add(sl_config *config, const sl_deployment *deployment)
 {
+    SL_ASSERT(config);
     if (config->deployment_count == SL_MAX_DEPLOYMENTS)
         return SL_ELIMIT;
     /* Grown by doubling inside the arena: the old arrays are freed with it. */
@@ -292,6 +296,7 @@ int sl_config_add(sl_config *config, const sl_deployment *deployment)
 
 int sl_config_parse(sl_str text, const char *path, sl_config **ret_config)
 {
+    SL_ASSERT(ret_config);
     sl_config *config = sl_config_empty();
     sl_yaml *yaml = NULL;
     if (!config)
@@ -332,6 +337,7 @@ int sl_config_load(const char *path, sl_config **ret_config)
 
 int sl_config_format_diagnostics(const sl_config *config, sl_buf *out)
 {
+    SL_ASSERT(config && out);
     for (const sl_diagnostic *d = config->diagnostics; d; d = d->next) {
         (void)sl_buf_put_str(out, config->path);
         if (d->line)

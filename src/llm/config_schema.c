@@ -2,6 +2,7 @@
 #include "src/llm/config_schema.h"
 
 #include <stdlib.h>
+#include "src/base/assert.h"
 
 static const char env_prefix[] = "os.environ/";
 
@@ -24,6 +25,7 @@ sl_str sl_config_resolve(sl_config *config, const sl_yaml_node *node, const char
 
 static bool read_bool(sl_str text, bool *ret_value)
 {
+    SL_ASSERT(ret_value);
     static const struct {
         const char *text;
         bool value;
@@ -39,6 +41,7 @@ static bool read_bool(sl_str text, bool *ret_value)
 
 static bool read_bytes(sl_str text, uint64_t *ret_value)
 {
+    SL_ASSERT(ret_value);
     static const struct {
         const char *suffix;
         uint64_t factor;
@@ -59,6 +62,7 @@ static bool read_bytes(sl_str text, uint64_t *ret_value)
 /* Stores a number as uint32_t when it lies in [0, limit]. */
 static bool read_u32(sl_str text, double factor, double limit, uint32_t *ret_value)
 {
+    SL_ASSERT(ret_value);
     double value;
     if (sl_str_to_double(text, &value) != 0 || value < 0 || value * factor > limit)
         return false;
@@ -68,6 +72,7 @@ static bool read_u32(sl_str text, double factor, double limit, uint32_t *ret_val
 
 static void read_value(sl_config *config, const sl_yaml_node *value, const char *where, const sl_key_def *key, void *at)
 {
+    SL_ASSERT(key);
     sl_str text = sl_yaml_text(value);
     const char *expected = NULL;
     switch (key->type) {
@@ -103,6 +108,7 @@ static void read_value(sl_config *config, const sl_yaml_node *value, const char 
 
 static const sl_key_def *find_key(sl_str name, const sl_key_def *keys, size_t count)
 {
+    SL_ASSERT(keys || !count);
     for (size_t i = 0; i < count; i++) {
         if (sl_str_eq_c(name, keys[i].name))
             return &keys[i];

@@ -201,6 +201,7 @@ enum { KEYS = 13 };
 
 static void put_keys(model *m)
 {
+    SL_ASSERT(m);
     const vocabulary *v = m->words;
     put_key_text(m, "general.architecture", "llama");
     put_key_text(m, "general.name", SL_GGUF_TINY_NAME);
@@ -227,6 +228,7 @@ static void put_keys(model *m)
 
 static uint64_t tensor_values(const tensor *t)
 {
+    SL_ASSERT(t);
     return t->columns * (t->rows ? t->rows : 1);
 }
 
@@ -293,6 +295,7 @@ static void put_tensor_records(model *m)
 /* Uniform with the given standard deviation. */
 static float random_weight(model *m, float spread)
 {
+    SL_ASSERT(m);
     const float root3 = 1.7320508f;
     return ((float)sl_rng_double(&m->rng) * 2.0f - 1.0f) * root3 * spread;
 }
@@ -300,6 +303,7 @@ static float random_weight(model *m, float spread)
 /* Dimension 0 of the embedding and output rows is not random, see the head of this file. */
 static float weight(model *m, size_t index, uint64_t row, uint64_t column)
 {
+    SL_ASSERT(m);
     const tensor *t = &m->tensors[index];
     if (t->spread == 0.0f)
         return 1.0f;

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include "src/base/assert.h"
 
 enum {
     AT_MODEL,
@@ -101,6 +102,7 @@ sl_llm_operation sl_llm_operation_of(sl_str path)
 
 static int fault(sl_openai_fault *ret, int status, const char *code, const char *format, const char *what, size_t at)
 {
+    SL_ASSERT(ret);
     ret->status = status;
     ret->code = code;
     (void)snprintf(ret->message, sizeof ret->message, format, what, at);
@@ -109,6 +111,7 @@ static int fault(sl_openai_fault *ret, int status, const char *code, const char 
 
 static sl_openai_number number_at(sl_str body, const sl_json_found *found)
 {
+    SL_ASSERT(found);
     sl_openai_number n = {false, false, 0, 0};
     if (found->type != SL_JSON_NUMBER)
         return n;
@@ -125,6 +128,7 @@ static sl_openai_number number_at(sl_str body, const sl_json_found *found)
 /* A short string as it stands, without decoding; empty when it is long or has escapes. */
 static sl_str plain_at(sl_str body, const sl_json_found *found, size_t max)
 {
+    SL_ASSERT(found);
     if (found->type != SL_JSON_STRING)
         return sl_str_of(NULL, 0);
     sl_str raw = sl_json_string_raw(sl_json_at(body, found));
@@ -135,6 +139,7 @@ static sl_str plain_at(sl_str body, const sl_json_found *found, size_t max)
 
 static int read_model(sl_str body, const sl_json_found *found, sl_openai_request *r, sl_openai_fault *f)
 {
+    SL_ASSERT(found);
     if (found->type == SL_JSON_NONE)
         return fault(f, 400, "missing_model", "you must provide a model parameter%s", "", 0);
     if (found->type != SL_JSON_STRING)
@@ -150,6 +155,7 @@ static int read_model(sl_str body, const sl_json_found *found, sl_openai_request
 
 static void read_settings(sl_str body, const sl_json_found *found, sl_openai_request *r)
 {
+    SL_ASSERT(r && found);
     r->temperature = number_at(body, &found[AT_TEMPERATURE]);
     r->top_p = number_at(body, &found[AT_TOP_P]);
     r->top_k = number_at(body, &found[AT_TOP_K]);
@@ -207,6 +213,7 @@ typedef struct edit {
 
 bool sl_openai_usage_missing(const sl_openai_request *r)
 {
+    SL_ASSERT(r);
     if (!r->stream)
         return false;
     if (r->options_at.type == SL_JSON_NONE || r->options_at.type == SL_JSON_NULL)
@@ -217,6 +224,7 @@ bool sl_openai_usage_missing(const sl_openai_request *r)
 
 static edit usage_edit(const sl_openai_request *r)
 {
+    SL_ASSERT(r);
     if (r->options_at.type == SL_JSON_NONE)
         return (edit){r->root_begin + 1, r->root_begin + 1, SL_STR("\"stream_options\":{\"include_usage\":true},")};
     if (r->options_at.type == SL_JSON_NULL)

@@ -1,6 +1,8 @@
 /* The table of providers. */
 #include "src/llm/provider.h"
 
+#include "src/base/assert.h"
+
 static const sl_provider providers[] = {
     {"openai", "https://api.openai.com/v1", "openai", true},
     {"text-completion-openai", "https://api.openai.com/v1", "openai", true},
@@ -49,6 +51,7 @@ const sl_provider *sl_provider_find(sl_str prefix)
 
 const sl_provider *sl_provider_split(sl_str model, sl_str *ret_model)
 {
+    SL_ASSERT(ret_model);
     size_t slash = sl_str_chr(model, '/');
     const sl_provider *provider = slash == SL_NPOS ? NULL : sl_provider_find(sl_str_sub(model, 0, slash));
     *ret_model = provider ? sl_str_sub(model, slash + 1, model.len) : model;

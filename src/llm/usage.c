@@ -58,6 +58,7 @@ void sl_usage_init(void)
 
 void sl_answer_init(sl_answer *answer)
 {
+    SL_ASSERT(answer);
     memset(answer, 0, sizeof *answer);
     answer->usage.input = answer->usage.output = -1;
     answer->usage.cache_read = answer->usage.cache_write = answer->usage.reasoning = -1;
@@ -66,6 +67,7 @@ void sl_answer_init(sl_answer *answer)
 /* A count of tokens; -1 when absent, negative or absurd. */
 static int64_t tokens_at(sl_str json, const sl_json_found *found)
 {
+    SL_ASSERT(found);
     int64_t value;
     if (found->type != SL_JSON_NUMBER || sl_json_i64(sl_json_at(json, found), &value) != 0)
         return -1;
@@ -79,6 +81,7 @@ static int64_t first_known(int64_t a, int64_t b)
 
 static void read_usage(sl_answer *answer, sl_str json, const sl_json_found *found)
 {
+    SL_ASSERT(found);
     if (found[AT_USAGE].type != SL_JSON_OBJECT)
         return;
     sl_usage usage;
@@ -96,6 +99,7 @@ static void read_usage(sl_answer *answer, sl_str json, const sl_json_found *foun
 /* Copies a string value, cut to `size` at a character; keeps the old one when there is none. */
 static void copy_text(sl_str json, const sl_json_found *found, char *text, size_t size, uint8_t *len)
 {
+    SL_ASSERT(found && (text || !size) && (json.ptr || !json.len));
     if (found->type != SL_JSON_STRING)
         return;
     sl_str raw = sl_json_string_raw(sl_json_at(json, found));
@@ -151,6 +155,7 @@ int sl_answer_read(sl_answer *answer, sl_str json)
 /* Length of the object at the front of `text`, by its brackets; 0 when it does not end. */
 static size_t object_length(sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     size_t depth = 0;
     bool quoted = false;
     for (size_t i = 0; i < text.len; i++) {
@@ -174,6 +179,7 @@ static size_t object_length(sl_str text)
 /* Behind `"usage"`: white space, colon, white space; true when an object follows. */
 static bool usage_object(sl_str behind, sl_str *ret_object)
 {
+    SL_ASSERT(ret_object && (behind.ptr || !behind.len));
     size_t i = 0;
     bool colon = false;
     while (i < behind.len && (strchr(" \t\r\n", behind.ptr[i]) || (behind.ptr[i] == ':' && !colon))) {
@@ -189,6 +195,7 @@ static bool usage_object(sl_str behind, sl_str *ret_object)
 
 static bool find(sl_str text, const char *needle, size_t len, sl_str *ret_behind)
 {
+    SL_ASSERT(ret_behind && (text.ptr || !text.len));
     const char *at = text.len ? memmem(text.ptr, text.len, needle, len) : NULL;
     if (!at)
         return false;
@@ -199,6 +206,7 @@ static bool find(sl_str text, const char *needle, size_t len, sl_str *ret_behind
 
 bool sl_answer_read_tail(sl_answer *answer, sl_str tail)
 {
+    SL_ASSERT(tail.ptr || !tail.len);
     sl_str rest = tail;
     sl_str object;
     bool read = false;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <yaml.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 
 struct sl_yaml {
@@ -17,6 +18,7 @@ struct sl_yaml {
 static void add_diag(sl_config *config, sl_diag_level level, unsigned line, unsigned column, const char *format,
                      va_list args)
 {
+    SL_ASSERT(config);
     char text[1024];
     vsnprintf(text, sizeof text, format, args);
     if (level == SL_DIAG_ERROR)
@@ -55,6 +57,7 @@ void sl_config_diag(sl_config *config, sl_diag_level level, const sl_yaml_node *
 
 int sl_yaml_parse(sl_str text, sl_config *config, sl_yaml **ret_yaml)
 {
+    SL_ASSERT(ret_yaml && (text.ptr || !text.len));
     yaml_parser_t parser;
     sl_yaml *yaml = sl_calloc(1, sizeof *yaml);
     if (!yaml)
@@ -91,6 +94,7 @@ void sl_yaml_free(sl_yaml *yaml)
 
 sl_yaml_node *sl_yaml_root(sl_yaml *yaml)
 {
+    SL_ASSERT(yaml);
     return yaml_document_get_root_node(&yaml->document);
 }
 
@@ -123,11 +127,13 @@ bool sl_yaml_is_null(const sl_yaml_node *node)
 
 unsigned sl_yaml_line(const sl_yaml_node *node)
 {
+    SL_ASSERT(node);
     return (unsigned)node->start_mark.line + 1;
 }
 
 unsigned sl_yaml_column(const sl_yaml_node *node)
 {
+    SL_ASSERT(node);
     return (unsigned)node->start_mark.column + 1;
 }
 
@@ -167,6 +173,7 @@ sl_yaml_node *sl_yaml_item(sl_yaml *yaml, sl_yaml_node *list, size_t index)
 
 bool sl_yaml_pair(sl_yaml *yaml, sl_yaml_node *map, size_t index, sl_yaml_node **ret_key, sl_yaml_node **ret_value)
 {
+    SL_ASSERT(ret_key && ret_value);
     if (!sl_yaml_is_map(map))
         return false;
     yaml_node_pair_t *pair = map->data.mapping.pairs.start + index;

@@ -1,6 +1,7 @@
 /* Writing answers: heads, whole bodies, chunks, errors. */
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/net/http_conn.h"
@@ -11,6 +12,7 @@
 
 static void on_written(uv_write_t *request, int status)
 {
+    SL_ASSERT(request);
     sl_exchange *x = request->handle->data;
     sl_free(request);
     if (x->state == SL_CONN_CLOSING)
@@ -58,6 +60,7 @@ void sl_conn_send(sl_exchange *x, uv_buf_t *pieces, unsigned count)
 
 void sl_conn_send_text(sl_exchange *x, sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     uv_buf_t piece = uv_buf_init((char *)text.ptr, (unsigned)text.len);
     sl_conn_send(x, &piece, 1);
 }
@@ -66,6 +69,7 @@ void sl_conn_send_text(sl_exchange *x, sl_str text)
 
 static const char *date_line(sl_http_server *server)
 {
+    SL_ASSERT(server);
     uint64_t second = sl_now_coarse_ns() / 1000000000u;
     if (second != server->date_second) {
         time_t now = (time_t)second;
@@ -94,6 +98,7 @@ static void put_status(sl_buf *head, int status)
 /* Everything of the head but the framing. Leaves it in the loop's scratch buffer. */
 static sl_buf *head_start(sl_exchange *x, int status, const char *content_type, sl_str fields)
 {
+    SL_ASSERT(x);
     sl_buf *head = &x->server->loop->scratch;
     sl_buf_clear(head);
     put_status(head, status);
@@ -117,6 +122,7 @@ static void put_length(sl_buf *head, uint64_t length)
 /* The fields on the connection itself, and the empty line. */
 static void head_end(sl_exchange *x, sl_buf *head)
 {
+    SL_ASSERT(x);
     if (SL_UNLIKELY(!x->keep_alive))
         (void)sl_buf_put_str(head, SL_STR("Connection: close\r\n\r\n"));
     else if (SL_UNLIKELY(x->http_1_0))
@@ -128,6 +134,7 @@ static void head_end(sl_exchange *x, sl_buf *head)
 /* Whether the connection can serve on after this answer. */
 static void settle_keep_alive(sl_exchange *x, bool close)
 {
+    SL_ASSERT(x);
     if (close || x->server->draining)
         x->keep_alive = false;
     /* A body that is still on its way is read to its end only when that is cheap. */
@@ -137,6 +144,7 @@ static void settle_keep_alive(sl_exchange *x, bool close)
 
 static void answer_is_out(sl_exchange *x)
 {
+    SL_ASSERT(x);
     x->ended = true;
     if (x->state != SL_CONN_CLOSING && !x->writing)
         sl_conn_answered(x);
@@ -168,6 +176,7 @@ void sl_exchange_respond(sl_exchange *x, const sl_http_reply *reply)
 /* The pieces of one part of the body behind `count` pieces of head. Returns their number. */
 static unsigned frame(sl_exchange *x, sl_str data, bool last, char line[SL_CHUNKED_HEADER_MAX], uv_buf_t *pieces, unsigned count)
 {
+    SL_ASSERT(x && (data.ptr || !data.len));
     if (x->is_head)
         return count;
     if (!x->chunks) {
@@ -187,6 +196,7 @@ static unsigned frame(sl_exchange *x, sl_str data, bool last, char line[SL_CHUNK
 
 static bool too_much(sl_exchange *x)
 {
+    SL_ASSERT(x);
     if (SL_LIKELY(x->tcp.write_queue_size <= x->server->options.high_water) || x->state == SL_CONN_CLOSING)
         return false;
     x->blocked = true;
@@ -196,6 +206,7 @@ static bool too_much(sl_exchange *x)
 /* Counts against an announced length; an answer that does not keep it must not look whole. */
 static bool length_broken(sl_exchange *x, size_t len, bool last)
 {
+    SL_ASSERT(x);
     if (x->chunks || x->length_left == UINT64_MAX)
         return false;
     if (len > x->length_left || (last && len < x->length_left))

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 
 #define SCRATCH_MAX (1024u * 1024)
@@ -51,6 +52,7 @@ void sl_loop_done(sl_loop *loop)
 
 static uint64_t tick_now(sl_loop *loop)
 {
+    SL_ASSERT(loop);
     return uv_now(&loop->uv) / SL_TIMER_TICK_MS;
 }
 
@@ -85,6 +87,7 @@ static void wheel_unlink(sl_loop *loop, sl_timer *timer)
 
 static void ticker_start(sl_loop *loop)
 {
+    SL_ASSERT(loop);
     if (loop->ticking)
         return;
     uv_update_time(&loop->uv);
@@ -112,6 +115,7 @@ void sl_timer_set(sl_loop *loop, sl_timer *timer, sl_timer_fn fn, uint64_t ms)
 
 void sl_timer_stop(sl_loop *loop, sl_timer *timer)
 {
+    SL_ASSERT(timer);
     timer->deadline = 0;
     if (timer->prev)
         wheel_unlink(loop, timer);
@@ -120,6 +124,7 @@ void sl_timer_stop(sl_loop *loop, sl_timer *timer)
 /* Looks at one slot: what is due fires, what has moved is put where it belongs now, what rests falls out. */
 static void run_slot(sl_loop *loop, uint64_t tick)
 {
+    SL_ASSERT(loop);
     sl_timer *due = NULL;
     sl_timer **due_end = &due;
     sl_timer *timer = loop->slots[tick % SL_TIMER_SLOTS];
@@ -156,6 +161,7 @@ static void run_slot(sl_loop *loop, uint64_t tick)
 
 static void on_tick(uv_timer_t *ticker)
 {
+    SL_ASSERT(ticker);
     sl_loop *loop = ticker->data;
     uint64_t now = tick_now(loop);
     while (loop->tick <= now && loop->timer_count > 0)
@@ -172,6 +178,7 @@ static void on_tick(uv_timer_t *ticker)
 
 void sl_loop_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
 {
+    SL_ASSERT(ret_buf && handle);
     (void)suggested;
     ret_buf->base = sl_loop_of(handle->loop)->read_buffer;
     ret_buf->len = SL_LOOP_READ_BYTES;

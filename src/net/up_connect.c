@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/net/up_conn.h"
 
@@ -9,6 +10,7 @@
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 {
+    SL_ASSERT(stream);
     sl_up_conn *conn = stream->data;
     if (SL_LIKELY(n > 0))
         sl_up_received(conn, buffer->base, (size_t)n);
@@ -18,6 +20,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 
 void sl_up_read_start(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     (void)uv_read_start((uv_stream_t *)&conn->tcp, sl_loop_alloc, on_read);
 }
 
@@ -25,6 +28,7 @@ void sl_up_read_start(sl_up_conn *conn)
 
 static void connect_failed(sl_up_conn *conn, const char *why)
 {
+    SL_ASSERT(conn);
     sl_origin *origin = conn->origin;
     sl_call *call = conn->call;
     char *text = origin->upstream->reason;
@@ -39,6 +43,7 @@ static void connect_failed(sl_up_conn *conn, const char *why)
 
 static void on_connect(uv_connect_t *request, int status)
 {
+    SL_ASSERT(request);
     sl_up_conn *conn = request->handle->data;
     sl_free(request);
     if (conn->state == SL_UP_CLOSING || status == UV_ECANCELED)
@@ -57,6 +62,7 @@ static void on_connect(uv_connect_t *request, int status)
 
 static int start_plain(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     sl_origin *origin = conn->origin;
     if (uv_tcp_init(&origin->upstream->loop->uv, &conn->tcp) != 0)
         return SL_ENOMEM;
@@ -73,6 +79,7 @@ static int start_plain(sl_up_conn *conn)
 /* Opens a connection to address number `address` for a call. */
 static void connect_to(sl_call *call, unsigned address)
 {
+    SL_ASSERT(call);
     sl_origin *origin = call->origin;
     sl_up_conn *conn = sl_calloc(1, sizeof *conn);
     if (!conn) {
@@ -103,6 +110,7 @@ static void connect_to(sl_call *call, unsigned address)
 
 bool sl_up_connect_next(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     sl_call *call = conn->call;
     unsigned next = conn->address + 1;
     if (next >= conn->origin->address_count)
@@ -118,6 +126,7 @@ bool sl_up_connect_next(sl_up_conn *conn)
 
 void sl_up_unwait(sl_call *call)
 {
+    SL_ASSERT(call);
     if (!call->prev_waiting)
         return;
     *call->prev_waiting = call->next_waiting;
@@ -141,6 +150,7 @@ static void wait_for_addresses(sl_call *call)
 
 static void keep_addresses(sl_origin *origin, const struct addrinfo *list)
 {
+    SL_ASSERT(origin);
     origin->address_count = 0;
     for (const struct addrinfo *a = list; a && origin->address_count < SL_UP_ADDRESSES; a = a->ai_next) {
         if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) || a->ai_addrlen > sizeof *origin->addresses)
@@ -153,6 +163,7 @@ static void keep_addresses(sl_origin *origin, const struct addrinfo *list)
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
 {
+    SL_ASSERT(request);
     sl_origin *origin = request->data;
     sl_free(request);
     if (!origin) { /* nobody wants it any more */
@@ -179,6 +190,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
 
 static bool resolve(sl_origin *origin)
 {
+    SL_ASSERT(origin);
     if (origin->resolving)
         return true;
     uv_getaddrinfo_t *request = sl_malloc(sizeof *request);
@@ -201,6 +213,7 @@ static bool resolve(sl_origin *origin)
 
 void sl_up_connect(sl_call *call)
 {
+    SL_ASSERT(call);
     sl_origin *origin = call->origin;
     if (SL_LIKELY(origin->numeric || uv_now(&origin->upstream->loop->uv) < origin->addresses_until_ms)) {
         connect_to(call, 0);
@@ -215,6 +228,7 @@ void sl_up_connect(sl_call *call)
 
 void sl_up_cancel_resolving(sl_origin *origin)
 {
+    SL_ASSERT(origin);
     if (!origin->resolving)
         return;
     origin->resolving->data = NULL;
@@ -224,6 +238,7 @@ void sl_up_cancel_resolving(sl_origin *origin)
 
 void sl_up_numeric(sl_origin *origin)
 {
+    SL_ASSERT(origin);
     struct sockaddr_in *v4 = (struct sockaddr_in *)&origin->addresses[0];
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&origin->addresses[0];
     origin->numeric =

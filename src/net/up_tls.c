@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/net/up_conn.h"
 
@@ -31,6 +32,7 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
 
 static bool load_roots(sl_origin *origin)
 {
+    SL_ASSERT(origin);
     if (origin->ca_file)
         return SSL_CTX_load_verify_file(origin->ssl_ctx, origin->ca_file) == 1;
     return SSL_CTX_set_default_verify_paths(origin->ssl_ctx) == 1;
@@ -38,6 +40,7 @@ static bool load_roots(sl_origin *origin)
 
 int sl_up_tls_setup(sl_origin *origin)
 {
+    SL_ASSERT(origin);
     static const unsigned char protocols[] = "\x08http/1.1";
     origin->ssl_ctx = SSL_CTX_new(TLS_client_method());
     if (!origin->ssl_ctx)
@@ -59,6 +62,7 @@ int sl_up_tls_setup(sl_origin *origin)
 
 void sl_up_tls_teardown(sl_origin *origin)
 {
+    SL_ASSERT(origin);
     SSL_SESSION_free(origin->session);
     SSL_CTX_free(origin->ssl_ctx);
     origin->session = NULL;
@@ -69,6 +73,7 @@ void sl_up_tls_teardown(sl_origin *origin)
 
 static void wait_for(sl_up_conn *conn, int events)
 {
+    SL_ASSERT(conn);
     if (conn->events == events || conn->state == SL_UP_CLOSING)
         return;
     conn->events = events;
@@ -80,6 +85,7 @@ static void wait_for(sl_up_conn *conn, int events)
 
 static bool make_ssl(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     sl_origin *origin = conn->origin;
     conn->ssl = SSL_new(origin->ssl_ctx);
     if (!conn->ssl || SSL_set_fd(conn->ssl, conn->fd) != 1)
@@ -97,6 +103,7 @@ static bool make_ssl(sl_up_conn *conn)
 
 int sl_up_tls_connect(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     sl_origin *origin = conn->origin;
     const struct sockaddr *address = (const struct sockaddr *)&origin->addresses[conn->address];
     socklen_t len = address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
@@ -119,6 +126,7 @@ int sl_up_tls_connect(sl_up_conn *conn)
 
 void sl_up_tls_done(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     conn->events = 0;
     sl_timer_stop(conn->origin->upstream->loop, &conn->pending);
     (void)uv_poll_stop(&conn->poll);
@@ -138,6 +146,7 @@ void sl_up_tls_done(sl_up_conn *conn)
 /* A sentence for a failed handshake. */
 static const char *tls_reason(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     char *text = conn->origin->upstream->reason;
     long verify = SSL_get_verify_result(conn->ssl);
     unsigned long code = ERR_peek_last_error();
@@ -149,6 +158,7 @@ static const char *tls_reason(sl_up_conn *conn)
 
 static void handshake(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     ERR_clear_error();
     int result = SSL_do_handshake(conn->ssl);
     if (result == 1) {
@@ -168,6 +178,7 @@ static void handshake(sl_up_conn *conn)
 
 static void connected(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     int error = 0;
     socklen_t len = sizeof error;
     if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
@@ -194,6 +205,7 @@ static void connected(sl_up_conn *conn)
 /* Fills the loop's buffer with as much as there is, so that one event makes one call. */
 static void read_all(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     char *buffer = conn->origin->upstream->loop->read_buffer;
     for (;;) {
         size_t len = 0;
@@ -225,6 +237,7 @@ static void read_all(sl_up_conn *conn)
 
 void sl_up_tls_flush(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     ERR_clear_error();
     while (conn->out_at < conn->out.len) {
         size_t left = conn->out.len - conn->out_at;
@@ -251,6 +264,7 @@ void sl_up_tls_flush(sl_up_conn *conn)
 
 void sl_up_tls_want_read(sl_up_conn *conn, bool want)
 {
+    SL_ASSERT(conn);
     wait_for(conn, (want ? UV_READABLE : 0) | (conn->writing ? UV_WRITABLE : 0));
     if (want && SSL_has_pending(conn->ssl))
         sl_timer_set(conn->origin->upstream->loop, &conn->pending, sl_up_tls_on_pending, 0);
@@ -265,6 +279,7 @@ void sl_up_tls_on_pending(sl_timer *timer)
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
+    SL_ASSERT(poll);
     sl_up_conn *conn = poll->data;
     if (conn->state == SL_UP_CLOSING)
         return;

@@ -1,6 +1,8 @@
 /* Lists of attributes: which ones are kept, and writing them. */
 #include "src/telemetry/attr_list.h"
 
+#include "src/base/assert.h"
+
 sl_attr_list sl_attr_list_of(const sl_attr *attrs, size_t count, uint32_t max_count, uint32_t value_chars)
 {
     sl_attr_list list = {attrs, attrs ? count : 0, max_count, sl_attr_max_chars(value_chars), 0};
@@ -23,6 +25,7 @@ static bool repeated_later(const sl_attr_list *list, size_t index)
 /* The next attribute to be kept, from `*at` on; NULL at the end. */
 static const sl_attr *next(const sl_attr_list *list, size_t *at, uint32_t *ret_refused)
 {
+    SL_ASSERT(at && list);
     while (*at < list->count) {
         size_t index = (*at)++;
         const sl_attr *attr = &list->attrs[index];

@@ -1,6 +1,7 @@
 /* Sorting, encoding and rendering of attribute sets. */
 #include "src/telemetry/attr_set.h"
 
+#include "src/base/assert.h"
 #include "src/base/limits.h"
 #include "src/telemetry/prom_name.h"
 #include "src/wire/pb.h"
@@ -9,6 +10,7 @@
 
 static int compare_keys(sl_str a, sl_str b)
 {
+    SL_ASSERT((a.ptr || !a.len) && (b.ptr || !b.len));
     size_t len = a.len < b.len ? a.len : b.len;
     int order = len ? memcmp(a.ptr, b.ptr, len) : 0;
     return order ? order : (a.len > b.len) - (a.len < b.len);
@@ -105,6 +107,7 @@ static void encode_list(const sl_value *value, unsigned depth, sl_buf *out)
 
 static void encode_any(const sl_value *value, unsigned depth, sl_buf *out)
 {
+    SL_ASSERT(value);
     switch (value->type) {
     case SL_VALUE_STRING:
         (void)sl_pb_buf_str(out, sl_utf8_valid(value->as.str) ? 1 : 7, value->as.str);
@@ -143,6 +146,7 @@ int sl_attr_set_encode(const sl_attr_set *set, uint32_t field, sl_buf *out)
 
 static void json_string(sl_str s, sl_buf *out)
 {
+    SL_ASSERT(s.ptr || !s.len);
     (void)sl_buf_put_char(out, '"');
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.ptr[i];
@@ -158,6 +162,7 @@ static void json_string(sl_str s, sl_buf *out)
 
 static void hex_text(sl_str bytes, sl_buf *out)
 {
+    SL_ASSERT(bytes.ptr || !bytes.len);
     for (size_t i = 0; i < bytes.len; i++) {
         char digits[2];
         sl_hex_encode((const uint8_t *)bytes.ptr + i, 1, digits);
@@ -187,6 +192,7 @@ static void list_text(const sl_value *value, unsigned depth, sl_buf *out)
 
 static void value_text(const sl_value *value, unsigned depth, sl_buf *out)
 {
+    SL_ASSERT(value);
     switch (value->type) {
     case SL_VALUE_STRING:
         if (depth)

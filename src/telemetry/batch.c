@@ -1,6 +1,7 @@
 /* Batches. Items are appended behind their tags, scope by scope; the frames around them are written at the end. */
 #include "src/telemetry/batch.h"
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
@@ -38,6 +39,7 @@ void sl_request_free(sl_request *request)
 
 static size_t empty_size(const sl_batch *batch)
 {
+    SL_ASSERT(batch);
     return batch->resource.len + batch->resource_schema_url.len + 3 * FRAME_BYTES;
 }
 
@@ -58,6 +60,7 @@ void sl_batch_init(sl_batch *batch, sl_signal signal, sl_str resource, sl_str re
 
 void sl_batch_done(sl_batch *batch)
 {
+    SL_ASSERT(batch);
     for (size_t i = 0; i < SL_BATCH_MAX_SCOPES; i++)
         sl_buf_done(&batch->sections[i].items);
     batch->section_count = 0;
@@ -67,6 +70,7 @@ void sl_batch_done(sl_batch *batch)
 /* Empties the batch, keeps small buffers. */
 static void reset(sl_batch *batch)
 {
+    SL_ASSERT(batch);
     for (size_t i = 0; i < batch->section_count; i++) {
         sl_batch_section *section = &batch->sections[i];
         if (section->items.cap > KEEP_SECTION_BYTES)
@@ -83,6 +87,7 @@ static void reset(sl_batch *batch)
 /* The section of a scope; NULL when there is none yet. */
 static sl_batch_section *section_of(sl_batch *batch, const sl_batch_scope *scope)
 {
+    SL_ASSERT(batch);
     if (batch->last < batch->section_count && batch->sections[batch->last].scope == scope)
         return &batch->sections[batch->last];
     for (size_t i = 0; i < batch->section_count; i++) {
@@ -96,6 +101,7 @@ static sl_batch_section *section_of(sl_batch *batch, const sl_batch_scope *scope
 
 static size_t scope_size(const sl_batch_scope *scope)
 {
+    SL_ASSERT(scope);
     return scope->scope.len + scope->schema_url.len + 3 * FRAME_BYTES;
 }
 
@@ -127,6 +133,7 @@ static int append(sl_batch *batch, sl_batch_section *section, const sl_batch_sco
 /* An item that is larger than a batch: cut it, and add what is left. */
 static int add_cut(sl_batch *batch, const sl_batch_scope *scope, sl_str item, size_t room, uint64_t now_ns)
 {
+    SL_ASSERT(batch);
     sl_buf cut;
     sl_buf_init(&cut, SL_MAX_OTLP_REQUEST_BYTES);
     int error = sl_batch_cut(batch->signal, item, room, &cut);
@@ -157,6 +164,7 @@ int sl_batch_add(sl_batch *batch, const sl_batch_scope *scope, sl_str item, uint
 
 size_t sl_batch_discard(sl_batch *batch)
 {
+    SL_ASSERT(batch);
     size_t items = batch->items;
     reset(batch);
     return items;
@@ -165,6 +173,7 @@ size_t sl_batch_discard(sl_batch *batch)
 /* Size of the contents of one ScopeSpans or ScopeLogs. */
 static size_t section_size(const sl_batch_section *section)
 {
+    SL_ASSERT(section);
     size_t size = sl_pb_size_bytes(FIELD_SCOPE, section->scope->scope.len) + section->items.len;
     if (section->scope->schema_url.len)
         size += sl_pb_size_bytes(FIELD_SCOPE_SCHEMA, section->scope->schema_url.len);
@@ -178,12 +187,14 @@ static uint8_t *raw_head(uint8_t *at, uint32_t field, size_t len)
 
 static uint8_t *raw_str(uint8_t *at, uint32_t field, sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     return sl_pb_raw_copy(raw_head(at, field, s.len), s.ptr, s.len);
 }
 
 /* Writes the frames and the items. Returns the end. */
 static uint8_t *write_request(const sl_batch *batch, size_t resource_size, uint8_t *at)
 {
+    SL_ASSERT(batch);
     at = raw_head(at, 1, resource_size);
     at = raw_str(at, FIELD_RESOURCE, batch->resource);
     for (size_t i = 0; i < batch->section_count; i++) {

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/limits.h"
 #include "src/wire/pb.h"
 
@@ -27,6 +28,7 @@ static const field_shape shapes[] = {
 
 static shape shape_of(shape message, const sl_pb_field *field)
 {
+    SL_ASSERT(field);
     if (field->wire != SL_PB_LEN)
         return COPY;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
@@ -39,6 +41,7 @@ static shape shape_of(shape message, const sl_pb_field *field)
 /* Start of the last part of at most `max` bytes that does not begin inside a UTF-8 sequence. */
 static size_t tail_start(sl_str s, size_t max)
 {
+    SL_ASSERT(s.ptr || !s.len);
     size_t at = s.len > max ? s.len - max : 0;
     while (at < s.len && ((unsigned char)s.ptr[at] & 0xC0) == 0x80)
         at++;
@@ -48,6 +51,7 @@ static size_t tail_start(sl_str s, size_t max)
 /* Appends a text field, cut to about `limit` bytes. */
 static int put_cut(sl_buf *out, uint32_t number, sl_str s, shape what, size_t limit)
 {
+    SL_ASSERT(s.ptr || !s.len);
     if (s.len <= limit)
         return sl_pb_buf_str(out, number, s);
     if (what == BLOB)

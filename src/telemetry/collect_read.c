@@ -1,6 +1,7 @@
 /* Reading of new stream and series records into the collector's merged metrics and points. */
 #include <stdlib.h>
 
+#include "src/base/assert.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
 #include "src/telemetry/collect_impl.h"
@@ -40,6 +41,7 @@ static bool is_same(const sl_metric *m, const metric_key *key)
 
 static sl_str keep(char **at, sl_str text)
 {
+    SL_ASSERT(at && (text.ptr || !text.len));
     sl_str kept = sl_str_of(*at, text.len);
     if (text.len)
         memcpy(*at, text.ptr, text.len);
@@ -205,6 +207,7 @@ static sl_point *point_new(sl_collector *collector, sl_metric *metric, const sl_
 /* The point of a series, made when it is new. NULL without memory or beyond the limit. */
 static sl_point *point_of(sl_collector *collector, sl_metric *metric, const sl_series_view *series)
 {
+    SL_ASSERT(series && collector);
     uint64_t hash = sl_hash_bytes(series->attrs.ptr, series->attrs.len, (uint64_t)(uintptr_t)metric);
     sl_point *p = collector->table_size ? collector->table[hash & (collector->table_size - 1)] : NULL;
     for (; p; p = p->next) {
@@ -299,6 +302,7 @@ int sl_collector_refresh(sl_collector *collector)
 
 static int compare_str(sl_str a, sl_str b)
 {
+    SL_ASSERT((a.ptr || !a.len) && (b.ptr || !b.len));
     size_t len = a.len < b.len ? a.len : b.len;
     int order = len ? memcmp(a.ptr, b.ptr, len) : 0;
     return order ? order : (a.len > b.len) - (a.len < b.len);
@@ -320,6 +324,7 @@ static int compare_points(const void *a, const void *b)
 
 sl_metric **sl_collector_sorted(sl_collector *collector)
 {
+    SL_ASSERT(collector);
     for (sl_metric *m = collector->metrics; m; m = m->next) {
         if (!m->sorted && m->point_count)
             qsort(m->points, m->point_count, sizeof *m->points, compare_points);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "src/base/assert.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
 #include "src/telemetry/log_line.h"
@@ -17,6 +18,7 @@
 /* Text without control characters, cut. */
 static void put_text(sl_buf *out, sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     static const char hex[] = "0123456789abcdef";
     size_t len = sl_utf8_prefix(s, MAX_TEXT);
     for (size_t i = 0; i < len; i++) {
@@ -37,6 +39,7 @@ static void put_text(sl_buf *out, sl_str s)
 
 static void put_hex(sl_buf *out, sl_str bytes)
 {
+    SL_ASSERT(bytes.ptr || !bytes.len);
     for (size_t i = 0; i < bytes.len && i < 64; i++)
         (void)sl_buf_printf(out, "%02x", (unsigned char)bytes.ptr[i]);
 }
@@ -45,6 +48,7 @@ static void put_any(sl_buf *out, const sl_otlp_any *any, unsigned depth);
 
 static void put_list(sl_buf *out, const sl_otlp_any *any, unsigned depth)
 {
+    SL_ASSERT(any);
     bool is_map = any->type == SL_VALUE_MAP;
     const char *separator = "";
     sl_otlp_iter it = sl_otlp_items(any->str, SL_OTLP_ARRAY_ITEMS);
@@ -67,6 +71,7 @@ static void put_list(sl_buf *out, const sl_otlp_any *any, unsigned depth)
 
 static void put_any(sl_buf *out, const sl_otlp_any *any, unsigned depth)
 {
+    SL_ASSERT(any);
     switch (any->type) {
     case SL_VALUE_STRING:
         (void)sl_buf_put_char(out, '"');
@@ -167,6 +172,7 @@ static void put_duration(sl_buf *out, uint64_t ns)
 
 static void put_events(sl_buf *out, const sl_otlp_span *span, unsigned depth)
 {
+    SL_ASSERT(span);
     sl_otlp_iter it = sl_otlp_items(span->self, SL_OTLP_SPAN_EVENTS);
     sl_str item;
     sl_otlp_event event;
@@ -186,6 +192,7 @@ static void put_events(sl_buf *out, const sl_otlp_span *span, unsigned depth)
 
 static void put_span(sl_buf *out, const sl_otlp_span *span, unsigned depth)
 {
+    SL_ASSERT(span && out);
     static const char *const kinds[] = {"INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"};
     put_indent(out, depth);
     put_text(out, span->name);
@@ -236,6 +243,7 @@ static bool has_parent_here(const span_table *t, size_t from, size_t to, const s
 /* One trace: the rows from `from` to `to`. */
 static void put_trace(sl_buf *out, span_table *t, size_t from, size_t to)
 {
+    SL_ASSERT(t);
     (void)sl_buf_put_c(out, "trace ");
     put_hex(out, t->rows[from].span.trace_id);
     (void)sl_buf_put_c(out, "  ");
@@ -257,6 +265,7 @@ static void put_trace(sl_buf *out, span_table *t, size_t from, size_t to)
 /* All spans of a request. Errors: SL_EPARSE, SL_ENOMEM. */
 static int read_spans(sl_str request, span_table *t)
 {
+    SL_ASSERT(t);
     sl_otlp_records counting = sl_otlp_records_of(request);
     size_t max = 0;
     while (sl_otlp_records_next(&counting))
@@ -297,6 +306,7 @@ static int traces_text(sl_str request, sl_buf *out)
 
 static void put_point(sl_buf *out, const sl_otlp_metric *metric, sl_str message)
 {
+    SL_ASSERT(metric);
     bool histogram = metric->kind == SL_OTLP_HISTOGRAM;
     if (metric->kind != SL_OTLP_GAUGE && metric->kind != SL_OTLP_SUM && !histogram)
         return;

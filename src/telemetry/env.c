@@ -42,6 +42,7 @@ bool sl_env_is_set(const sl_env *env, sl_env_var var)
 
 void sl_env_reject(const sl_env *env, sl_env_var var, const char *why)
 {
+    SL_ASSERT(env);
     sl_reporter_say(env->reporter, SL_ECONFIG, "%s: %s; the value is ignored", defs[var].name, why);
 }
 
@@ -142,6 +143,7 @@ static int hex_digit(char c)
 
 int sl_percent_decode(sl_str s, char *text, size_t *ret_len)
 {
+    SL_ASSERT(ret_len && (s.ptr || !s.len));
     size_t len = 0;
     for (size_t i = 0; i < s.len; i++) {
         if (s.ptr[i] != '%') {

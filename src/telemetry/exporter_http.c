@@ -1,6 +1,7 @@
 /* OTLP over plain HTTP, protobuf or JSON, with libc alone. */
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/net/lite/http_post.h"
 #include "src/telemetry/exporter_factory.h"
@@ -37,6 +38,7 @@ static int transport_error(int error)
 static int send_request(http_exporter *x, sl_signal signal, sl_str request, uint64_t timeout_ms,
                         sl_http_answer *ret_answer)
 {
+    SL_ASSERT(x);
     uint64_t deadline = sl_deadline_ns(timeout_ms);
     if (x->protocol != SL_OTLP_HTTP_JSON)
         return sl_http_post_send(x->client, request, deadline, ret_answer);
@@ -52,6 +54,7 @@ static int send_request(http_exporter *x, sl_signal signal, sl_str request, uint
 static int http_deliver(void *user, sl_signal signal, sl_str request, size_t items, uint64_t timeout_ms,
                         uint64_t *ret_retry_after_ms, uint64_t *ret_rejected)
 {
+    SL_ASSERT(ret_retry_after_ms && ret_rejected);
     (void)items;
     http_exporter *x = user;
     if (x->timeout_ms && x->timeout_ms < timeout_ms)
@@ -75,6 +78,7 @@ static int http_deliver(void *user, sl_signal signal, sl_str request, size_t ite
 
 static int make_client(const sl_exporter_spec *spec, http_exporter *x, char *why, size_t size)
 {
+    SL_ASSERT(spec && x);
     sl_http_post_header headers[MAX_HEADERS];
     sl_http_post_options o;
     memset(&o, 0, sizeof o);

@@ -14,6 +14,7 @@
 /* What happened, and the peer's words without what looks like a secret. */
 static void say(sl_otlp_outcome *outcome, const char *kind, const char *text)
 {
+    SL_ASSERT(outcome);
     sl_buf clean;
     sl_buf_init(&clean, 2 * SL_OTLP_MESSAGE_SIZE);
     if (sl_redact_text(sl_str_c(text), &clean))
@@ -49,6 +50,7 @@ static int month_of(const char name[4])
 /* The three forms of RFC 9110 section 5.6.7. */
 static int parse_http_date(sl_str text, uint64_t *ret_unix_s)
 {
+    SL_ASSERT(ret_unix_s);
     char copy[64], month[4] = "";
     struct tm t;
     memset(&t, 0, sizeof t);

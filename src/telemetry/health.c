@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
@@ -182,6 +183,7 @@ static void put_time(sl_jw *w, const char *name, uint64_t unix_ns)
 
 static void put_check(sl_jw *w, const char *name, const sl_check_state *state)
 {
+    SL_ASSERT(state);
     sl_jw_member_object(w, name);
     sl_jw_member_c(w, "status", status_name(state->status));
     if (state->timed)
@@ -195,6 +197,7 @@ static void put_check(sl_jw *w, const char *name, const sl_check_state *state)
 /* Readiness and whole: the checks, and what the process says of itself. */
 static sl_health_status put_checks(sl_jw *w, sl_health *health, bool readiness)
 {
+    SL_ASSERT(health);
     sl_check_state states[SL_MAX_HEALTH_CHECKS];
     pthread_mutex_lock(&health->lock);
     sl_health_status status = read_all(health, states);
@@ -225,6 +228,7 @@ static void put_alive(sl_jw *w)
 /* The contents of a buffer as a block of malloc's, which callers free() without knowing our allocator. */
 static int hand_out(sl_jw *w, sl_buf *buf, char **ret_json)
 {
+    SL_ASSERT(ret_json);
     int error = sl_jw_finish(w);
     char *json = error ? NULL : malloc(buf->len + 1);
     if (json) {

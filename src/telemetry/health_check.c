@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/base/str.h"
@@ -43,6 +44,7 @@ uint64_t sl_check_timeout_ms(const sl_health_check_options *options)
 
 static void unref(sl_check *check)
 {
+    SL_ASSERT(check);
     if (atomic_fetch_sub(&check->refs, 1) > 1)
         return;
     if (check->destroy)
@@ -55,6 +57,7 @@ static void unref(sl_check *check)
 /* Makes one line of a reason that a callback wrote: ended, and no half character at its end. */
 static void tidy(char *reason)
 {
+    SL_ASSERT(reason);
     reason[SL_HEALTH_REASON_MAX - 1] = '\0';
     sl_str s = sl_str_c(reason);
     reason[sl_utf8_prefix(s, s.len)] = '\0';
@@ -63,6 +66,7 @@ static void tidy(char *reason)
 /* One run, without the lock while the callback works. */
 static void run_once(sl_check *check)
 {
+    SL_ASSERT(check);
     char reason[SL_HEALTH_REASON_MAX] = "";
     check->running = true;
     check->began_ns = sl_mono_ns();
@@ -180,6 +184,7 @@ void sl_check_release(sl_check *check, uint64_t deadline_ns)
 
 bool sl_check_wait_first(sl_check *check, uint64_t deadline_ns)
 {
+    SL_ASSERT(check);
     pthread_mutex_lock(&check->lock);
     while (!check->has_result && sl_cond_wait_until(&check->changed, &check->lock, deadline_ns)) {
     }
@@ -190,6 +195,7 @@ bool sl_check_wait_first(sl_check *check, uint64_t deadline_ns)
 
 const char *sl_check_name(const sl_check *check)
 {
+    SL_ASSERT(check);
     return check->name;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/net/lite/tcp_connect.h"
 #include "src/telemetry/sync.h"
@@ -35,6 +36,7 @@ typedef struct target {
 /* A target with copies of up to three texts. NULL without memory. */
 static target *target_new(sl_str a, sl_str b, sl_str c, const char **ret_texts)
 {
+    SL_ASSERT((a.ptr || !a.len) && (b.ptr || !b.len) && (c.ptr || !c.len));
     target *t = sl_calloc(1, sizeof *t + a.len + b.len + c.len + 3);
     if (!t)
         return NULL;
@@ -70,6 +72,7 @@ static int add(sl_health *health, const char *name, sl_health_fn fn, target *t, 
 /* Resident bytes of this process; false when the kernel does not tell. */
 static bool resident_bytes(uint64_t *ret_bytes)
 {
+    SL_ASSERT(ret_bytes);
     char text[128];
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -153,6 +156,7 @@ int sl_health_add_disk(sl_health *health, const char *name, const char *path, ui
 
 static sl_health_status check_tcp(void *user, char *reason, size_t size)
 {
+    SL_ASSERT(reason || !size);
     const target *t = user;
     int fd;
     if (sl_tcp_connect(NULL, t->host, t->port, sl_deadline_ns(t->timeout_ms), &fd, reason, size) != 0)
@@ -200,6 +204,7 @@ static int send_all(int fd, const char *data, size_t len, uint64_t deadline_ns)
 /* Reads until the head of the final answer is there. `room` holds it. */
 static int receive_status(int fd, char *room, size_t size, uint64_t deadline_ns, int *ret_status)
 {
+    SL_ASSERT(ret_status);
     sl_http1_field fields[SL_MAX_HEAD_FIELDS];
     sl_http1_parser parser;
     sl_http1_head head;
@@ -232,6 +237,7 @@ static int receive_status(int fd, char *room, size_t size, uint64_t deadline_ns,
 
 static sl_health_status check_http(void *user, char *reason, size_t size)
 {
+    SL_ASSERT(reason || !size);
     const target *t = user;
     uint64_t deadline = sl_deadline_ns(t->timeout_ms);
     int fd, status = 0;

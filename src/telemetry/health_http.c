@@ -2,9 +2,11 @@
 #include "src/telemetry/health_http.h"
 
 #include <stdlib.h>
+#include "src/base/assert.h"
 
 static void answer(void *user, const sl_ctl_request *request, sl_ctl_response *response)
 {
+    SL_ASSERT(request);
     int status = 500;
     char *body = NULL;
     int error = sl_health_answer(user, request->path, &status, &body);

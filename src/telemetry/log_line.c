@@ -4,6 +4,7 @@
 #include <math.h>
 #include <sightline/log.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/limits.h"
 #include "src/wire/otlp_read.h"
@@ -47,6 +48,7 @@ int sl_log_format_parse(sl_str text, sl_log_format *ret_format)
 /* Bytes of the well-formed character at `at`; 0: none. */
 static size_t character_at(sl_str s, size_t at)
 {
+    SL_ASSERT(s.ptr || !s.len);
     if ((unsigned char)s.ptr[at] < 0x80)
         return 1;
     for (size_t n = 2; n <= 4 && at + n <= s.len; n++) {
@@ -59,6 +61,7 @@ static size_t character_at(sl_str s, size_t at)
 /* Length of the beginning that needs no escape. */
 static size_t plain_run(sl_str s, size_t from)
 {
+    SL_ASSERT(s.ptr || !s.len);
     size_t at = from;
     while (at < s.len) {
         unsigned char c = (unsigned char)s.ptr[at];
@@ -88,6 +91,7 @@ static void put_escape(sl_buf *out, unsigned code)
 /* Text between quotes, by rules that JSON accepts; control characters of both ranges are escaped. */
 static void put_escaped(sl_buf *out, sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     for (size_t i = 0; i < s.len;) {
         size_t run = plain_run(s, i);
         (void)sl_buf_put(out, s.ptr + i, run);
@@ -123,6 +127,7 @@ static bool is_word_char(char c)
 /* Length of the beginning that needs no quotes in any place. */
 static size_t word_run(sl_str s, size_t from)
 {
+    SL_ASSERT(s.ptr || !s.len);
     size_t at = from;
     while (at < s.len && is_word_char(s.ptr[at]))
         at++;
@@ -132,6 +137,7 @@ static size_t word_run(sl_str s, size_t from)
 /* A key of the text form: what would end it becomes '_'. */
 static void put_bare_key(sl_buf *out, sl_str key)
 {
+    SL_ASSERT(key.ptr || !key.len);
     for (size_t i = 0; i < key.len;) {
         size_t run = word_run(key, i);
         (void)sl_buf_put(out, key.ptr + i, run);
@@ -151,6 +157,7 @@ static void put_bare_key(sl_buf *out, sl_str key)
 
 static bool is_bare_key(sl_str key)
 {
+    SL_ASSERT(key.ptr || !key.len);
     size_t low = 0, high = sizeof bare_keys / sizeof *bare_keys;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -170,6 +177,7 @@ static bool is_bare_key(sl_str key)
 /* True when a value can stand without quotes. */
 static bool is_bare_value(sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     for (size_t i = word_run(s, 0); i < s.len; i++) {
         char c = s.ptr[i];
         if (!is_word_char(c) && c != ':' && c != '/' && c != '@' && c != '+')
@@ -194,6 +202,7 @@ static void put_double(sl_buf *out, double value, bool json)
 
 static void put_hex(sl_buf *out, sl_str bytes)
 {
+    SL_ASSERT(bytes.ptr || !bytes.len);
     (void)sl_buf_put_char(out, '"');
     for (size_t i = 0; i < bytes.len; i++) {
         char text[2];
@@ -206,6 +215,7 @@ static void put_hex(sl_buf *out, sl_str bytes)
 /* Everything but strings, arrays and maps. */
 static void put_scalar(sl_buf *out, const sl_otlp_any *any, bool json)
 {
+    SL_ASSERT(any);
     switch (any->type) {
     case SL_VALUE_BOOL:
         (void)sl_buf_put_c(out, any->boolean ? "true" : "false");
@@ -226,6 +236,7 @@ static void put_scalar(sl_buf *out, const sl_otlp_any *any, bool json)
 
 static bool is_list(const sl_otlp_any *any)
 {
+    SL_ASSERT(any);
     return any->type == SL_VALUE_ARRAY || any->type == SL_VALUE_MAP;
 }
 
@@ -233,6 +244,7 @@ static int put_json(sl_buf *out, const sl_otlp_any *any, unsigned depth);
 
 static int put_json_list(sl_buf *out, const sl_otlp_any *list, unsigned depth)
 {
+    SL_ASSERT(list);
     bool map = list->type == SL_VALUE_MAP, first = true;
     sl_otlp_iter it = sl_otlp_items(list->str, SL_OTLP_ARRAY_ITEMS);
     sl_str bytes;
@@ -259,6 +271,7 @@ static int put_json_list(sl_buf *out, const sl_otlp_any *list, unsigned depth)
 /* A value as JSON. What lies too deep is null. */
 static int put_json(sl_buf *out, const sl_otlp_any *any, unsigned depth)
 {
+    SL_ASSERT(out);
     if (is_list(any) && depth < SL_MAX_VALUE_DEPTH)
         return put_json_list(out, any, depth);
     if (any->type == SL_VALUE_STRING)
@@ -271,6 +284,7 @@ static int put_json(sl_buf *out, const sl_otlp_any *any, unsigned depth)
 /* A value as JSON inside quotes. */
 static int put_quoted_json(sl_buf *out, const sl_otlp_any *any)
 {
+    SL_ASSERT(out);
     sl_buf json;
     sl_buf_init(&json, MAX_JSON_BYTES);
     int error = put_json(&json, any, 0);
@@ -284,11 +298,13 @@ static int put_quoted_json(sl_buf *out, const sl_otlp_any *any)
 
 static bool has_trace_id(const sl_otlp_log *log)
 {
+    SL_ASSERT(log);
     return log->trace_id.len == SL_TRACE_ID_SIZE;
 }
 
 static bool has_span_id(const sl_otlp_log *log)
 {
+    SL_ASSERT(log);
     return log->span_id.len == SL_SPAN_ID_SIZE;
 }
 
@@ -302,6 +318,7 @@ static bool is_reserved(const sl_otlp_log *log, sl_str key)
 
 static void put_key(line *l, sl_str key, bool own)
 {
+    SL_ASSERT(l);
     sl_str prefix = !own && is_reserved(l->log, key) ? SL_STR("attributes.") : sl_str_of(NULL, 0);
     if (l->format == SL_LOG_TEXT) {
         (void)sl_buf_put_char(l->out, ' ');
@@ -318,6 +335,7 @@ static void put_key(line *l, sl_str key, bool own)
 
 static void put_own_string(line *l, const char *key, sl_str value)
 {
+    SL_ASSERT(l);
     put_key(l, sl_str_c(key), true);
     if (l->format == SL_LOG_TEXT && is_bare_key(sl_str_c(key)) && is_bare_value(value))
         (void)sl_buf_put_str(l->out, value);
@@ -327,6 +345,7 @@ static void put_own_string(line *l, const char *key, sl_str value)
 
 static int put_value(line *l, sl_str key, const sl_otlp_any *any)
 {
+    SL_ASSERT(l);
     put_key(l, key, false);
     if (l->format == SL_LOG_JSON)
         return put_json(l->out, any, 0);
@@ -346,6 +365,7 @@ static int put_attributes(line *l, sl_str message, uint32_t number, unsigned dep
 /* Lengthens the path by a key. False when it does not fit. */
 static bool enter_path(line *l, sl_str key)
 {
+    SL_ASSERT(l && (key.ptr || !key.len));
     size_t dot = l->path_len ? 1 : 0;
     if (key.len >= MAX_PATH || l->path_len + dot + key.len >= MAX_PATH)
         return false;
@@ -389,6 +409,7 @@ static int put_attributes(line *l, sl_str message, uint32_t number, unsigned dep
 /* Name of the level: by the number, else by the text of another SDK where it is a plain word. */
 static sl_str level_of(const sl_otlp_log *log)
 {
+    SL_ASSERT(log);
     if (log->severity == 0 && log->severity_text.len <= 16 && is_bare_value(log->severity_text))
         return log->severity_text;
     return sl_str_c(sl_severity_name((sl_severity)(log->severity > SL_CRITICAL ? SL_CRITICAL : log->severity)));
@@ -396,6 +417,7 @@ static sl_str level_of(const sl_otlp_log *log)
 
 static void put_ids(line *l)
 {
+    SL_ASSERT(l);
     char hex[2 * SL_TRACE_ID_SIZE];
     if (l->log->event_name.len)
         put_own_string(l, "event_name", l->log->event_name);
@@ -412,6 +434,7 @@ static void put_ids(line *l)
 /* The message is always text: of a body that is none, its JSON. */
 static int put_message(line *l)
 {
+    SL_ASSERT(l);
     const sl_otlp_any *body = &l->log->body;
     put_key(l, SL_STR("message"), true);
     if (body->type == SL_VALUE_STRING || body->type == SL_VALUE_EMPTY)
@@ -425,6 +448,7 @@ static int put_message(line *l)
 
 static int put_line(line *l)
 {
+    SL_ASSERT(l);
     char time[SL_RFC3339_MS_LEN + 1];
     const sl_otlp_log *log = l->log;
     sl_rfc3339_ms(log->time_ns ? log->time_ns : log->observed_ns, time);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
@@ -64,6 +65,7 @@ static int wait_writable(int fd, uint64_t deadline_ns)
 /* Writes as much as goes until the deadline. `ret_done` is set in any case. */
 static int write_until(int fd, size_t piece, sl_str s, uint64_t deadline_ns, size_t *ret_done)
 {
+    SL_ASSERT(ret_done && (s.ptr || !s.len));
     size_t done = 0;
     int error = 0;
     while (!error && done < s.len) {
@@ -111,6 +113,7 @@ static size_t count_lines(sl_str s)
 /* Keeps what is missing of the line that `done` bytes have cut. */
 static void keep_rest(sl_log_sink *sink, sl_str s, size_t done)
 {
+    SL_ASSERT(sink && (s.ptr || !s.len));
     sl_buf_clear(&sink->rest);
     if (done == 0 || s.ptr[done - 1] == '\n')
         return;
@@ -126,6 +129,7 @@ static void keep_rest(sl_log_sink *sink, sl_str s, size_t done)
 /* Finishes the line that an earlier call has begun. */
 static int write_rest(sl_log_sink *sink, uint64_t deadline_ns)
 {
+    SL_ASSERT(sink);
     size_t done = 0;
     int error = write_until(sink->fd, sink->piece, sl_buf_str(&sink->rest), deadline_ns, &done);
     sl_buf_consume(&sink->rest, done);
@@ -135,6 +139,7 @@ static int write_rest(sl_log_sink *sink, uint64_t deadline_ns)
 /* Writes all lines; `ret_written` lines went out, or will be finished first thing. */
 static int write_text(sl_log_sink *sink, uint64_t deadline_ns, size_t *ret_written)
 {
+    SL_ASSERT(sink && ret_written);
     sl_str s = sl_buf_str(&sink->text);
     size_t lines = 0;
     int error = write_rest(sink, deadline_ns);
@@ -181,6 +186,7 @@ static int open_file(const char *path)
 /* Opens the file again when asked for; the old one goes on when the new one cannot be opened. */
 static void maybe_reopen(sl_log_sink *sink, uint64_t deadline_ns)
 {
+    SL_ASSERT(sink);
     if (!sink->path || !atomic_exchange(&sink->reopen, false))
         return;
     (void)write_rest(sink, deadline_ns);
@@ -236,6 +242,7 @@ static void sink_free(void *user)
 
 static int sink_new(int fd, char *path, sl_log_format format, sl_exporter *ret_exporter)
 {
+    SL_ASSERT(ret_exporter);
     sl_log_sink *sink = sl_calloc(1, sizeof *sink);
     if (!sink)
         return SL_ENOMEM;

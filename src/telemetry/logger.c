@@ -1,6 +1,7 @@
 /* Loggers: from a call to a record in the thread's ring. */
 #include "src/telemetry/logger.h"
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
@@ -50,6 +51,7 @@ struct sl_logger {
 /* One bit for a key: the keys of a set share bits with few others. */
 static inline uint64_t key_bit(sl_str key)
 {
+    SL_ASSERT(key.ptr || !key.len);
     const unsigned char *p = (const unsigned char *)key.ptr;
     size_t hash = key.len ? key.len * 7u + p[0] * 31u + p[key.len - 1] * 17u + p[key.len / 2] : 0;
     return 1ull << (hash & 63);
@@ -62,6 +64,7 @@ static inline bool key_is_legal(sl_str key)
 
 static inline size_t value_chars(const sl_sdk *sdk)
 {
+    SL_ASSERT(sdk);
     return sdk->log_limits.attr_value_chars ? sdk->log_limits.attr_value_chars : SL_OTLP_NO_LIMIT;
 }
 
@@ -154,6 +157,7 @@ static bool put_value(sl_pb_cursor *c, uint32_t number, const sl_value *value)
 
 static void put_body(encoding *e)
 {
+    SL_ASSERT(e);
     const sl_log_record *record = e->record;
     if (record->event_name.len && !sl_otlp_put_text(&e->c, LOG_EVENT_NAME, record->event_name))
         e->cut = true;
@@ -170,6 +174,7 @@ static void put_body(encoding *e)
 /* True when a later attribute has the same key: the last one counts. */
 static bool is_repeated(const sl_attr *attrs, size_t count, size_t i)
 {
+    SL_ASSERT(attrs || !count);
     for (size_t j = i + 1; j < count; j++) {
         if (sl_str_eq(attrs[i].key, attrs[j].key))
             return true;
@@ -180,6 +185,7 @@ static bool is_repeated(const sl_attr *attrs, size_t count, size_t i)
 /* Puts the record's own attributes; at most `room` of them. */
 static void put_attrs(encoding *e, size_t room, bool repeats)
 {
+    SL_ASSERT(e);
     const sl_attr *attrs = e->attrs;
     size_t count = e->attr_count;
     if (SL_UNLIKELY(e->record->attr_count > count))
@@ -202,6 +208,7 @@ static void put_attrs(encoding *e, size_t room, bool repeats)
 /* Puts the contextual fields that the record does not set itself; returns how many. */
 static size_t put_fields_but(encoding *e)
 {
+    SL_ASSERT(e);
     const sl_logger *logger = e->logger;
     size_t put = 0;
     for (uint32_t i = 0; i < logger->field_count; i++) {
@@ -227,6 +234,7 @@ typedef struct key_hints {
 
 static inline key_hints look_at_keys(const encoding *e)
 {
+    SL_ASSERT(e);
     uint64_t own = 0;
     key_hints hints = {false, false};
     for (size_t i = 0; i < e->attr_count; i++) {
@@ -241,6 +249,7 @@ static inline key_hints look_at_keys(const encoding *e)
 /* Encodes into `buffer`. `ret_pieces` (3) are what to write: before, contextual fields, after. */
 static void encode(encoding *e, key_hints hints, uint8_t *buffer, size_t size, sl_piece *ret_pieces)
 {
+    SL_ASSERT(e && ret_pieces);
     const sl_logger *logger = e->logger;
     e->c = sl_pb_cursor_of(buffer, size);
     e->dropped = 0;
@@ -269,6 +278,7 @@ static void encode(encoding *e, key_hints hints, uint8_t *buffer, size_t size, s
 /* The rare record that the stack is too small for. False: the heap is empty, use what is there. */
 __attribute__((noinline)) static bool write_large(encoding *e, key_hints hints)
 {
+    SL_ASSERT(e);
     const sl_logger *logger = e->logger;
     static const size_t sizes[] = {HEAP_BYTES, SL_MAX_LOG_BYTES - MAX_FIELD_BYTES};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -289,6 +299,7 @@ __attribute__((noinline)) static bool write_large(encoding *e, key_hints hints)
 
 static bool wanted(const sl_logger *logger, sl_severity severity)
 {
+    SL_ASSERT(logger);
     const sl_sdk *sdk = logger->sdk;
     if (!atomic_load_explicit(&sdk->recording, memory_order_relaxed))
         return false;
@@ -376,6 +387,7 @@ static void logger_destroy(sl_logger *logger)
 /* Links a logger into the SDK's list; the caller holds the lock. */
 static void link_logger(sl_sdk *sdk, sl_logger *logger)
 {
+    SL_ASSERT(logger && sdk);
     logger->next = sdk->loggers;
     if (sdk->loggers)
         sdk->loggers->previous = logger;
@@ -423,6 +435,7 @@ static sl_str encoded_key(sl_str attribute)
 
 static void add_field(sl_logger *logger, size_t offset, size_t len)
 {
+    SL_ASSERT(logger);
     field *f = &logger->fields[logger->field_count++];
     f->offset = (uint32_t)offset;
     f->len = (uint32_t)len;
@@ -433,6 +446,7 @@ static void add_field(sl_logger *logger, size_t offset, size_t len)
 
 static bool has_attr(const sl_attr *attrs, size_t count, sl_str key)
 {
+    SL_ASSERT(attrs || !count);
     for (size_t i = 0; i < count; i++) {
         if (sl_str_eq(attrs[i].key, key))
             return true;
@@ -443,6 +457,7 @@ static bool has_attr(const sl_attr *attrs, size_t count, sl_str key)
 /* Fills in the fields of `from`, but for those that `attrs` replaces, then `attrs`. What does not fit is left out. */
 static void set_fields(sl_logger *logger, const sl_logger *from, const sl_attr *attrs, size_t count, size_t size)
 {
+    SL_ASSERT(logger && (attrs || !count));
     sl_pb_cursor c = sl_pb_cursor_of(logger->bytes, size);
     size_t chars = value_chars(logger->sdk);
     for (uint32_t i = 0; i < from->field_count; i++) {

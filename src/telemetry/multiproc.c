@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/series_record.h"
 
@@ -40,6 +41,7 @@ static bool is_segment_name(const char *name)
 
 static bool identify(int fd, file_id *ret_id, off_t *ret_size)
 {
+    SL_ASSERT(ret_id && ret_size);
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         return false;
@@ -54,6 +56,7 @@ static bool identify(int fd, file_id *ret_id, off_t *ret_size)
 /* A file left by a process that has ended: what it had in flight is over, its blocks are free. */
 static int take_over(int fd, sl_segment **ret_segment)
 {
+    SL_ASSERT(ret_segment);
     sl_segment *segment;
     int error = sl_segment_open(fd, &segment);
     if (error)
@@ -69,6 +72,7 @@ static int take_over(int fd, sl_segment **ret_segment)
 static int claim_number(const char *folder, unsigned number, const sl_segment_options *options, sl_segment **ret_segment,
                         int *ret_fd)
 {
+    SL_ASSERT(ret_fd);
     char path[4200];
     file_id id;
     off_t size;
@@ -131,6 +135,7 @@ void sl_multiproc_free(sl_multiproc *reader)
 
 void sl_multiproc_own(sl_multiproc *reader, int fd)
 {
+    SL_ASSERT(reader);
     off_t size;
     if (reader->own_count < SL_MAX_MULTIPROC_FILES && identify(fd, &reader->own[reader->own_count], &size))
         reader->own_count++;
@@ -138,6 +143,7 @@ void sl_multiproc_own(sl_multiproc *reader, int fd)
 
 static bool same_id(const file_id *a, const file_id *b)
 {
+    SL_ASSERT(a && b);
     return a->device == b->device && a->inode == b->inode;
 }
 
@@ -182,6 +188,7 @@ static int add_file(sl_multiproc *reader, int folder, const char *name)
 
 int sl_multiproc_refresh(sl_multiproc *reader)
 {
+    SL_ASSERT(reader);
     DIR *dir = opendir(reader->folder);
     if (!dir)
         return SL_EIO;

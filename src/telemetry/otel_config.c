@@ -1,6 +1,7 @@
 /* The configuration: everything but the exporters. */
 #include "src/telemetry/otel_config.h"
 
+#include "src/base/assert.h"
 #include "src/telemetry/sampler.h"
 #include "src/telemetry/sdk_impl.h"
 
@@ -31,6 +32,7 @@ static bool sampler_ratio(const sl_env *env, sl_env_var var, sl_sampler_options 
 /* The first that is set wins. */
 static void load_sampler(const sl_env *env, const sl_sampler_options *given, sl_sampler_options *sampler)
 {
+    SL_ASSERT(sampler && given);
     *sampler = *given;
     if (sampler->kind != SL_SAMPLER_DEFAULT)
         return;
@@ -52,6 +54,7 @@ static uint32_t limit(const sl_env *env, sl_env_var var, uint32_t given, uint32_
 
 static void load_limits(const sl_env *env, const sl_sdk_options *o, sl_otel_config *c)
 {
+    SL_ASSERT(c && o);
     uint32_t count = limit(env, SL_VAR_OTEL_ATTRIBUTE_COUNT_LIMIT, 0, SL_DEFAULT_ATTR_COUNT);
     uint32_t chars = limit(env, SL_VAR_OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT, 0, 0);
     sl_limits *span = &c->span_limits;
@@ -80,6 +83,7 @@ static const batch_vars log_vars = {SL_VAR_OTEL_BLRP_SCHEDULE_DELAY, SL_VAR_OTEL
 
 static void load_batch(const sl_env *env, const batch_vars *vars, uint64_t delay_ms, sl_batch_options *b)
 {
+    SL_ASSERT(b);
     if (!b->schedule_delay_ms)
         b->schedule_delay_ms = sl_env_ms(env, vars->delay, delay_ms);
     if (!b->schedule_delay_ms)
@@ -98,6 +102,7 @@ static void load_batch(const sl_env *env, const batch_vars *vars, uint64_t delay
 
 static void load_batches(const sl_env *env, const sl_sdk_options *o, sl_otel_config *c)
 {
+    SL_ASSERT(c && o);
     memcpy(c->batch, o->batch, sizeof c->batch);
     load_batch(env, &span_vars, 5000, &c->batch[SL_SIGNAL_TRACES]);
     load_batch(env, &log_vars, 1000, &c->batch[SL_SIGNAL_LOGS]);
@@ -142,6 +147,7 @@ static unsigned load_propagators(const sl_env *env)
 
 static void load_log(const sl_env *env, const sl_sdk_options *o, sl_otel_config *c)
 {
+    SL_ASSERT(c && o);
     c->log_level = o->log_level;
     if (!c->log_level && (sl_env_enum(env, SL_VAR_LOG_LEVEL) < 0 ||
                           sl_severity_parse(sl_env_text(env, SL_VAR_LOG_LEVEL), &c->log_level)))
@@ -168,5 +174,6 @@ int sl_otel_config_load(const sl_env *env, const sl_sdk_options *options, bool o
 
 void sl_otel_config_done(sl_otel_config *config)
 {
+    SL_ASSERT(config);
     sl_arena_done(&config->arena);
 }

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/telemetry/otel_config.h"
 
 #define MAX_HEADERS 64
@@ -39,6 +40,7 @@ static sl_env_var pick(const sl_env *env, sl_env_var own, sl_env_var all)
 /* What stands before and behind "://"; an empty scheme when there is none. */
 static void split_scheme(sl_str url, sl_str *ret_scheme, sl_str *ret_rest)
 {
+    SL_ASSERT(ret_scheme && ret_rest);
     size_t at = sl_str_find(url, SL_STR("://"));
     *ret_scheme = at == SL_NPOS ? sl_str_of(NULL, 0) : sl_str_sub(url, 0, at);
     *ret_rest = at == SL_NPOS ? url : sl_str_sub(url, at + 3, url.len);
@@ -64,6 +66,7 @@ static bool has_port(sl_str url, const char *port)
 /* Copies a formatted URL; an empty view without memory or when it is too long. */
 static sl_str keep_url(sl_arena *arena, const char *scheme, sl_str rest, const char *slash, const char *path)
 {
+    SL_ASSERT(rest.ptr || !rest.len);
     char text[MAX_ENDPOINT];
     int len = snprintf(text, sizeof text, "%s://%.*s%s%s", scheme, (int)rest.len, rest.ptr, slash, path);
     if (len < 0 || (size_t)len >= sizeof text)
@@ -93,6 +96,7 @@ static sl_str http_endpoint(sl_arena *arena, sl_str url, sl_signal signal, bool 
 
 static bool endpoint_ok(sl_str url)
 {
+    SL_ASSERT(url.ptr || !url.len);
     sl_str scheme, rest;
     split_scheme(url, &scheme, &rest);
     bool known = !scheme.len || sl_str_ieq(scheme, SL_STR("http")) || sl_str_ieq(scheme, SL_STR("https"));
@@ -146,6 +150,7 @@ static int load_headers(const sl_env *env, sl_env_var var, sl_arena *arena, sl_e
 /* What all OTLP exporters of a signal share. */
 static int load_common(const sl_env *env, sl_signal signal, sl_arena *arena, sl_exporter_spec *spec)
 {
+    SL_ASSERT(spec);
     const otlp_vars *own = &signal_vars[signal];
     spec->type = SL_EXPORT_OTLP;
     spec->timeout_ms = sl_env_ms(env, pick(env, own->timeout, all_vars.timeout), 10000);
@@ -162,6 +167,7 @@ static int load_common(const sl_env *env, sl_signal signal, sl_arena *arena, sl_
 /* The endpoint, and the protocol where only its port tells. */
 static int load_endpoint(const sl_env *env, sl_signal signal, sl_otel_config *config, sl_exporter_spec *spec)
 {
+    SL_ASSERT(spec);
     const otlp_vars *own = &signal_vars[signal];
     sl_env_var var = pick(env, own->endpoint, all_vars.endpoint);
     sl_str url = sl_env_text(env, var);
@@ -186,6 +192,7 @@ static int load_endpoint(const sl_env *env, sl_signal signal, sl_otel_config *co
 
 static int load_otlp(const sl_env *env, sl_signal signal, sl_otel_config *config, sl_exporter_spec *spec)
 {
+    SL_ASSERT(config);
     int error = load_common(env, signal, &config->arena, spec);
     return error ? error : load_endpoint(env, signal, config, spec);
 }
@@ -194,6 +201,7 @@ static int load_otlp(const sl_env *env, sl_signal signal, sl_otel_config *config
 
 static int add_spec(sl_otel_config *config, const sl_exporter_spec *spec)
 {
+    SL_ASSERT(config);
     if (config->spec_count == SL_MAX_EXPORTER_SPECS)
         return SL_ELIMIT;
     config->specs[config->spec_count++] = *spec;
@@ -215,6 +223,7 @@ static int add_file(const sl_env *env, sl_otel_config *config, sl_exporter_spec 
 /* Pull instead of push: the SDK opens a listener. */
 static void add_prometheus(const sl_env *env, sl_otel_config *config)
 {
+    SL_ASSERT(config);
     sl_str host = sl_env_text(env, SL_VAR_OTEL_EXPORTER_PROMETHEUS_HOST);
     config->prometheus = true;
     config->prometheus_port = (uint16_t)sl_env_uint(env, SL_VAR_OTEL_EXPORTER_PROMETHEUS_PORT, 9464, UINT16_MAX);
@@ -225,6 +234,7 @@ static void add_prometheus(const sl_env *env, sl_otel_config *config)
 /* One exporter by its name. */
 static int add_named(const sl_env *env, sl_signal signal, sl_str name, sl_otel_config *config)
 {
+    SL_ASSERT(env && (name.ptr || !name.len));
     sl_exporter_spec spec;
     memset(&spec, 0, sizeof spec);
     spec.signal = signal;
@@ -302,6 +312,7 @@ static int llama_otlp(const sl_env *env, sl_otel_config *config, sl_exporter_spe
 
 static int add_llama(const sl_env *env, sl_otel_config *config)
 {
+    SL_ASSERT(env);
     sl_exporter_spec spec;
     memset(&spec, 0, sizeof spec);
     spec.signal = SL_SIGNAL_TRACES;

@@ -1,5 +1,6 @@
 /* A collector's metrics as an ExportMetricsServiceRequest (OTLP metrics.proto), grouped by scope. */
 #include "src/base/clock.h"
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/collect_impl.h"
 #include "src/wire/pb.h"
@@ -19,6 +20,7 @@ export;
 /* Up-down counters and gauges are never deltas (OpenTelemetry, temporality preference "delta"). */
 static bool is_delta(const export *e, const sl_metric *metric)
 {
+    SL_ASSERT(e);
     return e->delta && (metric->kind == SL_COUNTER || metric->kind == SL_HISTOGRAM);
 }
 
@@ -108,6 +110,7 @@ static void put_histogram(export *e, const sl_point *point, const sl_reading *re
 /* Appends one data point, when there is one. Errors: SL_ENOMEM, SL_ELIMIT. */
 static int put_point(export *e, sl_point *point)
 {
+    SL_ASSERT(point);
     const sl_metric *m = point->metric;
     sl_reading reading;
     uint64_t start = point->start_ns;
@@ -179,6 +182,7 @@ static int put_metric(export *e, const sl_metric *m)
 
 static bool same_scope(const sl_metric *a, const sl_metric *b)
 {
+    SL_ASSERT(a && b);
     return sl_str_eq(a->scope, b->scope) && sl_str_eq(a->schema_url, b->schema_url);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/pipeline_impl.h"
 
@@ -22,6 +23,7 @@
 
 static void wait_wake(sl_pipeline *p, uint64_t timeout_ms)
 {
+    SL_ASSERT(p);
     struct pollfd fd = {p->wake_fd, POLLIN, 0};
     if (poll(&fd, 1, (int)timeout_ms) <= 0)
         return;
@@ -33,6 +35,7 @@ static void wait_wake(sl_pipeline *p, uint64_t timeout_ms)
 /* One round. Returns how long to wait before the next. */
 static uint64_t work_once(sl_pipeline *p, unsigned *empty_rounds)
 {
+    SL_ASSERT(p && empty_rounds);
     pthread_mutex_lock(&p->lock);
     size_t count = sl_pipeline_drain_all(p);
     bool waiting = sl_pipeline_finish_due(p, false);
@@ -99,6 +102,7 @@ static void free_exporters(const sl_pipeline_options *o, size_t from)
 /* Frees everything; the sinks have been stopped. */
 static void destroy(sl_pipeline *p)
 {
+    SL_ASSERT(p);
     for (size_t i = 0; i < p->lane_count; i++) {
         sl_sink_free(p->lanes[i].sink);
         for (int s = 0; s < SL_SIGNAL_COUNT; s++) {
@@ -124,6 +128,7 @@ static void destroy(sl_pipeline *p)
 
 static sl_batch_options filled(const sl_batch_options *given, sl_signal signal)
 {
+    SL_ASSERT(given);
     sl_batch_options o = *given;
     if (!o.schedule_delay_ms)
         o.schedule_delay_ms = signal == SL_SIGNAL_LOGS ? 1000 : 5000;
@@ -145,6 +150,7 @@ static sl_batch_options filled(const sl_batch_options *given, sl_signal signal)
 /* Copies what the options point to, and fills in the defaults. */
 static int copy_options(sl_pipeline *p, const sl_pipeline_options *o)
 {
+    SL_ASSERT(p && o);
     p->options = *o;
     p->options.exporters = NULL;
     p->options.poll_ms = o->poll_ms ? o->poll_ms : POLL_MS;
@@ -164,6 +170,7 @@ static int copy_options(sl_pipeline *p, const sl_pipeline_options *o)
 /* The batches of a lane whose sink exists. */
 static int init_lane(sl_pipeline *p, sl_lane *l)
 {
+    SL_ASSERT(l);
     const sl_exporter *exporter = sl_sink_exporter(l->sink);
     l->immediate = exporter->immediate;
     for (int s = 0; s < SL_SIGNAL_COUNT; s++) {
@@ -184,6 +191,7 @@ static int init_lane(sl_pipeline *p, sl_lane *l)
 /* A sink for every exporter. Takes them all over, also on failure. */
 static int start_sinks(sl_pipeline *p, const sl_pipeline_options *o)
 {
+    SL_ASSERT(o);
     int error = o->exporter_count > SL_MAX_SINKS ? SL_EINVAL : 0;
     size_t taken = 0;
     while (!error && taken < o->exporter_count) {
@@ -243,6 +251,7 @@ int sl_pipeline_new(const sl_pipeline_options *options, sl_pipeline **ret_pipeli
 
 int sl_pipeline_wake_fd(sl_pipeline *pipeline)
 {
+    SL_ASSERT(pipeline);
     return pipeline->wake_fd;
 }
 
@@ -300,6 +309,7 @@ void sl_pipeline_remove_segment(sl_pipeline *pipeline, sl_segment *segment)
 /* Moves everything recorded so far into the sinks' queues. */
 static void push_all(sl_pipeline *p)
 {
+    SL_ASSERT(p);
     pthread_mutex_lock(&p->lock);
     sl_pipeline_drain_all(p);
     sl_pipeline_finish_due(p, true);
@@ -327,6 +337,7 @@ int sl_pipeline_flush(sl_pipeline *pipeline, uint64_t timeout_ms)
 /* Ends the thread. False when it does not return in time. */
 static bool stop_thread(sl_pipeline *p, uint64_t deadline)
 {
+    SL_ASSERT(p);
     atomic_store(&p->stop, true);
     uint64_t one = 1;
     ssize_t put = write(p->wake_fd, &one, sizeof one);
@@ -373,6 +384,7 @@ int sl_pipeline_shutdown(sl_pipeline *pipeline, uint64_t timeout_ms)
 
 bool sl_pipeline_is_stuck(const sl_pipeline *pipeline)
 {
+    SL_ASSERT(pipeline);
     return pipeline->stuck;
 }
 
@@ -393,6 +405,7 @@ void sl_pipeline_free(sl_pipeline *pipeline)
 /* The counts of the sink that has exported the fewest; false when no sink takes the signal. */
 static bool slowest_sink(sl_pipeline *p, sl_signal signal, sl_sink_counts *ret_counts)
 {
+    SL_ASSERT(ret_counts);
     bool found = false;
     for (size_t i = 0; i < p->lane_count; i++) {
         const sl_exporter *exporter = sl_sink_exporter(p->lanes[i].sink);
@@ -410,6 +423,7 @@ static bool slowest_sink(sl_pipeline *p, sl_signal signal, sl_sink_counts *ret_c
 /* Records written and dropped of one kind, over all segments. Under the lock. */
 static sl_ring_stats ring_totals(sl_pipeline *p, sl_ring_kind kind)
 {
+    SL_ASSERT(p);
     sl_ring_stats totals = p->retired[kind];
     for (size_t i = 0; i < p->source_count; i++) {
         sl_ring_stats stats;
@@ -467,6 +481,7 @@ size_t sl_pipeline_queue_items(const sl_pipeline *pipeline, sl_signal signal)
 
 size_t sl_pipeline_sink_count(const sl_pipeline *pipeline)
 {
+    SL_ASSERT(pipeline);
     return pipeline->lane_count;
 }
 
@@ -486,6 +501,7 @@ void sl_pipeline_observe(sl_pipeline *pipeline, const sl_pipeline_observer *obse
 
 uint64_t sl_pipeline_cpu_ns(sl_pipeline *pipeline)
 {
+    SL_ASSERT(pipeline);
     uint64_t ended = atomic_load(&pipeline->cpu_ns);
     clockid_t clock;
     struct timespec t;

@@ -1,5 +1,6 @@
 /* The pipeline: metrics, collected on their interval, become requests. */
 #include "src/base/mem.h"
+#include "src/base/assert.h"
 #include "src/telemetry/collect.h"
 #include "src/telemetry/pipeline_impl.h"
 #include "src/wire/otlp_read.h"
@@ -16,6 +17,7 @@ bool sl_pipeline_has_metrics(const sl_pipeline *p)
 /* Hands the metrics gathered so far to a sink. */
 static void flush_metrics(sl_lane *l, sl_batch *batch, size_t *points)
 {
+    SL_ASSERT(points);
     sl_request *request = NULL;
     if (sl_batch_finish(batch, &request)) {
         (void)sl_batch_discard(batch);
@@ -69,6 +71,7 @@ static void put_large_metrics(sl_pipeline *p, sl_lane *l, const sl_buf *bytes, s
 /* Gives a copy of a metrics request to a sink. */
 static void put_metrics(sl_lane *l, const sl_buf *bytes, size_t points)
 {
+    SL_ASSERT(bytes);
     char *copy = sl_malloc(bytes->len);
     if (copy)
         memcpy(copy, bytes->data, bytes->len);
@@ -81,6 +84,7 @@ static void put_metrics(sl_lane *l, const sl_buf *bytes, size_t points)
 
 static void put_collected(sl_pipeline *p, sl_lane *l, const sl_buf *bytes, size_t points)
 {
+    SL_ASSERT(bytes && p);
     if (bytes->len > p->options.batch[SL_SIGNAL_METRICS].max_batch_bytes)
         put_large_metrics(p, l, bytes, points);
     else
@@ -89,6 +93,7 @@ static void put_collected(sl_pipeline *p, sl_lane *l, const sl_buf *bytes, size_
 
 void sl_pipeline_collect(sl_pipeline *p)
 {
+    SL_ASSERT(p);
     sl_buf bytes;
     sl_buf_init(&bytes, SL_MAX_OTLP_REQUEST_BYTES);
     size_t points = 0;

@@ -1,5 +1,6 @@
 /* The pipeline: from rings to batches, and from full or due batches to the sinks' queues. */
 #include "src/base/mem.h"
+#include "src/base/assert.h"
 #include "src/telemetry/pipeline_impl.h"
 
 static const sl_batch_scope empty_scope;
@@ -8,6 +9,7 @@ static const sl_batch_scope empty_scope;
 
 static sl_batch_scope *scope_new(sl_str scope, sl_str schema_url)
 {
+    SL_ASSERT((scope.ptr || !scope.len) && (schema_url.ptr || !schema_url.len));
     sl_batch_scope *entry = sl_malloc(sizeof *entry + scope.len + schema_url.len);
     if (!entry)
         return NULL;
@@ -53,6 +55,7 @@ static const sl_batch_scope *scope_of(sl_pipeline *p, sl_source *from, uint32_t 
 /* Hands the open batch of a lane to its sink. */
 static void finish_batch(sl_lane *l, sl_signal signal)
 {
+    SL_ASSERT(l);
     sl_request *request = NULL;
     if (sl_batch_finish(l->batches[signal], &request)) {
         sl_sink_count_lost(l->sink, signal, sl_batch_discard(l->batches[signal]));
@@ -64,6 +67,7 @@ static void finish_batch(sl_lane *l, sl_signal signal)
 
 static void add_item(sl_lane *l, sl_signal signal, const sl_batch_scope *scope, sl_str item, uint64_t now_ns)
 {
+    SL_ASSERT(l);
     sl_batch *batch = l->batches[signal];
     if (!batch)
         return;
@@ -96,6 +100,7 @@ static bool on_record(void *user, uint32_t tag, const uint8_t *data, size_t len)
 
 size_t sl_pipeline_drain_source(sl_pipeline *p, sl_source *from)
 {
+    SL_ASSERT(from);
     size_t count = 0;
     sl_segment_rearm(from->segment);
     for (int kind = 0; kind < SL_RING_COUNT; kind++) {
@@ -108,6 +113,7 @@ size_t sl_pipeline_drain_source(sl_pipeline *p, sl_source *from)
 /* Drains every segment. */
 size_t sl_pipeline_drain_all(sl_pipeline *p)
 {
+    SL_ASSERT(p);
     size_t count = 0;
     p->now_ns = sl_mono_ns();
     for (size_t i = 0; i < p->source_count; i++)

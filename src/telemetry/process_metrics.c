@@ -131,6 +131,7 @@ static double boot_seconds(void)
 
 int sl_process_sample_read(pid_t pid, sl_process_sample *ret_sample)
 {
+    SL_ASSERT(ret_sample);
     char path[40], text[1024];
     size_t len;
     snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);

@@ -1,6 +1,7 @@
 /* Content negotiation of the Prometheus formats (RFC 9110, section 12.5.1, as far as scrapers use it). */
 #include <sightline/metrics.h>
 
+#include "src/base/assert.h"
 #include "src/base/str.h"
 
 /* One media range of an Accept header. */
@@ -36,6 +37,7 @@ static media_range parse_range(sl_str text)
 /* 2: named, 1: by wildcard, 0: not acceptable. */
 static int fit(const media_range *range, sl_prometheus_format format)
 {
+    SL_ASSERT(range);
     bool any = sl_str_eq_c(range->type, "*/*");
     if (format == SL_PROMETHEUS_OPENMETRICS) {
         bool version =

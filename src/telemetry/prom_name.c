@@ -2,6 +2,7 @@
 #include "src/telemetry/prom_name.h"
 
 #include <math.h>
+#include "src/base/assert.h"
 
 typedef struct word {
     const char *unit;
@@ -34,6 +35,7 @@ static bool is_digit(char c)
 
 static const char *look_up(const word *words, size_t count, sl_str unit)
 {
+    SL_ASSERT(words || !count);
     for (size_t i = 0; i < count; i++) {
         if (sl_str_eq_c(unit, words[i].unit))
             return words[i].text;

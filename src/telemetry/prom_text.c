@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/attr_set.h"
 #include "src/telemetry/collect_impl.h"
@@ -82,6 +83,7 @@ static family *family_new(sl_families *families, sl_metric *metric, const char *
 /* The family of a metric; of another type than the first metric of that name, `*ret_family` is NULL. */
 static int family_of(sl_families *families, sl_metric *metric, family **ret_family)
 {
+    SL_ASSERT(metric && ret_family);
     char name[SL_PROM_NAME_BYTES];
     (void)sl_prom_name(metric->name, metric->unit, metric->kind, name);
     for (size_t i = 0; i < families->count; i++) {
@@ -110,6 +112,7 @@ static int compare_families(const void *a, const void *b)
 
 static bool same_buckets(const sl_metric *a, const sl_metric *b)
 {
+    SL_ASSERT(a && b);
     return a->kind == b->kind && a->is_double == b->is_double && a->bound_count == b->bound_count &&
            (a->bound_count == 0 || memcmp(a->bounds, b->bounds, a->bound_count * sizeof(double)) == 0);
 }
@@ -190,6 +193,7 @@ static void mark_unknown(const sl_families *families)
 /* Groups anew when something new has appeared. */
 static int group(sl_collector *collector)
 {
+    SL_ASSERT(collector);
     if (collector->families && collector->families->generation == collector->generation)
         return 0;
     sl_families_free(collector->families);
@@ -244,6 +248,7 @@ static bool read_row(const sl_point *point, sl_reading *reading)
 
 static char *copy_text(char *at, const char *text, size_t len)
 {
+    SL_ASSERT(text || !len);
     memcpy(at, text, len);
     return at + len;
 }
@@ -308,6 +313,7 @@ static int put_series(sl_buf *out, const family *f, const char *suffix, sl_str l
 /* Appends an integer for which put_series has reserved room. */
 static void put_whole(sl_buf *out, uint64_t value, bool is_signed)
 {
+    SL_ASSERT(out);
     out->len = (size_t)(put_integer(out->data + out->len, value, is_signed) - out->data);
 }
 
@@ -407,6 +413,7 @@ static int put_number_row(sl_buf *out, const family *f, const sl_point *point)
 /* OpenMetrics names counters without "_total" in their descriptions. */
 static sl_str described_name(const family *f, sl_prometheus_format format)
 {
+    SL_ASSERT(f);
     bool cut = format == SL_PROMETHEUS_OPENMETRICS && f->first->kind == SL_COUNTER && !f->unknown;
     return sl_str_of(f->name, f->name_len - (cut ? strlen("_total") : 0));
 }
@@ -450,6 +457,7 @@ static int put_head(sl_buf *out, const family *f, sl_prometheus_format format)
 
 static bool has_value(const family *f)
 {
+    SL_ASSERT(f);
     if (f->row_count && f->first->kind != SL_GAUGE && f->rows[0]->source_count)
         return true;
     sl_reading reading;
@@ -477,6 +485,7 @@ static int put_family(sl_buf *out, const family *f, sl_prometheus_format format,
 /* A scalar AnyValue; false for others. */
 static bool decode_value(sl_str message, sl_value *ret_value)
 {
+    SL_ASSERT(ret_value);
     sl_pb_reader r = sl_pb_reader_of(message);
     sl_pb_field field;
     bool found = false;
@@ -523,6 +532,7 @@ static size_t decode_resource(sl_str resource, sl_attr *attrs, size_t max)
 
 static int put_target_info(sl_buf *out, sl_str resource, sl_prometheus_format format)
 {
+    SL_ASSERT(out);
     sl_attr attrs[SL_MAX_METRIC_ATTRS];
     sl_attr_set set;
     sl_buf labels;

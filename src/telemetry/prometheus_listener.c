@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/collect.h"
 #include "src/telemetry/sdk_impl.h"
@@ -59,5 +60,6 @@ void sl_prometheus_listener_free(sl_prometheus_listener *listener)
 
 const sl_addr *sl_prometheus_listener_addr(const sl_prometheus_listener *listener)
 {
+    SL_ASSERT(listener);
     return &listener->addr;
 }

@@ -6,6 +6,7 @@
  */
 #include <sightline/trace.h>
 
+#include "src/base/assert.h"
 #include "src/base/limits.h"
 #include "src/base/str.h"
 #include "src/telemetry/span_impl.h"
@@ -21,6 +22,7 @@ static unsigned propagators(sl_sdk *sdk)
 
 static void inject_b3_multi(const sl_span_context *context, sl_header_set_fn set, void *user)
 {
+    SL_ASSERT(context);
     char id[2 * SL_TRACE_ID_SIZE];
     sl_hex_encode(context->trace_id, SL_TRACE_ID_SIZE, id);
     set(user, SL_STR("x-b3-traceid"), sl_str_of(id, 2 * SL_TRACE_ID_SIZE));

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "src/base/arena.h"
+#include "src/base/assert.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
 #include "src/wire/json_scan.h"
@@ -71,6 +72,7 @@ static const struct {
 
 static bool kind_of(sl_str name, file_kind *ret_kind)
 {
+    SL_ASSERT(ret_kind);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         sl_str prefix = sl_str_c(kinds[i].prefix);
         if (!sl_str_starts(name, prefix) || !sl_str_ends(name, SL_STR(".db")) || name.len <= prefix.len + 3)
@@ -130,6 +132,7 @@ static sl_str decode(sl_arena *arena, sl_json_value value)
 /* `name="value",…` with the escapes of the text format. */
 static sl_str render_labels(sl_arena *arena, label *labels, size_t count)
 {
+    SL_ASSERT(labels || !count);
     sl_buf out;
     sl_buf_init(&out, 64 * 1024);
     qsort(labels, count, sizeof *labels, compare_labels);
@@ -157,6 +160,7 @@ static sl_str render_labels(sl_arena *arena, label *labels, size_t count)
 /* What an entry's key says. */
 static bool read_key(sl_python_merge *merge, sl_str key, const file_kind *kind, sample *ret_sample)
 {
+    SL_ASSERT(ret_sample);
     sl_json_value root, name, part, labels = {SL_JSON_NONE, {NULL, 0}};
     label list[MAX_LABELS];
     size_t count = 0;
@@ -201,6 +205,7 @@ static bool read_key(sl_python_merge *merge, sl_str key, const file_kind *kind, 
 
 static uint64_t hash_sample(const sample *s)
 {
+    SL_ASSERT(s);
     uint64_t h = sl_hash_bytes(s->name.ptr, s->name.len, s->is_bucket ? 1 : 0);
     h = sl_hash_bytes(s->labels.ptr, s->labels.len, h);
     return s->is_bucket ? sl_hash_bytes(&s->le, sizeof s->le, h) : h;
@@ -208,6 +213,7 @@ static uint64_t hash_sample(const sample *s)
 
 static bool same_sample(const sample *a, const sample *b)
 {
+    SL_ASSERT(a && b);
     return a->hash == b->hash && a->is_bucket == b->is_bucket && sl_str_eq(a->name, b->name) &&
            sl_str_eq(a->labels, b->labels) && sl_str_eq(a->family, b->family) &&
            (!a->is_bucket || a->le == b->le || (isinf(a->le) && isinf(b->le)));
@@ -237,6 +243,7 @@ static void fold(sample *into, const sample *s, merge_mode mode)
 
 static int add_sample(sl_python_merge *merge, sample *s, merge_mode mode)
 {
+    SL_ASSERT(s && merge);
     s->hash = hash_sample(s);
     sample **slot = &merge->table[s->hash % TABLE_SIZE];
     for (sample *at = *slot; at; at = at->next_in_table) {
@@ -269,6 +276,7 @@ static int add_sample(sl_python_merge *merge, sample *s, merge_mode mode)
 
 int sl_python_merge_add(sl_python_merge *merge, sl_str name, sl_str bytes)
 {
+    SL_ASSERT((name.ptr || !name.len) && (bytes.ptr || !bytes.len));
     file_kind kind;
     int32_t used = 0;
     if (!kind_of(name, &kind))
@@ -303,6 +311,7 @@ int sl_python_merge_add(sl_python_merge *merge, sl_str name, sl_str bytes)
 
 static int compare_text(sl_str a, sl_str b)
 {
+    SL_ASSERT((a.ptr || !a.len) && (b.ptr || !b.len));
     size_t len = a.len < b.len ? a.len : b.len;
     int order = len ? memcmp(a.ptr, b.ptr, len) : 0;
     return order ? order : (a.len > b.len) - (a.len < b.len);
@@ -327,6 +336,7 @@ static int compare_samples(const void *a, const void *b)
 
 static void write_head(const sample *s, sl_prometheus_format format, sl_buf *out)
 {
+    SL_ASSERT(s);
     sl_str family = s->family;
     bool counter = sl_str_eq_c(sl_str_c(s->type), "counter");
     if (format == SL_PROMETHEUS_TEXT && counter && !sl_str_ends(family, SL_STR("_total"))) {
@@ -342,6 +352,7 @@ static void write_head(const sample *s, sl_prometheus_format format, sl_buf *out
 
 static void write_le(double le, sl_prometheus_format format, sl_buf *out)
 {
+    SL_ASSERT(out);
     size_t from = out->len;
     (void)sl_buf_put_double(out, le);
     bool plain = !memchr(out->data + from, '.', out->len - from) && !memchr(out->data + from, 'e', out->len - from);
@@ -351,6 +362,7 @@ static void write_le(double le, sl_prometheus_format format, sl_buf *out)
 
 static void write_sample(const sample *s, double value, sl_str suffix, sl_prometheus_format format, sl_buf *out)
 {
+    SL_ASSERT(s);
     (void)sl_buf_put_str(out, suffix.len ? s->family : s->name);
     (void)sl_buf_put_str(out, suffix);
     if (s->labels.len || s->is_bucket) {
@@ -370,6 +382,7 @@ static void write_sample(const sample *s, double value, sl_str suffix, sl_promet
 
 int sl_python_merge_write(sl_python_merge *merge, sl_prometheus_format format, sl_buf *out)
 {
+    SL_ASSERT(merge && out);
     double total = 0;
     if (merge->count)
         qsort(merge->all, merge->count, sizeof(sample *), compare_samples);
@@ -400,6 +413,7 @@ int sl_python_merge_write(sl_python_merge *merge, sl_prometheus_format format, s
 /* Reads a file whole; SL_ENOENT when it went away meanwhile. */
 static int read_file(int folder, const char *name, sl_buf *out)
 {
+    SL_ASSERT(out);
     struct stat st;
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/rng.h"
 #include "src/wire/otlp_encode.h"
 
@@ -15,6 +16,7 @@ typedef struct attr_list {
 
 static void add(attr_list *list, const char *key, sl_value value)
 {
+    SL_ASSERT(list);
     if (list->count < SL_MAX_RESOURCE_ATTRS)
         list->attrs[list->count++] = sl_attr_of(key, value);
 }
@@ -22,6 +24,7 @@ static void add(attr_list *list, const char *key, sl_value value)
 /* One `key=value`, both percent-encoded. */
 static int parse_one(sl_str part, sl_arena *arena, sl_attr *ret_attr)
 {
+    SL_ASSERT(ret_attr);
     size_t equals = sl_str_chr(part, '=');
     if (equals == SL_NPOS)
         return SL_EPARSE;
@@ -84,6 +87,7 @@ typedef struct defaults_text {
 
 static void add_defaults(attr_list *list, const sl_resource_options *o, defaults_text *text)
 {
+    SL_ASSERT(text && o);
     const char *program = program_invocation_short_name ? program_invocation_short_name : "program";
     (void)snprintf(text->unknown, sizeof text->unknown, "unknown_service:%s", program);
     put_uuid(text->uuid);
@@ -100,6 +104,7 @@ static void add_defaults(attr_list *list, const sl_resource_options *o, defaults
 
 static int add_environment(attr_list *list, const sl_env *env, sl_arena *arena)
 {
+    SL_ASSERT(list);
     size_t count = 0;
     int error = sl_resource_parse(sl_env_text(env, SL_VAR_OTEL_RESOURCE_ATTRIBUTES), arena, list->attrs + list->count,
                                   SL_MAX_RESOURCE_ATTRS - list->count, &count);
@@ -120,6 +125,7 @@ static int add_environment(attr_list *list, const sl_env *env, sl_arena *arena)
 /* Of equal keys the last stays; keys that are not allowed go. */
 static uint32_t clean(attr_list *list)
 {
+    SL_ASSERT(list);
     size_t kept = 0;
     uint32_t dropped = 0;
     for (size_t i = 0; i < list->count; i++) {

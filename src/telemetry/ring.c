@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/telemetry/segment_layout.h"
 
 typedef struct record_head {
@@ -20,6 +21,7 @@ enum { RECORD_DATA = 0x444C5331, RECORD_FILLER = 0x464C5331 };
 
 static unsigned char *ring_data(const sl_segment *segment, sl_block *block, sl_ring_kind kind)
 {
+    SL_ASSERT(segment);
     return (unsigned char *)block + segment->shape->ring_offset[kind];
 }
 
@@ -64,6 +66,7 @@ static uint64_t make_room(unsigned char *data, uint64_t size, uint64_t head, uin
 /* Records that the ring claims to hold; not exact while its thread records. */
 static uint64_t waiting(const sl_ring *ring)
 {
+    SL_ASSERT(ring);
     uint64_t consumed = atomic_load_explicit(&ring->consumed, memory_order_relaxed);
     uint64_t written = atomic_load_explicit(&ring->written, memory_order_relaxed);
     return written > consumed ? written - consumed : 0;
@@ -72,6 +75,7 @@ static uint64_t waiting(const sl_ring *ring)
 static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, uint32_t tag, const sl_piece *pieces,
                       size_t count)
 {
+    SL_ASSERT(block && segment && (pieces || !count));
     sl_ring *ring = &block->rings[kind];
     uint64_t size = segment->shape->ring_bytes[kind];
     size_t len = 0;
@@ -127,6 +131,7 @@ size_t sl_segment_max_record(const sl_segment *segment, sl_ring_kind kind)
 /* Counts what a damaged ring loses. */
 static void give_up(sl_ring *ring)
 {
+    SL_ASSERT(ring);
     uint64_t lost = waiting(ring);
     bump(&ring->damaged, lost ? lost : 1);
     bump(&ring->consumed, lost);
@@ -136,6 +141,7 @@ static void give_up(sl_ring *ring)
 static bool drain_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, sl_record_fn fn, void *user,
                        size_t *count)
 {
+    SL_ASSERT(block && segment);
     sl_ring *ring = &block->rings[kind];
     uint64_t size = segment->shape->ring_bytes[kind];
     unsigned char *data = ring_data(segment, block, kind);
@@ -182,6 +188,7 @@ size_t sl_segment_drain(sl_segment *segment, sl_ring_kind kind, sl_record_fn fn,
 
 void sl_segment_ring_stats(const sl_segment *segment, sl_ring_kind kind, sl_ring_stats *ret_stats)
 {
+    SL_ASSERT(ret_stats);
     sl_ring_stats stats = {0, 0, 0, 0};
     for (uint32_t i = 0; i < sl_segment_blocks(segment); i++) {
         sl_ring *ring = &sl_segment_block_at(segment, i)->rings[kind];
@@ -203,5 +210,6 @@ void sl_segment_set_ring_limit(sl_segment *segment, sl_ring_kind kind, uint64_t 
 
 void sl_segment_rearm(sl_segment *segment)
 {
+    SL_ASSERT(segment);
     atomic_store_explicit(&segment->header->woken, 0, memory_order_relaxed);
 }

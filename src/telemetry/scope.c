@@ -5,6 +5,7 @@
  */
 #include "src/telemetry/scope.h"
 
+#include "src/base/assert.h"
 #include "src/base/buf.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
@@ -51,16 +52,19 @@ static const sl_scope_record *record_at(const sl_segment *segment, uint64_t offs
 
 static uint64_t hash_of(sl_str scope, sl_str schema)
 {
+    SL_ASSERT(schema.ptr || !schema.len);
     return sl_hash_bytes(schema.ptr, schema.len, sl_hash_str(scope));
 }
 
 static sl_str record_scope(const sl_scope_record *record)
 {
+    SL_ASSERT(record);
     return sl_str_of((const char *)record->bytes, record->scope_len);
 }
 
 static sl_str record_schema(const sl_scope_record *record)
 {
+    SL_ASSERT(record);
     return sl_str_of((const char *)record->bytes + record->scope_len, record->schema_len);
 }
 
@@ -79,6 +83,7 @@ static void remember(sl_scopes *scopes, uint32_t id, uint64_t offset, uint64_t h
 
 static void load_existing(sl_scopes *scopes)
 {
+    SL_ASSERT(scopes);
     uint64_t offset = sl_segment_head(scopes->segment, SL_LIST_SCOPES);
     for (uint32_t i = 0; offset && i < SL_MAX_SCOPES; i++) {
         const sl_scope_record *record = record_at(scopes->segment, offset);
@@ -111,6 +116,7 @@ void sl_scopes_free(sl_scopes *scopes)
 /* Writes an InstrumentationScope message. False when it does not fit. */
 static bool encode(sl_pb_cursor *c, const sl_scope_options *scope)
 {
+    SL_ASSERT(scope);
     sl_attr_list list = sl_attr_list_of(scope->attrs, scope->attr_count, SL_DEFAULT_ATTR_COUNT, 0);
     (void)sl_attr_list_size(&list, 3);
     return (scope->name.len == 0 || sl_otlp_put_text(c, 1, scope->name)) &&
@@ -133,6 +139,7 @@ static uint32_t find(const sl_scopes *scopes, sl_str encoded, sl_str schema, uin
 
 static void copy(uint8_t **at, sl_str s)
 {
+    SL_ASSERT(at && (s.ptr || !s.len));
     if (s.len)
         memcpy(*at, s.ptr, s.len);
     *at += s.len;
@@ -140,6 +147,7 @@ static void copy(uint8_t **at, sl_str s)
 
 static uint32_t add(sl_scopes *scopes, sl_str encoded, sl_str schema, sl_str name, uint64_t hash)
 {
+    SL_ASSERT(scopes);
     uint64_t offset;
     size_t size = sizeof(sl_scope_record) + encoded.len + schema.len + name.len;
     if (scopes->count >= SL_MAX_SCOPES || sl_segment_alloc(scopes->segment, size, &offset))

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/collect.h"
 #include "src/telemetry/instrument.h"
@@ -69,12 +70,14 @@ typedef struct exporter_list {
 
 static void free_exporter(const sl_exporter *exporter)
 {
+    SL_ASSERT(exporter);
     if (exporter->free)
         exporter->free(exporter->user);
 }
 
 static void free_exporters(const sl_exporter *items, size_t count)
 {
+    SL_ASSERT(items || !count);
     for (size_t i = 0; i < count; i++)
         free_exporter(&items[i]);
 }
@@ -82,6 +85,7 @@ static void free_exporters(const sl_exporter *items, size_t count)
 /* The user's exporters, taken over. */
 static int take_exporters(const sl_sdk_options *o, exporter_list *list)
 {
+    SL_ASSERT(o);
     if (o->exporter_count > MAX_EXPORTERS - SL_MAX_EXPORTER_SPECS - 1) {
         free_exporters(o->exporters, o->exporter_count);
         return SL_EINVAL;
@@ -113,12 +117,14 @@ static int make_exporters(sdk_object *object, const sl_sdk_options *o, sl_otel_c
 
 static void no_self_metrics(sdk_object *object)
 {
+    SL_ASSERT(object);
     sl_self_metrics_free(object->self_metrics);
     object->self_metrics = NULL;
 }
 
 static void sdk_free(sdk_object *object)
 {
+    SL_ASSERT(object);
     sl_sdk *sdk = &object->sdk;
     sl_prometheus_listener_free(object->prometheus);
     no_self_metrics(object);
@@ -145,6 +151,7 @@ static void sdk_free(sdk_object *object)
 /* What does not depend on the segment. */
 static int init_plain(sl_sdk *sdk, const sl_sdk_options *o, const sl_otel_config *config)
 {
+    SL_ASSERT(sdk && o && config);
     sdk->keep_errors = o->keep_errors;
     sdk->propagators = config->propagators;
     sdk->log_level = config->log_level;
@@ -162,6 +169,7 @@ static int init_plain(sl_sdk *sdk, const sl_sdk_options *o, const sl_otel_config
 /* Segment, scopes, instruments. */
 static int init_recording(sl_sdk *sdk, const sl_sdk_options *o, const sl_sdk_internal_options *internal)
 {
+    SL_ASSERT(sdk && internal);
     int error = 0;
     sdk->segment = internal->segment;
     sdk->owns_segment = !internal->segment;
@@ -188,6 +196,7 @@ static int init_recording(sl_sdk *sdk, const sl_sdk_options *o, const sl_sdk_int
 static int init_pipeline(sdk_object *object, const sl_otel_config *config, const exporter_list *list,
                          const sl_sdk_internal_options *internal)
 {
+    SL_ASSERT(object && config && list && internal);
     sl_sdk *sdk = &object->sdk;
     sl_pipeline_options p;
     memset(&p, 0, sizeof p);
@@ -214,6 +223,7 @@ static int init_pipeline(sdk_object *object, const sl_otel_config *config, const
 static int init_export(sdk_object *object, const sl_sdk_options *o, const sl_sdk_internal_options *internal,
                        sl_otel_config *config, exporter_list *list)
 {
+    SL_ASSERT(object);
     sl_sdk *sdk = &object->sdk;
     sdk->collector = sl_collector_new(sdk->registry);
     int error = sdk->collector ? sl_collector_add_segment(sdk->collector, sdk->segment) : SL_ENOMEM;
@@ -231,6 +241,7 @@ static int init_export(sdk_object *object, const sl_sdk_options *o, const sl_sdk
 /* The listener of OTEL_METRICS_EXPORTER=prometheus. */
 static int init_prometheus(sdk_object *object, sl_otel_config *config)
 {
+    SL_ASSERT(config && object);
     sl_addr addr;
     char reason[SL_ADDR_REASON_MAX];
     memset(&addr, 0, sizeof addr);
@@ -245,6 +256,7 @@ static int init_prometheus(sdk_object *object, sl_otel_config *config)
 static int load_config(sdk_object *object, const sl_sdk_options *o, const sl_sdk_internal_options *internal,
                        sl_otel_config *config)
 {
+    SL_ASSERT(o && object && internal);
     sl_env env = {NULL, NULL, o->ignore_environment, object->reporter};
     sl_resource_options resource = {o->service_name, internal->default_service_name, o->resource_attrs,
                                     o->resource_attr_count};
@@ -273,6 +285,7 @@ static int build(sdk_object *object, const sl_sdk_options *o, const sl_sdk_inter
 
 static sdk_object *object_new(const sl_sdk_options *o)
 {
+    SL_ASSERT(o);
     sl_env env = {NULL, NULL, o->ignore_environment, NULL};
     sdk_object *object = sl_calloc(1, sizeof *object);
     if (!object)

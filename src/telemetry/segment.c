@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/segment_layout.h"
 
@@ -39,6 +40,7 @@ static uint64_t page_up(uint64_t value)
 /* Fills in the geometry for a size, with fewer threads and cells when the size is small. */
 static void plan(sl_segment_header *h, const sl_segment_options *o, uint64_t size)
 {
+    SL_ASSERT(o && h);
     uint64_t scale = size >= SL_SEGMENT_BYTES ? 1 : SL_SEGMENT_BYTES / size;
     uint32_t cells = o->cells ? o->cells : (uint32_t)(SL_SEGMENT_CELLS / scale);
     memset(h, 0, sizeof *h);
@@ -61,6 +63,7 @@ static void plan(sl_segment_header *h, const sl_segment_options *o, uint64_t siz
 
 static sl_block *block_at(const sl_segment *segment, uint32_t index)
 {
+    SL_ASSERT(segment);
     const sl_segment_header *h = segment->shape;
     SL_ASSERT(index < h->block_count);
     return (sl_block *)(void *)(segment->base + h->meta_end + (uint64_t)index * h->block_stride);
@@ -76,6 +79,7 @@ sl_block *sl_segment_block_at(const sl_segment *segment, uint32_t index)
 /* Without its marks first: a thread that claims it next must not look like the one before. */
 static void give_back(sl_block *block)
 {
+    SL_ASSERT(block);
     atomic_store(&block->tid, 0);
     atomic_store(&block->pid, 0);
     atomic_store(&block->state, SL_BLOCK_FREE);
@@ -169,6 +173,7 @@ bool sl_segment_enter(sl_segment *segment)
 
 static void make_live(sl_segment *segment)
 {
+    SL_ASSERT(segment);
     pthread_once(&process_once, process_init);
     segment->id = atomic_fetch_add(&next_id, 1);
     pthread_mutex_lock(&live_lock);
@@ -192,6 +197,7 @@ static int map_segment(sl_segment *segment, size_t size, int fd)
 /* Keeps the constant part apart. Only the plain fields are meant; the copy of the others is never read. */
 static int copy_shape(sl_segment *segment)
 {
+    SL_ASSERT(segment);
     segment->shape = sl_malloc(sizeof *segment->shape);
     if (!segment->shape)
         return SL_ENOMEM;
@@ -202,6 +208,7 @@ static int copy_shape(sl_segment *segment)
 
 static int build(const sl_segment_options *options, int fd, sl_segment **ret_segment)
 {
+    SL_ASSERT(ret_segment);
     static const sl_segment_options defaults = {0};
     const sl_segment_options *o = options ? options : &defaults;
     sl_segment *segment = sl_calloc(1, sizeof *segment);
@@ -251,6 +258,7 @@ int sl_segment_new_shared(const sl_segment_options *options, int fd, sl_segment 
 /* A file from outside may hold anything: the geometry must be exactly what plan() makes of its numbers. */
 static bool header_is_sane(const sl_segment_header *h, uint64_t size)
 {
+    SL_ASSERT(h);
     if (h->magic != SL_SEGMENT_MAGIC || h->version != SL_SEGMENT_VERSION || h->size != size)
         return false;
     sl_segment_options o = {.threads = h->block_count ? h->block_count - 1 : 0,
@@ -318,6 +326,7 @@ void sl_segment_free(sl_segment *segment)
 /* Forgets what the parent recorded into its private segment, of which this process has a copy. */
 static void start_afresh(sl_segment *segment)
 {
+    SL_ASSERT(segment);
     uint32_t cells = atomic_load(&segment->header->cells_used);
     for (uint32_t i = 0; i < sl_segment_blocks(segment); i++)
         memset(block_at(segment, i), 0, sizeof(sl_block));
@@ -326,6 +335,7 @@ static void start_afresh(sl_segment *segment)
 
 void sl_segment_adopt(sl_segment *segment, int wake_fd)
 {
+    SL_ASSERT(segment);
     pid_t before = atomic_load(&segment->owner), self = getpid();
     segment->wake_fd = wake_fd > 0 ? wake_fd : -1;
     if (before != self && segment->fd < 0)
@@ -349,6 +359,7 @@ void sl_segment_release(sl_segment *segment, pid_t pid)
 
 pid_t sl_segment_pid(const sl_segment *segment)
 {
+    SL_ASSERT(segment);
     return atomic_load(&segment->header->pid);
 }
 
@@ -356,6 +367,7 @@ pid_t sl_segment_pid(const sl_segment *segment)
 
 int sl_segment_alloc(sl_segment *segment, size_t size, uint64_t *ret_offset)
 {
+    SL_ASSERT(segment && ret_offset);
     sl_segment_header *h = segment->header;
     uint64_t need = (size + 7) / 8 * 8, end = segment->shape->meta_end;
     uint64_t used = atomic_load(&h->meta_used);
@@ -369,6 +381,7 @@ int sl_segment_alloc(sl_segment *segment, size_t size, uint64_t *ret_offset)
 
 void *sl_segment_at(const sl_segment *segment, uint64_t offset, size_t size)
 {
+    SL_ASSERT(segment);
     const sl_segment_header *h = segment->shape;
     if (offset < sizeof *h || offset % 8 != 0 || offset > h->meta_end || size > h->meta_end - offset)
         return NULL;
@@ -377,6 +390,7 @@ void *sl_segment_at(const sl_segment *segment, uint64_t offset, size_t size)
 
 void sl_segment_publish(sl_segment *segment, sl_segment_list list, uint64_t offset)
 {
+    SL_ASSERT(segment);
     _Atomic uint64_t *next = sl_segment_at(segment, offset, sizeof(uint64_t));
     SL_ASSERT(next && list < SL_LIST_COUNT);
     uint64_t head = atomic_load(&segment->header->lists[list]);
@@ -396,6 +410,7 @@ uint64_t sl_segment_head(const sl_segment *segment, sl_segment_list list)
 
 int sl_segment_alloc_cells(sl_segment *segment, uint32_t count, uint32_t *ret_index)
 {
+    SL_ASSERT(segment && ret_index);
     sl_segment_header *h = segment->header;
     uint32_t cells = segment->shape->cells;
     uint32_t used = atomic_load(&h->cells_used);
@@ -409,17 +424,20 @@ int sl_segment_alloc_cells(sl_segment *segment, uint32_t count, uint32_t *ret_in
 
 uint32_t sl_segment_cell_count(const sl_segment *segment)
 {
+    SL_ASSERT(segment);
     return segment->shape->cells;
 }
 
 uint32_t sl_segment_blocks(const sl_segment *segment)
 {
+    SL_ASSERT(segment);
     uint32_t used = atomic_load_explicit(&segment->header->blocks_used, memory_order_acquire);
     return used < segment->shape->block_count ? used : segment->shape->block_count;
 }
 
 sl_cell *sl_segment_block_cells(const sl_segment *segment, uint32_t block)
 {
+    SL_ASSERT(segment);
     return (sl_cell *)(void *)((unsigned char *)block_at(segment, block) + segment->shape->cells_offset);
 }
 

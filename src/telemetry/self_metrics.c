@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/pipeline.h"
 #include "src/telemetry/tracer.h"
@@ -72,6 +73,7 @@ typedef struct component {
 
 static void describe(component *c, size_t index)
 {
+    SL_ASSERT(c);
     (void)snprintf(c->name, sizeof c->name, "%s/%zu", c->type, index);
     c->attrs[0] = sl_attr_str("otel.component.type", c->type);
     c->attrs[1] = sl_attr_str("otel.component.name", c->name);
@@ -81,6 +83,7 @@ static void describe(component *c, size_t index)
 /* "otlp_grpc_span_exporter/0" and so on: names of the semantic conventions where there is one. */
 static void describe_exporter(component *c, const sl_exporter *exporter, sl_signal signal, size_t index)
 {
+    SL_ASSERT(exporter);
     static const char *const kinds[SL_SIGNAL_COUNT] = {"span", "metric", "log"};
     const char *name = exporter->name ? exporter->name : "exporter";
     if (strncmp(name, "otlp/", 5) == 0)
@@ -107,6 +110,7 @@ static void observe(sl_observer *observer, double value, const component *c, siz
 /* What the sinks hold and have sent, for one signal. */
 static void observe_sinks(sl_self_metrics *m, sl_observer *observer, sl_signal signal, bool inflight)
 {
+    SL_ASSERT(m);
     sl_pipeline *pipeline = m->sdk->pipeline;
     for (size_t i = 0; i < m->sink_count; i++) {
         sl_sink *sink = sl_pipeline_sink(pipeline, i);
@@ -135,6 +139,7 @@ static void observe_sinks(sl_self_metrics *m, sl_observer *observer, sl_signal s
 
 static void describe_processor(component *c, sl_signal signal)
 {
+    SL_ASSERT(c);
     (void)snprintf(c->type, sizeof c->type, "batching_%s_processor", signal == SL_SIGNAL_TRACES ? "span" : "log");
     describe(c, 0);
 }
@@ -151,6 +156,7 @@ static bool is_exported(const sl_self_metrics *m, sl_signal signal)
 
 static void observe_queue(sl_self_metrics *m, sl_observer *observer, sl_signal signal)
 {
+    SL_ASSERT(m);
     sl_sdk_stats stats;
     component c;
     sl_pipeline_stats(m->sdk->pipeline, signal, &stats);
@@ -162,6 +168,7 @@ static void observe_queue(sl_self_metrics *m, sl_observer *observer, sl_signal s
 
 static void observe_processed(sl_self_metrics *m, sl_observer *observer, sl_signal signal)
 {
+    SL_ASSERT(m);
     sl_ring_stats ring;
     component c;
     sl_pipeline_ring_stats(m->sdk->pipeline, signal == SL_SIGNAL_TRACES ? SL_RING_SPANS : SL_RING_LOGS, &ring);
@@ -173,6 +180,7 @@ static void observe_processed(sl_self_metrics *m, sl_observer *observer, sl_sign
 
 static void observe_spans(sl_self_metrics *m, sl_observer *observer, bool live)
 {
+    SL_ASSERT(m);
     static const sl_attr recorded = {{"otel.span.sampling_result", 25},
                                      {SL_VALUE_STRING, {.str = {"RECORD_AND_SAMPLE", 17}}}};
     uint64_t started = sl_tracers_started(m->sdk);
@@ -205,6 +213,7 @@ SELF_CALLBACK(on_log_exported, observe_sinks(m, observer, SL_SIGNAL_LOGS, false)
 
 static void observe_capacity(sl_self_metrics *m, sl_observer *observer, sl_signal signal)
 {
+    SL_ASSERT(m);
     component c;
     describe_processor(&c, signal);
     observe(observer, (double)sl_pipeline_queue_items(m->sdk->pipeline, signal), &c, 2);
@@ -236,6 +245,7 @@ static const sl_observe_fn callbacks[SELF_COUNT] = {
 
 static void on_delivery(void *user, const sl_exporter *exporter, sl_signal signal, int error, uint64_t ns)
 {
+    SL_ASSERT(exporter);
     sl_self_metrics *m = user;
     if (exporter->immediate)
         return;

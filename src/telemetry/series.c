@@ -1,6 +1,7 @@
 /* Streams and their series: binding, cardinality, what is found in a segment of an earlier process. */
 #include <math.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
@@ -263,6 +264,7 @@ static int copy_bounds(sl_stream *stream, const sl_stream_spec *spec)
 
 static bool same_stream(const sl_stream_view *a, const sl_stream_view *b)
 {
+    SL_ASSERT(a && b);
     return a->kind == b->kind && a->flags == b->flags && a->scope == b->scope && a->bound_count == b->bound_count &&
            sl_str_eq(a->name, b->name) && sl_str_eq(a->unit, b->unit) &&
            (a->bound_count == 0 || memcmp(a->bounds, b->bounds, a->bound_count * sizeof(double)) == 0);
@@ -401,6 +403,7 @@ static void series_free(sl_stream_series *s)
 
 void sl_stream_done(sl_stream *stream)
 {
+    SL_ASSERT(stream);
     for (size_t i = 0; i < stream->table_size; i++)
         series_free(stream->table[i]);
     series_free(stream->overflow);

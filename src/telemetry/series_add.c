@@ -5,17 +5,20 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/telemetry/registry.h"
 
 static inline bool is_recording(const sl_series *series)
 {
+    SL_ASSERT(series);
     return atomic_load_explicit(series->recording, memory_order_relaxed);
 }
 
 /* Not for handles of many parts. */
 static bool is_plain(const sl_series *series)
 {
+    SL_ASSERT(series);
     return series->op != SL_OP_NONE && series->op != SL_OP_MANY && is_recording(series);
 }
 
@@ -215,6 +218,7 @@ static void bump(sl_cell *cell)
 /* Adds to sum and bucket; the cells of this thread, or NULL when it has none of its own. */
 static inline sl_cell *histogram_add(const sl_series *series, double value, uint32_t bucket)
 {
+    SL_ASSERT(series);
     sl_segment *segment = series->segment;
     if (SL_UNLIKELY(sl_segment_this.id != segment->id) && !sl_segment_enter(segment)) {
         sl_segment_add_double_slow(segment, series->cell, value);

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "src/base/assert.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
@@ -52,6 +53,7 @@ struct sl_sink {
 
 static void sink_unref(sl_sink *sink)
 {
+    SL_ASSERT(sink);
     if (atomic_fetch_sub(&sink->refs, 1) != 1)
         return;
     for (int i = 0; i < SL_SIGNAL_COUNT; i++) {
@@ -75,6 +77,7 @@ static void sink_unref(sl_sink *sink)
 /* The oldest request of a signal, taken out. */
 static sl_request *pop(sl_sink *sink, sl_signal signal)
 {
+    SL_ASSERT(sink);
     request_queue *queue = &sink->queues[signal];
     sl_request *request = queue->head;
     SL_ASSERT(request && queue->bytes >= request->bytes.len);
@@ -102,6 +105,7 @@ static sl_request *pop_oldest(sl_sink *sink)
 /* True when nothing put up to `seq` is still here. */
 static bool has_left(const sl_sink *sink, uint64_t seq)
 {
+    SL_ASSERT(sink);
     if (sink->inflight_seq && sink->inflight_seq <= seq)
         return false;
     for (int i = 0; i < SL_SIGNAL_COUNT; i++) {
@@ -113,6 +117,7 @@ static bool has_left(const sl_sink *sink, uint64_t seq)
 
 static void count_failed(sl_sink *sink, sl_signal signal, size_t items)
 {
+    SL_ASSERT(sink);
     sink->counts[signal].dropped += items;
     sink->counts[signal].dropped_failed += items;
 }
@@ -129,6 +134,7 @@ static void drop_all(sl_sink *sink)
 
 static uint64_t attempt_timeout_ms(sl_sink *sink, sl_signal signal)
 {
+    SL_ASSERT(sink);
     uint64_t timeout = sink->options.batch[signal].export_timeout_ms;
     if (sink->stopping) {
         uint64_t left = sl_deadline_left_ms(sink->stop_deadline);
@@ -141,6 +147,7 @@ static uint64_t attempt_timeout_ms(sl_sink *sink, sl_signal signal)
 /* Back-off before try number `tries` (1: the first retry), between half and one and a half of the nominal time. */
 static uint64_t backoff_ms(sl_sink *sink, unsigned tries)
 {
+    SL_ASSERT(sink);
     double ms = (double)sink->options.retry_initial_ms;
     for (unsigned i = 1; i < tries && ms < (double)sink->options.retry_max_ms; i++)
         ms *= 2;
@@ -152,6 +159,7 @@ static uint64_t backoff_ms(sl_sink *sink, unsigned tries)
 /* Waits before a retry. False when there must not be one. Under the lock. */
 static bool wait_retry(sl_sink *sink, const sl_request *request, unsigned tries, uint64_t retry_after_ms)
 {
+    SL_ASSERT(sink && request);
     uint64_t total_ms = sink->options.retry_total_ms;
     if (sl_mono_ns() - request->made_ns > total_ms * 1000000u)
         return false;
@@ -175,6 +183,7 @@ static bool wait_retry(sl_sink *sink, const sl_request *request, unsigned tries,
 /* One call of the exporter, without the lock. */
 static int deliver_once(sl_sink *sink, const sl_request *request, uint64_t *retry_after_ms, uint64_t *rejected)
 {
+    SL_ASSERT(sink && request && retry_after_ms && rejected);
     const sl_exporter *exporter = &sink->options.exporter;
     uint64_t timeout = attempt_timeout_ms(sink, request->signal);
     *retry_after_ms = 0;
@@ -197,6 +206,7 @@ static int deliver_once(sl_sink *sink, const sl_request *request, uint64_t *retr
 /* Counts the outcome of a request. Under the lock. */
 static void settle(sl_sink *sink, const sl_request *request, int error, uint64_t rejected)
 {
+    SL_ASSERT(sink && request);
     sl_sink_counts *counts = &sink->counts[request->signal];
     counts->last_error = error;
     if (sink->abandoned)
@@ -222,6 +232,7 @@ static const char *signal_items(sl_signal signal)
 /* Says what became of a failed or partly refused request. Without the lock. */
 static void report(sl_sink *sink, const sl_request *request, int error, uint64_t rejected)
 {
+    SL_ASSERT(sink);
     const char *name = sink->options.exporter.name ? sink->options.exporter.name : "exporter";
     if (error)
         sl_reporter_say(sink->options.reporter, error, "%s: %zu %s lost: %s", name, request->items,
@@ -234,6 +245,7 @@ static void report(sl_sink *sink, const sl_request *request, int error, uint64_t
 /* Delivers one request, with retries. Under the lock, which it gives up meanwhile. */
 static void deliver(sl_sink *sink, sl_request *request)
 {
+    SL_ASSERT(sink);
     uint64_t retry_after_ms;
     uint64_t rejected;
     unsigned tries = 0;
@@ -259,6 +271,7 @@ static void deliver(sl_sink *sink, sl_request *request)
 /* Lets the exporter flush when somebody waits for it. Under the lock, which it gives up meanwhile. */
 static void flush_exporter(sl_sink *sink)
 {
+    SL_ASSERT(sink);
     uint64_t wanted = sink->flush_wanted;
     const sl_exporter *exporter = &sink->options.exporter;
     if (exporter->flush) {
@@ -307,6 +320,7 @@ static void *run(void *user)
 
 static void fill_defaults(sl_sink_options *o)
 {
+    SL_ASSERT(o);
     o->retry_initial_ms = o->retry_initial_ms ? o->retry_initial_ms : RETRY_INITIAL_MS;
     o->retry_max_ms = o->retry_max_ms ? o->retry_max_ms : RETRY_MAX_MS;
     o->retry_total_ms = o->retry_total_ms ? o->retry_total_ms : RETRY_TOTAL_MS;
@@ -345,12 +359,14 @@ int sl_sink_new(const sl_sink_options *options, sl_sink **ret_sink)
 
 const sl_exporter *sl_sink_exporter(const sl_sink *sink)
 {
+    SL_ASSERT(sink);
     return &sink->options.exporter;
 }
 
 /* Drops the oldest requests until `more` bytes fit. Under the lock. */
 static void make_room(sl_sink *sink, sl_signal signal, size_t more)
 {
+    SL_ASSERT(sink);
     request_queue *queue = &sink->queues[signal];
     size_t max = sink->options.batch[signal].max_pending_bytes;
     while (queue->head && (queue->bytes > max || more > max - queue->bytes)) {
@@ -390,6 +406,7 @@ void sl_sink_put(sl_sink *sink, sl_request *request)
 
 void sl_sink_count_lost(sl_sink *sink, sl_signal signal, size_t items)
 {
+    SL_ASSERT(sink);
     pthread_mutex_lock(&sink->lock);
     sink->counts[signal].put += items;
     count_failed(sink, signal, items);
@@ -398,6 +415,7 @@ void sl_sink_count_lost(sl_sink *sink, sl_signal signal, size_t items)
 
 int sl_sink_flush(sl_sink *sink, uint64_t deadline_ns)
 {
+    SL_ASSERT(sink);
     pthread_mutex_lock(&sink->lock);
     uint64_t seq = sink->next_seq - 1;
     uint64_t wanted = sink->flush_done;
@@ -417,6 +435,7 @@ int sl_sink_flush(sl_sink *sink, uint64_t deadline_ns)
 
 void sl_sink_begin_stop(sl_sink *sink, uint64_t deadline_ns)
 {
+    SL_ASSERT(sink);
     pthread_mutex_lock(&sink->lock);
     if (!sink->stopping)
         sink->flush_wanted++;

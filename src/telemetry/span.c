@@ -5,6 +5,7 @@
  */
 #include <sightline/trace.h>
 
+#include "src/base/assert.h"
 #include "src/telemetry/sampler.h"
 #include "src/telemetry/span_clock.h"
 #include "src/telemetry/span_impl.h"
@@ -30,6 +31,7 @@ static inline sl_span *take_object(void)
 
 static inline void put_back(sl_span *span)
 {
+    SL_ASSERT(span);
     span->state = SL_SPAN_IDLE;
     sl_span_thread *thread = &sl_span_this;
     if (SL_UNLIKELY(thread->current == span))
@@ -73,6 +75,7 @@ static inline void new_id(uint8_t *id)
  */
 static void copy_tracestate(sl_span *span, sl_str state)
 {
+    SL_ASSERT(span && (state.ptr || !state.len));
     if (!sl_utf8_valid(state))
         state.len = 0;
     if (state.len > sizeof span->state_text) {
@@ -89,6 +92,7 @@ static void copy_tracestate(sl_span *span, sl_str state)
 /* Identity of a new span: ids, flags but for the sampled one, tracestate. */
 static inline void make_context(sl_span *span, const sl_span_context *parent)
 {
+    SL_ASSERT(span);
     sl_span_context *context = &span->context;
     new_id(context->span_id);
     context->remote = false;
@@ -124,6 +128,7 @@ static sl_span *start_stopped(sl_tracer *tracer, const sl_span_context *parent)
 static __attribute__((noinline)) sl_sampling_decision ask_user(const sl_span *span, const sl_span_context *parent,
                                                                sl_str name, const sl_span_options *options)
 {
+    SL_ASSERT(span);
     const sl_sampler *sampler = span->tracer->sdk->sampler;
     sl_sampling_input input;
     input.parent = parent;
@@ -138,6 +143,7 @@ static __attribute__((noinline)) sl_sampling_decision ask_user(const sl_span *sp
 static inline sl_sampling_decision decide(const sl_span *span, const sl_span_context *parent, sl_str name,
                                           const sl_span_options *options)
 {
+    SL_ASSERT(span);
     const sl_sampler *sampler = span->tracer->sdk->sampler;
     if (SL_UNLIKELY(sampler && sampler->kind == SL_SAMPLER_CALLBACK))
         return ask_user(span, parent, name, options);
@@ -147,6 +153,7 @@ static inline sl_sampling_decision decide(const sl_span *span, const sl_span_con
 
 static inline void count_start(sl_tracer *tracer)
 {
+    SL_ASSERT(tracer);
     if (SL_LIKELY(tracer->has_cell))
         sl_segment_add(tracer->sdk->segment, tracer->cell, 1);
     else
@@ -155,6 +162,7 @@ static inline void count_start(sl_tracer *tracer)
 
 static void take_options(sl_span *span, const sl_span_options *options)
 {
+    SL_ASSERT(span && options);
     span->kind = options->kind >= SL_SPAN_INTERNAL && options->kind <= SL_SPAN_CONSUMER ? (uint8_t)options->kind
                                                                                         : SL_SPAN_INTERNAL;
     if (options->start_ns) {
@@ -171,6 +179,7 @@ static void take_options(sl_span *span, const sl_span_options *options)
 static inline void begin_recording(sl_span *span, const sl_span_context *parent, sl_str name,
                                    const sl_span_options *options)
 {
+    SL_ASSERT(span && (name.ptr || !name.len));
     sl_tracer *tracer = span->tracer;
     const sl_limits *limits = &tracer->sdk->span_limits;
     span->state = SL_SPAN_RECORDING;
@@ -280,6 +289,7 @@ void sl_span_get_context(const sl_span *span, sl_span_context *ret_context)
 
 uint64_t sl_span_now(const sl_span *span)
 {
+    SL_ASSERT(span);
     uint64_t now = sl_mono_ns();
     if (SL_UNLIKELY(span->start_given))
         return sl_span_clock_unix(now);
@@ -302,6 +312,7 @@ static inline uint8_t *put_count(uint8_t *at, uint32_t field, uint32_t count)
 /* The fields of the span that are not in its buffer nor its tracestate. */
 static inline size_t put_head(const sl_span *span, uint64_t end_ns, uint8_t *head)
 {
+    SL_ASSERT(span);
     uint32_t flags = span->context.flags | SL_FLAG_HAS_IS_REMOTE | (span->parent_remote ? SL_FLAG_IS_REMOTE : 0);
     uint8_t *at = put_id(head, 0x0A, span->context.trace_id, SL_TRACE_ID_SIZE);
     at = put_id(at, 0x12, span->context.span_id, SL_SPAN_ID_SIZE);
@@ -325,6 +336,7 @@ static inline size_t put_head(const sl_span *span, uint64_t end_ns, uint8_t *hea
 
 static void commit(sl_span *span, uint64_t end_ns)
 {
+    SL_ASSERT(span);
     const sl_tracer *tracer = span->tracer;
     uint8_t head[HEAD_BYTES];
     sl_piece pieces[3] = {{head, put_head(span, end_ns, head)}, {NULL, 0}, {NULL, 0}};

@@ -1,6 +1,7 @@
 /* The body of a span: appending, replacing, evicting. Every change first appends, then takes out what it replaces. */
 #include "src/telemetry/span_buf.h"
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/attr_list.h"
 
@@ -33,6 +34,7 @@ void sl_span_buf_init(sl_span_buf *buf, size_t max)
 
 void sl_span_buf_done(sl_span_buf *buf)
 {
+    SL_ASSERT(buf);
     if (SL_UNLIKELY(buf->data != buf->inline_data))
         sl_free(buf->data);
     if (SL_UNLIKELY(buf->entries != buf->inline_entries))
@@ -45,11 +47,13 @@ void sl_span_buf_done(sl_span_buf *buf)
 
 static size_t limit_of(const sl_span_buf *buf, size_t reserve)
 {
+    SL_ASSERT(buf);
     return buf->max >= 4 * SL_SPAN_RESERVE_BYTES ? buf->max - reserve : buf->max;
 }
 
 static bool grow(sl_span_buf *buf, size_t need)
 {
+    SL_ASSERT(buf);
     size_t cap = buf->cap;
     while (cap < need)
         cap *= 2;
@@ -69,6 +73,7 @@ static bool grow(sl_span_buf *buf, size_t need)
 
 bool sl_span_buf_room(sl_span_buf *buf, size_t more, size_t reserve)
 {
+    SL_ASSERT(buf);
     size_t limit = limit_of(buf, reserve);
     if (buf->len > limit || more > limit - buf->len)
         return false;
@@ -77,6 +82,7 @@ bool sl_span_buf_room(sl_span_buf *buf, size_t more, size_t reserve)
 
 static bool entry_room(sl_span_buf *buf)
 {
+    SL_ASSERT(buf);
     if (SL_LIKELY(buf->count < buf->entries_cap))
         return true;
     if (buf->entries_cap >= MAX_ENTRIES)
@@ -98,6 +104,7 @@ static bool entry_room(sl_span_buf *buf)
 /* First, middle and last bytes tell keys apart well enough; equal hashes are compared in full. */
 static inline uint32_t hash_key(sl_str key)
 {
+    SL_ASSERT(key.ptr || !key.len);
     uint64_t a = 0, b = 0, c = 0;
     if (key.len >= 8) {
         memcpy(&a, key.ptr, 8);
@@ -119,6 +126,7 @@ static inline uint32_t hash_key(sl_str key)
 
 static inline sl_str entry_key(const sl_span_buf *buf, const sl_span_entry *entry)
 {
+    SL_ASSERT(buf && entry);
     return sl_str_of((const char *)buf->data + entry->offset + entry->key_at, entry->key_len);
 }
 
@@ -126,6 +134,7 @@ static inline sl_str entry_key(const sl_span_buf *buf, const sl_span_entry *entr
 
 static inline uint32_t find(const sl_span_buf *buf, sl_str key, uint32_t hash)
 {
+    SL_ASSERT(buf);
     if (SL_LIKELY(!(buf->seen >> (hash & 63) & 1)))
         return NOT_FOUND;
     for (uint32_t i = 0; i < buf->count; i++) {
@@ -154,6 +163,7 @@ static bool is_priority(const sl_attr_rules *rules, sl_str key)
 
 static void shift(uint32_t *offset, uint32_t behind, uint32_t by)
 {
+    SL_ASSERT(offset);
     if (*offset > behind)
         *offset -= by;
 }
@@ -173,6 +183,7 @@ static void cut_out(sl_span_buf *buf, uint32_t offset, uint32_t len)
 /* The field that was just appended at `start` takes the place of `range`. */
 static void replace_range(sl_span_buf *buf, sl_span_range *range, uint32_t start)
 {
+    SL_ASSERT(buf && range);
     uint32_t len = buf->len - start;
     sl_span_range old = *range;
     if (old.len == len) {
@@ -199,6 +210,7 @@ static void remove_entry(sl_span_buf *buf, uint32_t index)
 /* Takes the KeyValue that was just appended at `start` into the index. `old`: the entry it replaces, or NOT_FOUND. */
 static inline void index_new(sl_span_buf *buf, uint32_t start, sl_span_entry entry, uint32_t old)
 {
+    SL_ASSERT(buf);
     entry.offset = start;
     entry.len = buf->len - start;
     if (SL_LIKELY(old == NOT_FOUND)) {
@@ -220,6 +232,7 @@ static inline void index_new(sl_span_buf *buf, uint32_t start, sl_span_entry ent
 /* Where the key's text begins in a KeyValue field. */
 static uint8_t key_at(const uint8_t *field, size_t key_len)
 {
+    SL_ASSERT(field);
     unsigned at = 2;
     while (field[at - 1] & 0x80) /* the length of the KeyValue */
         at++;
@@ -229,6 +242,7 @@ static uint8_t key_at(const uint8_t *field, size_t key_len)
 /* Appends a KeyValue of any type. */
 static bool append_any(sl_span_buf *buf, const sl_attr *attr, const sl_attr_rules *rules, size_t reserve)
 {
+    SL_ASSERT(rules);
     size_t chars = sl_attr_max_chars(rules->value_chars);
     size_t size = sl_otlp_attr_size(FIELD_ATTRS, attr, chars);
     if (!sl_span_buf_room(buf, size, reserve))
@@ -242,6 +256,7 @@ static bool append_any(sl_span_buf *buf, const sl_attr *attr, const sl_attr_rule
 
 static uint32_t last_ordinary(const sl_span_buf *buf, const sl_attr_rules *rules)
 {
+    SL_ASSERT(buf);
     for (uint32_t i = buf->count; i > 0; i--) {
         if (!is_priority(rules, entry_key(buf, &buf->entries[i - 1])))
             return i - 1;
@@ -293,6 +308,7 @@ unsigned sl_span_buf_set(sl_span_buf *buf, sl_str key, const sl_value *value, co
 /* Copies and returns the high bits of all bytes: 0 means ASCII. A call of memcpy costs more for a short text. */
 static inline uint64_t copy_text(uint8_t *to, const char *from, size_t len)
 {
+    SL_ASSERT(from || !len);
     uint64_t all = 0, word;
     if (len >= 8) {
         size_t i = 0;
@@ -330,6 +346,7 @@ static inline bool fast_ok(const sl_span_buf *buf, sl_str key, size_t value_len,
 /* The KeyValue of a short key behind the contents becomes part of them, up to `end`. */
 static inline void take_in(sl_span_buf *buf, sl_str key, const uint8_t *end)
 {
+    SL_ASSERT(buf);
     uint32_t start = buf->len;
     uint32_t hash = hash_key(key);
     uint32_t old = find(buf, key, hash);
@@ -341,6 +358,7 @@ static inline void take_in(sl_span_buf *buf, sl_str key, const uint8_t *end)
 /* KeyValue { 1: key, 2: AnyValue { 1: text } }, written with constant frames. */
 unsigned sl_span_buf_set_str(sl_span_buf *buf, sl_str key, sl_str text, const sl_attr_rules *rules)
 {
+    SL_ASSERT(rules && (key.ptr || !key.len) && (text.ptr || !text.len));
     bool short_enough = rules->value_chars == 0 || text.len <= rules->value_chars;
     if (SL_LIKELY(fast_ok(buf, key, text.len, rules) && short_enough)) {
         uint8_t *at = buf->data + buf->len;
@@ -363,6 +381,7 @@ unsigned sl_span_buf_set_str(sl_span_buf *buf, sl_str key, sl_str text, const sl
 /* KeyValue { 1: key, 2: AnyValue { 3: number } } */
 unsigned sl_span_buf_set_int(sl_span_buf *buf, sl_str key, int64_t number, const sl_attr_rules *rules)
 {
+    SL_ASSERT(key.ptr || !key.len);
     if (SL_LIKELY(fast_ok(buf, key, SL_PB_MAX_VARINT, rules))) {
         uint8_t *start = buf->data + buf->len;
         uint64_t high = copy_text(start + SHORT_KEY_AT, key.ptr, key.len);
@@ -387,6 +406,7 @@ unsigned sl_span_buf_set_int(sl_span_buf *buf, sl_str key, int64_t number, const
 /* A short name at the start of a span. */
 static inline bool first_name(sl_span_buf *buf, sl_str name)
 {
+    SL_ASSERT(buf && (name.ptr || !name.len));
     if (buf->len != 0 || name.len > SHORT || buf->cap < SHORT_ROOM)
         return false;
     buf->data[0] = FIELD_NAME << 3 | SL_PB_LEN;
@@ -416,6 +436,7 @@ bool sl_span_buf_set_name(sl_span_buf *buf, sl_str name)
 
 bool sl_span_buf_set_status(sl_span_buf *buf, unsigned code, sl_str message)
 {
+    SL_ASSERT(buf);
     message.len = sl_utf8_prefix(message, SL_MAX_STATUS_BYTES);
     uint32_t start = buf->len;
     if (code != 0) {
@@ -437,6 +458,7 @@ bool sl_span_buf_set_status(sl_span_buf *buf, unsigned code, sl_str message)
 
 static bool put_sub(sl_pb_cursor *c, const sl_span_sub *sub, const sl_attr_list *list)
 {
+    SL_ASSERT(sub);
     return sl_pb_put_raw(c, sub->head, sub->head_len) &&
            (sub->text_field == 0 || sl_otlp_put_text(c, sub->text_field, sub->text)) &&
            sl_attr_list_put(c, sub->attrs_field, list) &&

@@ -1,6 +1,8 @@
 /* Measuring the distance of the two clocks. */
 #include "src/telemetry/span_clock.h"
 
+#include "src/base/assert.h"
+
 #define TOLERANCE_NS 2000 /* more than the error of a measurement; less is no reason to move the clock */
 
 sl_span_clock sl_span_clock_state;
@@ -8,6 +10,7 @@ sl_span_clock sl_span_clock_state;
 /* The offset, from the tightest of a few readings; `*ret_error` is its uncertainty. */
 static uint64_t measure(int tries, uint64_t *ret_error)
 {
+    SL_ASSERT(ret_error);
     uint64_t best = UINT64_MAX, offset = 0;
     for (int i = 0; i < tries; i++) {
         uint64_t before = sl_mono_ns();

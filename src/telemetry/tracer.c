@@ -1,6 +1,7 @@
 /* Handing out tracers. */
 #include "src/telemetry/tracer.h"
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/span_buf.h"
 
@@ -9,6 +10,7 @@
 
 static sl_tracer *find(sl_sdk *sdk, uint32_t scope)
 {
+    SL_ASSERT(sdk);
     for (sl_tracer *tracer = sdk->tracers; tracer; tracer = tracer->next) {
         if (tracer->scope == scope)
             return tracer;

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/registry.h"
 
@@ -9,6 +10,7 @@
 
 static char *copy(const char *z, bool *failed)
 {
+    SL_ASSERT(failed);
     char *result = z ? sl_strndup(z, strlen(z)) : NULL;
     *failed |= z && !result;
     return result;

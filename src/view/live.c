@@ -1,6 +1,7 @@
 /* The live view: keeping and finding traces. */
 #include "src/view/live.h"
 
+#include "src/base/assert.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
 #include "src/view/live_impl.h"
@@ -22,6 +23,7 @@ sl_live *sl_live_new(const sl_live_options *options)
 
 static void free_trace(sl_live_trace *trace)
 {
+    SL_ASSERT(trace);
     while (trace->first) {
         sl_live_span *next = trace->first->next;
         sl_free(trace->first);
@@ -47,6 +49,7 @@ void sl_live_free(sl_live *live)
 
 static sl_live_trace **bucket_of(sl_live *live, const uint8_t *id)
 {
+    SL_ASSERT(live);
     return &live->buckets[sl_hash_bytes(id, SL_TRACE_ID_SIZE, 0) & (SL_LIVE_BUCKETS - 1)];
 }
 
@@ -60,6 +63,7 @@ static sl_live_trace *find(sl_live *live, const uint8_t *id)
 
 static void unlink_from_list(sl_live *live, sl_live_trace *trace)
 {
+    SL_ASSERT(trace);
     if (trace->newer)
         trace->newer->older = trace->older;
     else
@@ -73,6 +77,7 @@ static void unlink_from_list(sl_live *live, sl_live_trace *trace)
 
 static void put_in_front(sl_live *live, sl_live_trace *trace)
 {
+    SL_ASSERT(trace && live);
     trace->older = live->newest;
     if (live->newest)
         live->newest->newer = trace;
@@ -83,6 +88,7 @@ static void put_in_front(sl_live *live, sl_live_trace *trace)
 
 static void remove_trace(sl_live *live, sl_live_trace *trace)
 {
+    SL_ASSERT(trace && live);
     sl_live_trace **at = bucket_of(live, trace->id);
     while (*at != trace)
         at = &(*at)->hash_next;
@@ -97,6 +103,7 @@ static void remove_trace(sl_live *live, sl_live_trace *trace)
 /* Makes room; the newest trace stays in any case. */
 static void evict(sl_live *live)
 {
+    SL_ASSERT(live);
     while (live->oldest != live->newest &&
            (live->stats.traces > live->max_traces || live->stats.bytes > live->max_bytes)) {
         remove_trace(live, live->oldest);
@@ -131,6 +138,7 @@ static sl_live_trace *touch(sl_live *live, const uint8_t *id)
 
 static void append(sl_live *live, sl_live_trace *trace, sl_live_span *kept, const sl_otlp_span *span)
 {
+    SL_ASSERT(kept && trace && span && live);
     size_t size = sizeof *kept + kept->service_len + kept->span_len;
     if (trace->last)
         trace->last->next = kept;
@@ -151,6 +159,7 @@ static void append(sl_live *live, sl_live_trace *trace, sl_live_span *kept, cons
 /* Keeps one span. The caller holds the lock. */
 static int keep(sl_live *live, sl_str service, const sl_otlp_span *span)
 {
+    SL_ASSERT(live && span && (service.ptr || !service.len));
     live->stats.received_spans++;
     if (span->trace_id.len != SL_TRACE_ID_SIZE || span->span_id.len != SL_SPAN_ID_SIZE) {
         live->stats.dropped_spans++;
@@ -250,6 +259,7 @@ int sl_live_list_json(sl_live *live, const sl_live_filter *filter, sl_buf *out)
 /* The one trace whose id begins with these hex digits (lower case). */
 static int find_prefix(const sl_live *live, sl_str digits, const sl_live_trace **ret_trace)
 {
+    SL_ASSERT(live && ret_trace && (digits.ptr || !digits.len));
     const sl_live_trace *found = NULL;
     for (const sl_live_trace *t = live->newest; t; t = t->older) {
         char hex[2 * SL_TRACE_ID_SIZE];

@@ -1,6 +1,8 @@
 /* The live view: its paths on the admin listener. */
 #include "src/view/live.h"
 
+#include "src/base/assert.h"
+
 #define MAX_SERVICE 256
 
 static void refuse(sl_ctl_response *response, int error)
@@ -41,6 +43,7 @@ static void list(void *user, const sl_ctl_request *request, sl_ctl_response *res
 
 static void one(void *user, const sl_ctl_request *request, sl_ctl_response *response)
 {
+    SL_ASSERT(request && response);
     int error = sl_live_trace_json(user, request->path_rest, &response->body);
     if (error)
         refuse(response, error);

@@ -1,6 +1,7 @@
 /* The live view: its JSON. */
 #include <stdlib.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/view/live_impl.h"
@@ -61,6 +62,7 @@ static void put_list(sl_jw *w, sl_str items, bool map, unsigned depth)
 
 static void put_any(sl_jw *w, const sl_otlp_any *any, unsigned depth)
 {
+    SL_ASSERT(any);
     switch (any->type) {
     case SL_VALUE_STRING:
         sl_jw_str(w, any->str);
@@ -106,6 +108,7 @@ static void put_attributes(sl_jw *w, sl_str message, uint32_t field)
 
 static void put_id(sl_jw *w, const char *name, sl_str id)
 {
+    SL_ASSERT(id.ptr || !id.len);
     sl_jw_key(w, sl_str_c(name));
     if (id.len)
         sl_jw_hex(w, (const uint8_t *)id.ptr, id.len);
@@ -159,6 +162,7 @@ static uint64_t duration_of(uint64_t start_ns, uint64_t end_ns)
 /* A parent of zeros is none. */
 static sl_str parent_of(const sl_otlp_span *span)
 {
+    SL_ASSERT(span);
     static const uint8_t zero[SL_SPAN_ID_SIZE];
     bool none =
         span->parent_span_id.len != SL_SPAN_ID_SIZE || memcmp(span->parent_span_id.ptr, zero, SL_SPAN_ID_SIZE) == 0;
@@ -167,6 +171,7 @@ static sl_str parent_of(const sl_otlp_span *span)
 
 static void put_span(sl_jw *w, const sl_otlp_span *span, sl_str service)
 {
+    SL_ASSERT(span);
     sl_jw_object(w);
     put_id(w, "span_id", span->span_id);
     put_id(w, "parent_span_id", parent_of(span));
@@ -235,6 +240,7 @@ int sl_live_put_trace(const sl_live_trace *trace, sl_buf *out)
 /* The earliest span without a parent, else the earliest one: what a line of the list is called after. */
 static void find_root(const sl_live_trace *trace, sl_str *ret_name, sl_str *ret_service)
 {
+    SL_ASSERT(ret_name && ret_service && trace);
     uint64_t best_start = UINT64_MAX;
     bool best_is_root = false;
     *ret_name = *ret_service = sl_str_of(NULL, 0);
@@ -267,6 +273,7 @@ static bool has_service(const sl_live_trace *trace, sl_str service)
 
 static void put_line(sl_jw *w, const sl_live_trace *trace)
 {
+    SL_ASSERT(trace);
     sl_str root, service;
     char start[SL_RFC3339_MS_LEN + 1];
     find_root(trace, &root, &service);
@@ -284,6 +291,7 @@ static void put_line(sl_jw *w, const sl_live_trace *trace)
 
 int sl_live_put_list(const sl_live *live, const sl_live_filter *filter, sl_buf *out)
 {
+    SL_ASSERT(filter && live);
     size_t left = filter->limit ? filter->limit : DEFAULT_LIMIT;
     sl_jw w;
     sl_jw_init(&w, out);

@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/view/waterfall_text.h"
 #include "src/view/waterfall_tree.h"
 
@@ -47,6 +48,7 @@ typedef struct view {
 
 static void view_init(view *v, const sl_waterfall_options *options, sl_buf *out)
 {
+    SL_ASSERT(v);
     static const sl_waterfall_options defaults = {0, false, false};
     memset(v, 0, sizeof *v);
     v->options = options ? *options : defaults;
@@ -62,6 +64,7 @@ static void view_init(view *v, const sl_waterfall_options *options, sl_buf *out)
 
 static void put_inked(view *v, sl_str text, size_t columns, bool pad, unsigned ink)
 {
+    SL_ASSERT(v);
     sl_text_ink(v->out, &v->options, ink);
     sl_text_put(v->out, text, columns, pad, v->options.ascii);
     sl_text_plain(v->out, &v->options, ink);
@@ -69,6 +72,7 @@ static void put_inked(view *v, sl_str text, size_t columns, bool pad, unsigned i
 
 static void put_right(view *v, const char *text, size_t columns, unsigned ink)
 {
+    SL_ASSERT(v);
     size_t len = strlen(text);
     sl_text_repeat(v->out, " ", columns > len ? columns - len : 0);
     put_inked(v, sl_str_c(text), columns, false, ink);
@@ -78,6 +82,7 @@ static void put_right(view *v, const char *text, size_t columns, unsigned ink)
 
 static const json_t *attribute(const sl_tree_node *node, const char *const *names, size_t count)
 {
+    SL_ASSERT(names || !count);
     for (size_t i = 0; i < count; i++) {
         const json_t *value = json_object_get(node->attributes, names[i]);
         if (value)
@@ -89,6 +94,7 @@ static const json_t *attribute(const sl_tree_node *node, const char *const *name
 /* Nanoseconds from the start of a span to its first token: by an event, else by the attribute. */
 static bool first_token(const sl_tree_node *node, uint64_t *ret_after_ns)
 {
+    SL_ASSERT(ret_after_ns);
     static const char *const seconds[] = {"gen_ai.response.time_to_first_chunk", "gen_ai.response.time_to_first_token"};
     size_t index;
     json_t *event;
@@ -115,6 +121,7 @@ static bool first_token(const sl_tree_node *node, uint64_t *ret_after_ns)
 static void add_note(view *v, sl_buf *note, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static void add_note(view *v, sl_buf *note, const char *format, ...)
 {
+    SL_ASSERT(note);
     va_list args;
     if (note->len)
         (void)sl_buf_printf(note, " %s ", v->pens->dot);
@@ -139,6 +146,7 @@ static void note_tokens(view *v, const sl_tree_node *node, sl_buf *note)
 
 static void note_error(view *v, const sl_tree_node *node, sl_buf *note)
 {
+    SL_ASSERT(node);
     static const char *const types[] = {"error.type", "exception.type"};
     if (!node->error)
         return;
@@ -174,6 +182,7 @@ static void put_notes(view *v, const sl_tree_node *node, sl_buf *note)
 /* Number of ancestors. */
 static size_t depth_of(const sl_tree *tree, size_t index)
 {
+    SL_ASSERT(tree);
     size_t depth = 0;
     while (tree->nodes[index].parent != SL_TREE_NONE) {
         index = tree->nodes[index].parent;
@@ -211,6 +220,7 @@ static size_t put_guides(view *v, size_t index, bool under)
 /* Column of a moment on the time axis, 0 to `bar_columns`. */
 static size_t column_of(const view *v, uint64_t ns, bool up)
 {
+    SL_ASSERT(v);
     uint64_t total = v->tree->end_ns - v->tree->start_ns;
     if (total == 0)
         return up ? v->bar_columns : 0;
@@ -224,6 +234,7 @@ static size_t column_of(const view *v, uint64_t ns, bool up)
 
 static void put_bar(view *v, const sl_tree_node *node, unsigned ink)
 {
+    SL_ASSERT(node && v);
     size_t from = column_of(v, node->start_ns, false), to = column_of(v, node->start_ns + node->duration_ns, true);
     uint64_t after_ns, total = v->tree->end_ns - v->tree->start_ns;
     size_t mark = SL_TREE_NONE;
@@ -248,6 +259,7 @@ static void put_bar(view *v, const sl_tree_node *node, unsigned ink)
 
 static void put_span(view *v, size_t index, sl_buf *note)
 {
+    SL_ASSERT(v && note);
     const sl_tree_node *node = &v->tree->nodes[index];
     unsigned ink = node->error ? SL_INK_ERROR : SL_INK_SERVICE + node->service_number % SL_INK_SERVICES;
     char duration[SL_DURATION_SIZE];
@@ -315,6 +327,7 @@ static void put_services(view *v, size_t columns)
 /* The lines above: which trace, how long, how much, whose. */
 static void put_summary(view *v)
 {
+    SL_ASSERT(v);
     char total[SL_DURATION_SIZE], text[128], failed[32] = "";
     size_t errors = 0;
     for (size_t i = 0; i < v->tree->count; i++)
@@ -388,6 +401,7 @@ static table table_of(const view *v, const json_t *traces)
 
 static void put_row(view *v, const json_t *trace, const table *t)
 {
+    SL_ASSERT(v && t);
     char number[24];
     bool failed = json_is_true(json_object_get(trace, "error"));
     sl_str start = time_of_day(sl_tree_str(trace, "start"));

@@ -2,6 +2,7 @@
 #include "src/view/waterfall_text.h"
 
 #include <stdio.h>
+#include "src/base/assert.h"
 
 /* One printable character of a text: its bytes, what to show for them, and its columns. */
 typedef struct glyph {
@@ -43,6 +44,7 @@ static size_t columns_of(uint32_t c)
 
 static glyph glyph_at(sl_str s, size_t at, bool ascii)
 {
+    SL_ASSERT(s.ptr || !s.len);
     const unsigned char *p = (const unsigned char *)s.ptr + at;
     const glyph bad = {1, SL_STR("?"), 1};
     size_t n = p[0] < 0x80 ? 1 : 0;
@@ -98,6 +100,7 @@ void sl_text_repeat(sl_buf *out, const char *piece, size_t count)
 
 void sl_text_ink(sl_buf *out, const sl_waterfall_options *options, unsigned ink)
 {
+    SL_ASSERT(options);
     static const char *const codes[] = {"", "2", "1", "31", "36", "32", "35", "33", "34", "96"};
     SL_ASSERT(ink < sizeof codes / sizeof *codes);
     if (options->color && ink != SL_INK_NONE)
@@ -106,6 +109,7 @@ void sl_text_ink(sl_buf *out, const sl_waterfall_options *options, unsigned ink)
 
 void sl_text_plain(sl_buf *out, const sl_waterfall_options *options, unsigned ink)
 {
+    SL_ASSERT(options);
     if (options->color && ink != SL_INK_NONE)
         (void)sl_buf_put_c(out, "\x1b[0m");
 }

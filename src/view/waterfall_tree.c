@@ -8,6 +8,7 @@
 
 int sl_tree_load(sl_str text, json_t **ret_json)
 {
+    SL_ASSERT(ret_json && (text.ptr || !text.len));
     json_error_t error;
     json_t *json = text.len ? json_loadb(text.ptr, text.len, JSON_ALLOW_NUL, &error) : NULL;
     if (!json)
@@ -30,6 +31,7 @@ uint64_t sl_tree_u64(const json_t *object, const char *key)
 
 static void read_node(const json_t *span, sl_tree_node *node)
 {
+    SL_ASSERT(node);
     memset(node, 0, sizeof *node);
     node->id = sl_tree_str(span, "span_id");
     node->parent_id = sl_tree_str(span, "parent_span_id");
@@ -70,6 +72,7 @@ static int compare_ids(const void *a, const void *b)
 /* Links nodes to their parents; children end up by start, because they are linked from the last to the first. */
 static int link_nodes(sl_tree *tree)
 {
+    SL_ASSERT(tree);
     id_index *ids = sl_calloc(tree->count + 1, sizeof *ids);
     if (!ids)
         return SL_ENOMEM;
@@ -93,6 +96,7 @@ static int link_nodes(sl_tree *tree)
 /* Appends a node and all below it that have not been shown yet. */
 static void show_from(sl_tree *tree, size_t root, size_t *shown)
 {
+    SL_ASSERT(tree);
     size_t at = root;
     tree->nodes[root].parent = SL_TREE_NONE; /* cuts a ring of parents */
     tree->nodes[root].next_sibling = SL_TREE_NONE;
@@ -117,6 +121,7 @@ static void show_from(sl_tree *tree, size_t root, size_t *shown)
 /* Takes a node out of its parent's children. */
 static void cut(sl_tree *tree, size_t index)
 {
+    SL_ASSERT(tree);
     size_t parent = tree->nodes[index].parent;
     if (parent == SL_TREE_NONE)
         return;
@@ -158,6 +163,7 @@ static void number_services(sl_tree *tree)
 
 static void measure(sl_tree *tree)
 {
+    SL_ASSERT(tree);
     tree->start_ns = tree->count ? tree->nodes[0].start_ns : 0;
     tree->end_ns = tree->start_ns;
     for (size_t i = 0; i < tree->count; i++) {
@@ -171,6 +177,7 @@ static void measure(sl_tree *tree)
 
 int sl_tree_init(sl_tree *tree, sl_str text)
 {
+    SL_ASSERT(tree);
     memset(tree, 0, sizeof *tree);
     int error = sl_tree_load(text, &tree->json);
     if (error)
@@ -203,6 +210,7 @@ int sl_tree_init(sl_tree *tree, sl_str text)
 
 void sl_tree_done(sl_tree *tree)
 {
+    SL_ASSERT(tree);
     json_decref(tree->json);
     sl_free(tree->nodes);
     sl_free(tree->order);

@@ -8,6 +8,7 @@
 /* Hex of at most `size` bytes, any number of digits, into the end of `id`; false when malformed or too long. */
 static bool padded_id(sl_str text, uint8_t *id, size_t size)
 {
+    SL_ASSERT(text.ptr || !text.len);
     char digits[2 * SL_TRACE_ID_SIZE];
     SL_ASSERT(size <= SL_TRACE_ID_SIZE);
     if (text.len == 0 || text.len > 2 * size)
@@ -19,6 +20,7 @@ static bool padded_id(sl_str text, uint8_t *id, size_t size)
 
 static bool b3_ids(sl_str trace_id, sl_str span_id, sl_span_context *context)
 {
+    SL_ASSERT(context);
     memset(context, 0, sizeof *context);
     context->remote = true;
     return (trace_id.len == 32 || trace_id.len == 16) && span_id.len == 16 &&
@@ -29,6 +31,7 @@ static bool b3_ids(sl_str trace_id, sl_str span_id, sl_span_context *context)
 /* '0', '1' or 'd'; false for anything else. */
 static bool b3_state(sl_str text, uint8_t *ret_flags)
 {
+    SL_ASSERT(ret_flags && (text.ptr || !text.len));
     if (text.len != 1 || (text.ptr[0] != '0' && text.ptr[0] != '1' && text.ptr[0] != 'd'))
         return false;
     *ret_flags = text.ptr[0] == '0' ? 0 : SL_TRACE_FLAG_SAMPLED;

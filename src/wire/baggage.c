@@ -6,6 +6,7 @@
  */
 #include <sightline/context.h>
 
+#include "src/base/assert.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
 #include "src/wire/pct.h"
@@ -27,16 +28,19 @@ struct sl_baggage {
 
 static sl_str key_of(const baggage_member *m)
 {
+    SL_ASSERT(m);
     return sl_str_of(m->text, m->key_len);
 }
 
 static sl_str value_of(const baggage_member *m)
 {
+    SL_ASSERT(m);
     return sl_str_of(m->text + m->key_len, m->value_len);
 }
 
 static sl_str metadata_of(const baggage_member *m)
 {
+    SL_ASSERT(m);
     return sl_str_of(m->text + m->key_len + m->value_len, m->metadata_len);
 }
 
@@ -44,6 +48,7 @@ static sl_str metadata_of(const baggage_member *m)
 
 static bool is_token(sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     for (size_t i = 0; i < s.len; i++) {
         char c = s.ptr[i];
         bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -55,6 +60,7 @@ static bool is_token(sl_str s)
 
 static bool is_octets(sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     for (size_t i = 0; i < s.len; i++) {
         if (!sl_pct_baggage((unsigned char)s.ptr[i]) && s.ptr[i] != '%')
             return false;
@@ -65,6 +71,7 @@ static bool is_octets(sl_str s)
 /* Splits "a = b" around the first '='; false when there is none. */
 static bool split_pair(sl_str text, sl_str *ret_key, sl_str *ret_value)
 {
+    SL_ASSERT(ret_key && ret_value);
     size_t equals = sl_str_chr(text, '=');
     *ret_key = sl_str_trim(sl_str_sub(text, 0, equals == SL_NPOS ? text.len : equals));
     *ret_value = equals == SL_NPOS ? sl_str_of(NULL, 0) : sl_str_trim(sl_str_sub(text, equals + 1, text.len));
@@ -77,6 +84,7 @@ static bool split_pair(sl_str text, sl_str *ret_key, sl_str *ret_value)
  */
 static bool clean_properties(sl_str metadata, char *out, size_t *ret_len)
 {
+    SL_ASSERT(ret_len && (metadata.ptr || !metadata.len));
     bool good = true;
     size_t len = 0;
     sl_str part, key, value;
@@ -150,6 +158,7 @@ static size_t find(const sl_baggage *baggage, sl_str key)
 /* Puts a finished member in its place, or frees it when it does not fit. */
 static int place(sl_baggage *baggage, baggage_member m)
 {
+    SL_ASSERT(baggage);
     size_t index = find(baggage, key_of(&m));
     bool fresh = index == SL_NPOS;
     size_t rest = baggage->header_len - (fresh ? 0 : baggage->members[index].header_len);
@@ -170,6 +179,7 @@ static int place(sl_baggage *baggage, baggage_member m)
 /* `value` is decoded text, repaired here. `strict`: malformed properties are an error, not left out. */
 static int set(sl_baggage *baggage, sl_str key, sl_str value, sl_str metadata, bool strict)
 {
+    SL_ASSERT((key.ptr || !key.len) && (value.ptr || !value.len) && (metadata.ptr || !metadata.len));
     size_t most = SL_MAX_BAGGAGE_BYTES;
     if (key.len > most || value.len > most || metadata.len > most)
         return SL_ELIMIT;

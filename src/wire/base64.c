@@ -1,8 +1,11 @@
 /* Base64. */
 #include "src/wire/base64.h"
 
+#include "src/base/assert.h"
+
 int sl_base64_encode(sl_buf *buf, sl_str bytes)
 {
+    SL_ASSERT(bytes.ptr || !bytes.len);
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     int error = sl_buf_reserve(buf, sl_base64_encoded_len(bytes.len));
     if (error)

@@ -49,6 +49,7 @@ bool sl_chunked_is_done(const sl_chunked *chunked)
 
 static int refuse(sl_chunked *c, const char *reason)
 {
+    SL_ASSERT(c);
     c->state = FAILED;
     c->reason = reason;
     return SL_EPARSE;
@@ -56,6 +57,7 @@ static int refuse(sl_chunked *c, const char *reason)
 
 static int refuse_limit(sl_chunked *c, const char *reason)
 {
+    SL_ASSERT(c);
     c->state = FAILED;
     c->reason = reason;
     return SL_ELIMIT;
@@ -146,6 +148,7 @@ static int step_extension(sl_chunked *c, char ch)
 /* A byte of a trailer line. */
 static int step_trailer(sl_chunked *c, char ch)
 {
+    SL_ASSERT(c);
     if (++c->trailer_bytes > SL_MAX_TRAILER_BYTES)
         return refuse_limit(c, "trailer too large");
     c->has_trailers = true;

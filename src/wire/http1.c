@@ -16,6 +16,7 @@ static const sl_str field_names[SL_HTTP_FIELD_COUNT] = {{"", 0},
 /* Notes why a head is refused; returns the error for the caller to pass on. */
 static int refuse(sl_http1_parser *parser, int status, const char *reason)
 {
+    SL_ASSERT(parser);
     parser->error_status = status;
     parser->error_reason = reason;
     return status == 431 || status == 414 ? SL_ETOOBIG : SL_EPARSE;
@@ -24,6 +25,7 @@ static int refuse(sl_http1_parser *parser, int status, const char *reason)
 /* Ready for the next message. */
 static void restart(sl_http1_parser *parser)
 {
+    SL_ASSERT(parser);
     parser->scanned = 0;
     parser->line_start = 0;
     parser->empty_line_skipped = false;
@@ -49,6 +51,7 @@ void sl_http1_head_init(sl_http1_head *head, sl_http1_field *storage, size_t cap
 /* Empties a head but keeps its storage. */
 static void head_reset(sl_http1_head *head)
 {
+    SL_ASSERT(head);
     sl_http1_field *fields = head->fields;
     size_t cap = head->field_cap;
     SL_ASSERT(fields && cap > 0);
@@ -62,6 +65,7 @@ static void head_reset(sl_http1_head *head)
 /* True when `len` > 0 token characters are `name` but for case. Or-ing 0x20 folds letters and confuses no token. */
 static bool name_is(const char *p, const char *name, size_t len)
 {
+    SL_ASSERT(name || !len);
     const uint64_t fold = 0x2020202020202020ull;
     if (len >= 8) {
         for (size_t i = 0;; i += 8) {
@@ -86,6 +90,7 @@ static bool name_is(const char *p, const char *name, size_t len)
 /* First and last number of the names of this length; false when there are none. Follows SL_HTTP_FIELD_MAP. */
 static bool ids_of_length(size_t len, unsigned *ret_first, unsigned *ret_last)
 {
+    SL_ASSERT(ret_first && ret_last);
     static const uint8_t ranges[20][2] = {
         [2] = {SL_HTTP_TE, SL_HTTP_B3},
         [3] = {SL_HTTP_VIA, SL_HTTP_VIA},
@@ -129,6 +134,7 @@ static sl_http_field_id lookup_token(const char *p, size_t len)
 
 sl_http_field_id sl_http_field_lookup(sl_str name)
 {
+    SL_ASSERT(name.ptr || !name.len);
     if (name.len == 0 || sl_http_span(name.ptr, name.len, SL_HTTP_CHAR_TOKEN) != name.len)
         return SL_HTTP_OTHER;
     return lookup_token(name.ptr, name.len);
@@ -162,6 +168,7 @@ sl_http_method sl_http_method_lookup(sl_str method)
 /* Reads `HTTP/1.x`; refuses other versions. */
 static int parse_version(sl_http1_parser *parser, sl_str text, sl_http1_head *head)
 {
+    SL_ASSERT(text.ptr || !text.len);
     if (text.len != 8 || memcmp(text.ptr, "HTTP/", 5) != 0 || text.ptr[5] < '0' || text.ptr[5] > '9' ||
         text.ptr[6] != '.' || text.ptr[7] < '0' || text.ptr[7] > '9')
         return refuse(parser, 400, "malformed HTTP version");
@@ -174,6 +181,7 @@ static int parse_version(sl_http1_parser *parser, sl_str text, sl_http1_head *he
 /* True for `name`, `name:port`, `[v6]`, `[v6]:port`. */
 static bool authority_is_valid(sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     size_t i = 0;
     if (text.len && text.ptr[0] == '[') {
         size_t close = sl_str_chr(text, ']');
@@ -199,6 +207,7 @@ static bool authority_is_valid(sl_str text)
 /* Takes the authority out of an absolute-form target. */
 static int parse_absolute_form(sl_http1_parser *parser, sl_http1_head *head)
 {
+    SL_ASSERT(head);
     sl_str target = head->target;
     size_t skip = 0;
     if (sl_str_ieq(sl_str_sub(target, 0, 7), SL_STR("http://")))
@@ -218,6 +227,7 @@ static int parse_absolute_form(sl_http1_parser *parser, sl_http1_head *head)
 
 static int parse_target(sl_http1_parser *parser, sl_str target, sl_http1_head *head)
 {
+    SL_ASSERT(head && (target.ptr || !target.len));
     head->target = target;
     if (target.len == 0)
         return refuse(parser, 400, "malformed request line");
@@ -233,6 +243,7 @@ static int parse_target(sl_http1_parser *parser, sl_str target, sl_http1_head *h
 /* `METHOD SP target SP HTTP/1.x`, without its CRLF. */
 static int parse_request_line(sl_http1_parser *parser, sl_str line, sl_http1_head *head)
 {
+    SL_ASSERT(line.ptr || !line.len);
     size_t space = sl_str_chr(line, ' ');
     if (space == SL_NPOS || space == 0)
         return refuse(parser, 400, "malformed request line");
@@ -259,6 +270,7 @@ static int parse_request_line(sl_http1_parser *parser, sl_str line, sl_http1_hea
 /* `HTTP/1.x SP status [SP reason]`, without its CRLF. Many servers leave out the last space with an empty reason. */
 static int parse_status_line(sl_http1_parser *parser, sl_str line, sl_http1_head *head)
 {
+    SL_ASSERT(line.ptr || !line.len);
     int error = parse_version(parser, sl_str_sub(line, 0, 8), head);
     if (error)
         return error;
@@ -284,12 +296,14 @@ static int parse_first_line(sl_http1_parser *parser, sl_str line, bool is_reques
 /* The error for a head that is too long so far. */
 static int refuse_length(sl_http1_parser *parser)
 {
+    SL_ASSERT(parser);
     return parser->first_line_seen ? refuse(parser, 431, "head too large") : refuse(parser, 414, "first line too long");
 }
 
 /* What can be said about a first line that is not complete: it must begin like one. */
 static int check_beginning(sl_http1_parser *parser, sl_str bytes, bool is_request)
 {
+    SL_ASSERT(parser && (bytes.ptr || !bytes.len));
     sl_str line = sl_str_sub(bytes, parser->line_start, METHOD_MAX + 1);
     if (!is_request) {
         size_t len = line.len < 5 ? line.len : 5;
@@ -306,6 +320,7 @@ static int check_beginning(sl_http1_parser *parser, sl_str bytes, bool is_reques
 /* Handles the line that ends with the LF at `at`. 1: it is the empty line at the end of the head. */
 static int end_of_line(sl_http1_parser *parser, sl_str bytes, size_t at, bool is_request)
 {
+    SL_ASSERT(parser && (bytes.ptr || !bytes.len));
     size_t start = parser->line_start;
     if (at == start || bytes.ptr[at - 1] != '\r')
         return refuse(parser, 400, "line ends without CR");
@@ -372,6 +387,7 @@ static int refuse_second(sl_http1_parser *parser, sl_http_field_id id, bool is_r
 /* Why the name of a field line is wrong at `p[len]`, its first byte that is neither token nor colon. */
 static int refuse_name(sl_http1_parser *parser, const char *p, size_t len)
 {
+    SL_ASSERT(p);
     bool blank = p[len] == ' ' || p[len] == '\t';
     if (len == 0 && blank)
         return refuse(parser, 400, "folded field line");
@@ -406,6 +422,7 @@ static int parse_field(sl_http1_parser *parser, const char *p, size_t left, sl_h
 /* Reads all field lines; `text` ends with the CRLF of the last one. */
 static int parse_fields(sl_http1_parser *parser, sl_str text, bool is_request, sl_http1_head *head)
 {
+    SL_ASSERT(text.ptr || !text.len);
     size_t at = 0, line = 0;
     while (at < text.len) {
         if (head->field_count == head->field_cap)
@@ -456,6 +473,7 @@ static int read_connection(sl_http1_parser *parser, sl_http1_head *head)
 /* Reads Content-Length and Transfer-Encoding; what they say about the body is decided by the caller. */
 static int read_lengths(sl_http1_parser *parser, sl_http1_head *head, bool *ret_chunked)
 {
+    SL_ASSERT(ret_chunked);
     bool coded = sl_http1_has(head, SL_HTTP_TRANSFER_ENCODING);
     if (coded) {
         if (sl_http1_has(head, SL_HTTP_CONTENT_LENGTH))
@@ -491,6 +509,7 @@ static int read_host(sl_http1_parser *parser, sl_http1_head *head)
 
 static int read_expect(sl_http1_parser *parser, sl_http1_head *head)
 {
+    SL_ASSERT(head);
     size_t index = 0;
     sl_str value;
     if (head->minor == 0)
@@ -544,6 +563,7 @@ static int frame_response(sl_http1_parser *parser, sl_http_method request_method
 /* Before the head is complete: what is already certain. */
 static int check_early(sl_http1_parser *parser, sl_str bytes, bool is_request, sl_http1_head *head)
 {
+    SL_ASSERT(parser && (bytes.ptr || !bytes.len));
     if (parser->first_line_checked)
         return SL_EMORE;
     if (!parser->first_line_seen) {
@@ -681,6 +701,7 @@ size_t sl_http1_head_copy_size(const sl_http1_head *head)
 /* The same view of the copied bytes. */
 static void rebase(sl_str *view, const char *from, const char *to)
 {
+    SL_ASSERT(view);
     if (view->ptr)
         view->ptr = to + (view->ptr - from);
 }

@@ -1,6 +1,7 @@
 /* Writing heads of HTTP/1.1 messages. */
 #include "src/wire/http1_write.h"
 
+#include "src/base/assert.h"
 #include "src/wire/http_field_chars.h"
 
 /* clang-format off */
@@ -38,6 +39,7 @@ const char *sl_http_status_text(int status)
 /* Remembers a refused append in the buffer, as a failed one. */
 static int refuse(sl_buf *buf, int error)
 {
+    SL_ASSERT(buf);
     if (!buf->failed)
         buf->failed = error;
     return error;

@@ -11,6 +11,7 @@
 
 bool sl_http_is_token(sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     return text.len > 0 && sl_http_span(text.ptr, text.len, SL_HTTP_CHAR_TOKEN) == text.len;
 }
 
@@ -19,6 +20,7 @@ bool sl_http_is_token(sl_str text)
 /* Takes the part up to `separator` (outside quoted strings) off the front of `*rest`. False when it is used up. */
 static bool split_unquoted(sl_str *rest, char separator, sl_str *ret_part)
 {
+    SL_ASSERT(rest && ret_part);
     bool quoted = false;
     size_t i = 0;
     if (!rest->ptr)
@@ -205,6 +207,7 @@ static int64_t days_of(int64_t year, int month, int day)
 /* The reverse of days_of. */
 static void date_of(int64_t days, struct civil *ret_civil)
 {
+    SL_ASSERT(ret_civil);
     int64_t z = days + 719468;
     int64_t era = (z >= 0 ? z : z - 146096) / 146097;
     int64_t day_of_era = z - era * 146097;
@@ -236,6 +239,7 @@ void sl_http_date_format(int64_t unix_s, char ret_text[SL_HTTP_DATE_SIZE])
 /* Takes exactly `len` decimal digits, of which the first may be a space when `padded`. */
 static bool take_number(sl_str *rest, size_t len, bool padded, int *ret_number)
 {
+    SL_ASSERT(rest && ret_number);
     sl_str digits = sl_str_sub(*rest, 0, len);
     uint64_t number = 0;
     if (digits.len != len)
@@ -251,6 +255,7 @@ static bool take_number(sl_str *rest, size_t len, bool padded, int *ret_number)
 
 static bool take_text(sl_str *rest, const char *text)
 {
+    SL_ASSERT(rest);
     if (!sl_str_starts(*rest, sl_str_c(text)))
         return false;
     *rest = sl_str_sub(*rest, strlen(text), rest->len);
@@ -259,6 +264,7 @@ static bool take_text(sl_str *rest, const char *text)
 
 static bool take_month(sl_str *rest, int *ret_month)
 {
+    SL_ASSERT(ret_month);
     for (int i = 0; i < 12; i++) {
         if (rest->len >= 3 && memcmp(rest->ptr, month_names + 3 * i, 3) == 0) {
             *rest = sl_str_sub(*rest, 3, rest->len);
@@ -271,6 +277,7 @@ static bool take_month(sl_str *rest, int *ret_month)
 
 static bool take_time(sl_str *rest, struct civil *civil)
 {
+    SL_ASSERT(civil);
     return take_number(rest, 2, false, &civil->hour) && take_text(rest, ":") &&
            take_number(rest, 2, false, &civil->minute) && take_text(rest, ":") &&
            take_number(rest, 2, false, &civil->second);
@@ -279,6 +286,7 @@ static bool take_time(sl_str *rest, struct civil *civil)
 /* The part behind the day name, in one of the three forms. */
 static bool parse_date(sl_str rest, struct civil *civil)
 {
+    SL_ASSERT(rest.ptr || !rest.len);
     int year = 0;
     size_t comma = sl_str_chr(rest, ',');
     if (comma == SL_NPOS) { /* asctime: "Sun Nov  6 08:49:37 1994" */

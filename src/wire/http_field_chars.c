@@ -3,6 +3,7 @@
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
+#include "src/base/assert.h"
 #endif
 
 /* clang-format off */
@@ -46,6 +47,7 @@ static bool word_has_control(const char *p)
 
 size_t sl_http_find_control(const char *p, size_t len)
 {
+    SL_ASSERT(p || !len);
     size_t i = 0;
 #if defined(__SSE2__)
     const __m128i low = _mm_set1_epi8(0x1F), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7F);

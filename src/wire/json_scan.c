@@ -35,6 +35,7 @@ struct scan {
 
 static int fail(struct scan *s, const char *at, const char *reason)
 {
+    SL_ASSERT(s);
     s->p = at;
     s->reason = reason;
     return SL_EPARSE;
@@ -44,6 +45,7 @@ static int fail(struct scan *s, const char *at, const char *reason)
 
 static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
 {
+    SL_ASSERT(watch);
     if (watch->node_count == SL_JSON_MAX_NODES)
         return SL_ELIMIT;
     int index = (int)watch->node_count++;
@@ -67,6 +69,7 @@ static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
 /* The node below `parent` for one step of a path, made when it is new. */
 static int step_node(sl_json_watch *watch, int parent, sl_str key, bool element)
 {
+    SL_ASSERT(watch);
     const sl_json_node *above = &watch->nodes[parent];
     if (element)
         return above->element_child >= 0 ? above->element_child : add_node(watch, parent, key, true);
@@ -79,6 +82,7 @@ static int step_node(sl_json_watch *watch, int parent, sl_str key, bool element)
 
 static int add_path(sl_json_watch *watch, sl_str path, int index)
 {
+    SL_ASSERT(path.ptr || !path.len);
     int node = 0;
     bool first = true;
     if (path.len == 0)
@@ -226,6 +230,7 @@ static size_t escape_length(const char *p, const char *end)
 /* Reads the string at p; `*ret_escapes` tells whether it has escapes. */
 static int read_string(struct scan *s, bool *ret_escapes)
 {
+    SL_ASSERT(ret_escapes);
     const char *p = s->p + 1;
     bool escapes = false;
     SL_ASSERT(s->p < s->end && *s->p == '"');
@@ -268,6 +273,7 @@ static const char *skip_digits(const char *p, const char *end)
 /* Moves p over digits, at least one. */
 static int need_digits(struct scan *s, const char *p, const char **ret_p)
 {
+    SL_ASSERT(s && ret_p);
     const char *behind = skip_digits(p, s->end);
     if (behind == p)
         return fail(s, p, "digit expected");
@@ -277,6 +283,7 @@ static int need_digits(struct scan *s, const char *p, const char **ret_p)
 
 static int read_number(struct scan *s)
 {
+    SL_ASSERT(s);
     const char *p = s->p;
     int error = 0;
     if (*p == '-')
@@ -301,6 +308,7 @@ static int read_number(struct scan *s)
 
 static int read_word(struct scan *s, sl_str word)
 {
+    SL_ASSERT(s);
     if (!sl_str_starts(sl_str_of(s->p, (size_t)(s->end - s->p)), word))
         return fail(s, s->p, "value expected");
     s->p += word.len;
@@ -309,6 +317,7 @@ static int read_word(struct scan *s, sl_str word)
 
 static void skip_space(struct scan *s)
 {
+    SL_ASSERT(s);
     const char *p = s->p;
     while (p < s->end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
         p++;
@@ -355,6 +364,7 @@ static sl_json_value string_value(const char *begin, const char *end)
 /* The node for a member of the innermost object, by its name (with quotes). */
 static int match_name(struct scan *s, struct frame *frame, const char *name, bool escapes)
 {
+    SL_ASSERT(s && frame);
     sl_json_value value = string_value(name, s->p);
     sl_str raw = sl_str_of(name + 1, value.raw.len - 2);
     int child = s->watch->nodes[frame->node].first_child;
@@ -386,6 +396,7 @@ static void finish_value(struct scan *s, int node, sl_json_type type, size_t beg
 
 static int open_container(struct scan *s, int node, bool is_object)
 {
+    SL_ASSERT(s);
     if (s->depth == SL_MAX_JSON_DEPTH) {
         (void)fail(s, s->p, "nested too deeply");
         return SL_ELIMIT;
@@ -403,6 +414,7 @@ static int open_container(struct scan *s, int node, bool is_object)
 /* Reads a scalar at p, or opens the container there. */
 static int begin_value(struct scan *s, int node)
 {
+    SL_ASSERT(s);
     size_t begin = (size_t)(s->p - s->base);
     sl_json_type type;
     bool escapes;
@@ -443,6 +455,7 @@ static int begin_value(struct scan *s, int node)
 /* Reads `"name" :` of the innermost object and says which node its value belongs to. */
 static int read_name(struct scan *s, struct frame *frame, int *ret_node)
 {
+    SL_ASSERT(s && ret_node);
     const char *name = s->p;
     bool escapes = false;
     if (s->p == s->end || *s->p != '"')
@@ -462,6 +475,7 @@ static int read_name(struct scan *s, struct frame *frame, int *ret_node)
 /* Reads one item of the innermost container, or its end. */
 static int read_item(struct scan *s)
 {
+    SL_ASSERT(s);
     struct frame *frame = &s->frames[s->depth - 1];
     int node = NO_NODE;
     skip_space(s);
@@ -502,6 +516,7 @@ static int read_value(struct scan *s, int node)
 
 static void scan_init(struct scan *s, const char *begin, const char *end)
 {
+    SL_ASSERT(s);
     s->base = s->p = begin;
     s->end = end;
     s->watch = NULL;
@@ -513,6 +528,7 @@ static void scan_init(struct scan *s, const char *begin, const char *end)
 int sl_json_scan(sl_str text, const sl_json_watch *watch, sl_json_found *ret_found, sl_json_found *ret_root,
                  sl_json_error *ret_error)
 {
+    SL_ASSERT(text.ptr || !text.len);
     struct scan s;
     SL_ASSERT(!watch || ret_found || watch->path_count == 0);
     static const char nothing[1] = "";
@@ -567,6 +583,7 @@ void sl_json_iter_init(sl_json_iter *iter, sl_json_value container)
 /* Reads a value and gives it as one. */
 static int take_value(struct scan *s, sl_json_value *ret_value)
 {
+    SL_ASSERT(s && ret_value);
     const char *begin = s->p;
     s->base = begin;
     int error = read_value(s, NO_NODE);
@@ -676,6 +693,7 @@ static size_t put_utf8(unsigned code, char out[4])
 /* Decodes the escape at `*p` and moves behind it; the bytes it stands for, 0 when it is broken. */
 static size_t decode_escape(const char **p, const char *end, char out[4])
 {
+    SL_ASSERT(p);
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     const char *at = *p;
     size_t len = escape_length(at, end);
@@ -699,6 +717,7 @@ static size_t decode_escape(const char **p, const char *end, char out[4])
 
 bool sl_json_string_is(sl_json_value value, sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     if (value.type != SL_JSON_STRING || value.raw.len < 2)
         return false;
     sl_str raw = sl_json_string_raw(value);

@@ -2,6 +2,7 @@
 #include "src/wire/json_write.h"
 
 #include <math.h>
+#include "src/base/assert.h"
 
 /* ---- Strings ---- */
 
@@ -14,6 +15,7 @@ static bool is_plain(unsigned char c)
 /* Length of the well-formed UTF-8 sequence at `p`, or 0. */
 static size_t sequence_length(const char *p, size_t left)
 {
+    SL_ASSERT(p);
     unsigned char c = (unsigned char)p[0];
     size_t len = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
     SL_ASSERT(c >= 0x80 && left > 0);
@@ -90,6 +92,7 @@ static void note(sl_jw *writer, int error)
 
 static bool in_object(const sl_jw *writer)
 {
+    SL_ASSERT(writer);
     uint32_t top = writer->depth - 1;
     return writer->depth > 0 && (writer->is_object[top / 64] >> (top % 64) & 1);
 }

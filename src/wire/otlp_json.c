@@ -1,6 +1,7 @@
 /* OTLP protobuf to JSON, driven by tables of messages. */
 #include "src/wire/otlp_json.h"
 
+#include "src/base/assert.h"
 #include "src/wire/base64.h"
 #include "src/wire/json_write.h"
 #include "src/wire/otlp_read.h"
@@ -356,6 +357,7 @@ static int put_packed(sl_jw *w, kind k, sl_str run)
 
 static int put_repeated(sl_jw *w, const field *f, sl_str bytes)
 {
+    SL_ASSERT(f);
     int error = 0;
     sl_str item;
     sl_jw_array(w);
@@ -374,6 +376,7 @@ static int put_repeated(sl_jw *w, const field *f, sl_str bytes)
 
 static const field *field_of(const message *m, const sl_pb_field *f)
 {
+    SL_ASSERT(m);
     for (const field *at = m->fields; at->number; at++) {
         if (at->number == f->number)
             return wire_of(at->kind) == f->wire ? at : NULL;

@@ -1,6 +1,8 @@
 /* Reading OTLP requests in place. */
 #include "src/wire/otlp_read.h"
 
+#include "src/base/assert.h"
+
 sl_otlp_iter sl_otlp_items(sl_str message, uint32_t field)
 {
     SL_ASSERT(field > 0);
@@ -36,6 +38,7 @@ size_t sl_otlp_count(sl_str message, uint32_t field)
 
 static uint32_t key_of(const sl_pb_field *f)
 {
+    SL_ASSERT(f);
     return f->number << 3 | f->wire;
 }
 
@@ -97,6 +100,7 @@ int sl_otlp_read_pair(sl_str message, sl_otlp_pair *ret_pair)
 
 int sl_otlp_find_attr(sl_str message, uint32_t field, sl_str key, sl_otlp_any *ret_any)
 {
+    SL_ASSERT(ret_any);
     sl_otlp_iter it = sl_otlp_items(message, field);
     sl_str item;
     sl_otlp_pair pair;
@@ -168,6 +172,7 @@ sl_otlp_records sl_otlp_records_of(sl_str request)
 /* Enters the next resource, false at the end. */
 static bool next_resource(sl_otlp_records *records)
 {
+    SL_ASSERT(records);
     sl_str bytes;
     if (!sl_otlp_next(&records->resources, &bytes)) {
         records->error = records->resources.reader.error;
@@ -181,6 +186,7 @@ static bool next_resource(sl_otlp_records *records)
 /* Enters the next scope, of this resource or a later one; false at the end. */
 static bool next_scope(sl_otlp_records *records)
 {
+    SL_ASSERT(records);
     sl_str bytes;
     while (!sl_otlp_next(&records->scopes, &bytes)) {
         records->error = records->scopes.reader.error;
@@ -223,6 +229,7 @@ static int read_status(sl_str message, sl_otlp_span *span)
 /* The LEN fields of a span. */
 static int span_bytes(const sl_pb_field *f, sl_otlp_span *span)
 {
+    SL_ASSERT(f);
     switch (f->number) {
     case 1:
         span->trace_id = f->bytes;
@@ -348,6 +355,7 @@ int sl_otlp_read_link(sl_str message, sl_otlp_link *ret_link)
 
 static int log_bytes(const sl_pb_field *f, sl_otlp_log *log)
 {
+    SL_ASSERT(f);
     switch (f->number) {
     case 3:
         log->severity_text = f->bytes;
@@ -416,6 +424,7 @@ int sl_otlp_read_log(sl_str message, sl_otlp_log *ret_log)
 
 static int read_metric_data(const sl_pb_field *f, sl_otlp_metric *metric)
 {
+    SL_ASSERT(metric && f);
     metric->kind = (sl_otlp_metric_kind)f->number;
     metric->data = f->bytes;
     metric->temporality = 0;
@@ -492,6 +501,7 @@ int sl_otlp_read_number(sl_str message, sl_otlp_number *ret_point)
 
 static void histogram_double(double *value, bool *has, uint64_t bits)
 {
+    SL_ASSERT(value && has);
     *value = sl_pb_bits_double(bits);
     *has = true;
 }

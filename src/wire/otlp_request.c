@@ -1,6 +1,8 @@
 /* OTLP requests: groups encoded records by scope under one resource. */
 #include "src/wire/otlp_encode.h"
 
+#include "src/base/assert.h"
+
 void sl_otlp_request_init(sl_otlp_request *request)
 {
     SL_ASSERT(request);
@@ -33,6 +35,7 @@ void sl_otlp_request_begin(sl_otlp_request *request, sl_otlp_signal signal, sl_s
 
 static sl_otlp_scope *scopes(const sl_otlp_request *request, size_t *ret_count)
 {
+    SL_ASSERT(ret_count && request);
     *ret_count = request->scopes.len / sizeof(sl_otlp_scope);
     return (sl_otlp_scope *)(void *)request->scopes.data;
 }
@@ -61,6 +64,7 @@ int sl_otlp_request_scope(sl_otlp_request *request, uint32_t id, sl_str scope, s
 
 static sl_otlp_run *last_run(const sl_otlp_request *request)
 {
+    SL_ASSERT(request);
     if (request->runs.len == 0)
         return NULL;
     return (sl_otlp_run *)(void *)(request->runs.data + request->runs.len - sizeof(sl_otlp_run));
@@ -103,12 +107,14 @@ static size_t url_size(sl_str url)
 /* Contents of a ScopeSpans, ScopeLogs or ScopeMetrics. */
 static size_t scope_size(const sl_otlp_scope *s)
 {
+    SL_ASSERT(s);
     return sl_pb_size_bytes(1, s->scope.len) + s->bytes + url_size(s->schema_url);
 }
 
 /* Contents of a ResourceSpans, ResourceLogs or ResourceMetrics. */
 static size_t resource_size(const sl_otlp_request *request)
 {
+    SL_ASSERT(request);
     size_t count;
     const sl_otlp_scope *all = scopes(request, &count);
     size_t size = sl_pb_size_bytes(1, request->resource.len) + url_size(request->schema_url);
@@ -127,6 +133,7 @@ size_t sl_otlp_request_size(const sl_otlp_request *request)
 
 static void put_scope(const sl_otlp_request *request, uint32_t index, sl_pb_cursor *c)
 {
+    SL_ASSERT(c && request);
     size_t count;
     const sl_otlp_scope *s = &scopes(request, &count)[index];
     SL_ASSERT(index < count && s->bytes > 0);

@@ -1,6 +1,7 @@
 /* Answers of OTLP servers. */
 #include "src/wire/otlp_response.h"
 
+#include "src/base/assert.h"
 #include "src/wire/base64.h"
 #include "src/wire/json_scan.h"
 #include "src/wire/pb.h"
@@ -49,6 +50,7 @@ static int response_from_pb(sl_str body, sl_otlp_response *response)
 /* A google.protobuf.Duration in milliseconds, rounded up; negative ones are 0. */
 static int duration_from_pb(sl_str bytes, uint64_t *ret_ms)
 {
+    SL_ASSERT(ret_ms);
     int64_t seconds = 0, nanos = 0;
     sl_pb_reader r = sl_pb_reader_of(bytes);
     sl_pb_field f;
@@ -70,6 +72,7 @@ static int duration_from_pb(sl_str bytes, uint64_t *ret_ms)
 
 static int retry_from_pb(sl_str bytes, sl_otlp_status *status)
 {
+    SL_ASSERT(status);
     status->has_retry_info = true;
     sl_pb_reader r = sl_pb_reader_of(bytes);
     sl_pb_field f;

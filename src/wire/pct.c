@@ -1,6 +1,8 @@
 /* Percent-encoding and UTF-8 repair. */
 #include "src/wire/pct.h"
 
+#include "src/base/assert.h"
+
 bool sl_pct_unreserved(unsigned char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
@@ -79,6 +81,7 @@ int sl_pct_buf_encode(sl_buf *buf, sl_str text, sl_pct_keep_fn keep)
 /* Bytes that may follow the lead byte `c` in second place; 0 when `c` is no lead byte. */
 static size_t sequence(unsigned char c, unsigned char *ret_low, unsigned char *ret_high)
 {
+    SL_ASSERT(ret_low && ret_high);
     *ret_low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
     *ret_high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
     if (c < 0x80)
@@ -91,6 +94,7 @@ static size_t sequence(unsigned char c, unsigned char *ret_low, unsigned char *r
 /* Length of the sequence at the front; `ret_valid` false: that many bytes are one ill-formed piece. */
 static size_t piece(sl_str text, bool *ret_valid)
 {
+    SL_ASSERT(ret_valid && (text.ptr || !text.len));
     unsigned char low, high;
     size_t want = sequence((unsigned char)text.ptr[0], &low, &high);
     *ret_valid = want == 1;

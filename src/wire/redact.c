@@ -1,6 +1,8 @@
 /* Secrets in keys and texts. */
 #include "src/wire/redact.h"
 
+#include "src/base/assert.h"
+
 #define MAX_WORDS 16
 #define MAX_NAME 128 /* longest name looked at in "name=value" */
 
@@ -29,6 +31,7 @@ static bool is_alnum(char c)
 /* Splits a key into words: at anything but letters and digits, and where a capital follows a small letter. */
 static size_t split_words(sl_str key, sl_str words[MAX_WORDS])
 {
+    SL_ASSERT(key.ptr || !key.len);
     size_t count = 0, start = 0;
     for (size_t i = 0; i <= key.len && count < MAX_WORDS; i++) {
         bool end = i == key.len || !is_alnum(key.ptr[i]);
@@ -71,6 +74,7 @@ static const char *const after_count[] = {"count", "counts", "type",    "types",
 
 static bool token_is_secret(const sl_str *words, size_t count, size_t i)
 {
+    SL_ASSERT(words || !count);
     if (i > 0 && one_of(words[i - 1], before_count))
         return false;
     return i + 1 >= count || !one_of(words[i + 1], after_count);
@@ -101,6 +105,7 @@ static bool is_key_char(char c)
 
 static size_t run(sl_str s, size_t from, bool (*accept)(char))
 {
+    SL_ASSERT(s.ptr || !s.len);
     size_t i = from;
     while (i < s.len && accept(s.ptr[i]))
         i++;
@@ -134,6 +139,7 @@ static size_t shaped_key(sl_str s, size_t at)
 /* Length of a JSON Web Token: three parts of base64url, the first an object. */
 static size_t web_token(sl_str s, size_t at)
 {
+    SL_ASSERT(s.ptr || !s.len);
     if (!sl_str_starts(sl_str_sub(s, at, s.len), SL_STR("eyJ")))
         return 0;
     size_t head = run(s, at, is_key_char);
@@ -174,6 +180,7 @@ static size_t scheme(sl_str s, size_t at)
 /* Length of the credential behind a scheme; "basic auth failed" is prose, so the shape must be that of a token. */
 static size_t scheme_value(sl_str s, size_t at)
 {
+    SL_ASSERT(s.ptr || !s.len);
     size_t len = run(s, at, is_credential_char);
     size_t marks = 0;
     for (size_t i = at; i < at + len; i++)
@@ -194,6 +201,7 @@ static bool ends_value(char c)
 
 static size_t skip_quote(sl_str s, size_t at)
 {
+    SL_ASSERT(s.ptr || !s.len);
     if (at + 1 < s.len && s.ptr[at] == '\\')
         at++;
     return at < s.len && (s.ptr[at] == '"' || s.ptr[at] == '\'') ? at + 1 : at;
@@ -202,6 +210,7 @@ static size_t skip_quote(sl_str s, size_t at)
 /* Where a value ends that begins at `from` behind `quote` (0: none), which stood behind a backslash when `escaped`. */
 static size_t value_end(sl_str s, size_t from, char quote, bool escaped)
 {
+    SL_ASSERT(s.ptr || !s.len);
     size_t i = from;
     if (!quote) {
         while (i < s.len && !ends_value(s.ptr[i]))
@@ -219,6 +228,7 @@ static size_t value_end(sl_str s, size_t from, char quote, bool escaped)
  */
 static bool assignment(sl_str s, size_t at, size_t *ret_from, size_t *ret_to)
 {
+    SL_ASSERT(ret_from && ret_to && (s.ptr || !s.len));
     size_t name_len = run(sl_str_sub(s, 0, at + MAX_NAME), at, is_name_char);
     sl_str name = sl_str_sub(s, at, name_len);
     size_t i = skip_quote(s, at + name_len);
@@ -247,6 +257,7 @@ static bool is_userinfo(char c)
 /* "://user:password@" at `at`: length of the user information, else 0. */
 static size_t userinfo(sl_str s, size_t at)
 {
+    SL_ASSERT(s.ptr || !s.len);
     if (!sl_str_starts(sl_str_sub(s, at, 3), SL_STR("://")))
         return 0;
     size_t len = run(s, at + 3, is_userinfo);
@@ -256,6 +267,7 @@ static size_t userinfo(sl_str s, size_t at)
 /* Finds a secret whose surroundings begin at `at`: from..to is masked. */
 static bool secret_at(sl_str s, size_t at, bool word_start, size_t *ret_from, size_t *ret_to)
 {
+    SL_ASSERT(ret_from && ret_to);
     size_t len = userinfo(s, at);
     *ret_from = at + 3;
     *ret_to = at + 3 + len;

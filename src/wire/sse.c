@@ -3,6 +3,7 @@
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
+#include "src/base/assert.h"
 #endif
 
 #define BOM "\xEF\xBB\xBF"
@@ -43,6 +44,7 @@ static const char *find_line_end(const char *p, const char *end)
 /* Gives the current frame up: it is too large, or there is no memory for it. */
 static void give_up(sl_sse *sse)
 {
+    SL_ASSERT(sse);
     sl_buf_done(&sse->carry);
     sse->cut = true;
 }
@@ -78,6 +80,7 @@ static const char *skip_bom(sl_sse *sse, const char *p, const char *end)
 /* The frame whose last part is begin..end; false when it is empty. */
 static bool finish_frame(sl_sse *sse, const char *begin, const char *end, sl_sse_frame *ret_frame)
 {
+    SL_ASSERT(sse && ret_frame);
     size_t len = (size_t)(end - begin);
     if (sse->carry.len > 0 || sse->cut) {
         gather(sse, begin, end);

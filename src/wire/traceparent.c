@@ -10,6 +10,7 @@
 
 static bool all_zero(const uint8_t *bytes, size_t len)
 {
+    SL_ASSERT(bytes || !len);
     uint8_t any = 0;
     for (size_t i = 0; i < len; i++)
         any |= bytes[i];
@@ -31,6 +32,7 @@ static unsigned lower_hex(char c)
 
 static bool decode(const char *text, uint8_t *bytes, size_t len)
 {
+    SL_ASSERT(bytes || !len);
     unsigned bad = 0;
     for (size_t i = 0; i < len; i++) {
         unsigned high = lower_hex(text[2 * i]), low = lower_hex(text[2 * i + 1]);

@@ -30,6 +30,7 @@ static bool key_start(char c)
 
 static bool valid_key(sl_str key)
 {
+    SL_ASSERT(key.ptr || !key.len);
     if (key.len == 0 || key.len > MAX_TOKEN || !key_start(key.ptr[0]))
         return false;
     for (size_t i = 1; i < key.len; i++) {
@@ -42,6 +43,7 @@ static bool valid_key(sl_str key)
 
 static bool valid_value(sl_str value)
 {
+    SL_ASSERT(value.ptr || !value.len);
     if (value.len == 0 || value.len > MAX_TOKEN || value.ptr[value.len - 1] == ' ')
         return false;
     for (size_t i = 0; i < value.len; i++) {
@@ -63,6 +65,7 @@ static bool has_key(const members *list, sl_str key)
 
 static int collect(sl_str header, members *list)
 {
+    SL_ASSERT(list);
     list->count = 0;
     size_t seen = 0;
     sl_str part;
@@ -84,11 +87,13 @@ static int collect(sl_str header, members *list)
 
 static size_t member_len(const member *m)
 {
+    SL_ASSERT(m);
     return m->key.len + 1 + m->value.len;
 }
 
 static size_t list_len(const members *list)
 {
+    SL_ASSERT(list);
     size_t len = list->count ? list->count - 1 : 0;
     for (size_t i = 0; i < list->count; i++)
         len += member_len(&list->at[i]);
@@ -98,6 +103,7 @@ static size_t list_len(const members *list)
 /* Removes whole entries until the rest fits; the first `keep` stay. */
 static void fit(members *list, size_t size, size_t keep)
 {
+    SL_ASSERT(list);
     while (list->count > keep && list_len(list) > size) {
         size_t victim = list->count - 1;
         for (size_t i = list->count; i-- > keep;) {
@@ -113,6 +119,7 @@ static void fit(members *list, size_t size, size_t keep)
 
 static int emit(const members *list, char *text, size_t size, size_t *ret_len)
 {
+    SL_ASSERT(ret_len && (text || !size));
     size_t len = list_len(list);
     if (len > size)
         return SL_ELIMIT;

@@ -14,6 +14,7 @@ static int hex_value(char c)
 /* True when every '%' is followed by two hex digits. */
 static bool percent_is_sound(sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     for (size_t i = 0; i < text.len; i++) {
         if (text.ptr[i] != '%')
             continue;
@@ -27,6 +28,7 @@ static bool percent_is_sound(sl_str text)
 /* Digits of a port, at most 65535. */
 static bool read_port(sl_str text, uint16_t *ret_port)
 {
+    SL_ASSERT(ret_port);
     uint64_t port = 0;
     if (text.len > 5 || sl_str_to_u64(text, &port) != 0 || port > 65535)
         return false;
@@ -37,6 +39,7 @@ static bool read_port(sl_str text, uint16_t *ret_port)
 /* True for the text between the brackets of an IPv6 address; a full check is the resolver's. */
 static bool v6_is_plausible(sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     for (size_t i = 0; i < text.len; i++) {
         if (!sl_http_char_is(text.ptr[i], SL_HTTP_CHAR_HEX) && text.ptr[i] != ':' && text.ptr[i] != '.')
             return false;
@@ -47,6 +50,7 @@ static bool v6_is_plausible(sl_str text)
 /* Splits HOST, HOST:PORT, [V6] or [V6]:PORT. An empty host is left to the caller. */
 static int split_authority(sl_str text, sl_hostport *ret_hostport)
 {
+    SL_ASSERT(ret_hostport && (text.ptr || !text.len));
     sl_hostport out;
     memset(&out, 0, sizeof out);
     size_t end;
@@ -105,6 +109,7 @@ int sl_hostport_parse_peer(sl_str text, sl_hostport *ret_hostport)
 /* Why the text as a whole cannot be a URL; NULL when it can. */
 static const char *text_fault(sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     for (size_t i = 0; i < text.len; i++) {
         if (text.ptr[i] == '#')
             return "a URL with a fragment (#) is not allowed here";
@@ -119,6 +124,7 @@ static const char *text_fault(sl_str text)
 /* Fills `url`; the reason why not, or NULL. */
 static const char *parse_url(sl_str text, sl_url *url)
 {
+    SL_ASSERT(text.ptr || !text.len);
     size_t skip = 0;
     if (sl_str_ieq(sl_str_sub(text, 0, 7), SL_STR("http://")))
         skip = 7;
@@ -244,6 +250,7 @@ bool sl_query_get(sl_str query, const char *name, sl_str *ret_value)
 /* True when a segment is `.` or `..` once its dots are decoded. */
 static bool segment_is_dots(sl_str segment)
 {
+    SL_ASSERT(segment.ptr || !segment.len);
     size_t dots = 0;
     for (size_t i = 0; i < segment.len; dots++) {
         if (segment.ptr[i] == '.')
@@ -258,6 +265,7 @@ static bool segment_is_dots(sl_str segment)
 
 bool sl_path_is_clean(sl_str path)
 {
+    SL_ASSERT(path.ptr || !path.len);
     if (path.len == 0 || path.ptr[0] != '/' || !percent_is_sound(path))
         return false;
     for (size_t i = 0; i < path.len; i++) {

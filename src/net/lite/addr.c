@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "src/base/assert.h"
 
 #define DEFAULT_BACKLOG 1024
 
@@ -28,6 +29,7 @@ __attribute__((format(printf, 3, 4))) static int fail(char *reason, int error, c
 /* Letters of host names, IPv4 and IPv6 numbers (with a zone). */
 static bool host_is_plausible(sl_str host)
 {
+    SL_ASSERT(host.ptr || !host.len);
     for (size_t i = 0; i < host.len; i++) {
         char c = host.ptr[i];
         bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
@@ -41,6 +43,7 @@ static bool host_is_plausible(sl_str host)
 /* Splits into host (empty: the default) and port. */
 static bool split(sl_str text, sl_str *host, sl_str *port)
 {
+    SL_ASSERT(host && (text.ptr || !text.len));
     *host = sl_str_of(NULL, 0);
     if (text.len && text.ptr[0] == '[') {
         size_t end = sl_str_chr(text, ']');
@@ -144,6 +147,7 @@ int sl_addr_of_socket(int fd, sl_addr *ret_addr)
 /* Opens one candidate; a negative errno on failure. */
 static int open_one(const struct addrinfo *info, const sl_addr_listen_options *options, int *ret_fd)
 {
+    SL_ASSERT(info && ret_fd);
     int fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, info->ai_protocol);
     if (fd < 0)
         return -errno;

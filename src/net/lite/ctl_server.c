@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/net/lite/ctl_server_conn.h"
@@ -57,6 +58,7 @@ struct sl_ctl_server {
 
 static void set_defaults(sl_ctl_options *options)
 {
+    SL_ASSERT(options);
     if (options->max_connections == 0 || options->max_connections > SL_MAX_CTL_CONNECTIONS)
         options->max_connections = SL_MAX_CTL_CONNECTIONS;
     if (options->max_body_bytes == 0)
@@ -162,6 +164,7 @@ static void remove_conn(sl_ctl_server *server, size_t index)
 /* Runs one connection; false when it has gone (another one stands at its place now). */
 static bool run_conn(sl_ctl_server *server, size_t index, short revents, uint64_t now_ns)
 {
+    SL_ASSERT(server);
     sl_ctl_conn *conn = server->conns[index];
     server->again[index] = sl_ctl_conn_run(conn, revents, now_ns);
     if (conn->state != SL_CTL_CLOSED)
@@ -192,6 +195,7 @@ static bool make_room(sl_ctl_server *server, uint64_t now_ns)
 
 static void admit(sl_ctl_server *server, const listener *from, int fd, uint64_t now_ns)
 {
+    SL_ASSERT(server && from);
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     sl_ctl_conn *conn = sl_ctl_conn_new(&server->shared, from->routes, from->count, fd, now_ns);
@@ -236,6 +240,7 @@ static void accept_some(sl_ctl_server *server, const listener *from, uint64_t no
 /* Fills in what to wait for; returns the number of entries, and how long to wait. */
 static size_t prepare(sl_ctl_server *server, uint64_t now_ns, uint64_t stop_at_ns, int *ret_timeout_ms)
 {
+    SL_ASSERT(server && ret_timeout_ms);
     uint64_t wake_ns = stop_at_ns ? stop_at_ns : UINT64_MAX;
     size_t count = 0;
     bool open = !stop_at_ns && now_ns >= server->door_closed_until_ns;
@@ -257,6 +262,7 @@ static size_t prepare(sl_ctl_server *server, uint64_t now_ns, uint64_t stop_at_n
 
 static void turn(sl_ctl_server *server, uint64_t now_ns, bool stopping)
 {
+    SL_ASSERT(server);
     const struct pollfd *conn_polls = server->polls + 1 + server->listener_count;
     /* From the end: a connection that goes is replaced by the last one, which has had its turn. */
     for (size_t i = server->conn_count; i-- > 0;) {
@@ -277,6 +283,7 @@ static void turn(sl_ctl_server *server, uint64_t now_ns, bool stopping)
 /* Stopping: closes what waits for nothing. A request that has just arrived is still read. */
 static void dismiss_idle(sl_ctl_server *server, uint64_t now_ns)
 {
+    SL_ASSERT(server);
     for (size_t i = server->conn_count; i-- > 0;) {
         if (server->conns[i]->state != SL_CTL_IDLE || !run_conn(server, i, POLLIN, now_ns))
             continue;

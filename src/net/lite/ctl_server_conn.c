@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/wire/http1_write.h"
 
@@ -24,6 +25,7 @@ enum { DONE = 0, WAIT = 1, AGAIN = 2 };
 
 static void enter(sl_ctl_conn *conn, sl_ctl_state state, uint64_t now_ns)
 {
+    SL_ASSERT(conn);
     conn->state = state;
     conn->since_ns = now_ns;
     conn->progress_ns = now_ns;
@@ -31,6 +33,7 @@ static void enter(sl_ctl_conn *conn, sl_ctl_state state, uint64_t now_ns)
 
 static void end_stream(sl_ctl_conn *conn)
 {
+    SL_ASSERT(conn);
     if (conn->stream_free)
         conn->stream_free(conn->stream_user);
     conn->stream = NULL;
@@ -72,11 +75,13 @@ void sl_ctl_conn_free(sl_ctl_conn *conn)
 
 static bool has_output(const sl_ctl_conn *conn)
 {
+    SL_ASSERT(conn);
     return conn->out_at < conn->out.len || conn->out_body_at < conn->out_body.len;
 }
 
 short sl_ctl_conn_events(const sl_ctl_conn *conn)
 {
+    SL_ASSERT(conn);
     switch (conn->state) {
     case SL_CTL_IDLE:
     case SL_CTL_READING:
@@ -91,6 +96,7 @@ short sl_ctl_conn_events(const sl_ctl_conn *conn)
 
 uint64_t sl_ctl_conn_deadline(const sl_ctl_conn *conn)
 {
+    SL_ASSERT(conn);
     const sl_ctl_options *options = &conn->shared->options;
     switch (conn->state) {
     case SL_CTL_IDLE:
@@ -117,6 +123,7 @@ static void put_field(sl_buf *out, const char *name, const char *value)
 /* The head of an answer. 0, or the buffer's error. */
 static int put_head(sl_ctl_conn *conn, const sl_ctl_response *response)
 {
+    SL_ASSERT(conn && response);
     sl_buf *out = &conn->out;
     (void)sl_http1_put_status(out, response->status);
     bool empty = response->status == 204 || response->status == 304;
@@ -169,6 +176,7 @@ static void answer(sl_ctl_conn *conn, sl_ctl_response *response, uint64_t now_ns
 /* Answers an error and closes: what follows on the connection cannot be trusted. */
 static void refuse(sl_ctl_conn *conn, int status, const char *type, const char *reason, uint64_t now_ns)
 {
+    SL_ASSERT(conn);
     sl_ctl_response response;
     sl_ctl_response_init(&response);
     sl_ctl_error(&response, status, type, "%s", reason);
@@ -185,6 +193,7 @@ static void refuse(sl_ctl_conn *conn, int status, const char *type, const char *
 /* Asks for the body of a client that waits to be asked. */
 static void maybe_continue(sl_ctl_conn *conn)
 {
+    SL_ASSERT(conn);
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     if (conn->told_continue)
         return;
@@ -195,6 +204,7 @@ static void maybe_continue(sl_ctl_conn *conn)
 /* Reads the head. DONE: it is there; WAIT: more bytes are needed, or it was refused. */
 static int read_head(sl_ctl_conn *conn, uint64_t now_ns)
 {
+    SL_ASSERT(conn);
     sl_http1_head head;
     if (conn->in.len == 0)
         return WAIT;
@@ -232,6 +242,7 @@ static int read_head(sl_ctl_conn *conn, uint64_t now_ns)
 /* Decodes what has come of a chunked body. DONE: it is complete. */
 static int read_chunks(sl_ctl_conn *conn, uint64_t now_ns)
 {
+    SL_ASSERT(conn);
     sl_str rest = sl_str_sub(sl_buf_str(&conn->in), conn->raw_at, conn->in.len);
     int error;
     sl_str data;
@@ -251,6 +262,7 @@ static int read_chunks(sl_ctl_conn *conn, uint64_t now_ns)
 
 static int read_body(sl_ctl_conn *conn, uint64_t now_ns)
 {
+    SL_ASSERT(conn);
     int result = DONE;
     if (conn->body_kind == SL_HTTP1_BODY_CHUNKED)
         result = read_chunks(conn, now_ns);
@@ -264,6 +276,7 @@ static int read_body(sl_ctl_conn *conn, uint64_t now_ns)
 /* Reads and answers one request. DONE: an answer is on its way. */
 static int serve(sl_ctl_conn *conn, uint64_t now_ns)
 {
+    SL_ASSERT(conn);
     if (!conn->head_seen && read_head(conn, now_ns) != DONE)
         return conn->state == SL_CTL_WRITING ? DONE : WAIT;
     if (read_body(conn, now_ns) != DONE)
@@ -296,6 +309,7 @@ static int serve(sl_ctl_conn *conn, uint64_t now_ns)
 /* Reads what is there. The peer's end of file is remembered in `ret_eof`. */
 static void fill(sl_ctl_conn *conn, uint64_t now_ns, bool *ret_eof)
 {
+    SL_ASSERT(ret_eof);
     *ret_eof = false;
     for (size_t got = 0; got < READ_TURN_BYTES;) {
         size_t room = conn->in.max - conn->in.len;
@@ -326,6 +340,7 @@ static void fill(sl_ctl_conn *conn, uint64_t now_ns, bool *ret_eof)
 /* The next piece of a stream, framed. */
 static void pull(sl_ctl_conn *conn, uint64_t now_ns)
 {
+    SL_ASSERT(conn);
     sl_buf_clear(&conn->out);
     sl_buf_clear(&conn->out_body);
     conn->out_at = conn->out_body_at = 0;
@@ -354,6 +369,7 @@ static void pull(sl_ctl_conn *conn, uint64_t now_ns)
 
 static struct iovec rest_of(const sl_buf *buf, size_t from)
 {
+    SL_ASSERT(buf);
     struct iovec rest = {NULL, buf->len - from};
     if (rest.iov_len)
         rest.iov_base = buf->data + from;
@@ -363,6 +379,7 @@ static struct iovec rest_of(const sl_buf *buf, size_t from)
 /* One write. DONE: all is out; WAIT: the peer takes no more now; AGAIN: go on. */
 static int push(sl_ctl_conn *conn, size_t *written, uint64_t now_ns)
 {
+    SL_ASSERT(conn);
     struct iovec parts[2] = {rest_of(&conn->out, conn->out_at), rest_of(&conn->out_body, conn->out_body_at)};
     if (parts[0].iov_len == 0 && parts[1].iov_len == 0)
         return DONE;
@@ -407,6 +424,7 @@ static int flush(sl_ctl_conn *conn, uint64_t now_ns)
 /* The answer is out: what now? */
 static void finish(sl_ctl_conn *conn, uint64_t now_ns)
 {
+    SL_ASSERT(conn);
     sl_buf_clear(&conn->out);
     sl_buf_done(&conn->out_body);
     conn->out_at = conn->out_body_at = 0;

@@ -1,6 +1,7 @@
 /* Control server: routes, and what handlers use. */
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/net/lite/ctl_server_conn.h"
 #include "src/wire/http_field.h"
 #include "src/wire/json_write.h"
@@ -10,6 +11,7 @@
 
 void sl_ctl_response_init(sl_ctl_response *response)
 {
+    SL_ASSERT(response);
     memset(response, 0, sizeof *response);
     response->status = 200;
     response->content_type = "application/json";
@@ -19,6 +21,7 @@ void sl_ctl_response_init(sl_ctl_response *response)
 
 void sl_ctl_response_done(sl_ctl_response *response)
 {
+    SL_ASSERT(response);
     sl_buf_done(&response->body);
     sl_buf_done(&response->headers);
     if (response->stream_free)
@@ -113,12 +116,14 @@ static unsigned method_bit(sl_http_method method)
 
 static unsigned methods_of(const sl_ctl_route *route)
 {
+    SL_ASSERT(route);
     return route->methods ? route->methods : SL_CTL_GET;
 }
 
 /* True when the route's pattern fits; the rest behind the star. */
 static bool fits(const sl_ctl_route *route, sl_str path, sl_str *ret_rest)
 {
+    SL_ASSERT(route && ret_rest);
     sl_str pattern = sl_str_c(route->path);
     if (pattern.len && pattern.ptr[pattern.len - 1] == '*') {
         pattern.len--;

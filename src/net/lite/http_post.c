@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/buf.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
@@ -38,6 +39,7 @@ struct sl_http_post {
 /* Notes what went wrong, with the peer's name in front. */
 static int fail(sl_http_post *c, int error, const char *what, const char *why)
 {
+    SL_ASSERT(c);
     (void)snprintf(c->error, sizeof c->error, "%s: %s%s%s", c->peer, what, why ? ": " : "", why ? why : "");
     return error;
 }
@@ -47,6 +49,7 @@ static int fail(sl_http_post *c, int error, const char *what, const char *why)
 /* Waits until the socket is ready. Errors: SL_ETIMEOUT, SL_EIO. */
 static int wait_ready(sl_http_post *c, short events)
 {
+    SL_ASSERT(c);
     int error = sl_socket_wait(c->fd, events, c->deadline_ns);
     return error ? fail(c, error, sl_strerror(error), NULL) : 0;
 }
@@ -55,6 +58,7 @@ static int wait_ready(sl_http_post *c, short events)
 
 static void disconnect(sl_http_post *c)
 {
+    SL_ASSERT(c);
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -62,6 +66,7 @@ static void disconnect(sl_http_post *c)
 
 static int connect_peer(sl_http_post *c)
 {
+    SL_ASSERT(c);
     char why[ERROR_TEXT / 2];
     int error = sl_tcp_connect(c->ops, c->host, c->port, c->deadline_ns, &c->fd, why, sizeof why);
     if (error)
@@ -74,6 +79,7 @@ static int connect_peer(sl_http_post *c)
 
 static int send_all(sl_http_post *c, sl_str bytes, bool more)
 {
+    SL_ASSERT(bytes.ptr || !bytes.len);
     size_t at = 0;
     while (at < bytes.len) {
         ssize_t sent =
@@ -95,6 +101,7 @@ static int send_all(sl_http_post *c, sl_str bytes, bool more)
 
 static int send_request(sl_http_post *c, sl_str body)
 {
+    SL_ASSERT(c);
     sl_buf_clear(&c->out);
     (void)sl_buf_put_str(&c->out, sl_buf_str(&c->head));
     (void)sl_http1_put_field_u64(&c->out, SL_STR("Content-Length"), body.len);
@@ -110,6 +117,7 @@ static int send_request(sl_http_post *c, sl_str body)
 /* Reads more of the answer. Errors: SL_ECLOSED at the end of the stream, and those of waiting. */
 static int receive(sl_http_post *c)
 {
+    SL_ASSERT(c);
     if (c->in.len > c->max_answer + SL_MAX_HEAD_BYTES)
         return fail(c, SL_ETOOBIG, "the answer is too big", NULL);
     if (sl_buf_reserve(&c->in, READ_BYTES))
@@ -136,6 +144,7 @@ static int receive(sl_http_post *c)
 /* Reads until there is a head that is not interim; it lies at `*ret_at` of the input. */
 static int read_head(sl_http_post *c, sl_http1_head *head, size_t *ret_at)
 {
+    SL_ASSERT(ret_at);
     size_t at = 0;
     sl_http1_parser parser;
     sl_http1_parser_init(&parser, 0);
@@ -162,6 +171,7 @@ static int read_head(sl_http_post *c, sl_http1_head *head, size_t *ret_at)
 
 static int keep_body(sl_http_post *c, sl_str piece)
 {
+    SL_ASSERT(c);
     int error = sl_buf_put_str(&c->body, piece);
     if (error == SL_ELIMIT)
         return fail(c, SL_ETOOBIG, "the answer is too big", NULL);
@@ -171,6 +181,7 @@ static int keep_body(sl_http_post *c, sl_str piece)
 /* Body of a known length. */
 static int read_length(sl_http_post *c, size_t at, uint64_t length)
 {
+    SL_ASSERT(c);
     if (length > c->max_answer)
         return fail(c, SL_ETOOBIG, "the answer is too big", NULL);
     while (c->in.len - at < length) {
@@ -219,6 +230,7 @@ static int read_to_end(sl_http_post *c, size_t at)
 /* Reads the answer's body behind its head. */
 static int read_body(sl_http_post *c, const sl_http1_head *head, size_t at)
 {
+    SL_ASSERT(head);
     switch (head->body) {
     case SL_HTTP1_BODY_LENGTH:
         return read_length(c, at, head->content_length);
@@ -234,6 +246,7 @@ static int read_body(sl_http_post *c, const sl_http1_head *head, size_t at)
 /* Fields of an answer that outlive the input's growth. */
 static int copy_answer(sl_http_post *c, size_t at, sl_http_answer *ret_answer)
 {
+    SL_ASSERT(c && ret_answer);
     sl_http1_field fields[SL_MAX_HEAD_FIELDS];
     sl_http1_head head;
     sl_http1_parser parser;
@@ -250,6 +263,7 @@ static int copy_answer(sl_http_post *c, size_t at, sl_http_answer *ret_answer)
 
 static int read_answer(sl_http_post *c, sl_http_answer *ret_answer)
 {
+    SL_ASSERT(c);
     sl_http1_field fields[SL_MAX_HEAD_FIELDS];
     sl_http1_head head;
     size_t at = 0;
@@ -270,6 +284,7 @@ static int read_answer(sl_http_post *c, sl_http_answer *ret_answer)
 
 static int build_head(sl_http_post *c, const sl_http_post_options *o, const sl_url *url)
 {
+    SL_ASSERT(c && url && o);
     (void)sl_http1_put_request(&c->head, SL_STR("POST"), url->target);
     (void)sl_http1_put_field(&c->head, SL_STR("Host"), url->authority);
     (void)sl_http1_put_field(&c->head, SL_STR("User-Agent"), o->user_agent);
@@ -343,6 +358,7 @@ void sl_http_post_free(sl_http_post *client)
 /* A kept connection on which the peer has said or ended something is of no use. */
 static bool is_stale(const sl_http_post *c)
 {
+    SL_ASSERT(c);
     struct pollfd p = {c->fd, POLLIN, 0};
     return poll(&p, 1, 0) != 0;
 }
@@ -350,6 +366,7 @@ static bool is_stale(const sl_http_post *c)
 /* A peer may refuse a body before it has read all of it: its answer counts more than the broken connection. */
 static bool has_early_answer(sl_http_post *c, sl_http_answer *ret_answer)
 {
+    SL_ASSERT(c);
     char text[ERROR_TEXT];
     memcpy(text, c->error, sizeof text);
     uint64_t until = sl_mono_ns() + EARLY_ANSWER_NS;
@@ -363,6 +380,7 @@ static bool has_early_answer(sl_http_post *c, sl_http_answer *ret_answer)
 /* One try on one connection. */
 static int try_send(sl_http_post *c, sl_str body, sl_http_answer *ret_answer)
 {
+    SL_ASSERT(c);
     sl_buf_clear(&c->in);
     int error = c->fd >= 0 ? 0 : connect_peer(c);
     if (error)
@@ -396,10 +414,12 @@ int sl_http_post_send(sl_http_post *client, sl_str body, uint64_t deadline_ns, s
 
 const char *sl_http_post_error(const sl_http_post *client)
 {
+    SL_ASSERT(client);
     return client->error;
 }
 
 unsigned sl_http_post_connections(const sl_http_post *client)
 {
+    SL_ASSERT(client);
     return client->connections;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 
 #define MAX_POLL_MS 60000u
@@ -54,6 +55,7 @@ int sl_socket_wait(int fd, short events, uint64_t deadline_ns)
 static int connect_one(const sl_net_ops *ops, const struct addrinfo *address, uint64_t deadline_ns, int *ret_fd,
                        char *why, size_t size)
 {
+    SL_ASSERT(address && ret_fd);
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, address->ai_protocol);
     if (fd < 0) {
         (void)snprintf(why, size, "no socket: %s", strerror(errno));
