@@ -108,9 +108,20 @@ int sl_otlp_buf_text(sl_buf *buf, uint32_t field, sl_str text)
     return 0;
 }
 
-/* ---- Sizes ---- */
+/* ---- Sizes. `depth` counts the messages that are open within the value. ---- */
 
 static size_t value_size(const sl_value *value, size_t max_chars, unsigned depth);
+
+/* Messages that one level of nesting opens: ArrayValue and AnyValue; KeyValueList, KeyValue and AnyValue. */
+static unsigned levels_of(const sl_value *value)
+{
+    return value->type == SL_VALUE_ARRAY ? 2 : 3;
+}
+
+static bool too_deep(const sl_value *value, unsigned depth)
+{
+    return depth + levels_of(value) > SL_MAX_VALUE_MESSAGES;
+}
 
 static size_t text_size(sl_str text)
 {
@@ -127,13 +138,14 @@ static size_t pair_size(const sl_attr *attr, size_t max_chars, unsigned depth)
 static size_t items_size(const sl_value *value, size_t max_chars, unsigned depth)
 {
     size_t size = 0;
+    depth += levels_of(value);
     if (value->type == SL_VALUE_ARRAY) {
         for (size_t i = 0; i < value->as.array.count; i++)
-            size += sl_pb_size_bytes(1, value_size(&value->as.array.items[i], max_chars, depth + 1));
+            size += sl_pb_size_bytes(1, value_size(&value->as.array.items[i], max_chars, depth));
     } else {
         SL_ASSERT(value->type == SL_VALUE_MAP);
         for (size_t i = 0; i < value->as.map.count; i++)
-            size += sl_pb_size_bytes(1, pair_size(&value->as.map.items[i], max_chars, depth + 1));
+            size += sl_pb_size_bytes(1, pair_size(&value->as.map.items[i], max_chars, depth));
     }
     return size;
 }
@@ -162,7 +174,7 @@ static size_t value_size(const sl_value *value, size_t max_chars, unsigned depth
         return 9;
     case SL_VALUE_ARRAY:
     case SL_VALUE_MAP:
-        return depth >= SL_MAX_VALUE_DEPTH ? 0 : sl_pb_size_bytes(5, items_size(value, max_chars, depth));
+        return too_deep(value, depth) ? 0 : sl_pb_size_bytes(5, items_size(value, max_chars, depth));
     case SL_VALUE_EMPTY:
     default:
         return 0;
@@ -231,15 +243,16 @@ static uint8_t *raw_items(uint8_t *at, const sl_value *value, size_t max_chars, 
     bool array = value->type == SL_VALUE_ARRAY;
     *at++ = array ? ANY_ARRAY : ANY_MAP;
     at = sl_pb_raw_varint(at, items_size(value, max_chars, depth));
+    depth += levels_of(value);
     size_t count = array ? value->as.array.count : value->as.map.count;
     for (size_t i = 0; i < count; i++) {
         *at++ = TAG_ITEM;
         if (array) {
-            at = sl_pb_raw_varint(at, value_size(&value->as.array.items[i], max_chars, depth + 1));
-            at = raw_value(at, &value->as.array.items[i], max_chars, depth + 1);
+            at = sl_pb_raw_varint(at, value_size(&value->as.array.items[i], max_chars, depth));
+            at = raw_value(at, &value->as.array.items[i], max_chars, depth);
         } else {
-            at = sl_pb_raw_varint(at, pair_size(&value->as.map.items[i], max_chars, depth + 1));
-            at = raw_pair(at, &value->as.map.items[i], max_chars, depth + 1);
+            at = sl_pb_raw_varint(at, pair_size(&value->as.map.items[i], max_chars, depth));
+            at = raw_pair(at, &value->as.map.items[i], max_chars, depth);
         }
     }
     return at;
@@ -270,7 +283,7 @@ static uint8_t *raw_value(uint8_t *at, const sl_value *value, size_t max_chars, 
         return sl_pb_raw_fixed64(at, sl_pb_double_bits(value->as.real));
     case SL_VALUE_ARRAY:
     case SL_VALUE_MAP:
-        return depth >= SL_MAX_VALUE_DEPTH ? at : raw_items(at, value, max_chars, depth);
+        return too_deep(value, depth) ? at : raw_items(at, value, max_chars, depth);
     case SL_VALUE_EMPTY:
     default:
         return at;

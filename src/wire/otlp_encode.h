@@ -3,7 +3,8 @@
  *
  * Promises: what is written is legal OTLP whatever the input. A string that is no valid UTF-8 becomes a bytes value
  * (OpenTelemetry, "Mapping Arbitrary Data to OTLP AnyValue"); in a key, name or other text field bad bytes become
- * U+FFFD. Values nested deeper than SL_MAX_VALUE_DEPTH become the null value. The cursor functions never allocate.
+ * U+FFFD. Values nested so deep that common protobuf decoders would refuse the whole request (100 messages) become the
+ * null value: arrays below the 45th level, maps below the 30th. The cursor functions never allocate.
  * Does not know spans, log records or metrics: their recorders write those.
  * Source: opentelemetry-proto, common.proto, resource.proto and the three collector services.
  */

@@ -9,20 +9,20 @@
 typedef enum kind {
     TEXT,
     HEX,
-    UINT32,     /* varint, written as a number: uint32, enums */
-    SINT32,     /* zigzag varint */
+    UINT32, /* varint, written as a number: uint32, enums */
+    SINT32, /* zigzag varint */
     BOOL,
     FIXED32,
-    FIXED64,    /* as a decimal string */
-    SFIXED64,   /* as a decimal string */
+    FIXED64,  /* as a decimal string */
+    SFIXED64, /* as a decimal string */
     DOUBLE,
     MESSAGE,
     ANY,
-    TEXTS,      /* the rest is repeated */
+    TEXTS, /* the rest is repeated */
     MESSAGES,
-    DOUBLES,    /* packed */
-    FIXED64S,   /* packed */
-    VARINTS     /* packed, 64 bits */
+    DOUBLES,  /* packed */
+    FIXED64S, /* packed */
+    VARINTS   /* packed, 64 bits */
 } kind;
 
 struct message;
@@ -138,9 +138,8 @@ static const message histogram_point = {0, (const field[]){{9, MESSAGES, "attrib
                                                            {12, DOUBLE, "max", NULL},
                                                            {0, 0, 0, 0}}};
 
-static const message buckets = {0, (const field[]){{1, SINT32, "offset", NULL},
-                                                   {2, VARINTS, "bucketCounts", NULL},
-                                                   {0, 0, 0, 0}}};
+static const message buckets = {
+    0, (const field[]){{1, SINT32, "offset", NULL}, {2, VARINTS, "bucketCounts", NULL}, {0, 0, 0, 0}}};
 
 static const message exp_point = {0, (const field[]){{1, MESSAGES, "attributes", &key_value},
                                                      {2, FIXED64, "startTimeUnixNano", NULL},
@@ -158,9 +157,8 @@ static const message exp_point = {0, (const field[]){{1, MESSAGES, "attributes",
                                                      {14, DOUBLE, "zeroThreshold", NULL},
                                                      {0, 0, 0, 0}}};
 
-static const message quantile = {0, (const field[]){{1, DOUBLE, "quantile", NULL},
-                                                    {2, DOUBLE, "value", NULL},
-                                                    {0, 0, 0, 0}}};
+static const message quantile = {
+    0, (const field[]){{1, DOUBLE, "quantile", NULL}, {2, DOUBLE, "value", NULL}, {0, 0, 0, 0}}};
 
 static const message summary_point = {0, (const field[]){{7, MESSAGES, "attributes", &key_value},
                                                          {2, FIXED64, "startTimeUnixNano", NULL},
@@ -171,10 +169,10 @@ static const message summary_point = {0, (const field[]){{7, MESSAGES, "attribut
                                                          {8, UINT32, "flags", NULL},
                                                          {0, 0, 0, 0}}};
 
-#define POINTS(name_, point)                                                               \
-    static const message name_ = {0, (const field[]){{1, MESSAGES, "dataPoints", &(point)}, \
-                                                     {2, UINT32, "aggregationTemporality", NULL}, \
-                                                     {3, BOOL, "isMonotonic", NULL},       \
+#define POINTS(name_, point)                                                                                           \
+    static const message name_ = {0, (const field[]){{1, MESSAGES, "dataPoints", &(point)},                            \
+                                                     {2, UINT32, "aggregationTemporality", NULL},                      \
+                                                     {3, BOOL, "isMonotonic", NULL},                                   \
                                                      {0, 0, 0, 0}}}
 POINTS(numbers, number_point);
 POINTS(histogram, histogram_point);
@@ -194,15 +192,15 @@ static const message metric = {BIT(5) | BIT(7) | BIT(9) | BIT(10) | BIT(11),
                                                {0, 0, 0, 0}}};
 
 /* Scope and resource level of a signal, and its request. */
-#define SIGNAL(request_, resources, scopes, records, record)                                         \
-    static const message request_##_scope = {0, (const field[]){{1, MESSAGE, "scope", &scope},      \
-                                                                {2, MESSAGES, records, &(record)},  \
-                                                                {3, TEXT, "schemaUrl", NULL},       \
-                                                                {0, 0, 0, 0}}};                     \
-    static const message request_##_resource = {0, (const field[]){{1, MESSAGE, "resource", &resource}, \
-                                                                   {2, MESSAGES, scopes, &request_##_scope}, \
-                                                                   {3, TEXT, "schemaUrl", NULL},    \
-                                                                   {0, 0, 0, 0}}};                  \
+#define SIGNAL(request_, resources, scopes, records, record)                                                           \
+    static const message request_##_scope = {0, (const field[]){{1, MESSAGE, "scope", &scope},                         \
+                                                                {2, MESSAGES, records, &(record)},                     \
+                                                                {3, TEXT, "schemaUrl", NULL},                          \
+                                                                {0, 0, 0, 0}}};                                        \
+    static const message request_##_resource = {0, (const field[]){{1, MESSAGE, "resource", &resource},                \
+                                                                   {2, MESSAGES, scopes, &request_##_scope},           \
+                                                                   {3, TEXT, "schemaUrl", NULL},                       \
+                                                                   {0, 0, 0, 0}}};                                     \
     static const message request_ = {0, (const field[]){{1, MESSAGES, resources, &request_##_resource}, {0, 0, 0, 0}}}
 
 SIGNAL(traces, "resourceSpans", "scopeSpans", "spans", span);
@@ -265,8 +263,8 @@ static int put_any(sl_jw *w, sl_str bytes)
         sl_jw_end(w);
         return error;
     }
-    static const char *const names[] = {"",           "stringValue", "boolValue",   "intValue",
-                                        "doubleValue", "arrayValue",  "kvlistValue", "bytesValue"};
+    static const char *const names[] = {"",           "stringValue", "boolValue", "intValue", "doubleValue",
+                                        "arrayValue", "kvlistValue", "bytesValue"};
     SL_ASSERT(any.type < sizeof names / sizeof names[0]);
     sl_jw_key(w, sl_str_c(names[any.type]));
     if (any.type == SL_VALUE_STRING)

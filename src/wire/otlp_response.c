@@ -134,8 +134,8 @@ static void message_from_json(sl_json_value value, char message[SL_OTLP_MESSAGE_
 static int64_t i64_from_json(sl_json_value value)
 {
     int64_t number = 0;
-    int error = value.type == SL_JSON_STRING ? sl_str_to_i64(sl_json_string_raw(value), &number)
-                                             : sl_json_i64(value, &number);
+    int error =
+        value.type == SL_JSON_STRING ? sl_str_to_i64(sl_json_string_raw(value), &number) : sl_json_i64(value, &number);
     return error || number < 0 ? 0 : number;
 }
 

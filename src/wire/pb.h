@@ -15,7 +15,7 @@
 #define SL_PB_LEN 2u
 #define SL_PB_FIXED32 5u
 
-#define SL_PB_MAX_VARINT 10u  /* bytes of a varint of 64 bits */
+#define SL_PB_MAX_VARINT 10u   /* bytes of a varint of 64 bits */
 #define SL_PB_BUF_LEN_WIDTH 5u /* bytes that sl_pb_buf_open reserves for a length */
 
 /* Where to write next, and where the room ends. */

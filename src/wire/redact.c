@@ -55,22 +55,23 @@ static bool one_of(sl_str word, const char *const *list)
     return false;
 }
 
-static const char *const secret_words[] = {
-    "password",   "passwords",   "passwd",     "pwd",     "passphrase", "passcode", "secret",    "secrets",
-    "apikey",     "apikeys",     "apitoken",   "cookie",  "cookies",    "bearer",   "credential", "credentials",
-    "privatekey", "accesskey",   "secretkey",  "jwt",     "authorization", "accesstoken", "authtoken",
-    "refreshtoken", "sessiontoken", "clientsecret", "xapikey", "masterkey", "setcookie", NULL};
+static const char *const secret_words[] = {"password",      "passwords",   "passwd",    "pwd",          "passphrase",
+                                           "passcode",      "secret",      "secrets",   "apikey",       "apikeys",
+                                           "apitoken",      "cookie",      "cookies",   "bearer",       "credential",
+                                           "credentials",   "privatekey",  "accesskey", "secretkey",    "jwt",
+                                           "authorization", "accesstoken", "authtoken", "refreshtoken", "sessiontoken",
+                                           "clientsecret",  "xapikey",     "masterkey", "setcookie",    NULL};
 /* Words that make a following "key" or "keys" a secret. */
 static const char *const key_kinds[] = {"api",     "private", "access",  "secret", "signing", "encryption",
                                         "master",  "auth",    "virtual", "ssh",    "shared",  "subscription",
                                         "license", "account", "storage", NULL};
 /* Neighbours of "token" that show a count, a kind or a position. */
-static const char *const before_count[] = {"max",   "min",   "per",    "input", "output", "prompt", "completion", "total",
-                                           "first", "next",  "last",   "eos",   "bos",    "pad",    "unk",        "stop",
-                                           "num",   "n",     "cached", "reasoning", "each", "inter", NULL};
-static const char *const after_count[] = {"count", "counts", "type",    "types", "usage", "limit", "limits", "budget",
-                                          "rate",  "cost",   "latency", "ids",   "index", "time",  "length", "max",
-                                          "min",   "per",    "size",    NULL};
+static const char *const before_count[] = {
+    "max", "min", "per", "input", "output", "prompt", "completion", "total",     "first", "next",  "last", "eos",
+    "bos", "pad", "unk", "stop",  "num",    "n",      "cached",     "reasoning", "each",  "inter", NULL};
+static const char *const after_count[] = {"count",  "counts", "type", "types",   "usage", "limit", "limits",
+                                          "budget", "rate",   "cost", "latency", "ids",   "index", "time",
+                                          "length", "max",    "min",  "per",     "size",  NULL};
 
 static bool token_is_secret(const sl_str *words, size_t count, size_t i)
 {
@@ -116,11 +117,12 @@ static size_t run(sl_str s, size_t from, bool (*accept)(char))
 static const struct {
     const char *prefix;
     size_t least;
-} shapes[] = {{"sk-", 6},      {"pk-lf-", 8},  {"sk_live_", 8}, {"sk_test_", 8}, {"rk_live_", 8},    {"AKIA", 16},
-              {"ASIA", 16},    {"AIza", 30},   {"ghp_", 20},    {"gho_", 20},    {"ghs_", 20},       {"ghu_", 20},
-              {"github_pat_", 20}, {"glpat-", 16}, {"hf_", 16}, {"gsk_", 16},    {"xai-", 16},       {"xoxb-", 10},
-              {"xoxp-", 10},   {"xoxa-", 10},  {"r8_", 20},     {"pplx-", 16},   {"nvapi-", 16},     {"tvly-", 12},
-              {"fw_", 20},     {"ls__", 16},   {"AGE-SECRET-KEY-", 10}};
+} shapes[] = {{"sk-", 6},   {"pk-lf-", 8},          {"sk_live_", 8},     {"sk_test_", 8}, {"rk_live_", 8},
+              {"AKIA", 16}, {"ASIA", 16},           {"AIza", 30},        {"ghp_", 20},    {"gho_", 20},
+              {"ghs_", 20}, {"ghu_", 20},           {"github_pat_", 20}, {"glpat-", 16},  {"hf_", 16},
+              {"gsk_", 16}, {"xai-", 16},           {"xoxb-", 10},       {"xoxp-", 10},   {"xoxa-", 10},
+              {"r8_", 20},  {"pplx-", 16},          {"nvapi-", 16},      {"tvly-", 12},   {"fw_", 20},
+              {"ls__", 16}, {"AGE-SECRET-KEY-", 10}};
 
 /* Length of an API key that begins at `at`, or 0. */
 static size_t shaped_key(sl_str s, size_t at)

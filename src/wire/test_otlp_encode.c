@@ -74,7 +74,9 @@ SL_TEST(typed_writers_agree_with_the_general_one)
             }
         }
     }
-    check_attr(9, (sl_attr){SL_STR("b\xff" "d key"), sl_value_int(4)});
+    check_attr(9, (sl_attr){SL_STR("b\xff"
+                                   "d key"),
+                            sl_value_int(4)});
     check_attr(9, (sl_attr){SL_STR("key"), sl_value_str(SL_STR("bad \xc3"))});
 }
 
@@ -150,7 +152,8 @@ SL_TEST(strings_are_cut_by_characters)
 {
     CHECK_STR(sl_otlp_cut_chars(SL_STR("abc"), 2), "ab");
     CHECK_STR(sl_otlp_cut_chars(SL_STR("abc"), 0), "");
-    CHECK_STR(sl_otlp_cut_chars(SL_STR("\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80z"), 3), "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80");
+    CHECK_STR(sl_otlp_cut_chars(SL_STR("\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80z"), 3),
+              "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80");
     CHECK_STR(sl_otlp_cut_chars(SL_STR("\xC3\xA4\xE2\x82\xAC"), 5), "\xC3\xA4\xE2\x82\xAC");
     sl_buf buf;
     sl_buf_init(&buf, 1 << 16);
@@ -175,30 +178,48 @@ SL_TEST(strings_are_cut_by_characters)
     sl_buf_done(&buf);
 }
 
+/* Levels of containers until something else comes, which goes to `ret_leaf`. */
+static size_t levels(sl_otlp_any any, sl_otlp_any *ret_leaf)
+{
+    size_t depth = 0;
+    sl_str bytes;
+    while (any.type == SL_VALUE_ARRAY || any.type == SL_VALUE_MAP) {
+        depth++;
+        sl_otlp_iter it = sl_otlp_items(any.str, SL_OTLP_ARRAY_ITEMS);
+        sl_otlp_pair pair;
+        if (!sl_otlp_next(&it, &bytes))
+            break;
+        if (any.type == SL_VALUE_ARRAY) {
+            CHECK_EQ(sl_otlp_read_any(bytes, &any), 0);
+        } else {
+            CHECK_EQ(sl_otlp_read_pair(bytes, &pair), 0);
+            any = pair.value;
+        }
+    }
+    *ret_leaf = any;
+    return depth;
+}
+
 SL_TEST(nesting_is_limited)
 {
     sl_buf buf;
     sl_buf_init(&buf, 1 << 16);
-    sl_value nested[SL_MAX_VALUE_DEPTH + 10];
-    nested[0] = sl_value_int(7);
-    for (size_t i = 1; i < sizeof nested / sizeof nested[0]; i++)
-        nested[i] = sl_value_array(&nested[i - 1], 1);
-    sl_otlp_any any = round_trip(&buf, nested[sizeof nested / sizeof nested[0] - 1], SL_OTLP_NO_LIMIT);
-    size_t depth = 0;
-    sl_str bytes;
-    while (any.type == SL_VALUE_ARRAY) {
-        depth++;
-        sl_otlp_iter it = sl_otlp_items(any.str, SL_OTLP_ARRAY_ITEMS);
-        REQUIRE(sl_otlp_next(&it, &bytes) && sl_otlp_read_any(bytes, &any) == 0);
+    sl_value lists[SL_MAX_VALUE_DEPTH + 1], maps[SL_MAX_VALUE_DEPTH + 1];
+    sl_attr pairs[SL_MAX_VALUE_DEPTH + 1];
+    lists[0] = maps[0] = sl_value_int(7);
+    for (size_t i = 1; i <= SL_MAX_VALUE_DEPTH; i++) {
+        lists[i] = sl_value_array(&lists[i - 1], 1);
+        pairs[i] = sl_attr_of("k", maps[i - 1]);
+        maps[i] = sl_value_map(&pairs[i], 1);
     }
-    CHECK_EQ(depth, SL_MAX_VALUE_DEPTH);
-    CHECK_EQ(any.type, SL_VALUE_EMPTY);
-    any = round_trip(&buf, nested[SL_MAX_VALUE_DEPTH], SL_OTLP_NO_LIMIT);
-    while (any.type == SL_VALUE_ARRAY) {
-        sl_otlp_iter it = sl_otlp_items(any.str, SL_OTLP_ARRAY_ITEMS);
-        REQUIRE(sl_otlp_next(&it, &bytes) && sl_otlp_read_any(bytes, &any) == 0);
+    sl_otlp_any leaf;
+    const size_t most_lists = SL_MAX_VALUE_MESSAGES / 2, most_maps = SL_MAX_VALUE_MESSAGES / 3;
+    for (size_t i = 1; i <= SL_MAX_VALUE_DEPTH; i++) {
+        CHECK_EQ(levels(round_trip(&buf, lists[i], SL_OTLP_NO_LIMIT), &leaf), i < most_lists ? i : most_lists);
+        CHECK_EQ(leaf.type, i <= most_lists ? SL_VALUE_INT : SL_VALUE_EMPTY);
+        CHECK_EQ(levels(round_trip(&buf, maps[i], SL_OTLP_NO_LIMIT), &leaf), i < most_maps ? i : most_maps);
+        CHECK_EQ(leaf.type, i <= most_maps ? SL_VALUE_INT : SL_VALUE_EMPTY);
     }
-    CHECK_EQ(any.integer, 7);
     sl_buf_done(&buf);
 }
 
@@ -217,8 +238,10 @@ SL_TEST(texts_are_repaired)
     sl_buf_done(&buf);
     CHECK(sl_otlp_utf8_valid(SL_STR("abcdefghijklmnop \xC3\xA4")));
     CHECK(!sl_otlp_utf8_valid(SL_STR("abcdefghijklmnop \xC3")));
-    CHECK(!sl_otlp_utf8_valid(SL_STR("\xff" "23")));
-    CHECK(!sl_otlp_utf8_valid(SL_STR("12345\xff" "7")));
+    CHECK(!sl_otlp_utf8_valid(SL_STR("\xff"
+                                     "23")));
+    CHECK(!sl_otlp_utf8_valid(SL_STR("12345\xff"
+                                     "7")));
 }
 
 SL_TEST(request_groups_by_scope)
@@ -242,11 +265,26 @@ SL_TEST(request_groups_by_scope)
         CHECK_EQ(sl_otlp_request_scope(&request, 3, sl_buf_str(&second), SL_STR("https://scope")), 0);
         CHECK_EQ(sl_otlp_request_scope(&request, 9, sl_buf_str(&second), SL_STR("")), 0); /* stays empty */
         CHECK_EQ(sl_otlp_request_scope(&request, 7, SL_STR("ignored"), SL_STR("")), 0);
-        CHECK_EQ(sl_otlp_request_item(&request, 7, SL_STR("\x2a\x02" "a1")), 0);
-        CHECK_EQ(sl_otlp_request_item(&request, 7, SL_STR("\x2a\x02" "a2")), 0);
-        CHECK_EQ(sl_otlp_request_item(&request, 3, SL_STR("\x2a\x02" "b1")), 0);
-        CHECK_EQ(sl_otlp_request_item(&request, 7, SL_STR("\x2a\x02" "a3")), 0);
-        CHECK_EQ(sl_otlp_request_item(&request, 1, SL_STR("\x2a\x02" "xx")), SL_ENOENT);
+        CHECK_EQ(sl_otlp_request_item(&request, 7,
+                                      SL_STR("\x2a\x02"
+                                             "a1")),
+                 0);
+        CHECK_EQ(sl_otlp_request_item(&request, 7,
+                                      SL_STR("\x2a\x02"
+                                             "a2")),
+                 0);
+        CHECK_EQ(sl_otlp_request_item(&request, 3,
+                                      SL_STR("\x2a\x02"
+                                             "b1")),
+                 0);
+        CHECK_EQ(sl_otlp_request_item(&request, 7,
+                                      SL_STR("\x2a\x02"
+                                             "a3")),
+                 0);
+        CHECK_EQ(sl_otlp_request_item(&request, 1,
+                                      SL_STR("\x2a\x02"
+                                             "xx")),
+                 SL_ENOENT);
         size_t size = sl_otlp_request_size(&request);
         CHECK_EQ(sl_otlp_request_end(&request, &out), 0);
         CHECK_EQ(out.len, size);

@@ -61,7 +61,8 @@ static void make_span(sl_buf *b)
 
 static void make_log(sl_buf *b)
 {
-    const sl_attr pairs[] = {sl_attr_double("d", 0.5), sl_attr_bool("b", true), sl_attr_of("x", sl_value_bytes("\x00\xff", 2))};
+    const sl_attr pairs[] = {sl_attr_double("d", 0.5), sl_attr_bool("b", true),
+                             sl_attr_of("x", sl_value_bytes("\x00\xff", 2))};
     const sl_value body = sl_value_map(pairs, 3);
     (void)sl_pb_buf_fixed64(b, 1, 10);
     (void)sl_pb_buf_uint(b, 2, 17);
@@ -258,8 +259,8 @@ SL_TEST(metric_fields)
 #define ATTR "{\"key\":\"key\",\"value\":{\"stringValue\":\"v\\\"1\"}}"
 #define RESOURCE "{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":\"svc\"}}]},"
 #define SCOPE "[{\"scope\":{\"name\":\"lib\",\"version\":\"2\"},"
-#define EXEMPLAR                                                                                    \
-    "\"exemplars\":[{\"filteredAttributes\":[" ATTR "],\"timeUnixNano\":\"5\",\"asInt\":\"-4\","    \
+#define EXEMPLAR                                                                                                       \
+    "\"exemplars\":[{\"filteredAttributes\":[" ATTR "],\"timeUnixNano\":\"5\",\"asInt\":\"-4\","                       \
     "\"spanId\":\"1112131415161718\",\"traceId\":\"0102030405060708090a0b0c0d0e0f10\"}]"
 
 static const char *const want_json[] = {
@@ -405,7 +406,11 @@ SL_TEST(json_of_damaged_text_and_limit)
     CHECK_EQ(sl_otlp_to_json(SL_OTLP_TRACES, SL_STR(""), &out), 0);
     CHECK_STR(sl_buf_str(&out), "{}");
     sl_buf_clear(&out);
-    CHECK_EQ(sl_otlp_to_json(SL_OTLP_TRACES, SL_STR("\x0a\x05\x1a\x03" "a\xff\n"), &out), 0);
+    CHECK_EQ(sl_otlp_to_json(SL_OTLP_TRACES,
+                             SL_STR("\x0a\x05\x1a\x03"
+                                    "a\xff\n"),
+                             &out),
+             0);
     CHECK_STR(sl_buf_str(&out), "{\"resourceSpans\":[{\"schemaUrl\":\"a\xEF\xBF\xBD\\n\"}]}");
     sl_buf_done(&out);
 }

@@ -181,8 +181,14 @@ SL_TEST(base64)
 {
     static const struct {
         const char *plain, *coded;
-    } table[] = {{"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},        {"foo", "Zm9v"},
-                 {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}, {"\xfb\xff\xfe", "+//+"}};
+    } table[] = {{"", ""},
+                 {"f", "Zg=="},
+                 {"fo", "Zm8="},
+                 {"foo", "Zm9v"},
+                 {"foob", "Zm9vYg=="},
+                 {"fooba", "Zm9vYmE="},
+                 {"foobar", "Zm9vYmFy"},
+                 {"\xfb\xff\xfe", "+//+"}};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         sl_buf buf;
         sl_buf_init(&buf, 100);

@@ -146,11 +146,11 @@ SL_TEST(reader_refuses_what_is_malformed)
         const char *bytes;
         size_t len;
     } bad[] = {
-        {"\x00\x01", 2},             /* field 0 */
-        {"\x0b\x0c", 2},             /* a group */
-        {"\x0e\x00", 2},             /* wire type 6 */
-        {"\x0f\x00", 2},             /* wire type 7 */
-        {"\x0a\x02z", 3},            /* length beyond the end */
+        {"\x00\x01", 2},  /* field 0 */
+        {"\x0b\x0c", 2},  /* a group */
+        {"\x0e\x00", 2},  /* wire type 6 */
+        {"\x0f\x00", 2},  /* wire type 7 */
+        {"\x0a\x02z", 3}, /* length beyond the end */
         {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11},
         {"\x88\x80\x80\x80\x10\x00", 6}, /* tag beyond 32 bits */
         {"\x09\x01\x02", 3},

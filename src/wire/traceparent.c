@@ -5,8 +5,8 @@
  */
 #include <sightline/context.h>
 
-#include "src/base/str.h"
 #include "src/base/assert.h"
+#include "src/base/str.h"
 
 static bool all_zero(const uint8_t *bytes, size_t len)
 {

@@ -10,7 +10,7 @@
 #include "src/base/limits.h"
 #include "src/base/str.h"
 
-#define MAX_TOKEN 256     /* characters of a key, and of a value */
+#define MAX_TOKEN 256 /* characters of a key, and of a value */
 #define LONG_MEMBER 128
 
 typedef struct member {
