@@ -135,7 +135,8 @@ void sl_gw_trace_start(sl_gw_request *request, const sl_http1_head *head, sl_str
     sl_str peer = sl_exchange_peer(request->x, &port);
     if (peer.len) {
         SET_STR(span, "client.address", peer);
-        SET_INT(span, "client.port", port);
+        SET_STR(span, "network.peer.address", peer);
+        SET_INT(span, "network.peer.port", port);
     }
     SET_C(span, "network.protocol.version", head->minor ? "1.1" : "1.0");
     sl_str agent = sl_http1_get(head, SL_HTTP_USER_AGENT);
@@ -151,6 +152,8 @@ void sl_gw_trace_routed(sl_gw_request *request)
     const sl_openai_request *o = &request->plan->openai;
     SET_STR(span, "llm.model", request->group->name);
     SET_STR(span, "llm.provider", request->target->provider);
+    SET_C(span, "gen_ai.operation.name", sl_llm_operation_name(request->operation));
+    SET_STR(span, "gen_ai.request.model", request->group->name);
     if (o->user.len)
         SET_STR(span, "enduser.id", o->user);
 }
@@ -283,44 +286,41 @@ void sl_gw_trace_frame(sl_gw_request *request, uint64_t gap_ns)
 
 /* ---- ends ---- */
 
-/* llm.tokens.*: on the SERVER span too, which carries no gen_ai.* so that nobody adds one request up twice. */
-static void set_llm_tokens(sl_span *span, const sl_gw_request *request)
+/* Tokens in and out: on both spans. Where nobody told, what has been seen of a stream is counted, and marked so. */
+static void set_tokens(sl_span *span, const sl_gw_request *request)
 {
     const sl_usage *u = &request->answer.usage;
-    if (u->known && u->input >= 0)
+    bool counted = !u->known && request->stream.frames > 0;
+    int64_t out = u->known ? u->output : counted ? (int64_t)request->stream.frames : -1;
+    if (u->known && u->input >= 0) {
+        SET_INT(span, "gen_ai.usage.input_tokens", u->input);
         SET_INT(span, "llm.tokens.prompt", u->input);
-    if (u->known && u->output >= 0)
-        SET_INT(span, "llm.tokens.completion", u->output);
-    else if (!u->known && request->stream.frames)
-        SET_INT(span, "llm.tokens.completion", request->stream.frames);
+    }
+    if (out >= 0) {
+        SET_INT(span, "gen_ai.usage.output_tokens", out);
+        SET_INT(span, "llm.tokens.completion", out);
+    }
+    if (u->known || counted)
+        SET_C(span, "sightline.usage.source", counted ? "counted" : "reported");
 }
 
+/* The rest of the usage, and the earlier names: on the CLIENT span. */
 static void set_usage(sl_span *span, const sl_gw_request *request)
 {
     const sl_usage *u = &request->answer.usage;
-    if (!u->known) {
-        if (!request->stream.on || request->stream.frames == 0)
-            return;
-        /* Nobody told: what has been seen is counted, and marked so. */
-        SET_INT(span, "gen_ai.usage.output_tokens", request->stream.frames);
-        SET_C(span, "sightline.usage.source", "counted");
+    set_tokens(span, request);
+    if (!u->known)
         return;
-    }
-    if (u->input >= 0) {
-        SET_INT(span, "gen_ai.usage.input_tokens", u->input);
+    if (u->input >= 0)
         SET_INT(span, "gen_ai.usage.prompt_tokens", u->input);
-    }
-    if (u->output >= 0) {
-        SET_INT(span, "gen_ai.usage.output_tokens", u->output);
+    if (u->output >= 0)
         SET_INT(span, "gen_ai.usage.completion_tokens", u->output);
-    }
     if (u->cache_read >= 0)
         SET_INT(span, "gen_ai.usage.cache_read.input_tokens", u->cache_read);
     if (u->cache_write >= 0)
         SET_INT(span, "gen_ai.usage.cache_write.input_tokens", u->cache_write);
     if (u->reasoning >= 0)
         SET_INT(span, "gen_ai.usage.reasoning.output_tokens", u->reasoning);
-    SET_C(span, "sightline.usage.source", "reported");
 }
 
 static void set_answer(sl_span *span, const sl_gw_request *request)
@@ -340,7 +340,6 @@ static void set_answer(sl_span *span, const sl_gw_request *request)
         SET_DOUBLE(span, "gen_ai.response.time_to_first_chunk",
                    SECONDS(request->stream.first_ns - request->call.start_ns));
     set_usage(span, request);
-    set_llm_tokens(span, request);
 }
 
 static void record_tokens(sl_gw_request *request, const sl_gw_model_series *m, const sl_span_context *context)
@@ -522,7 +521,8 @@ static void end_server_span(sl_gw_request *request, uint64_t end_ns)
     }
     SET_INT(span, "http.response.status_code", request->status);
     SET_INT(span, "http.status_code", request->status);
-    set_llm_tokens(span, request);
+    if (request->group)
+        set_tokens(span, request);
     if (request->error_type)
         SET_C(span, "error.type", request->error_type);
     else if (request->status >= 500)
