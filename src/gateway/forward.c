@@ -5,21 +5,12 @@
 
 /* ---- the client's fields ---- */
 
-/* Fields that are never passed on: of this connection, written anew, or the client's own business with us. */
+/* Fields that are never passed on, beside those of this connection: written anew, or the client's own business with us. */
 static bool stays(sl_http_field_id id)
 {
     switch (id) {
     case SL_HTTP_HOST:
     case SL_HTTP_CONTENT_LENGTH:
-    case SL_HTTP_TRANSFER_ENCODING:
-    case SL_HTTP_CONNECTION:
-    case SL_HTTP_KEEP_ALIVE:
-    case SL_HTTP_PROXY_CONNECTION:
-    case SL_HTTP_PROXY_AUTHENTICATE:
-    case SL_HTTP_PROXY_AUTHORIZATION:
-    case SL_HTTP_TE:
-    case SL_HTTP_TRAILER:
-    case SL_HTTP_UPGRADE:
     case SL_HTTP_EXPECT:
     case SL_HTTP_AUTHORIZATION:
     case SL_HTTP_X_API_KEY:
@@ -75,7 +66,7 @@ static void put_fields(const sl_http1_head *head, sl_buf *out)
         } else if (is_secret_name(field->name)) {
             continue;
         }
-        if (head->nominates && sl_http1_is_hop_by_hop(head, i))
+        if (sl_http1_is_hop_by_hop(head, i))
             continue;
         put_line(out, field->name, field->value);
     }

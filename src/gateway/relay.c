@@ -81,20 +81,11 @@ static void on_fail(sl_call *call, int error, const char *reason)
 
 /* ---- the head ---- */
 
-/* Fields of the upstream's answer that are not passed on. */
+/* Fields of the upstream's answer that are not passed on, beside those of its connection. */
 static bool stays(sl_http_field_id id)
 {
     switch (id) {
     case SL_HTTP_CONTENT_LENGTH:
-    case SL_HTTP_TRANSFER_ENCODING:
-    case SL_HTTP_CONNECTION:
-    case SL_HTTP_KEEP_ALIVE:
-    case SL_HTTP_PROXY_CONNECTION:
-    case SL_HTTP_PROXY_AUTHENTICATE:
-    case SL_HTTP_PROXY_AUTHORIZATION:
-    case SL_HTTP_TE:
-    case SL_HTTP_TRAILER:
-    case SL_HTTP_UPGRADE:
     case SL_HTTP_DATE:
     case SL_HTTP_SET_COOKIE:
     case SL_HTTP_TRACEPARENT:
@@ -120,7 +111,7 @@ static sl_str answer_fields(sl_gw_request *request, const sl_http1_head *head)
     sl_buf_clear(out);
     for (size_t i = 0; i < head->field_count; i++) {
         const sl_http1_field *field = &head->fields[i];
-        if (stays(field->id) || (head->nominates && sl_http1_is_hop_by_hop(head, i)))
+        if (stays(field->id) || sl_http1_is_hop_by_hop(head, i))
             continue;
         put_line(out, field->name, field->value);
     }

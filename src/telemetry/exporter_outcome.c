@@ -2,14 +2,13 @@
 #include "src/telemetry/exporter_outcome.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "src/base/assert.h"
+#include "src/wire/http_field.h"
 #include "src/wire/otlp_response.h"
 #include "src/wire/redact.h"
 
 #define MAX_PEER_TEXT 160u
-#define MAX_RETRY_MS (24u * 3600u * 1000u)
 
 /* What happened, and the peer's words without what looks like a secret. */
 static void say(sl_otlp_outcome *outcome, const char *kind, const char *text)
@@ -35,67 +34,6 @@ static void read_success(sl_str body, bool json, sl_otlp_outcome *outcome)
     say(outcome, response.rejected ? "partly refused" : "accepted with a warning", response.message);
 }
 
-/* ---- Retry-After ---- */
-
-static int month_of(const char name[4])
-{
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    for (int i = 0; i < 12; i++) {
-        if (memcmp(months + i * 3, name, 3) == 0)
-            return i;
-    }
-    return -1;
-}
-
-/* The three forms of RFC 9110 section 5.6.7. */
-static int parse_http_date(sl_str text, uint64_t *ret_unix_s)
-{
-    SL_ASSERT(ret_unix_s);
-    char copy[64], month[4] = "";
-    struct tm t;
-    memset(&t, 0, sizeof t);
-    if (!sl_str_to_c(text, copy, sizeof copy))
-        return SL_EPARSE;
-    /* NOLINTBEGIN(cert-err34-c): no field is wider than four digits */
-    bool fixed = sscanf(copy, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT", &t.tm_mday, month, &t.tm_year,
-                        &t.tm_hour, &t.tm_min, &t.tm_sec) == 6;
-    if (!fixed && sscanf(copy, "%*[A-Za-z], %2d-%3[A-Za-z]-%2d %2d:%2d:%2d GMT", &t.tm_mday, month, &t.tm_year,
-                         &t.tm_hour, &t.tm_min, &t.tm_sec) == 6)
-        t.tm_year += t.tm_year < 70 ? 2000 : 1900;
-    else if (!fixed && sscanf(copy, "%*3[A-Za-z] %3[A-Za-z] %2d %2d:%2d:%2d %4d", month, &t.tm_mday, &t.tm_hour,
-                              &t.tm_min, &t.tm_sec, &t.tm_year) != 6)
-        return SL_EPARSE;
-    /* NOLINTEND(cert-err34-c) */
-    t.tm_mon = month_of(month);
-    t.tm_year -= 1900;
-    if (t.tm_mon < 0 || t.tm_year < 70 || t.tm_mday < 1 || t.tm_mday > 31 || t.tm_hour > 23 || t.tm_min > 59 ||
-        t.tm_sec > 60)
-        return SL_EPARSE;
-    time_t at = timegm(&t);
-    if (at < 0)
-        return SL_EPARSE;
-    *ret_unix_s = (uint64_t)at;
-    return 0;
-}
-
-int sl_retry_after_parse(sl_str text, uint64_t now_s, uint64_t *ret_ms)
-{
-    SL_ASSERT(ret_ms);
-    uint64_t seconds;
-    text = sl_str_trim(text);
-    int error = sl_str_to_u64(text, &seconds);
-    if (error == SL_ELIMIT)
-        seconds = MAX_RETRY_MS / 1000u;
-    else if (error) {
-        uint64_t at;
-        if (parse_http_date(text, &at))
-            return SL_EPARSE;
-        seconds = at > now_s ? at - now_s : 0;
-    }
-    *ret_ms = seconds > MAX_RETRY_MS / 1000u ? MAX_RETRY_MS : seconds * 1000u;
-    return 0;
-}
-
 /* ---- outcomes ---- */
 
 void sl_otlp_outcome_http(const sl_otlp_http_answer *answer, sl_otlp_outcome *ret_outcome)
@@ -112,7 +50,7 @@ void sl_otlp_outcome_http(const sl_otlp_http_answer *answer, sl_otlp_outcome *re
     }
     ret_outcome->error = verdict == SL_OTLP_RETRY ? SL_ERETRY : SL_EREFUSED;
     if (verdict != SL_OTLP_RETRY || !answer->retry_after.len ||
-        sl_retry_after_parse(answer->retry_after, answer->now_s, &ret_outcome->retry_after_ms))
+        sl_http_retry_after(answer->retry_after, (int64_t)answer->now_s * 1000, &ret_outcome->retry_after_ms))
         ret_outcome->retry_after_ms = 0; /* the sink's own back-off */
     sl_otlp_status status;
     if (!known || sl_otlp_status_parse(answer->body, json, &status))

@@ -38,10 +38,4 @@ void sl_otlp_outcome_grpc(const sl_otlp_grpc_answer *answer, sl_otlp_outcome *re
 /* Name of a gRPC status, such as "UNAVAILABLE". Static. */
 const char *sl_grpc_status_name(int status);
 
-/*
- * A Retry-After field: seconds or an HTTP date, as milliseconds from now (0: at once or in the past). Errors:
- * SL_EPARSE.
- */
-SL_MUST_CHECK int sl_retry_after_parse(sl_str text, uint64_t now_s, uint64_t *ret_ms);
-
 #endif
