@@ -342,12 +342,24 @@ static void set_answer(sl_span *span, const sl_gw_request *request)
     set_usage(span, request);
 }
 
+/* What nobody told is counted by what has been seen of the stream; usage_missing says how often that was. */
+static void record_counted(const sl_gw_request *request, const sl_gw_model_series *m, const sl_span_context *context)
+{
+    SL_ASSERT(!request->answer.usage.known);
+    if (request->stream.frames == 0)
+        return;
+    sl_histogram_record_in(m->tokens_out, (double)request->stream.frames, context);
+    sl_counter_add(m->output_total, request->stream.frames);
+}
+
 static void record_tokens(sl_gw_request *request, const sl_gw_model_series *m, const sl_span_context *context)
 {
     sl_gw_telemetry *t = request->gateway->telemetry;
     const sl_usage *u = &request->answer.usage;
     if (!u->known) {
-        sl_counter_add(t->usage_missing[SL_GW_GAP_NOT_REPORTED], 1);
+        if (request->outcome == 0) /* else the client left, and that has been counted */
+            sl_counter_add(t->usage_missing[SL_GW_GAP_NOT_REPORTED], 1);
+        record_counted(request, m, context);
         return;
     }
     if (u->input >= 0) {
@@ -407,6 +419,8 @@ static void record_attempt(sl_gw_request *request, uint64_t took_ns, const char 
     if (error_type) {
         sl_histogram_record_in(outcome->duration, seconds, &context);
         sl_histogram_record_in(outcome->inference, seconds, &context);
+        if (request->stream.frames > 0)
+            record_tokens(request, sl_gw_bind_model(t, request, bound, sl_answer_model(&request->answer)), &context);
     } else {
         record_success(request, bound, seconds, &context);
     }

@@ -1,7 +1,7 @@
 /* Accepting connections and reading requests. */
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -225,12 +225,11 @@ static void on_probe(uv_timer_t *prober)
     sl_exchange *next;
     for (sl_exchange *x = server->probed; x; x = next) {
         next = x->next_probed;
-        int fd;
-        char byte;
-        if (uv_fileno((uv_handle_t *)&x->tcp, &fd) != 0)
+        struct pollfd look = {.events = 0};
+        if (uv_fileno((uv_handle_t *)&x->tcp, &look.fd) != 0)
             continue;
-        ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        if (n < 0 && errno != EAGAIN && errno != EINTR)
+        /* Not recv(): behind an end of the stream it goes on to say 0, whatever has come since. */
+        if (poll(&look, 1, 0) > 0 && (look.revents & (POLLERR | POLLHUP)))
             sl_conn_close(x, SL_ECLOSED);
         else if (--x->probes == 0)
             unprobe(x);
