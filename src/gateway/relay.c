@@ -217,6 +217,7 @@ static sl_str hide_frames(sl_gw_request *request, sl_str bytes, bool end)
         } else {
             send_held(request);
         }
+        SL_ASSERT(to || !len);
         if (len)
             memmove(to + kept, before.ptr, len);
         kept += len;

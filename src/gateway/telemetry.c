@@ -164,6 +164,7 @@ static sl_str client_span_name(const sl_gw_request *request, char *text, size_t 
 {
     sl_str op = sl_str_c(sl_llm_operation_name(request->operation));
     sl_str model = request->group->name;
+    SL_ASSERT(op.ptr && op.len < size);
     size_t room = size - op.len - 1;
     if (model.len > room)
         model.len = sl_utf8_prefix(model, room);
