@@ -161,6 +161,16 @@ NF_UNUSED static bool nf_dechunk(nf_message *m)
     return done;
 }
 
+/* Bytes that may be read without taking some of the next message. */
+static size_t nf_want(const nf_message *m, size_t room)
+{
+    if (!m->head_len)
+        return 1; /* a head is read byte by byte */
+    const char *length = nf_field(m, "content-length");
+    size_t left = length ? m->head_len + strtoul(length, NULL, 10) - m->len : room;
+    return left < room ? left : room;
+}
+
 static bool nf_is_whole(const nf_message *m, bool no_body)
 {
     const char *length = nf_field(m, "content-length");
@@ -174,8 +184,8 @@ static bool nf_is_whole(const nf_message *m, bool no_body)
 }
 
 /*
- * Reads one message: an answer, or a request when `request`. False when nothing came. Reads beyond it only when the
- * peer sends more than one at once. `no_body`: an answer to HEAD.
+ * Reads one message: an answer, or a request when `request`. False when nothing came. Reads beyond it only behind a
+ * chunked one. `no_body`: an answer to HEAD.
  */
 NF_UNUSED static bool nf_read_message(int fd, bool request, bool no_body, nf_message *ret)
 {
@@ -194,8 +204,7 @@ NF_UNUSED static bool nf_read_message(int fd, bool request, bool no_body, nf_mes
             cap *= 2;
             m.data = realloc(m.data, cap + 1);
         }
-        /* A head is read byte by byte, so that nothing of the next message is taken. */
-        ssize_t n = recv(fd, m.data + m.len, m.head_len ? cap - m.len : 1, 0);
+        ssize_t n = recv(fd, m.data + m.len, nf_want(&m, cap - m.len), 0);
         if (n <= 0)
             break;
         m.len += (size_t)n;
