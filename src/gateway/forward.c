@@ -1,5 +1,6 @@
 /* What goes to the upstream. */
 #include "src/base/clock.h"
+#include "src/base/assert.h"
 #include "src/gateway/gw_impl.h"
 #include "src/gateway/telemetry.h"
 
@@ -75,6 +76,7 @@ static void put_fields(const sl_http1_head *head, sl_buf *out)
 /* Fields that go on when the settings of the deployment allow it; without telemetry the client's trace headers too. */
 static void put_context(const sl_gw_request *request, const sl_http1_head *head, sl_buf *out)
 {
+    SL_ASSERT(request);
     size_t index = 0;
     sl_str value;
     while (sl_http1_get_next(head, SL_HTTP_BAGGAGE, &index, &value))
@@ -94,6 +96,7 @@ static void put_context(const sl_gw_request *request, const sl_http1_head *head,
 
 static int keep_body(sl_gw_plan *plan, sl_exchange *x)
 {
+    SL_ASSERT(plan);
     sl_str body = sl_exchange_body(x);
     if (sl_exchange_take_body(x, &plan->body_memory)) {
         plan->body = sl_str_of(plan->body_memory, body.len);
@@ -134,6 +137,7 @@ int sl_gw_plan_make(sl_gw_request *request, sl_exchange *x)
 
 static void put_head(sl_gw_request *request, const sl_openai_pieces *body, sl_buf *head)
 {
+    SL_ASSERT(request && body);
     const sl_gw_target *target = request->target;
     sl_buf_clear(head);
     (void)sl_buf_put_str(head, target->prefix[request->operation]);
@@ -154,6 +158,7 @@ static void put_head(sl_gw_request *request, const sl_openai_pieces *body, sl_bu
 
 static void set_up_call(sl_gw_request *request, const sl_openai_pieces *body, sl_str head)
 {
+    SL_ASSERT(request && body);
     const sl_deployment *d = request->target->deployment;
     sl_call *call = &request->call;
     call->handler = &sl_gw_call_handler;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
@@ -58,6 +59,7 @@ sl_gw_route sl_gw_route_of(sl_str path, sl_llm_operation operation)
 
 sl_gw_group *sl_gw_find_group(sl_gateway *gateway, sl_str model)
 {
+    SL_ASSERT(gateway);
     size_t mask = gateway->index_size - 1;
     for (size_t i = sl_hash_str(model) & mask; gateway->index[i]; i = (i + 1) & mask) {
         sl_gw_group *group = &gateway->groups[gateway->index[i] - 1];
@@ -69,6 +71,7 @@ sl_gw_group *sl_gw_find_group(sl_gateway *gateway, sl_str model)
 
 sl_gw_target *sl_gw_pick(sl_gateway *gateway, sl_gw_request *request)
 {
+    SL_ASSERT(request);
     sl_gw_group *group = request->group;
     SL_ASSERT(group && group->count > 0);
     unsigned start = 0;
@@ -88,6 +91,7 @@ sl_gw_target *sl_gw_pick(sl_gateway *gateway, sl_gw_request *request)
 
 static void index_group(sl_gateway *gateway, size_t number)
 {
+    SL_ASSERT(gateway);
     size_t mask = gateway->index_size - 1;
     size_t i = sl_hash_str(gateway->groups[number].name) & mask;
     while (gateway->index[i])
@@ -97,6 +101,7 @@ static void index_group(sl_gateway *gateway, size_t number)
 
 static int add_to_group(sl_gateway *gateway, sl_gw_target *target)
 {
+    SL_ASSERT(target);
     sl_str name = target->deployment->model_name;
     sl_gw_group *group = NULL;
     for (size_t i = 0; i < gateway->group_count && !group; i++) {
@@ -121,6 +126,7 @@ static int add_to_group(sl_gateway *gateway, sl_gw_target *target)
 /* Request line and the fields that are the same for every request. */
 static int make_prefix(sl_gateway *gateway, sl_gw_target *target, sl_llm_operation operation)
 {
+    SL_ASSERT(target && gateway);
     const sl_deployment *d = target->deployment;
     sl_buf *text = &gateway->loop->scratch;
     sl_buf_clear(text);
@@ -148,6 +154,7 @@ static int make_prefix(sl_gateway *gateway, sl_gw_target *target, sl_llm_operati
 
 static int make_model_json(sl_gateway *gateway, sl_gw_target *target)
 {
+    SL_ASSERT(target);
     const sl_deployment *d = target->deployment;
     if (sl_str_eq(d->model_name, d->upstream_model) || sl_str_eq(d->upstream_model, SL_STR("*")))
         return 0;
@@ -161,6 +168,7 @@ static int make_model_json(sl_gateway *gateway, sl_gw_target *target)
 
 static int make_target(sl_gateway *gateway, sl_gw_target *target, const sl_deployment *d)
 {
+    SL_ASSERT(target && d && gateway);
     target->deployment = d;
     const sl_provider *provider = sl_provider_find(d->provider);
     target->provider = provider ? sl_str_c(provider->genai) : d->provider;
@@ -177,6 +185,7 @@ static int make_target(sl_gateway *gateway, sl_gw_target *target, const sl_deplo
 
 static int make_targets(sl_gateway *gateway)
 {
+    SL_ASSERT(gateway);
     size_t count = gateway->config->deployment_count;
     gateway->targets = sl_calloc(count + 1, sizeof *gateway->targets);
     gateway->groups = sl_calloc(count + 1, sizeof *gateway->groups);
@@ -199,6 +208,7 @@ static int make_targets(sl_gateway *gateway)
 
 static void put_model(sl_jw *w, const sl_gw_group *group)
 {
+    SL_ASSERT(group);
     sl_jw_object(w);
     sl_jw_member_str(w, "id", group->name);
     sl_jw_member_c(w, "object", "model");
@@ -255,6 +265,7 @@ static void respond_json(sl_exchange *x, sl_str body)
 
 static void answer_model(sl_gw_request *request, sl_str path)
 {
+    SL_ASSERT(request);
     sl_gateway *gateway = request->gateway;
     sl_str name = sl_str_sub(without_v1(path), 8, path.len);
     sl_gw_group *group = sl_gw_find_group(gateway, name);
@@ -301,6 +312,7 @@ static bool answer_health(sl_gw_request *request, sl_str path)
 
 bool sl_gw_answer_locally(sl_gw_request *request, const sl_http1_head *head, sl_str path)
 {
+    SL_ASSERT(head);
     bool reads = head->method_id == SL_HTTP_GET || head->method_id == SL_HTTP_HEAD;
     if (!reads)
         return false;
@@ -333,6 +345,7 @@ static void on_connection(void *user, int change)
 
 static int start_server(sl_gateway *gateway, const sl_gateway_options *options)
 {
+    SL_ASSERT(options && gateway);
     sl_http_handler handler = {.user = gateway,
                                .on_head = sl_gw_on_head,
                                .on_request = sl_gw_on_request,
@@ -381,11 +394,13 @@ int sl_gateway_new(sl_loop *loop, const sl_gateway_options *options, sl_gateway 
 
 int sl_gateway_listen(sl_gateway *gateway, int fd)
 {
+    SL_ASSERT(gateway);
     return sl_http_server_listen(gateway->server, fd);
 }
 
 void sl_gateway_drain(sl_gateway *gateway, void (*on_drained)(void *user), void *user)
 {
+    SL_ASSERT(gateway);
     sl_http_server_drain(gateway->server, on_drained, user);
 }
 
@@ -421,5 +436,6 @@ void sl_gateway_free(sl_gateway *gateway)
 
 size_t sl_gateway_in_flight(const sl_gateway *gateway)
 {
+    SL_ASSERT(gateway);
     return gateway->in_flight;
 }

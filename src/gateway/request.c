@@ -1,6 +1,7 @@
 /* The life of a request. */
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/gateway/gw_impl.h"
@@ -60,6 +61,7 @@ const char *sl_gw_status_text(int status)
 
 static void trim(sl_buf *buf)
 {
+    SL_ASSERT(buf);
     if (buf->cap > SL_GW_IDLE_BUFFER)
         sl_buf_done(buf);
     else
@@ -68,6 +70,7 @@ static void trim(sl_buf *buf)
 
 static void free_plan(sl_gw_plan *plan)
 {
+    SL_ASSERT(plan);
     sl_buf_done(&plan->copy);
     sl_buf_done(&plan->head);
     sl_buf_done(&plan->fields);
@@ -76,6 +79,7 @@ static void free_plan(sl_gw_plan *plan)
 
 sl_gw_plan *sl_gw_plan_take(sl_gateway *gateway)
 {
+    SL_ASSERT(gateway);
     sl_gw_plan *plan = gateway->idle_plans;
     if (SL_LIKELY(plan != NULL)) {
         gateway->idle_plans = plan->next;
@@ -93,6 +97,7 @@ sl_gw_plan *sl_gw_plan_take(sl_gateway *gateway)
 
 void sl_gw_drop_plan(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     sl_gw_plan *plan = request->plan;
     sl_gateway *gateway = request->gateway;
     if (!plan)
@@ -114,6 +119,7 @@ void sl_gw_drop_plan(sl_gw_request *request)
 
 static sl_gw_request *take_request(sl_gateway *gateway)
 {
+    SL_ASSERT(gateway);
     sl_gw_request *request = gateway->idle_requests;
     if (SL_UNLIKELY(!request))
         return sl_calloc(1, sizeof *request);
@@ -125,6 +131,7 @@ static sl_gw_request *take_request(sl_gateway *gateway)
 
 static void give_request(sl_gateway *gateway, sl_gw_request *request)
 {
+    SL_ASSERT(gateway);
     if (gateway->idle_request_count >= SL_GW_IDLE_MAX) {
         sl_free(request);
         return;
@@ -136,6 +143,7 @@ static void give_request(sl_gateway *gateway, sl_gw_request *request)
 
 void sl_gw_free_idle(sl_gateway *gateway)
 {
+    SL_ASSERT(gateway);
     while (gateway->idle_plans) {
         sl_gw_plan *plan = gateway->idle_plans;
         gateway->idle_plans = plan->next;
@@ -151,6 +159,7 @@ void sl_gw_free_idle(sl_gateway *gateway)
 /* The wall clock is looked at ten times a second: between, the monotonic one carries it on, for a tenth of the price. */
 uint64_t sl_gw_wall_ns(sl_gateway *gateway, uint64_t mono_ns)
 {
+    SL_ASSERT(gateway);
     if (SL_UNLIKELY(mono_ns - gateway->wall_read_ns > 100000000u)) {
         gateway->wall_read_ns = mono_ns;
         gateway->wall_offset_ns = sl_now_ns() - sl_mono_ns();
@@ -175,6 +184,7 @@ void sl_gw_finish(sl_gw_request *request)
 
 void sl_gw_fail(sl_gw_request *request, int status, const char *error_type, const char *code, const char *message)
 {
+    SL_ASSERT(request);
     static const char *const types[] = {"invalid_request_error", "authentication_error", "upstream_error"};
     int kind = status >= 500 ? 2 : status == 401 ? 1 : 0;
     sl_gw_set_state(request, SL_GW_ANSWERED);
@@ -209,6 +219,7 @@ void sl_gw_on_writable(void *user, sl_exchange *x)
 
 static bool authorized(const sl_gateway *gateway, const sl_http1_head *head)
 {
+    SL_ASSERT(gateway);
     sl_str key = gateway->config->master_key;
     if (key.len == 0)
         return true;
@@ -261,6 +272,7 @@ static bool check_head(sl_gw_request *request, const sl_http1_head *head, sl_str
 /* An id for a request that came without one: that of its trace, where it has one. */
 static void make_request_id(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     sl_span_context context;
     sl_span_get_context(request->server_span, &context);
     if (!sl_span_context_is_valid(&context)) {
@@ -309,6 +321,7 @@ static void fail_no_memory(sl_gw_request *request)
 
 static void unknown_model(sl_gw_request *request, sl_str model)
 {
+    SL_ASSERT(model.ptr || !model.len);
     char text[SL_OPENAI_MODEL_MAX + 96];
     (void)snprintf(text, sizeof text, "the model '%.*s' does not exist or you do not have access to it",
                    (int)model.len, model.ptr);

@@ -1,6 +1,7 @@
 /* Spans, metrics and access records of requests. */
 #include "src/gateway/telemetry.h"
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/gateway/telemetry_bind.h"
@@ -42,6 +43,7 @@ void sl_gw_telemetry_free(sl_gw_telemetry *telemetry)
 
 static void set_number(sl_span *span, sl_str key, const sl_openai_number *n)
 {
+    SL_ASSERT(n);
     if (n->present)
         sl_span_set(span, key, n->is_int ? sl_value_int(n->integer) : sl_value_double(n->real));
 }
@@ -61,6 +63,7 @@ static sl_str get_header(void *user, sl_str name)
 /* Several tracestate fields are one list. */
 static sl_str get_header_joined(void *user, sl_str name)
 {
+    SL_ASSERT(name.ptr || !name.len);
     static _Thread_local char joined[2 * SL_MAX_TRACESTATE_BYTES];
     const sl_http1_head *head = user;
     if (!sl_str_eq(name, SL_STR("tracestate")))
@@ -95,6 +98,7 @@ static const sl_str span_names[SL_GW_ROUTE_COUNT] = {
 
 static sl_str server_span_name(const sl_gw_request *request, sl_http_method method)
 {
+    SL_ASSERT(request);
     sl_http_method usual = request->operation == SL_LLM_NONE ? SL_HTTP_GET : SL_HTTP_POST;
     if (method == usual && request->route != SL_GW_ROUTE_OTHER)
         return span_names[request->route];
@@ -103,6 +107,7 @@ static sl_str server_span_name(const sl_gw_request *request, sl_http_method meth
 
 void sl_gw_trace_start(sl_gw_request *request, const sl_http1_head *head, sl_str path)
 {
+    SL_ASSERT(request);
     sl_gw_telemetry *t = request->gateway->telemetry;
     if (!t)
         return;
@@ -146,6 +151,7 @@ void sl_gw_trace_start(sl_gw_request *request, const sl_http1_head *head, sl_str
 
 void sl_gw_trace_routed(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     sl_span *span = request->server_span;
     if (!sl_span_is_recording(span))
         return;
@@ -162,6 +168,7 @@ void sl_gw_trace_routed(sl_gw_request *request)
 
 static sl_str client_span_name(const sl_gw_request *request, char *text, size_t size)
 {
+    SL_ASSERT(request && text);
     sl_str op = sl_str_c(sl_llm_operation_name(request->operation));
     sl_str model = request->group->name;
     SL_ASSERT(op.ptr && op.len < size);
@@ -177,6 +184,7 @@ static sl_str client_span_name(const sl_gw_request *request, char *text, size_t 
 /* What the request asks for, as far as it is not text. */
 static void set_request_attrs(sl_span *span, const sl_gw_request *request)
 {
+    SL_ASSERT(request);
     const sl_openai_request *o = &request->plan->openai;
     set_number(span, SL_STR("gen_ai.request.temperature"), &o->temperature);
     set_number(span, SL_STR("gen_ai.request.top_p"), &o->top_p);
@@ -259,11 +267,13 @@ void sl_gw_trace_inject(sl_gw_request *request, sl_buf *head)
 
 bool sl_gw_trace_baggage(const sl_gateway *gateway)
 {
+    SL_ASSERT(gateway);
     return !gateway->telemetry || gateway->telemetry->baggage;
 }
 
 void sl_gw_trace_first(sl_gw_request *request, uint64_t mono_ns)
 {
+    SL_ASSERT(request);
     if (sl_span_is_recording(request->client_span))
         sl_span_add_event(request->client_span, SL_STR("gen_ai.first_token"), sl_gw_wall_ns(request->gateway, mono_ns),
                           NULL, 0);
@@ -271,6 +281,7 @@ void sl_gw_trace_first(sl_gw_request *request, uint64_t mono_ns)
 
 void sl_gw_trace_frame(sl_gw_request *request, uint64_t gap_ns)
 {
+    SL_ASSERT(request);
     sl_gw_telemetry *t = request->gateway->telemetry;
     if (!t)
         return;
@@ -290,6 +301,7 @@ void sl_gw_trace_frame(sl_gw_request *request, uint64_t gap_ns)
 /* Tokens in and out: on both spans. Where nobody told, what has been seen of a stream is counted, and marked so. */
 static void set_tokens(sl_span *span, const sl_gw_request *request)
 {
+    SL_ASSERT(request);
     const sl_usage *u = &request->answer.usage;
     bool counted = !u->known && request->stream.frames > 0;
     int64_t out = u->known ? u->output : counted ? (int64_t)request->stream.frames : -1;
@@ -308,6 +320,7 @@ static void set_tokens(sl_span *span, const sl_gw_request *request)
 /* The rest of the usage, and the earlier names: on the CLIENT span. */
 static void set_usage(sl_span *span, const sl_gw_request *request)
 {
+    SL_ASSERT(request);
     const sl_usage *u = &request->answer.usage;
     set_tokens(span, request);
     if (!u->known)
@@ -326,6 +339,7 @@ static void set_usage(sl_span *span, const sl_gw_request *request)
 
 static void set_answer(sl_span *span, const sl_gw_request *request)
 {
+    SL_ASSERT(request);
     const sl_answer *a = &request->answer;
     if (a->id_len)
         SET_STR(span, "gen_ai.response.id", sl_answer_id(a));
@@ -355,6 +369,7 @@ static void record_counted(const sl_gw_request *request, const sl_gw_model_serie
 
 static void record_tokens(sl_gw_request *request, const sl_gw_model_series *m, const sl_span_context *context)
 {
+    SL_ASSERT(request);
     sl_gw_telemetry *t = request->gateway->telemetry;
     const sl_usage *u = &request->answer.usage;
     if (!u->known) {
@@ -382,6 +397,7 @@ static void record_tokens(sl_gw_request *request, const sl_gw_model_series *m, c
 /* The mean time between tokens of a stream: frames are counted where the number of tokens is not told. */
 static void record_per_token(const sl_gw_request *request, const sl_gw_model_series *m, const sl_span_context *context)
 {
+    SL_ASSERT(request);
     int64_t tokens = request->answer.usage.known ? request->answer.usage.output : -1;
     if (tokens < 2)
         tokens = request->stream.frames;
@@ -392,6 +408,7 @@ static void record_per_token(const sl_gw_request *request, const sl_gw_model_ser
 
 static void record_success(sl_gw_request *request, sl_gw_bound *bound, double seconds, const sl_span_context *context)
 {
+    SL_ASSERT(request);
     sl_gw_telemetry *t = request->gateway->telemetry;
     sl_gw_model_series *m = sl_gw_bind_model(t, request, bound, sl_answer_model(&request->answer));
     sl_histogram_record_in(m->duration, seconds, context);
@@ -407,6 +424,7 @@ static void record_success(sl_gw_request *request, sl_gw_bound *bound, double se
 
 static void record_attempt(sl_gw_request *request, uint64_t took_ns, const char *error_type)
 {
+    SL_ASSERT(request);
     sl_gw_telemetry *t = request->gateway->telemetry;
     sl_gw_bound *bound = sl_gw_bind_target(request);
     if (!bound)
@@ -429,6 +447,7 @@ static void record_attempt(sl_gw_request *request, uint64_t took_ns, const char 
 
 void sl_gw_trace_attempt_end(sl_gw_request *request, int status, const char *error_type, const char *message)
 {
+    SL_ASSERT(request);
     sl_gw_telemetry *t = request->gateway->telemetry;
     if (!t || !request->attempt_open)
         return;
@@ -459,6 +478,7 @@ void sl_gw_trace_attempt_end(sl_gw_request *request, int status, const char *err
 /* The client went away, or the server refused the rest of its request. */
 static void settle_outcome(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     sl_gw_telemetry *t = request->gateway->telemetry;
     if (request->outcome == 0 || request->broken)
         return;
@@ -481,6 +501,7 @@ static void settle_outcome(sl_gw_request *request)
 static void record_overhead(const sl_gw_telemetry *t, const sl_gw_request *request, uint64_t end_ns,
                             const sl_span_context *context)
 {
+    SL_ASSERT(request);
     if (!request->sent_ns || request->error_type || end_ns < request->upstream_end_ns)
         return;
     uint64_t before = request->sent_ns - request->start_ns;
@@ -495,6 +516,7 @@ static void record_overhead(const sl_gw_telemetry *t, const sl_gw_request *reque
 static void write_access_record(sl_gw_telemetry *t, sl_gw_request *request, uint64_t took_ns,
                                 const sl_span_context *context)
 {
+    SL_ASSERT(t);
     if (!sl_log_enabled(t->logger, SL_INFO))
         return;
     sl_attr attrs[12];
@@ -528,6 +550,7 @@ static void write_access_record(sl_gw_telemetry *t, sl_gw_request *request, uint
 
 static void end_server_span(sl_gw_request *request, uint64_t end_ns)
 {
+    SL_ASSERT(request);
     sl_span *span = request->server_span;
     request->server_span = NULL;
     if (!sl_span_is_recording(span)) {
@@ -549,6 +572,7 @@ static void end_server_span(sl_gw_request *request, uint64_t end_ns)
 
 static void record_request(sl_gw_telemetry *t, sl_gw_request *request, uint64_t end_ns)
 {
+    SL_ASSERT(request);
     sl_span_context context;
     sl_span_get_context(request->server_span, &context);
     uint64_t took = end_ns - request->start_ns;
@@ -567,6 +591,7 @@ static void record_request(sl_gw_telemetry *t, sl_gw_request *request, uint64_t 
 
 void sl_gw_trace_end(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     sl_gw_telemetry *t = request->gateway->telemetry;
     if (!t)
         return;
@@ -588,6 +613,7 @@ void sl_gw_trace_end(sl_gw_request *request)
 
 void sl_gw_trace_refused(sl_gateway *gateway, int status)
 {
+    SL_ASSERT(gateway);
     sl_gw_telemetry *t = gateway->telemetry;
     if (!t)
         return;
@@ -598,6 +624,7 @@ void sl_gw_trace_refused(sl_gateway *gateway, int status)
 
 void sl_gw_trace_connection(sl_gateway *gateway, int change)
 {
+    SL_ASSERT(gateway);
     if (gateway->telemetry)
         sl_updown_add(gateway->telemetry->connections, change);
 }

@@ -1,6 +1,7 @@
 /* Binding of metric series. */
 #include "src/gateway/telemetry_bind.h"
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 
 #define ATTRS_MAX 8
@@ -18,6 +19,7 @@ static void put(labels *l, const char *key, sl_value value)
 
 static sl_series *series_of(sl_gw_telemetry *t, sl_metric_id id, const labels *l)
 {
+    SL_ASSERT(t && l);
     return sl_instrument_bind(t->metrics[id], l->attrs, l->count);
 }
 
@@ -37,6 +39,7 @@ const char *sl_gw_method_name(sl_http_method method)
 
 void sl_gw_bind_all(sl_gw_telemetry *t)
 {
+    SL_ASSERT(t);
     static const char *const gaps[SL_GW_GAP_COUNT] = {"not_reported", "client_disconnected", "upstream_broke_off"};
     static const sl_metric_id wanted[] = {
         SL_METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
@@ -85,6 +88,7 @@ static const char *endpoint_of(sl_gw_route route)
 
 static void bind_status(sl_gw_telemetry *t, sl_gw_route route, sl_gw_status_series *s)
 {
+    SL_ASSERT(s);
     labels l = {.count = 0};
     const char *method = sl_gw_method_name(s->method);
     put(&l, "http.request.method", sl_value_cstr(method));
@@ -106,6 +110,7 @@ static void bind_status(sl_gw_telemetry *t, sl_gw_route route, sl_gw_status_seri
 sl_gw_status_series *sl_gw_bind_status(sl_gw_telemetry *t, sl_gw_route route, sl_http_method method, int status,
                                        const char *error_type)
 {
+    SL_ASSERT(t);
     sl_gw_route_series *r = &t->routes[route];
     for (unsigned i = 0; i < r->count; i++) {
         sl_gw_status_series *s = &r->statuses[i];
@@ -121,6 +126,7 @@ sl_gw_status_series *sl_gw_bind_status(sl_gw_telemetry *t, sl_gw_route route, sl
 
 sl_series *sl_gw_bind_route(sl_gw_telemetry *t, sl_gw_route route, sl_http_method method)
 {
+    SL_ASSERT(t);
     sl_gw_route_series *r = &t->routes[route];
     unsigned m = (unsigned)method < SL_GW_METHODS ? (unsigned)method : 0;
     if (!r->duration[m]) {
@@ -153,6 +159,7 @@ void sl_gw_bound_free(sl_gw_bound *bound)
 
 sl_gw_bound *sl_gw_bind_target(sl_gw_request *request)
 {
+    SL_ASSERT(request);
     sl_gw_bound **bound = &request->target->bound[request->operation];
     if (*bound)
         return *bound;
@@ -169,6 +176,7 @@ sl_gw_bound *sl_gw_bind_target(sl_gw_request *request)
 /* The labels that all GenAI metrics of a call share. */
 static labels call_labels(const sl_gw_request *request)
 {
+    SL_ASSERT(request);
     const sl_gw_target *target = request->target;
     labels l = {.count = 0};
     put(&l, "gen_ai.operation.name", sl_value_cstr(sl_llm_operation_name(request->operation)));
@@ -189,6 +197,7 @@ static sl_series *bind_with(sl_gw_telemetry *t, sl_metric_id id, labels l, const
 /* Those of streams, when the first one comes. */
 static void bind_stream(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_model_series *m)
 {
+    SL_ASSERT(m);
     labels l = call_labels(request);
     if (m->len)
         put(&l, "gen_ai.response.model", sl_value_str(sl_str_of(m->model, m->len)));
@@ -201,6 +210,7 @@ static void bind_stream(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_
 
 static void bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_model_series *m)
 {
+    SL_ASSERT(request && m);
     static const char type[] = "gen_ai.token.type";
     static const char modality[] = "gen_ai.token.modality";
     bool inference = request->operation != SL_LLM_EMBEDDINGS;
@@ -223,6 +233,7 @@ static void bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_m
 
 static sl_gw_model_series *find_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_bound *bound, sl_str model)
 {
+    SL_ASSERT(model.ptr || !model.len);
     for (unsigned i = 0; i < bound->model_count; i++) {
         sl_gw_model_series *m = &bound->models[i];
         if (sl_str_eq(sl_str_of(m->model, m->len), model))

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/net/up_conn.h"
@@ -25,6 +26,7 @@ void sl_up_link(sl_up_conn **list, sl_up_conn *conn)
 
 void sl_up_unlink(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     if (!conn->prev)
         return;
     *conn->prev = conn->next;
@@ -38,6 +40,7 @@ void sl_up_unlink(sl_up_conn *conn)
 
 void sl_up_conn_free(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     sl_buf_done(&conn->in);
     sl_buf_done(&conn->out);
     sl_free(conn);
@@ -45,6 +48,7 @@ void sl_up_conn_free(sl_up_conn *conn)
 
 static void on_conn_closed(uv_handle_t *handle)
 {
+    SL_ASSERT(handle);
     sl_up_conn_free(handle->data);
 }
 
@@ -95,6 +99,7 @@ static void on_fail_later(sl_timer *timer)
 
 void sl_call_fail_later(sl_call *call, int error, const char *reason)
 {
+    SL_ASSERT(call);
     call->fail_error = error;
     call->fail_reason = reason;
     sl_timer_stop(call->origin->upstream->loop, &call->timer);
@@ -103,6 +108,7 @@ void sl_call_fail_later(sl_call *call, int error, const char *reason)
 
 void sl_up_fail(sl_up_conn *conn, int error, const char *reason)
 {
+    SL_ASSERT(conn);
     if (conn->call)
         sl_call_fail(conn->call, error, reason);
     else
@@ -111,6 +117,7 @@ void sl_up_fail(sl_up_conn *conn, int error, const char *reason)
 
 void sl_call_cancel(sl_call *call)
 {
+    SL_ASSERT(call);
     if (call->phase == SL_CALL_OVER || call->phase == SL_CALL_IDLE)
         return;
     sl_up_conn *conn = call->conn;
@@ -179,6 +186,7 @@ static void give_back(sl_up_conn *conn)
 
 static sl_up_conn *take_idle(sl_origin *origin)
 {
+    SL_ASSERT(origin);
     sl_up_conn *conn = origin->idle;
     if (!conn)
         return NULL;
@@ -197,6 +205,7 @@ static sl_up_conn *take_idle(sl_origin *origin)
 /* True when the call has been put on a fresh connection, because the pooled one was closed by the peer meanwhile. */
 static bool retried_stale(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     sl_call *call = conn->call;
     if (!call || !conn->served || call->first_byte_ns != 0 || call->sends > 1)
         return false;
@@ -211,6 +220,7 @@ static bool retried_stale(sl_up_conn *conn)
 
 static void on_request_written(uv_write_t *request, int status)
 {
+    SL_ASSERT(request);
     sl_up_conn *conn = request->handle->data;
     sl_free(request);
     if (conn->state == SL_UP_CLOSING)
@@ -238,6 +248,7 @@ static int queue_rest(sl_up_conn *conn, uv_buf_t *pieces, unsigned count)
 
 static int send_plain(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     sl_call *call = conn->call;
     uv_buf_t pieces[SL_CALL_MAX_PIECES];
     unsigned count = 0;
@@ -266,6 +277,7 @@ static int send_plain(sl_up_conn *conn)
 
 static int send_tls(sl_up_conn *conn)
 {
+    SL_ASSERT(conn);
     sl_call *call = conn->call;
     if (conn->out.max == 0)
         sl_buf_init(&conn->out, (size_t)SL_MAX_BODY_BYTES + SL_MAX_HEAD_BYTES * 4);
@@ -304,6 +316,7 @@ void sl_up_send(sl_up_conn *conn)
 
 static void fill_timeouts(sl_call *call)
 {
+    SL_ASSERT(call);
     if (!call->connect_timeout_ms)
         call->connect_timeout_ms = 10000;
     if (!call->wait_timeout_ms)
@@ -339,6 +352,7 @@ void sl_call_start(sl_call *call, sl_origin *origin)
 
 void sl_call_pause(sl_call *call, bool pause)
 {
+    SL_ASSERT(call);
     sl_up_conn *conn = call->conn;
     if (!conn || call->paused == pause || conn->state == SL_UP_CLOSING)
         return;
@@ -357,6 +371,7 @@ void sl_call_pause(sl_call *call, bool pause)
 
 static void framing_fault(sl_up_conn *conn, const char *reason)
 {
+    SL_ASSERT(conn);
     char *text = conn->origin->upstream->reason;
     (void)snprintf(text, SL_UP_REASON, "the server's answer is not sound HTTP: %s", reason ? reason : "malformed");
     sl_up_fail(conn, SL_EPROTO, text);
@@ -365,6 +380,7 @@ static void framing_fault(sl_up_conn *conn, const char *reason)
 /* Takes the chunk framing off, in place. 0: goes on; 1: complete; SL_EPARSE. */
 static int take_chunks(sl_up_conn *conn, char *data, size_t len, sl_str *ret_body)
 {
+    SL_ASSERT(ret_body);
     sl_str rest = sl_str_of(data, len);
     char *to = NULL;
     size_t total = 0;
@@ -393,6 +409,7 @@ static int take_chunks(sl_up_conn *conn, char *data, size_t len, sl_str *ret_bod
 /* Bytes of the body, as they came. 0: goes on; 1: complete; SL_EPARSE. */
 static int take_body(sl_up_conn *conn, char *data, size_t len, sl_str *ret_body)
 {
+    SL_ASSERT(ret_body && conn);
     *ret_body = sl_str_of(data, 0);
     switch (conn->body) {
     case SL_HTTP1_BODY_CHUNKED:
@@ -418,6 +435,7 @@ static int take_body(sl_up_conn *conn, char *data, size_t len, sl_str *ret_body)
 /* Tells the caller; after the end the connection goes back to the pool. */
 static void tell(sl_up_conn *conn, const sl_http1_head *head, sl_str body, bool end)
 {
+    SL_ASSERT(conn);
     sl_call *call = conn->call;
     call->bytes_in += body.len;
     if (!end) {
@@ -435,6 +453,7 @@ static void tell(sl_up_conn *conn, const sl_http1_head *head, sl_str body, bool 
 /* A final head at the front of the bytes: sets up the body behind it. */
 static void take_head(sl_up_conn *conn, char *data, size_t len)
 {
+    SL_ASSERT(conn);
     const sl_http1_head *head = &conn->origin->upstream->head;
     conn->head_seen = true;
     conn->body = head->body;
@@ -457,6 +476,7 @@ static void take_head(sl_up_conn *conn, char *data, size_t len)
 /* Looks for the final head. */
 static void read_head(sl_up_conn *conn, char *data, size_t len)
 {
+    SL_ASSERT(conn);
     sl_upstream *upstream = conn->origin->upstream;
     for (;;) {
         sl_http1_head_init(&upstream->head, upstream->fields, SL_MAX_HEAD_FIELDS);
@@ -495,6 +515,7 @@ static void read_head(sl_up_conn *conn, char *data, size_t len)
 
 void sl_up_received(sl_up_conn *conn, char *data, size_t len)
 {
+    SL_ASSERT(conn);
     sl_call *call = conn->call;
     if (!call || conn->state != SL_UP_ACTIVE) {
         sl_up_fail(conn, SL_EPROTO, "the server sent bytes that nobody asked for");
@@ -525,6 +546,7 @@ void sl_up_received(sl_up_conn *conn, char *data, size_t len)
 
 void sl_up_ended(sl_up_conn *conn, bool clean)
 {
+    SL_ASSERT(conn);
     if (conn->state == SL_UP_CLOSING)
         return;
     if (!conn->call) {
@@ -545,6 +567,7 @@ void sl_up_ended(sl_up_conn *conn, bool clean)
 
 bool sl_call_peer(const sl_call *call, char *address, size_t size, uint16_t *ret_port)
 {
+    SL_ASSERT(call);
     const sl_up_conn *conn = call->conn;
     if (!conn || conn->address >= conn->origin->address_count)
         return false;
@@ -579,6 +602,7 @@ int sl_upstream_new(sl_loop *loop, const sl_upstream_options *options, sl_upstre
 
 static void origin_free(sl_origin *origin)
 {
+    SL_ASSERT(origin);
     sl_up_tls_teardown(origin);
     sl_free(origin->host);
     sl_free(origin->ca_file);
@@ -618,6 +642,7 @@ void sl_upstream_free(sl_upstream *upstream)
 
 static bool same_origin(const sl_origin *origin, const sl_origin_options *o)
 {
+    SL_ASSERT(origin && o);
     return origin->port == o->port && origin->tls == o->tls && origin->tls_insecure == o->tls_insecure &&
            sl_str_ieq(sl_str_c(origin->host), o->host) && sl_str_eq(sl_str_c(origin->ca_file), o->ca_file);
 }
@@ -662,15 +687,18 @@ int sl_upstream_origin(sl_upstream *upstream, const sl_origin_options *options, 
 
 sl_str sl_origin_host(const sl_origin *origin)
 {
+    SL_ASSERT(origin);
     return sl_str_c(origin->host);
 }
 
 uint16_t sl_origin_port(const sl_origin *origin)
 {
+    SL_ASSERT(origin);
     return origin->port;
 }
 
 void sl_origin_get_stats(const sl_origin *origin, sl_origin_stats *ret_stats)
 {
+    SL_ASSERT(ret_stats && origin);
     *ret_stats = origin->stats;
 }

@@ -1,6 +1,8 @@
 /* OTLP encoding of values and attributes. */
 #include "src/wire/otlp_encode.h"
 
+#include "src/base/assert.h"
+
 /* Fields of AnyValue, KeyValue, ArrayValue/KeyValueList as whole tags. */
 #define TAG_KEY 0x0A
 #define TAG_VALUE 0x12
@@ -22,6 +24,7 @@ static inline uint64_t word_at(const char *p)
 
 static inline bool ascii(const char *p, size_t len)
 {
+    SL_ASSERT(p || !len);
     uint64_t bits = 0;
     if (len >= 8) {
         for (size_t i = 0; i + 8 < len; i += 8)
@@ -41,6 +44,7 @@ static inline bool ascii(const char *p, size_t len)
 
 bool sl_otlp_utf8_valid(sl_str s)
 {
+    SL_ASSERT(s.ptr || !s.len);
     return SL_LIKELY(ascii(s.ptr, s.len)) || sl_utf8_valid(s);
 }
 
@@ -69,6 +73,7 @@ sl_str sl_otlp_cut_chars(sl_str s, size_t max_chars)
 /* Length of `s` with each bad byte replaced by U+FFFD; written to `out` unless that is NULL. */
 static size_t replaced(sl_str s, uint8_t *out)
 {
+    SL_ASSERT(s.ptr || !s.len);
     size_t len = 0;
     while (s.len) {
         bool valid;
@@ -115,6 +120,7 @@ static size_t value_size(const sl_value *value, size_t max_chars, unsigned depth
 /* Messages that one level of nesting opens: ArrayValue and AnyValue; KeyValueList, KeyValue and AnyValue. */
 static unsigned levels_of(const sl_value *value)
 {
+    SL_ASSERT(value);
     return value->type == SL_VALUE_ARRAY ? 2 : 3;
 }
 
@@ -131,6 +137,7 @@ static size_t text_size(sl_str text)
 /* Contents of a KeyValue. */
 static size_t pair_size(const sl_attr *attr, size_t max_chars, unsigned depth)
 {
+    SL_ASSERT(attr);
     return sl_pb_size_bytes(1, text_size(attr->key)) + sl_pb_size_bytes(2, value_size(&attr->value, max_chars, depth));
 }
 
@@ -160,6 +167,7 @@ static sl_str cut(const sl_value *value, size_t max_chars)
 
 static size_t value_size(const sl_value *value, size_t max_chars, unsigned depth)
 {
+    SL_ASSERT(value);
     switch (value->type) {
     case SL_VALUE_STRING:
     case SL_VALUE_BYTES:
@@ -205,6 +213,7 @@ static uint8_t *raw_value(uint8_t *at, const sl_value *value, size_t max_chars, 
 /* Copies short runs without a call. */
 static inline uint8_t *raw_short(uint8_t *at, const char *from, size_t len)
 {
+    SL_ASSERT(from || !len);
     if (len >= 8 && len <= 32) {
         uint8_t *end = at + len;
         const char *last = from + len - 8;
@@ -223,6 +232,7 @@ static inline uint8_t *raw_short(uint8_t *at, const char *from, size_t len)
 
 static uint8_t *raw_text(uint8_t *at, uint8_t tag, sl_str text)
 {
+    SL_ASSERT(text.ptr || !text.len);
     *at++ = tag;
     if (SL_LIKELY(sl_otlp_utf8_valid(text)))
         return raw_short(sl_pb_raw_varint(at, text.len), text.ptr, text.len);
@@ -232,6 +242,7 @@ static uint8_t *raw_text(uint8_t *at, uint8_t tag, sl_str text)
 
 static uint8_t *raw_pair(uint8_t *at, const sl_attr *attr, size_t max_chars, unsigned depth)
 {
+    SL_ASSERT(attr);
     at = raw_text(at, TAG_KEY, attr->key);
     *at++ = TAG_VALUE;
     at = sl_pb_raw_varint(at, value_size(&attr->value, max_chars, depth));
@@ -240,6 +251,7 @@ static uint8_t *raw_pair(uint8_t *at, const sl_attr *attr, size_t max_chars, uns
 
 static uint8_t *raw_items(uint8_t *at, const sl_value *value, size_t max_chars, unsigned depth)
 {
+    SL_ASSERT(value);
     bool array = value->type == SL_VALUE_ARRAY;
     *at++ = array ? ANY_ARRAY : ANY_MAP;
     at = sl_pb_raw_varint(at, items_size(value, max_chars, depth));
@@ -260,6 +272,7 @@ static uint8_t *raw_items(uint8_t *at, const sl_value *value, size_t max_chars, 
 
 static uint8_t *raw_string(uint8_t *at, const sl_value *value, size_t max_chars)
 {
+    SL_ASSERT(value);
     sl_str s = value->as.str.len <= max_chars ? value->as.str : cut(value, max_chars);
     *at++ = value->type == SL_VALUE_STRING && sl_otlp_utf8_valid(s) ? ANY_STRING : ANY_BYTES;
     return sl_pb_raw_copy(sl_pb_raw_varint(at, s.len), s.ptr, s.len);
@@ -267,6 +280,7 @@ static uint8_t *raw_string(uint8_t *at, const sl_value *value, size_t max_chars)
 
 static uint8_t *raw_value(uint8_t *at, const sl_value *value, size_t max_chars, unsigned depth)
 {
+    SL_ASSERT(value);
     switch (value->type) {
     case SL_VALUE_STRING:
     case SL_VALUE_BYTES:
@@ -338,6 +352,7 @@ size_t sl_otlp_put_attr(sl_pb_cursor *c, uint32_t field, const sl_attr *attr, si
  */
 static inline uint8_t *begin_pair(const sl_pb_cursor *c, uint32_t field, sl_str key, size_t any, size_t *ret_size)
 {
+    SL_ASSERT(ret_size && (key.ptr || !key.len));
     *ret_size = 0;
     if (SL_UNLIKELY(!sl_otlp_utf8_valid(key))) {
         *ret_size = SIZE_MAX;
@@ -378,6 +393,7 @@ static size_t put_slowly(sl_pb_cursor *c, uint32_t field, sl_str key, sl_value v
 
 size_t sl_otlp_put_attr_str(sl_pb_cursor *c, uint32_t field, sl_str key, sl_str value)
 {
+    SL_ASSERT(value.ptr || !value.len);
     size_t size;
     uint8_t *at = begin_pair(c, field, key, sl_pb_size_bytes(1, value.len), &size);
     if (!at)
