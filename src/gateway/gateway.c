@@ -354,8 +354,17 @@ static int start_server(sl_gateway *gateway, const sl_gateway_options *options)
                                .on_refused = on_refused,
                                .on_connection = on_connection};
     sl_http_server_options server = options->server;
+    const sl_config *config = options->config;
     if (!server.max_body_bytes)
-        server.max_body_bytes = options->config->max_body_bytes;
+        server.max_body_bytes = config->max_body_bytes;
+    if (!server.head_timeout_ms)
+        server.head_timeout_ms = config->head_timeout_ms;
+    if (!server.body_timeout_ms)
+        server.body_timeout_ms = config->body_timeout_ms;
+    if (!server.idle_timeout_ms)
+        server.idle_timeout_ms = config->idle_timeout_ms;
+    if (!server.write_timeout_ms)
+        server.write_timeout_ms = config->write_timeout_ms;
     return sl_http_server_new(gateway->loop, &handler, &server, &gateway->server);
 }
 

@@ -91,6 +91,10 @@ static const sl_key_def sightline_keys[] = {
     {"workers", SL_KEY_U32, offsetof(sl_config, workers)},
     {"drain_timeout", SL_KEY_SECONDS, offsetof(sl_config, drain_timeout_ms)},
     {"max_body", SL_KEY_BYTES, offsetof(sl_config, max_body_bytes)},
+    {"head_timeout", SL_KEY_SECONDS, offsetof(sl_config, head_timeout_ms)},
+    {"body_timeout", SL_KEY_SECONDS, offsetof(sl_config, body_timeout_ms)},
+    {"idle_timeout", SL_KEY_SECONDS, offsetof(sl_config, idle_timeout_ms)},
+    {"write_timeout", SL_KEY_SECONDS, offsetof(sl_config, write_timeout_ms)},
 };
 
 static const sl_key_def health_keys[] = {

@@ -72,6 +72,7 @@ typedef struct sl_config {
     uint32_t workers;          /* 0: not given */
     uint32_t drain_timeout_ms; /* 0: not given */
     uint64_t max_body_bytes;   /* 0: default */
+    uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms; /* of clients; 0: default */
     sl_diagnostic *diagnostics; /* in file order */
     size_t error_count;
     size_t warning_count;

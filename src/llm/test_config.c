@@ -49,6 +49,7 @@ SL_TEST(config_of_litellm)
                               "  workers: 4\n"
                               "  drain_timeout: 10\n"
                               "  max_body: 2MiB\n"
+                              "  head_timeout: 1.5\n"
                               "  health_checks:\n"
                               "    - {name: up, kind: http, target: 'http://127.0.0.1:1/x', timeout: 2}\n",
                               0);
@@ -78,6 +79,8 @@ SL_TEST(config_of_litellm)
     CHECK_EQ(config->workers, 4);
     CHECK_EQ(config->drain_timeout_ms, 10000);
     CHECK_EQ(config->max_body_bytes, 2 * 1024 * 1024);
+    CHECK_EQ(config->head_timeout_ms, 1500);
+    CHECK_EQ(config->body_timeout_ms, 0);
     CHECK_EQ(config->health_check_count, 1);
     CHECK_EQ(config->health_checks[0].timeout_ms, 2000);
     sl_config_free(config);
