@@ -1,7 +1,7 @@
 /*
  * Cost of the public SDK calls: `bench_sdk NAME COUNT` runs one benchmark and prints one JSON object,
- * {"name","ns",…}. Everything is measured as a program would use it: a whole SDK, its pipeline draining into an exporter that
- * counts. `floor_…` rows are what the machine itself needs for the least such an operation can be.
+ * {"name","ns",…}. Everything is measured as a program would use it: a whole SDK, its pipeline draining into an
+ * exporter that counts. `floor_…` rows are what the machine itself needs for the least such an operation can be.
  */
 #include <pthread.h>
 #include <sightline/sightline.h>
@@ -16,8 +16,8 @@
 static _Atomic uint64_t exported;
 static volatile uint64_t sink;
 
-static int count_items(void *user, sl_signal signal, sl_str request, size_t items, uint64_t timeout_ms, uint64_t *ret_retry,
-                       uint64_t *ret_rejected)
+static int count_items(void *user, sl_signal signal, sl_str request, size_t items, uint64_t timeout_ms,
+                       uint64_t *ret_retry, uint64_t *ret_rejected)
 {
     (void)user;
     (void)signal;
@@ -32,7 +32,8 @@ static int count_items(void *user, sl_signal signal, sl_str request, size_t item
 static sl_sdk *new_sdk(sl_sampler_kind sampler, size_t queue)
 {
     static sl_exporter exporter = {.name = "count", .signals = SL_SIGNALS_ALL, .deliver = count_items};
-    sl_sdk_options o = {.ignore_environment = true, .no_default_exporters = true, .exporters = &exporter, .exporter_count = 1};
+    sl_sdk_options o = {
+        .ignore_environment = true, .no_default_exporters = true, .exporters = &exporter, .exporter_count = 1};
     o.sampler.kind = sampler;
     for (int i = 0; i < SL_SIGNAL_COUNT; i++) {
         o.batch[i].max_queue_items = queue;
@@ -94,7 +95,8 @@ static void spans(const char *name, size_t queue, uint64_t count)
     if (sl_sdk_flush(sdk, 30000) != 0)
         exit(1);
     printf("{\"name\":\"%s\",\"ns\":%.3f,\"cpu_ns\":%.3f,\"started\":%llu,\"exported\":%llu}\n", name, ns,
-           (double)(cpu_ns() - cpu) / (double)count, (unsigned long long)count, (unsigned long long)atomic_load(&exported));
+           (double)(cpu_ns() - cpu) / (double)count, (unsigned long long)count,
+           (unsigned long long)atomic_load(&exported));
     sl_sdk_free(sdk);
 }
 
@@ -134,7 +136,8 @@ static void *record(void *user)
 static void metrics(const char *name, unsigned threads, bool histogram, uint64_t count)
 {
     sl_sdk *sdk = new_sdk(SL_SAMPLER_ALWAYS_ON, 0);
-    sl_instrument_options o = {.kind = histogram ? SL_HISTOGRAM : SL_COUNTER, .name = histogram ? "duration" : "requests"};
+    sl_instrument_options o = {.kind = histogram ? SL_HISTOGRAM : SL_COUNTER,
+                               .name = histogram ? "duration" : "requests"};
     sl_attr attrs[] = {sl_attr_str("method", "POST"), sl_attr_str("model", "gpt-4o"), sl_attr_str("status", "200")};
     recording r = {sl_instrument_bind(sl_instrument_new(sl_meter_named(sdk, "bench"), &o), attrs, 3), 1000, histogram};
     (void)record(&r);
@@ -160,7 +163,8 @@ static void exposition(const char *name, uint64_t rounds)
     for (int i = 0; i < SERIES; i++) {
         char model[32];
         snprintf(model, sizeof model, "model-%d", i);
-        sl_attr attrs[] = {sl_attr_str("model", model), sl_attr_str("status", "200"), sl_attr_str("provider", "openai")};
+        sl_attr attrs[] = {sl_attr_str("model", model), sl_attr_str("status", "200"),
+                           sl_attr_str("provider", "openai")};
         sl_counter_add(sl_instrument_bind(requests, attrs, 3), (uint64_t)i);
     }
     char *text = NULL;
@@ -186,8 +190,8 @@ static void log_line(const char *name, uint64_t count)
 {
     sl_sdk *sdk = new_sdk(SL_SAMPLER_ALWAYS_ON, 0);
     sl_logger *logger = sl_logger_named(sdk, "bench");
-    sl_attr attrs[] = {sl_attr_str("workflow_id", "abc123"), sl_attr_str("provider", "openai"), sl_attr_str("model", "gpt-4o"),
-                       sl_attr_int("duration_ms", 1778), sl_attr_int("status", 200)};
+    sl_attr attrs[] = {sl_attr_str("workflow_id", "abc123"), sl_attr_str("provider", "openai"),
+                       sl_attr_str("model", "gpt-4o"), sl_attr_int("duration_ms", 1778), sl_attr_int("status", 200)};
     sl_span *span = sl_span_start(sl_tracer_named(sdk, "bench"), SL_STR("s"), NULL);
     (void)sl_span_attach(span);
     sl_log(logger, SL_INFO, "warm", attrs, 5);
@@ -200,7 +204,8 @@ static void log_line(const char *name, uint64_t count)
             sl_log(logger, SL_INFO, "Step completed successfully", attrs, 5);
         spent += sl_mono_ns() - begun;
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
-        mine += (uint64_t)(after.tv_sec - before.tv_sec) * 1000000000u + (uint64_t)after.tv_nsec - (uint64_t)before.tv_nsec;
+        mine +=
+            (uint64_t)(after.tv_sec - before.tv_sec) * 1000000000u + (uint64_t)after.tv_nsec - (uint64_t)before.tv_nsec;
         done += 1000;
         nanosleep(&pause, NULL);
     }
@@ -211,8 +216,8 @@ static void log_line(const char *name, uint64_t count)
     sl_sdk_stats stats;
     sl_sdk_get_stats(sdk, SL_SIGNAL_LOGS, &stats);
     printf("{\"name\":\"%s\",\"ns\":%.3f,\"writer_cpu_ns\":%.3f,\"started\":%llu,\"exported\":%llu}\n", name,
-           (double)spent / (double)done, (double)(cpu_ns() - cpu - mine) / (double)done, (unsigned long long)stats.started,
-           (unsigned long long)stats.exported);
+           (double)spent / (double)done, (double)(cpu_ns() - cpu - mine) / (double)done,
+           (unsigned long long)stats.started, (unsigned long long)stats.exported);
     sl_sdk_free(sdk);
 }
 

@@ -17,13 +17,15 @@ int main(void)
         return 1;
 
     /* The same measurements under a second name with other buckets. */
-    sl_view view = {.instrument = "app.request.duration", .name = "app_request_seconds", .bounds = seconds, .bound_count = 4};
+    sl_view view = {
+        .instrument = "app.request.duration", .name = "app_request_seconds", .bounds = seconds, .bound_count = 4};
     if (sl_view_add(sdk, &view) != 0)
         return 1;
 
     sl_meter *meter = sl_meter_named(sdk, "example");
-    sl_instrument *requests = sl_instrument_new(
-        meter, &(sl_instrument_options){.kind = SL_COUNTER, .name = "app_requests_total", .description = "Requests answered."});
+    sl_instrument *requests = sl_instrument_new(meter, &(sl_instrument_options){.kind = SL_COUNTER,
+                                                                                .name = "app_requests_total",
+                                                                                .description = "Requests answered."});
     sl_instrument *duration = sl_instrument_new(
         meter, &(sl_instrument_options){.kind = SL_HISTOGRAM, .name = "app.request.duration", .unit = "s"});
     sl_instrument *queue = sl_instrument_new(

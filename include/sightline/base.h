@@ -61,26 +61,26 @@ static inline sl_str sl_str_c(const char *z)
  * Every error code of the library: name, value, text. Functions that can fail return 0 or one of these.
  * The values never change; new ones are added at the end.
  */
-#define SL_ERROR_MAP(X)                                                             \
-    X(SL_EINVAL, -1, "invalid argument")                                            \
-    X(SL_ENOMEM, -2, "out of memory")                                               \
-    X(SL_ELIMIT, -3, "a limit was reached")                                         \
-    X(SL_EPARSE, -4, "malformed input")                                             \
-    X(SL_EAGAIN, -5, "not now, try again")                                          \
-    X(SL_EIO, -6, "input/output error")                                             \
-    X(SL_ETIMEOUT, -7, "timed out")                                                 \
-    X(SL_ECLOSED, -8, "closed")                                                     \
-    X(SL_EEXIST, -9, "exists already, and differs")                                 \
-    X(SL_ENOENT, -10, "not found")                                                  \
-    X(SL_ECONNECT, -11, "could not connect")                                        \
-    X(SL_ERESOLVE, -12, "host name could not be resolved")                          \
-    X(SL_ETLS, -13, "TLS failure")                                                  \
-    X(SL_EPROTO, -14, "the peer broke the protocol")                                \
-    X(SL_EREFUSED, -15, "the peer refused the data for good")                       \
-    X(SL_ERETRY, -16, "the peer asked to try again later")                          \
-    X(SL_ECONFIG, -17, "invalid configuration")                                     \
-    X(SL_ENOTSUP, -18, "not supported by this build")                               \
-    X(SL_EMORE, -19, "more input is needed")                                        \
+#define SL_ERROR_MAP(X)                                                                                                \
+    X(SL_EINVAL, -1, "invalid argument")                                                                               \
+    X(SL_ENOMEM, -2, "out of memory")                                                                                  \
+    X(SL_ELIMIT, -3, "a limit was reached")                                                                            \
+    X(SL_EPARSE, -4, "malformed input")                                                                                \
+    X(SL_EAGAIN, -5, "not now, try again")                                                                             \
+    X(SL_EIO, -6, "input/output error")                                                                                \
+    X(SL_ETIMEOUT, -7, "timed out")                                                                                    \
+    X(SL_ECLOSED, -8, "closed")                                                                                        \
+    X(SL_EEXIST, -9, "exists already, and differs")                                                                    \
+    X(SL_ENOENT, -10, "not found")                                                                                     \
+    X(SL_ECONNECT, -11, "could not connect")                                                                           \
+    X(SL_ERESOLVE, -12, "host name could not be resolved")                                                             \
+    X(SL_ETLS, -13, "TLS failure")                                                                                     \
+    X(SL_EPROTO, -14, "the peer broke the protocol")                                                                   \
+    X(SL_EREFUSED, -15, "the peer refused the data for good")                                                          \
+    X(SL_ERETRY, -16, "the peer asked to try again later")                                                             \
+    X(SL_ECONFIG, -17, "invalid configuration")                                                                        \
+    X(SL_ENOTSUP, -18, "not supported by this build")                                                                  \
+    X(SL_EMORE, -19, "more input is needed")                                                                           \
     X(SL_ETOOBIG, -20, "too big")
 
 typedef enum sl_error {

@@ -27,9 +27,9 @@ typedef enum sl_severity {
 /* A record in full. All zero is legal. */
 typedef struct sl_log_record {
     sl_severity severity;
-    uint64_t time_ns;   /* Unix time; 0 is now */
-    sl_value body;      /* the message; any type */
-    sl_str event_name;  /* OTLP event_name */
+    uint64_t time_ns;  /* Unix time; 0 is now */
+    sl_value body;     /* the message; any type */
+    sl_str event_name; /* OTLP event_name */
     const sl_attr *attrs;
     size_t attr_count;
     const sl_span_context *context; /* NULL: this thread's current span */

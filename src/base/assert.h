@@ -10,12 +10,12 @@
 #ifdef SL_ASSERTS
 #include <stdio.h>
 #include <stdlib.h>
-#define SL_ASSERT(condition)                                                                      \
-    do {                                                                                          \
-        if (!(condition)) {                                                                       \
-            fprintf(stderr, "%s:%d: assertion failed: %s\n", __FILE__, __LINE__, #condition);     \
-            abort();                                                                              \
-        }                                                                                         \
+#define SL_ASSERT(condition)                                                                                           \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: assertion failed: %s\n", __FILE__, __LINE__, #condition);                          \
+            abort();                                                                                                   \
+        }                                                                                                              \
     } while (0)
 #else
 #define SL_ASSERT(condition) ((void)sizeof((condition) ? 1 : 0))

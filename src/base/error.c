@@ -10,8 +10,8 @@ const char *sl_strerror(int error)
     switch (error) {
     case SL_OK:
         return "no error";
-#define SL_ERROR_TEXT(name, value, text) \
-    case name:                           \
+#define SL_ERROR_TEXT(name, value, text)                                                                               \
+    case name:                                                                                                         \
         return text;
         SL_ERROR_MAP(SL_ERROR_TEXT)
 #undef SL_ERROR_TEXT
@@ -25,8 +25,8 @@ const char *sl_error_name(int error)
     switch (error) {
     case SL_OK:
         return "SL_OK";
-#define SL_ERROR_NAME(name, value, text) \
-    case name:                           \
+#define SL_ERROR_NAME(name, value, text)                                                                               \
+    case name:                                                                                                         \
         return #name;
         SL_ERROR_MAP(SL_ERROR_NAME)
 #undef SL_ERROR_NAME

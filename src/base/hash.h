@@ -1,4 +1,5 @@
-/* Hashing of short strings for tables in memory. Not for input that an attacker chooses to collide: tables are bounded. */
+/* Hashing of short strings for tables in memory. Not for input that an attacker chooses to collide: tables are bounded.
+ */
 #ifndef SL_BASE_HASH_H
 #define SL_BASE_HASH_H
 

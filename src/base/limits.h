@@ -6,7 +6,7 @@
 
 /* Attributes and values. */
 #define SL_MAX_KEY_BYTES 255
-#define SL_MAX_VALUE_DEPTH 64 /* nesting of arrays and maps in a value (OpenTelemetry: AttributeValueDepthLimit) */
+#define SL_MAX_VALUE_DEPTH 64    /* nesting of arrays and maps in a value (OpenTelemetry: AttributeValueDepthLimit) */
 #define SL_MAX_VALUE_MESSAGES 90 /* protobuf messages within a value: with 10 around it, what decoders accept */
 #define SL_MAX_SPAN_BYTES (256u * 1024) /* one span or log record as OTLP */
 #define SL_DEFAULT_ATTR_COUNT 128

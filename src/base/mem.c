@@ -1,10 +1,10 @@
 /* The allocator seam over malloc. */
 #include "src/base/mem.h"
 
+#include "src/base/assert.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include "src/base/assert.h"
 
 static void *system_resize(void *user, void *ptr, size_t size)
 {

@@ -110,8 +110,8 @@ int sl_str_to_double(sl_str s, double *ret_value)
     if (!locale) {
         locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
         locale_t expected = (locale_t)0;
-        if (locale && !__atomic_compare_exchange_n(&c_locale, &expected, locale, false, __ATOMIC_ACQ_REL,
-                                                   __ATOMIC_ACQUIRE)) {
+        if (locale &&
+            !__atomic_compare_exchange_n(&c_locale, &expected, locale, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
             freelocale(locale);
             locale = expected;
         }

@@ -40,9 +40,17 @@ SL_TEST(buf_numbers)
     static const struct {
         double value;
         const char *text;
-    } cases[] = {{0, "0"},          {1, "1"},       {-1.5, "-1.5"}, {0.1, "0.1"},        {1e21, "1e+21"},
-                 {1234567890123456, "1234567890123456"}, {1e-7, "1e-07"}, {NAN, "NaN"}, {INFINITY, "+Inf"},
-                 {-INFINITY, "-Inf"}, {0.30000000000000004, "0.30000000000000004"}};
+    } cases[] = {{0, "0"},
+                 {1, "1"},
+                 {-1.5, "-1.5"},
+                 {0.1, "0.1"},
+                 {1e21, "1e+21"},
+                 {1234567890123456, "1234567890123456"},
+                 {1e-7, "1e-07"},
+                 {NAN, "NaN"},
+                 {INFINITY, "+Inf"},
+                 {-INFINITY, "-Inf"},
+                 {0.30000000000000004, "0.30000000000000004"}};
     sl_buf buf;
     sl_buf_init(&buf, 1000);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -95,7 +95,8 @@ SL_TEST(str_glob)
 SL_TEST(str_utf8)
 {
     CHECK(sl_utf8_valid(SL_STR("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80")));
-    static const char *const bad[] = {"\xC0\x80", "\xED\xA0\x80", "\xF5\x80\x80\x80", "\xE2\x82", "\x80", "\xF0\x80\x80\x80"};
+    static const char *const bad[] = {"\xC0\x80", "\xED\xA0\x80", "\xF5\x80\x80\x80",
+                                      "\xE2\x82", "\x80",         "\xF0\x80\x80\x80"};
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
         CHECK(!sl_utf8_valid(sl_str_c(bad[k])));
     sl_str euro = SL_STR("a\xE2\x82\xAC");

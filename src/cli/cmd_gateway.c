@@ -15,22 +15,30 @@ const sl_command sl_cmd_gateway = {
     "gateway",
     "OpenAI-compatible gateway; reads a LiteLLM config.yaml as it is",
     "[-c config.yaml] [options]",
-    "Serves the OpenAI API in front of model servers. Every request is one trace, with metrics, logs and health beside it. "
-    "SIGTERM drains, SIGHUP reloads the configuration without dropping a stream. OTEL_* variables say where telemetry goes; "
+    "Serves the OpenAI API in front of model servers. Every request is one trace, with metrics, logs and health beside "
+    "it. "
+    "SIGTERM drains, SIGHUP reloads the configuration without dropping a stream. OTEL_* variables say where telemetry "
+    "goes; "
     "nothing is exported until one of them does.",
     "  sightline gateway -c config.yaml\n"
     "  sightline gateway -c config.yaml --workers 4 --metrics-listen 0.0.0.0:9000\n"
     "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 sightline gateway -c config.yaml\n"
     "  sightline gateway -c config.yaml --check\n",
-    tables, sizeof(sl_server_options), 0, run_serve};
+    tables,
+    sizeof(sl_server_options),
+    0,
+    run_serve};
 
-const sl_command sl_cmd_up = {
-    "up",
-    "everything in one go, no configuration needed",
-    "[options]",
-    "Starts every plane on embedded defaults. With no model configured it serves claude-haiku and mock from its own mock; "
-    "with no key configured the key is sk-dev-key and the gateway binds to loopback only.",
-    "  sightline up\n"
-    "  sightline up -c config.yaml\n"
-    "  sightline up --gateway-listen 127.0.0.1:0 --ready-file /tmp/ready.json\n",
-    tables, sizeof(sl_server_options), 0, run_serve};
+const sl_command sl_cmd_up = {"up",
+                              "everything in one go, no configuration needed",
+                              "[options]",
+                              "Starts every plane on embedded defaults. With no model configured it serves "
+                              "claude-haiku and mock from its own mock; "
+                              "with no key configured the key is sk-dev-key and the gateway binds to loopback only.",
+                              "  sightline up\n"
+                              "  sightline up -c config.yaml\n"
+                              "  sightline up --gateway-listen 127.0.0.1:0 --ready-file /tmp/ready.json\n",
+                              tables,
+                              sizeof(sl_server_options),
+                              0,
+                              run_serve};

@@ -27,8 +27,10 @@ static const sl_option options[] = {
     {"tokens", 0, SL_OPT_U64, OPT(tokens), "N", "Tokens of an answer, unless max_tokens is less.", "16", NULL},
     {"seed", 0, SL_OPT_U64, OPT(seed), "N", "Seed of the faults: the same seed, the same faults.", "1", NULL},
     {"fault", 0, SL_OPT_LIST, OPT(faults), "KIND=SHARE",
-     "Share of requests that go wrong; repeatable. Kinds: 429 500 hang reset slow split nousage badjson truncate.", NULL, NULL},
-    {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH", "Written once it answers: JSON with pid and address.", NULL, NULL},
+     "Share of requests that go wrong; repeatable. Kinds: 429 500 hang reset slow split nousage badjson truncate.",
+     NULL, NULL},
+    {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH", "Written once it answers: JSON with pid and address.", NULL,
+     NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 static const sl_option *const tables[] = {options, NULL};
 
@@ -95,7 +97,8 @@ static int serve(int fd, const sl_mock_options *m, const sl_ready *ready, sl_str
     }
     watch_signals(&run);
     if (sl_ready_write(ready, ready_file) != 0)
-        (void)sl_fail(0, "%.*s: cannot be written; check the folder and its permissions", (int)ready_file.len, ready_file.ptr);
+        (void)sl_fail(0, "%.*s: cannot be written; check the folder and its permissions", (int)ready_file.len,
+                      ready_file.ptr);
     (void)uv_run(&run.loop.uv, UV_RUN_DEFAULT);
     sl_mock_server_free(run.server);
     sl_loop_done(&run.loop);
@@ -129,9 +132,13 @@ const sl_command sl_cmd_mock = {
     "mock",
     "a fake provider for demos, tests and benchmarks",
     "[options]",
-    "Serves the OpenAI and Anthropic protocols from made-up answers that say so, late and faulty as asked, and keeps a ledger "
+    "Serves the OpenAI and Anthropic protocols from made-up answers that say so, late and faulty as asked, and keeps a "
+    "ledger "
     "of what it truly served: GET /mock/ledger, POST /mock/reset.",
     "  sightline mock\n"
     "  sightline mock --listen 127.0.0.1:0 --ready-file /tmp/mock.json --ttft 200 --itl 20 --tokens 100\n"
     "  sightline mock --fault 429=0.1 --fault hang=0.01\n",
-    tables, sizeof(mock_command_options), 0, run_mock};
+    tables,
+    sizeof(mock_command_options),
+    0,
+    run_mock};

@@ -87,13 +87,15 @@ static void put_option(sl_buf *out, const sl_option *option)
 
 static void program_help(sl_buf *out)
 {
-    (void)sl_buf_put_c(out, "Sightline: one line of sight through an LLM stack.\n\nUsage: sightline COMMAND [options]\n\nCommands:\n");
+    (void)sl_buf_put_c(
+        out, "Sightline: one line of sight through an LLM stack.\n\nUsage: sightline COMMAND [options]\n\nCommands:\n");
     for (const sl_command *const *c = sl_commands; *c; c++)
         (void)sl_buf_printf(out, "  %-10s %s\n", (*c)->name, (*c)->summary);
-    (void)sl_buf_put_c(out, "\n`sightline COMMAND --help` shows a command's options and examples.\n\nExamples:\n"
-                            "  sightline up                          gateway, metrics, health and traces, no configuration needed\n"
-                            "  sightline gateway -c config.yaml      the gateway with a LiteLLM configuration\n"
-                            "  sightline traces                      what was asked, and where the time went\n");
+    (void)sl_buf_put_c(
+        out, "\n`sightline COMMAND --help` shows a command's options and examples.\n\nExamples:\n"
+             "  sightline up                          gateway, metrics, health and traces, no configuration needed\n"
+             "  sightline gateway -c config.yaml      the gateway with a LiteLLM configuration\n"
+             "  sightline traces                      what was asked, and where the time went\n");
 }
 
 void sl_command_help(const sl_command *command, sl_buf *out)

@@ -27,22 +27,22 @@ typedef struct sl_option {
     const char *name; /* without the dashes */
     char letter;      /* short form; 0: none */
     sl_option_type type;
-    size_t offset;         /* of the member in the command's options struct */
-    const char *arg;       /* name of the argument in --help; NULL for flags */
-    const char *help;      /* one sentence */
-    const char *fallback;  /* default, for --help and as the initial value; NULL: zero */
-    const char *env;       /* environment variable that gives the value when the option is absent; NULL: none */
+    size_t offset;        /* of the member in the command's options struct */
+    const char *arg;      /* name of the argument in --help; NULL for flags */
+    const char *help;     /* one sentence */
+    const char *fallback; /* default, for --help and as the initial value; NULL: zero */
+    const char *env;      /* environment variable that gives the value when the option is absent; NULL: none */
 } sl_option;
 
 typedef struct sl_command {
     const char *name;
-    const char *summary; /* one line for the list of commands */
-    const char *usage;   /* behind "sightline NAME " */
-    const char *text;    /* a paragraph */
-    const char *examples; /* lines, shown at the end */
+    const char *summary;            /* one line for the list of commands */
+    const char *usage;              /* behind "sightline NAME " */
+    const char *text;               /* a paragraph */
+    const char *examples;           /* lines, shown at the end */
     const sl_option *const *tables; /* NULL-terminated list of tables, each ended by a row without a name */
-    size_t options_size; /* of the options struct */
-    size_t max_args;     /* positional arguments */
+    size_t options_size;            /* of the options struct */
+    size_t max_args;                /* positional arguments */
     /*
      * Runs it. `options` is the filled struct; `args` are the positional arguments. Returns the exit status.
      */
@@ -63,8 +63,8 @@ int sl_command_main(int argc, char **argv);
  * and after positional arguments; "--" ends them. Effect on failure: `error` holds the message. SL_EINVAL.
  * With --help or --version among them `*ret_special` is 'h' or 'V'.
  */
-int sl_options_parse(const sl_command *command, int argc, char **argv, void *options, char **args, size_t *ret_arg_count,
-                     char *ret_special, sl_buf *error);
+int sl_options_parse(const sl_command *command, int argc, char **argv, void *options, char **args,
+                     size_t *ret_arg_count, char *ret_special, sl_buf *error);
 
 /* True when the option was given on the command line or by its environment variable (not the default). */
 bool sl_option_given(const sl_command *command, const char *name);

@@ -1,13 +1,13 @@
 /* The data folder and its format version. */
 #include "src/cli/data_dir.h"
 
+#include "src/base/assert.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "src/base/assert.h"
 
 static bool default_path(char path[SL_DATA_PATH_MAX])
 {
@@ -85,11 +85,13 @@ int sl_data_dir_open(sl_str given, char ret_path[SL_DATA_PATH_MAX], char reason[
         format = SL_DATA_FORMAT;
     }
     if (error) {
-        snprintf(reason, 256, "%.150s: cannot be used: %s; check its permissions, or use --data-dir", file, sl_strerror(error));
+        snprintf(reason, 256, "%.150s: cannot be used: %s; check its permissions, or use --data-dir", file,
+                 sl_strerror(error));
         return SL_EIO;
     }
     if (format > SL_DATA_FORMAT) {
-        snprintf(reason, 256, "%.150s: was written by a newer version (format %llu, this one knows %u); use that version", path,
+        snprintf(reason, 256,
+                 "%.150s: was written by a newer version (format %llu, this one knows %u); use that version", path,
                  (unsigned long long)format, SL_DATA_FORMAT);
         return SL_ECONFIG;
     }

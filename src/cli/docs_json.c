@@ -1,6 +1,6 @@
 /* The reference as JSON. */
-#include "src/cli/docs_out.h"
 #include "src/base/assert.h"
+#include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
 #include "src/llm/config_schema.h"
 #include "src/telemetry/attributes.h"

@@ -1,9 +1,9 @@
 /* GET by libcurl. */
 #include "src/cli/fetch.h"
 
+#include "src/base/assert.h"
 #include <curl/curl.h>
 #include <stdio.h>
-#include "src/base/assert.h"
 
 static size_t on_body(char *data, size_t size, size_t count, void *user)
 {

@@ -1,13 +1,13 @@
 /* Answers of the fake provider. */
 #include "src/cli/mock_answer.h"
 
+#include "src/base/assert.h"
 #include <jansson.h>
 #include <stdio.h>
-#include "src/base/assert.h"
 
-static const char *const words[] = {"This",  "is",    "a",     "mock",  "answer", "from",   "Sightline:", "no",
-                                    "model", "wrote", "it.",   "Every", "word",   "comes",  "from",       "a",
-                                    "table", "and",   "the",   "seed,", "so",     "counts", "are",        "exact."};
+static const char *const words[] = {"This",  "is",    "a",   "mock",  "answer", "from",   "Sightline:", "no",
+                                    "model", "wrote", "it.", "Every", "word",   "comes",  "from",       "a",
+                                    "table", "and",   "the", "seed,", "so",     "counts", "are",        "exact."};
 #define WORD_COUNT (sizeof words / sizeof *words)
 #define CREATED 1700000000
 
@@ -161,7 +161,8 @@ static void put_opening(sl_buf *out, const sl_mock_request *r, const sl_mock_pla
 static void put_tool_calls(sl_buf *out, const sl_mock_request *r, const sl_mock_plan *plan, bool delta)
 {
     SL_ASSERT(plan && r);
-    (void)sl_buf_printf(out, "\"tool_calls\":[{%s\"id\":\"call_mock_%llu\",\"type\":\"function\",\"function\":{\"name\":",
+    (void)sl_buf_printf(out,
+                        "\"tool_calls\":[{%s\"id\":\"call_mock_%llu\",\"type\":\"function\",\"function\":{\"name\":",
                         delta ? "\"index\":0," : "", (unsigned long long)plan->number);
     put_string(out, r->tool);
     (void)sl_buf_put_c(out, ",\"arguments\":\"{}\"}}]");
@@ -214,7 +215,8 @@ static void embedding_body(const sl_mock_request *r, sl_buf *out)
             (void)sl_buf_printf(out, "%s%d.%03u", k ? "," : "", 0, (i * 131 + k * 17) % 1000);
         (void)sl_buf_put_c(out, "]}");
     }
-    (void)sl_buf_printf(out, "],\"usage\":{\"prompt_tokens\":%u,\"total_tokens\":%u}}", r->prompt_tokens, r->prompt_tokens);
+    (void)sl_buf_printf(out, "],\"usage\":{\"prompt_tokens\":%u,\"total_tokens\":%u}}", r->prompt_tokens,
+                        r->prompt_tokens);
 }
 
 /* One chunk with a delta (already JSON) and a finish reason or NULL. */
@@ -226,8 +228,8 @@ static void put_chunk(sl_buf *out, const sl_mock_request *r, const sl_mock_plan 
     put_opening(out, r, plan, text ? "text_completion" : "chat.completion.chunk");
     (void)sl_buf_printf(out, ",\"choices\":[{\"index\":0,%s", text ? "" : "\"delta\":");
     (void)sl_buf_put_str(out, delta);
-    (void)sl_buf_printf(out, ",\"logprobs\":null,\"finish_reason\":%s%s%s}]", reason ? "\"" : "", reason ? reason : "null",
-                        reason ? "\"" : "");
+    (void)sl_buf_printf(out, ",\"logprobs\":null,\"finish_reason\":%s%s%s}]", reason ? "\"" : "",
+                        reason ? reason : "null", reason ? "\"" : "");
     if (r->include_usage)
         (void)sl_buf_put_c(out, ",\"usage\":null");
     (void)sl_buf_put_c(out, plan->bad_json ? "\n\n" : "}\n\n");
@@ -281,7 +283,8 @@ static void messages_body(const sl_mock_request *r, const sl_mock_plan *plan, sl
     put_words(out, plan);
     (void)sl_buf_printf(out, "}],\"stop_reason\":\"%s\",\"stop_sequence\":null", plan->cut ? "max_tokens" : "end_turn");
     if (!plan->no_usage)
-        (void)sl_buf_printf(out, ",\"usage\":{\"input_tokens\":%u,\"output_tokens\":%u}", r->prompt_tokens, plan->tokens);
+        (void)sl_buf_printf(out, ",\"usage\":{\"input_tokens\":%u,\"output_tokens\":%u}", r->prompt_tokens,
+                            plan->tokens);
     (void)sl_buf_put_char(out, '}');
 }
 
@@ -362,6 +365,6 @@ void sl_mock_error(sl_mock_api api, int status, const char *message, sl_buf *out
         (void)sl_buf_printf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":\"%s\"}}",
                             status >= 500 ? "api_error" : type, message);
     else
-        (void)sl_buf_printf(out, "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%d\"}}", message, type,
-                            status);
+        (void)sl_buf_printf(out, "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%d\"}}",
+                            message, type, status);
 }

@@ -21,7 +21,7 @@ typedef struct sl_mock_request {
     char tool[128]; /* first tool, when the request offers tools and the last message is not a tool's */
     bool stream;
     bool include_usage;
-    uint32_t max_tokens; /* 0: not given */
+    uint32_t max_tokens;    /* 0: not given */
     uint32_t prompt_tokens; /* words of the prompt, at least 1 */
     uint32_t inputs;        /* texts to embed */
     uint32_t dimensions;    /* of an embedding */

@@ -113,13 +113,13 @@ static void put_entry(sl_buf *out, const sl_mock_entry *e)
     put_text(out, "traceparent", e->traceparent);
     put_text(out, "tracestate", e->tracestate);
     put_text(out, "baggage", e->baggage);
-    (void)sl_buf_printf(out,
-                        "\"key_hash\":\"%016llx\",\"body_hash\":\"%016llx\",\"request_bytes\":%llu,\"response_bytes\":%llu,"
-                        "\"prompt_tokens\":%u,\"completion_tokens\":%u,\"stream\":%s,\"include_usage\":%s,\"outcome\":\"%s\"}",
-                        (unsigned long long)e->key_hash, (unsigned long long)e->body_hash,
-                        (unsigned long long)e->request_bytes, (unsigned long long)e->response_bytes, e->prompt_tokens,
-                        e->completion_tokens, e->stream ? "true" : "false", e->include_usage ? "true" : "false",
-                        outcome_names[e->outcome]);
+    (void)sl_buf_printf(
+        out,
+        "\"key_hash\":\"%016llx\",\"body_hash\":\"%016llx\",\"request_bytes\":%llu,\"response_bytes\":%llu,"
+        "\"prompt_tokens\":%u,\"completion_tokens\":%u,\"stream\":%s,\"include_usage\":%s,\"outcome\":\"%s\"}",
+        (unsigned long long)e->key_hash, (unsigned long long)e->body_hash, (unsigned long long)e->request_bytes,
+        (unsigned long long)e->response_bytes, e->prompt_tokens, e->completion_tokens, e->stream ? "true" : "false",
+        e->include_usage ? "true" : "false", outcome_names[e->outcome]);
 }
 
 int sl_mock_ledger_json(const sl_mock_ledger *ledger, sl_buf *out)
@@ -129,7 +129,8 @@ int sl_mock_ledger_json(const sl_mock_ledger *ledger, sl_buf *out)
                         (unsigned long long)ledger->served, (unsigned long long)ledger->prompt_tokens,
                         (unsigned long long)ledger->completion_tokens);
     for (size_t i = 0; i < SL_MOCK_OUTCOME_COUNT; i++)
-        (void)sl_buf_printf(out, "%s\"%s\":%llu", i ? "," : "", outcome_names[i], (unsigned long long)ledger->outcomes[i]);
+        (void)sl_buf_printf(out, "%s\"%s\":%llu", i ? "," : "", outcome_names[i],
+                            (unsigned long long)ledger->outcomes[i]);
     (void)sl_buf_put_c(out, "},\"requests\":[");
     for (size_t i = 0; i < ledger->count && !out->failed; i++) {
         if (i)

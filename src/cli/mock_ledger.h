@@ -13,26 +13,33 @@
 typedef struct sl_mock_ledger sl_mock_ledger;
 
 /* Outcomes: what became of a request. */
-#define SL_MOCK_OUTCOME_MAP(X)                                                          \
-    X(OK, "ok") X(CANCELLED, "cancelled") X(REFUSED, "refused") X(LIMITED, "429") \
-    X(FAILED, "500") X(HANG, "hang") X(RESET, "reset") X(BADJSON, "badjson") X(TRUNCATED, "truncated")
+#define SL_MOCK_OUTCOME_MAP(X)                                                                                         \
+    X(OK, "ok")                                                                                                        \
+    X(CANCELLED, "cancelled")                                                                                          \
+    X(REFUSED, "refused")                                                                                              \
+    X(LIMITED, "429")                                                                                                  \
+    X(FAILED, "500")                                                                                                   \
+    X(HANG, "hang")                                                                                                    \
+    X(RESET, "reset")                                                                                                  \
+    X(BADJSON, "badjson")                                                                                              \
+    X(TRUNCATED, "truncated")
 
 typedef enum sl_mock_outcome {
 #define SL_MOCK_OUTCOME_ENUM(name, text) SL_MOCK_##name,
     SL_MOCK_OUTCOME_MAP(SL_MOCK_OUTCOME_ENUM)
 #undef SL_MOCK_OUTCOME_ENUM
-    SL_MOCK_OUTCOME_COUNT
+        SL_MOCK_OUTCOME_COUNT
 } sl_mock_outcome;
 
 typedef struct sl_mock_entry {
     uint64_t number;
-    char id[64];           /* x-request-id of the request; empty: none */
+    char id[64]; /* x-request-id of the request; empty: none */
     char model[128];
-    char traceparent[56];  /* as received */
+    char traceparent[56]; /* as received */
     char tracestate[128];
     char baggage[128];
     char path[32];
-    uint64_t key_hash; /* of the Authorization value; 0: none */
+    uint64_t key_hash;  /* of the Authorization value; 0: none */
     uint64_t body_hash; /* FNV-1a of the request body */
     uint64_t request_bytes;
     uint64_t response_bytes;

@@ -38,9 +38,9 @@ static const struct {
     const char *path;
     sl_mock_api api;
 } routes[] = {
-    {"/v1/chat/completions", SL_MOCK_CHAT}, {"/chat/completions", SL_MOCK_CHAT},
+    {"/v1/chat/completions", SL_MOCK_CHAT},   {"/chat/completions", SL_MOCK_CHAT},
     {"/v1/completions", SL_MOCK_COMPLETIONS}, {"/completions", SL_MOCK_COMPLETIONS},
-    {"/v1/embeddings", SL_MOCK_EMBEDDINGS}, {"/embeddings", SL_MOCK_EMBEDDINGS},
+    {"/v1/embeddings", SL_MOCK_EMBEDDINGS},   {"/embeddings", SL_MOCK_EMBEDDINGS},
     {"/v1/messages", SL_MOCK_MESSAGES},
 };
 
@@ -56,7 +56,8 @@ bool sl_mock_parse_fault(sl_str text, sl_mock_options *options, const char **ret
     size_t equals = sl_str_chr(text, '=');
     sl_str kind = sl_str_sub(text, 0, equals);
     double share = 1, total = 0;
-    if (equals != SL_NPOS && (sl_str_to_double(sl_str_sub(text, equals + 1, text.len), &share) != 0 || share < 0 || share > 1)) {
+    if (equals != SL_NPOS &&
+        (sl_str_to_double(sl_str_sub(text, equals + 1, text.len), &share) != 0 || share < 0 || share > 1)) {
         *ret_reason = "the share is a number from 0 to 1";
         return false;
     }
@@ -132,7 +133,10 @@ static void answer_unary(mock_call *call)
         call->entry.completion_tokens = call->plan.tokens;
     if (call->fault == SL_MOCK_FAULT_TRUNCATE) {
         call->entry.outcome = SL_MOCK_TRUNCATED;
-        sl_http_stream stream = {.status = 200, .content_type = "application/json", .has_length = true, .length = out->len,
+        sl_http_stream stream = {.status = 200,
+                                 .content_type = "application/json",
+                                 .has_length = true,
+                                 .length = out->len,
                                  .first = sl_str_of(out->data, out->len / 2)};
         (void)sl_exchange_begin(call->x, &stream);
         if (call->x)
@@ -161,7 +165,8 @@ static bool write_frames(mock_call *call, sl_str data, bool last)
 static void begin_stream(mock_call *call)
 {
     SL_ASSERT(call);
-    sl_http_stream stream = {.status = 200, .content_type = "text/event-stream; charset=utf-8",
+    sl_http_stream stream = {.status = 200,
+                             .content_type = "text/event-stream; charset=utf-8",
                              .fields = SL_STR("Cache-Control: no-cache\r\n")};
     (void)sl_exchange_begin(call->x, &stream);
 }
@@ -216,8 +221,11 @@ static bool answer_fault(mock_call *call)
     if (call->fault == SL_MOCK_FAULT_429 || call->fault == SL_MOCK_FAULT_500) {
         bool limited = call->fault == SL_MOCK_FAULT_429;
         call->entry.outcome = limited ? SL_MOCK_LIMITED : SL_MOCK_FAILED;
-        sl_mock_error(call->request.api, limited ? 429 : 500, limited ? "mock: rate limited" : "mock: internal error", out);
-        sl_http_reply reply = {.status = limited ? 429 : 500, .content_type = "application/json", .body = sl_buf_str(out),
+        sl_mock_error(call->request.api, limited ? 429 : 500, limited ? "mock: rate limited" : "mock: internal error",
+                      out);
+        sl_http_reply reply = {.status = limited ? 429 : 500,
+                               .content_type = "application/json",
+                               .body = sl_buf_str(out),
                                .fields = limited ? SL_STR("Retry-After: 1\r\n") : SL_STR("")};
         sl_exchange_respond(call->x, &reply);
         return true;
@@ -318,7 +326,8 @@ static void start_call(sl_mock_server *server, sl_exchange *x, sl_mock_api api, 
 static void list_models(sl_mock_server *server, sl_exchange *x)
 {
     (void)server;
-    sl_http_reply reply = {.status = 200, .content_type = "application/json",
+    sl_http_reply reply = {.status = 200,
+                           .content_type = "application/json",
                            .body = SL_STR("{\"object\":\"list\",\"data\":[{\"id\":\"mock\",\"object\":\"model\","
                                           "\"created\":1700000000,\"owned_by\":\"sightline-mock\"}]}")};
     sl_exchange_respond(x, &reply);
@@ -330,7 +339,8 @@ static void show_ledger(sl_mock_server *server, sl_exchange *x)
     sl_buf out;
     sl_buf_init(&out, 512u << 20);
     int error = sl_mock_ledger_json(server->ledger, &out);
-    sl_http_reply reply = {.status = error ? 500 : 200, .content_type = "application/json",
+    sl_http_reply reply = {.status = error ? 500 : 200,
+                           .content_type = "application/json",
                            .body = error ? SL_STR("{}") : sl_buf_str(&out)};
     sl_exchange_respond(x, &reply);
     sl_buf_done(&out);
@@ -359,8 +369,9 @@ static void on_request(void *user, sl_exchange *x)
         sl_http_reply reply = {.status = 200, .content_type = "application/json", .body = SL_STR("{\"reset\":true}\n")};
         sl_exchange_respond(x, &reply);
     } else {
-        refuse(server, x, SL_MOCK_CHAT, 404, "the mock serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/messages, "
-                                      "/v1/models, /mock/ledger, /mock/reset");
+        refuse(server, x, SL_MOCK_CHAT, 404,
+               "the mock serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/messages, "
+               "/v1/models, /mock/ledger, /mock/reset");
     }
 }
 

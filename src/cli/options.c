@@ -159,8 +159,8 @@ static int parse_option(const sl_command *command, int argc, char **argv, int *i
     return set_option(option, options, value, source, error);
 }
 
-int sl_options_parse(const sl_command *command, int argc, char **argv, void *options, char **args, size_t *ret_arg_count,
-                     char *ret_special, sl_buf *error)
+int sl_options_parse(const sl_command *command, int argc, char **argv, void *options, char **args,
+                     size_t *ret_arg_count, char *ret_special, sl_buf *error)
 {
     SL_ASSERT(ret_arg_count && ret_special);
     size_t count = 0;

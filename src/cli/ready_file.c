@@ -1,10 +1,10 @@
 /* Writing of the ready file. */
 #include "src/cli/ready_file.h"
 
+#include "src/base/assert.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
-#include "src/base/assert.h"
 
 void sl_ready_add(sl_ready *ready, const char *key, const sl_addr *addr)
 {

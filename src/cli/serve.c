@@ -99,7 +99,8 @@ static void *reload_config(void *user)
         return NULL;
     }
     if (config && !config->master_key.len && !s->default_key) {
-        (void)sl_fail(0, "reload: the configuration has no general_settings.master_key any more; the running one stays");
+        (void)sl_fail(0,
+                      "reload: the configuration has no general_settings.master_key any more; the running one stays");
         sl_config_free(config);
         return NULL;
     }
@@ -122,8 +123,8 @@ static void release_config(void *user, void *generation)
 static sl_str listen_text(const sl_serve *s, sl_listener_id id, bool *ret_asked)
 {
     SL_ASSERT(s && ret_asked);
-    const sl_str from_file[SL_LISTENER_COUNT] = {s->config->listen.gateway, s->config->listen.metrics, s->config->listen.health,
-                                                 s->config->listen.admin};
+    const sl_str from_file[SL_LISTENER_COUNT] = {s->config->listen.gateway, s->config->listen.metrics,
+                                                 s->config->listen.health, s->config->listen.admin};
     bool given = sl_option_given(s->command, sl_listener_option(id));
     *ret_asked = given || from_file[id].len;
     return given || !from_file[id].len ? s->options->listen[id] : from_file[id];
@@ -161,8 +162,8 @@ static int open_listener(sl_serve *s, sl_listener_id id)
 }
 
 /*
- * The gateway's sockets: one SO_REUSEPORT socket for each worker. The first was opened alone, so that a port that another
- * program has is noticed.
+ * The gateway's sockets: one SO_REUSEPORT socket for each worker. The first was opened alone, so that a port that
+ * another program has is noticed.
  */
 static int open_worker_sockets(sl_serve *s)
 {
@@ -225,8 +226,10 @@ static int open_segments(sl_serve *s)
     for (unsigned i = 0; i < s->segment_count; i++) {
         int error = open_segment(s, i);
         if (error && s->multiproc_dir)
-            return sl_fail(SL_EXIT_FAILED, "PROMETHEUS_MULTIPROC_DIR=%s: no metric file can be made: %s; make the folder, "
-                           "best on tmpfs, and let this user write to it", s->multiproc_dir, sl_strerror(error));
+            return sl_fail(SL_EXIT_FAILED,
+                           "PROMETHEUS_MULTIPROC_DIR=%s: no metric file can be made: %s; make the folder, "
+                           "best on tmpfs, and let this user write to it",
+                           s->multiproc_dir, sl_strerror(error));
         if (error)
             return sl_fail(SL_EXIT_FAILED, "no shared memory for telemetry: %s", sl_strerror(error));
     }
@@ -238,8 +241,8 @@ static int open_logger(sl_serve *s)
 {
     SL_ASSERT(s);
     static const sl_sdk_options options = {.log_level = SL_SEVERITY_UNSET};
-    sl_sdk_internal_options internal = {.segment = s->segments[s->segment_count - 1], .record_only = true,
-                                        .default_service_name = "litellm-gateway"};
+    sl_sdk_internal_options internal = {
+        .segment = s->segments[s->segment_count - 1], .record_only = true, .default_service_name = "litellm-gateway"};
     int error = sl_sdk_new_internal(&options, &internal, &s->sdk);
     if (error)
         return sl_fail(SL_EXIT_FAILED, "telemetry cannot start: %s", sl_strerror(error));
@@ -317,9 +320,10 @@ static void announce_curl(const sl_serve *s, const char *url)
 {
     SL_ASSERT(s);
     const char *model = s->config->deployments[0].model_name.ptr;
-    fprintf(stderr, "\nTry:\n  curl %s/v1/chat/completions -H \"Authorization: Bearer %s\" \\\n"
-                    "    -H \"Content-Type: application/json\" \\\n"
-                    "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'\n",
+    fprintf(stderr,
+            "\nTry:\n  curl %s/v1/chat/completions -H \"Authorization: Bearer %s\" \\\n"
+            "    -H \"Content-Type: application/json\" \\\n"
+            "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'\n",
             url, s->default_key ? DEV_KEY : "$LITELLM_MASTER_KEY", model);
     fprintf(stderr, "  sightline traces\n\n");
 }
@@ -334,7 +338,8 @@ static int on_ready(void *user)
         if (s->listeners[id].addr.off)
             continue;
         sl_ready_add(&ready, sl_listener_key((sl_listener_id)id), &s->listeners[id].addr);
-        fprintf(stderr, "  %-8s %s%s\n", sl_listener_key((sl_listener_id)id), ready.items[ready.count - 1].url, whats[id]);
+        fprintf(stderr, "  %-8s %s%s\n", sl_listener_key((sl_listener_id)id), ready.items[ready.count - 1].url,
+                whats[id]);
     }
     if (s->default_key)
         fprintf(stderr, "  key      %s (no general_settings.master_key is configured; loopback only)\n", DEV_KEY);
@@ -409,8 +414,15 @@ static int supervise(sl_serve *s)
     uint64_t drain = s->options->drain_timeout_ms;
     if (!sl_option_given(s->command, "drain-timeout") && s->config->drain_timeout_ms)
         drain = s->config->drain_timeout_ms;
-    sl_supervisor_options o = {.kinds = kinds, .kind_count = count, .drain_timeout_ms = drain, .announce_ms = 1000, .generation = s->config,
-                               .reload = reload_config, .release = release_config, .on_ready = on_ready, .on_note = on_note,
+    sl_supervisor_options o = {.kinds = kinds,
+                               .kind_count = count,
+                               .drain_timeout_ms = drain,
+                               .announce_ms = 1000,
+                               .generation = s->config,
+                               .reload = reload_config,
+                               .release = release_config,
+                               .on_ready = on_ready,
+                               .on_note = on_note,
                                .user = s};
     return sl_supervisor_run(&o);
 }

@@ -31,7 +31,7 @@ typedef struct sl_serve_listener {
 typedef struct sl_serve {
     const sl_command *command;
     const sl_server_options *options;
-    sl_config *config; /* of the start; reloads make others */
+    sl_config *config;                              /* of the start; reloads make others */
     sl_serve_listener listeners[SL_LISTENER_COUNT]; /* of the gateway: only the address */
     int worker_fds[SL_MAX_WORKERS];
     unsigned workers;
@@ -39,11 +39,11 @@ typedef struct sl_serve {
     bool default_key;       /* sk-dev-key */
     int wake_fd;
     sl_segment *segments[SL_MAX_SEGMENT_SLOTS];
-    unsigned segment_count; /* the last one is the supervisor's */
+    unsigned segment_count;                /* the last one is the supervisor's */
     int segment_fds[SL_MAX_SEGMENT_SLOTS]; /* locks of files in PROMETHEUS_MULTIPROC_DIR; -1: a memfd, closed */
     const char *multiproc_dir;             /* NULL: not set */
-    bool telemetry_off;     /* OTEL_SDK_DISABLED */
-    sl_sdk *sdk;            /* the supervisor's, records only */
+    bool telemetry_off;                    /* OTEL_SDK_DISABLED */
+    sl_sdk *sdk;                           /* the supervisor's, records only */
     sl_logger *logger;
 } sl_serve;
 

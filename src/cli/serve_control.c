@@ -53,8 +53,8 @@ static int start_sdk(control *c)
     options.exporter_count = 1;
     options.log_to_stderr = true;
     options.on_error = on_error;
-    sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "litellm-gateway",
-                                        .wake_fd = c->serve->wake_fd};
+    sl_sdk_internal_options internal = {
+        .export_only_when_set = true, .default_service_name = "litellm-gateway", .wake_fd = c->serve->wake_fd};
     int error = sl_sdk_new_internal(&options, &internal, &c->sdk);
     for (unsigned i = 0; i < c->serve->segment_count && !error; i++) {
         if (c->sdk->pipeline)
@@ -146,7 +146,8 @@ static void answer_metrics(void *user, const sl_ctl_request *request, sl_ctl_res
     if (c->multiproc && !error && response->status == 200)
         error = add_python_files(c, sl_prometheus_negotiate(sl_ctl_header(request, SL_STR("accept"))), &response->body);
     if (error)
-        sl_ctl_error(response, 500, "internal_error", "PROMETHEUS_MULTIPROC_DIR cannot be read: %s", sl_strerror(error));
+        sl_ctl_error(response, 500, "internal_error", "PROMETHEUS_MULTIPROC_DIR cannot be read: %s",
+                     sl_strerror(error));
 }
 
 /* ---- listeners ---- */

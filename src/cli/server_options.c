@@ -2,21 +2,23 @@
 #include "src/cli/server_options.h"
 
 #define OPT(member) offsetof(sl_server_options, member)
-#define LISTENER_ROW(name, option, env, fallback, help) \
+#define LISTENER_ROW(name, option, env, fallback, help)                                                                \
     {option, 0, SL_OPT_STR, OPT(listen[SL_LISTENER_##name]), "ADDRESS", help, fallback, env},
 
 const sl_option sl_server_option_table[] = {
-    {"config", 'c', SL_OPT_STR, OPT(config), "FILE", "A LiteLLM config.yaml, with an optional `sightline:` section.", NULL,
-     "SIGHTLINE_CONFIG"},
-    SL_LISTENER_MAP(LISTENER_ROW)
-    {"workers", 0, SL_OPT_U64, OPT(workers), "N", "Worker processes behind the gateway's port.", "1", "SIGHTLINE_WORKERS"},
-    {"drain-timeout", 0, SL_OPT_MS, OPT(drain_timeout_ms), "SECONDS", "How long SIGTERM waits for requests to end.", "30",
-     "SIGHTLINE_DRAIN_TIMEOUT"},
+    {"config", 'c', SL_OPT_STR, OPT(config), "FILE", "A LiteLLM config.yaml, with an optional `sightline:` section.",
+     NULL, "SIGHTLINE_CONFIG"},
+    SL_LISTENER_MAP(LISTENER_ROW){"workers", 0, SL_OPT_U64, OPT(workers), "N",
+                                  "Worker processes behind the gateway's port.", "1", "SIGHTLINE_WORKERS"},
+    {"drain-timeout", 0, SL_OPT_MS, OPT(drain_timeout_ms), "SECONDS", "How long SIGTERM waits for requests to end.",
+     "30", "SIGHTLINE_DRAIN_TIMEOUT"},
     {"data-dir", 0, SL_OPT_STR, OPT(data_dir), "DIR",
-     "Holds everything that lasts; empty: the XDG state directory, such as ~/.local/state/sightline.", NULL, "SIGHTLINE_DATA_DIR"},
-    {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH", "Written once everything answers: JSON with pid and addresses.", NULL,
+     "Holds everything that lasts; empty: the XDG state directory, such as ~/.local/state/sightline.", NULL,
+     "SIGHTLINE_DATA_DIR"},
+    {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH",
+     "Written once everything answers: JSON with pid and addresses.", NULL, NULL},
+    {"check", 0, SL_OPT_FLAG, OPT(check), NULL, "Check the configuration, print what is wrong, and exit 0 or 2.", NULL,
      NULL},
-    {"check", 0, SL_OPT_FLAG, OPT(check), NULL, "Check the configuration, print what is wrong, and exit 0 or 2.", NULL, NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 
 const char *sl_listener_key(sl_listener_id id)

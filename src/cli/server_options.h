@@ -5,17 +5,19 @@
 #include "src/cli/command.h"
 
 /* Every listener: name in the options struct, key of the ready file, option name, default, help. */
-#define SL_LISTENER_MAP(X)                                                                                       \
-    X(gateway, "gateway-listen", "SIGHTLINE_GATEWAY_LISTEN", "127.0.0.1:4000", "The OpenAI-compatible gateway.") \
-    X(metrics, "metrics-listen", "SIGHTLINE_METRICS_LISTEN", "127.0.0.1:9000", "Prometheus: GET /metrics.")      \
-    X(health, "health-listen", "SIGHTLINE_HEALTH_LISTEN", "127.0.0.1:8080", "Probes: GET /health/live, /health/ready.") \
-    X(admin, "admin-listen", "SIGHTLINE_ADMIN_LISTEN", "127.0.0.1:4001", "Recent traces, for `sightline traces` and `top`.")
+#define SL_LISTENER_MAP(X)                                                                                             \
+    X(gateway, "gateway-listen", "SIGHTLINE_GATEWAY_LISTEN", "127.0.0.1:4000", "The OpenAI-compatible gateway.")       \
+    X(metrics, "metrics-listen", "SIGHTLINE_METRICS_LISTEN", "127.0.0.1:9000", "Prometheus: GET /metrics.")            \
+    X(health, "health-listen", "SIGHTLINE_HEALTH_LISTEN", "127.0.0.1:8080",                                            \
+      "Probes: GET /health/live, /health/ready.")                                                                      \
+    X(admin, "admin-listen", "SIGHTLINE_ADMIN_LISTEN", "127.0.0.1:4001",                                               \
+      "Recent traces, for `sightline traces` and `top`.")
 
 typedef enum sl_listener_id {
 #define SL_LISTENER_ENUM(name, option, env, fallback, help) SL_LISTENER_##name,
     SL_LISTENER_MAP(SL_LISTENER_ENUM)
 #undef SL_LISTENER_ENUM
-    SL_LISTENER_COUNT
+        SL_LISTENER_COUNT
 } sl_listener_id;
 
 typedef struct sl_server_options {

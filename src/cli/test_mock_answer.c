@@ -27,9 +27,10 @@ static json_t *body_of(const sl_mock_request *r, const sl_mock_plan *plan)
 
 SL_TEST(mock_reads_requests)
 {
-    sl_mock_request r = read_ok(SL_MOCK_CHAT, "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
-                                              "\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":\"one two  three\"},"
-                                              "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"four\"}]}]}");
+    sl_mock_request r =
+        read_ok(SL_MOCK_CHAT, "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+                              "\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":\"one two  three\"},"
+                              "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"four\"}]}]}");
     CHECK(r.stream && r.include_usage);
     CHECK_EQ(r.prompt_tokens, 4);
     CHECK_EQ(r.max_tokens, 5);
@@ -52,7 +53,8 @@ SL_TEST(mock_unary_bodies_are_json_of_the_right_shape)
     const char *content = json_string_value(json_object_get(json_object_get(choice, "message"), "content"));
     CHECK(content && strncmp(content, "This is a mock answer", 21) == 0);
     json_decref(root);
-    r = read_ok(SL_MOCK_CHAT, "{\"model\":\"m\",\"messages\":[],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]}");
+    r = read_ok(SL_MOCK_CHAT,
+                "{\"model\":\"m\",\"messages\":[],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]}");
     root = body_of(&r, &plan);
     choice = json_array_get(json_object_get(root, "choices"), 0);
     CHECK_STR(sl_str_c(json_string_value(json_object_get(choice, "finish_reason"))), "tool_calls");
@@ -61,7 +63,8 @@ SL_TEST(mock_unary_bodies_are_json_of_the_right_shape)
     root = body_of(&r, &plan);
     CHECK_EQ(json_array_size(json_object_get(root, "data")), 2);
     json_decref(root);
-    r = read_ok(SL_MOCK_MESSAGES, "{\"model\":\"c\",\"max_tokens\":3,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}");
+    r = read_ok(SL_MOCK_MESSAGES,
+                "{\"model\":\"c\",\"max_tokens\":3,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}");
     root = body_of(&r, &plan);
     CHECK_EQ(json_integer_value(json_object_get(json_object_get(root, "usage"), "output_tokens")), 16);
     json_decref(root);
@@ -77,8 +80,9 @@ SL_TEST(mock_stream_frames_are_json)
     sl_buf_init(&out, 1u << 20);
     for (size_t a = 0; a < 3; a++) {
         sl_mock_plan plan = {.number = 1, .tokens = 5};
-        sl_mock_request r = read_ok(apis[a], "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
-                                             "\"messages\":[],\"prompt\":\"x\"}");
+        sl_mock_request r =
+            read_ok(apis[a], "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+                             "\"messages\":[],\"prompt\":\"x\"}");
         sl_buf_clear(&out);
         CHECK_EQ(sl_mock_steps(&r, &plan), 6);
         for (uint32_t s = 0; s < 6; s++)

@@ -23,8 +23,15 @@ static const sl_option demo_table[] = {
     {"fault", 0, SL_OPT_LIST, OPT(faults), "KIND=SHARE", "Repeatable.", NULL, NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 static const sl_option *const demo_tables[] = {demo_table, NULL};
-static const sl_command demo = {"demo",      "A command.", "[options] FILE", "Does something.", "  sightline demo x\n",
-                                demo_tables, sizeof(demo_options), 1, NULL};
+static const sl_command demo = {"demo",
+                                "A command.",
+                                "[options] FILE",
+                                "Does something.",
+                                "  sightline demo x\n",
+                                demo_tables,
+                                sizeof(demo_options),
+                                1,
+                                NULL};
 
 /* Parses a NULL-terminated argument list; the error text goes to `error`. */
 static int parse(char **argv, demo_options *options, char **args, size_t *ret_count, char *ret_special, sl_buf *error)
@@ -44,8 +51,8 @@ SL_TEST(options_of_every_type)
     size_t count;
     sl_buf error;
     sl_buf_init(&error, 1000);
-    char *argv[] = {"--stream", "-n", "5", "--rate=2.5", "file", "--wait", "250ms", "--fault", "429=0.1", "--fault=slow=1",
-                    "-uhttp://x", NULL};
+    char *argv[] = {"--stream", "-n",      "5",       "--rate=2.5",     "file",       "--wait",
+                    "250ms",    "--fault", "429=0.1", "--fault=slow=1", "-uhttp://x", NULL};
     REQUIRE(parse(argv, &o, args, &count, &special, &error) == 0);
     CHECK(o.stream);
     CHECK_EQ(o.requests, 5);

@@ -1,12 +1,13 @@
 /* What goes to the upstream. */
-#include "src/base/clock.h"
 #include "src/base/assert.h"
+#include "src/base/clock.h"
 #include "src/gateway/gw_impl.h"
 #include "src/gateway/telemetry.h"
 
 /* ---- the client's fields ---- */
 
-/* Fields that are never passed on, beside those of this connection: written anew, or the client's own business with us. */
+/* Fields that are never passed on, beside those of this connection: written anew, or the client's own business with us.
+ */
 static bool stays(sl_http_field_id id)
 {
     switch (id) {
@@ -37,8 +38,12 @@ static bool stays(sl_http_field_id id)
 static bool is_secret_name(sl_str name)
 {
     static const sl_str names[] = {
-        {"api-key", 7},           {"x-goog-api-key", 14}, {"x-litellm-key", 13}, {"x-litellm-api-key", 17},
-        {"anthropic-api-key", 17}, {"x-auth-token", 12},
+        {"api-key", 7},
+        {"x-goog-api-key", 14},
+        {"x-litellm-key", 13},
+        {"x-litellm-api-key", 17},
+        {"anthropic-api-key", 17},
+        {"x-auth-token", 12},
     };
     if (name.len > 12 && sl_str_ieq(sl_str_sub(name, 0, 12), SL_STR("x-sightline-")))
         return true;

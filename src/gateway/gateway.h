@@ -19,8 +19,8 @@
 typedef struct sl_gateway sl_gateway;
 
 typedef struct sl_gateway_options {
-    const sl_config *config; /* must outlive the gateway */
-    sl_sdk *sdk;             /* NULL: no telemetry; trace headers are passed on as they are */
+    const sl_config *config;       /* must outlive the gateway */
+    sl_sdk *sdk;                   /* NULL: no telemetry; trace headers are passed on as they are */
     sl_http_server_options server; /* zeros: defaults; max_body_bytes from the configuration when 0 */
 } sl_gateway_options;
 

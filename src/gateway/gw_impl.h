@@ -18,9 +18,9 @@
 #include "src/wire/sse.h"
 
 #define SL_GW_MAX_ATTEMPTS 2
-#define SL_GW_MAX_GROUP 64            /* deployments of one name; one bit each in sl_gw_request.tried */
-#define SL_GW_IDLE_MAX 64             /* requests and plans kept for the next ones */
-#define SL_GW_IDLE_BUFFER 4096        /* the largest buffer that a kept plan keeps */
+#define SL_GW_MAX_GROUP 64              /* deployments of one name; one bit each in sl_gw_request.tried */
+#define SL_GW_IDLE_MAX 64               /* requests and plans kept for the next ones */
+#define SL_GW_IDLE_BUFFER 4096          /* the largest buffer that a kept plan keeps */
 #define SL_GW_KEPT_ANSWER (256u * 1024) /* of a whole answer in parts, to read its usage at the end */
 #define SL_GW_KEPT_TAIL (16u * 1024)    /* of a longer one */
 
@@ -47,8 +47,8 @@ sl_str sl_gw_route_text(sl_gw_route route);
 typedef struct sl_gw_target {
     const sl_deployment *deployment;
     sl_origin *origin;
-    sl_str provider;   /* gen_ai.provider.name */
-    sl_str model_json; /* JSON string that replaces the client's; empty: stays */
+    sl_str provider;                       /* gen_ai.provider.name */
+    sl_str model_json;                     /* JSON string that replaces the client's; empty: stays */
     sl_str prefix[SL_LLM_OPERATION_COUNT]; /* request line, Host, Authorization */
     sl_gw_bound *bound[SL_LLM_OPERATION_COUNT];
 } sl_gw_target;
@@ -115,19 +115,19 @@ struct sl_gw_plan {
     sl_str body;
     char *body_memory; /* taken over from the server; NULL: the body is in `copy` */
     sl_buf copy;
-    sl_buf head;   /* of the attempt under way */
-    sl_buf fields; /* of the client, as they go on */
-    sl_str baggage;    /* and those that go on if the deployment allows it, behind them in the same memory */
+    sl_buf head;    /* of the attempt under way */
+    sl_buf fields;  /* of the client, as they go on */
+    sl_str baggage; /* and those that go on if the deployment allows it, behind them in the same memory */
 };
 
 /* How a stream has come so far. */
 typedef struct sl_gw_stream {
     sl_sse sse;
     bool on;
-    bool hide_usage;    /* we asked for usage, the client did not */
-    sl_buf hold;        /* when hiding: the beginning of a frame that is not complete */
-    uint32_t frames;    /* with data, [DONE] left out */
-    uint64_t first_ns;  /* monotonic, of frames; 0: none */
+    bool hide_usage;   /* we asked for usage, the client did not */
+    sl_buf hold;       /* when hiding: the beginning of a frame that is not complete */
+    uint32_t frames;   /* with data, [DONE] left out */
+    uint64_t first_ns; /* monotonic, of frames; 0: none */
     uint64_t last_ns;
 } sl_gw_stream;
 
@@ -139,16 +139,16 @@ struct sl_gw_request {
     sl_gw_route route;
     sl_http_method method;
     sl_llm_operation operation;
-    bool probe;      /* health and the like: no telemetry */
-    bool in_relay;   /* relay.c is on the stack: finish later */
-    bool done;       /* the server has let go of it */
+    bool probe;    /* health and the like: no telemetry */
+    bool in_relay; /* relay.c is on the stack: finish later */
+    bool done;     /* the server has let go of it */
     bool stream_wanted;
     bool usage_added;
     bool attempt_open; /* an attempt has begun and not ended */
     bool broken;       /* the upstream broke off within its answer */
     uint8_t attempts;
-    int outcome;     /* of the exchange */
-    int status;      /* of our answer; 0: none yet */
+    int outcome;            /* of the exchange */
+    int status;             /* of our answer; 0: none yet */
     const char *error_type; /* error.type; NULL: none. Static */
     sl_gw_group *group;
     sl_gw_target *target;
@@ -164,10 +164,10 @@ struct sl_gw_request {
     sl_span *server_span;
     sl_span *client_span;
     const struct sl_gw_model_series *frame_model; /* series of the gaps between frames */
-    uint64_t start_ns;         /* first byte of the request */
-    uint64_t sent_ns;          /* first attempt begun */
-    uint64_t upstream_end_ns;  /* last byte of the answer */
-    uint64_t waited_ns;        /* for upstreams, all attempts */
+    uint64_t start_ns;                            /* first byte of the request */
+    uint64_t sent_ns;                             /* first attempt begun */
+    uint64_t upstream_end_ns;                     /* last byte of the answer */
+    uint64_t waited_ns;                           /* for upstreams, all attempts */
     uint64_t bytes_out;
     char request_id[33]; /* ours, NUL-terminated; empty: the client's own goes on */
 };

@@ -1,6 +1,6 @@
 /* What comes back from the upstream. */
-#include "src/base/clock.h"
 #include "src/base/assert.h"
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/gateway/gw_impl.h"
 #include "src/gateway/telemetry.h"
@@ -188,8 +188,8 @@ static void send_held(sl_gw_request *request)
 }
 
 /*
- * Takes hidden frames out of `bytes`, in place. Whole frames go on at once; the beginning of one that is not complete waits for its rest
- * (nobody could have read it anyway). Returns what may go out now, behind what was held.
+ * Takes hidden frames out of `bytes`, in place. Whole frames go on at once; the beginning of one that is not complete
+ * waits for its rest (nobody could have read it anyway). Returns what may go out now, behind what was held.
  */
 static sl_str hide_frames(sl_gw_request *request, sl_str bytes, bool end)
 {
@@ -276,8 +276,8 @@ static void answer_complete(sl_gw_request *request)
 static bool is_event_stream(const sl_http1_head *head)
 {
     SL_ASSERT(head);
-    return head->status == 200 && sl_str_ieq(sl_http_media_type(sl_http1_get(head, SL_HTTP_CONTENT_TYPE)),
-                                             SL_STR("text/event-stream"));
+    return head->status == 200 &&
+           sl_str_ieq(sl_http_media_type(sl_http1_get(head, SL_HTTP_CONTENT_TYPE)), SL_STR("text/event-stream"));
 }
 
 static void begin_stream(sl_gw_request *request)

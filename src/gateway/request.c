@@ -156,7 +156,8 @@ void sl_gw_free_idle(sl_gateway *gateway)
     }
 }
 
-/* The wall clock is looked at ten times a second: between, the monotonic one carries it on, for a tenth of the price. */
+/* The wall clock is looked at ten times a second: between, the monotonic one carries it on, for a tenth of the price.
+ */
 uint64_t sl_gw_wall_ns(sl_gateway *gateway, uint64_t mono_ns)
 {
     SL_ASSERT(gateway);
@@ -233,8 +234,7 @@ static void refuse_unauthorized(sl_gw_request *request, const sl_http1_head *hea
 {
     bool given = sl_http1_has(head, SL_HTTP_AUTHORIZATION);
     sl_gw_fail(request, 401, "unauthorized", "invalid_api_key",
-               given ? "incorrect API key provided"
-                     : "no API key provided; send it as `Authorization: Bearer KEY`");
+               given ? "incorrect API key provided" : "no API key provided; send it as `Authorization: Bearer KEY`");
 }
 
 /* What the head alone decides. False: answered. */
@@ -323,8 +323,8 @@ static void unknown_model(sl_gw_request *request, sl_str model)
 {
     SL_ASSERT(model.ptr || !model.len);
     char text[SL_OPENAI_MODEL_MAX + 96];
-    (void)snprintf(text, sizeof text, "the model '%.*s' does not exist or you do not have access to it",
-                   (int)model.len, model.ptr);
+    (void)snprintf(text, sizeof text, "the model '%.*s' does not exist or you do not have access to it", (int)model.len,
+                   model.ptr);
     sl_gw_fail(request, 404, "model_not_found", "model_not_found", text);
 }
 

@@ -96,7 +96,8 @@ static unsigned free_slot(const supervisor *s, size_t kind)
     for (unsigned slot = 0; slot < s->o->kinds[kind].slots; slot++) {
         bool taken = false;
         for (size_t i = 0; i < SL_MAX_CHILDREN; i++)
-            taken = taken || (s->children[i].state != CHILD_NONE && s->children[i].kind == kind && s->children[i].slot == slot);
+            taken = taken ||
+                    (s->children[i].state != CHILD_NONE && s->children[i].kind == kind && s->children[i].slot == slot);
         if (!taken)
             return slot;
     }
@@ -178,7 +179,8 @@ static unsigned count_children(const supervisor *s, bool replaceable, child_stat
     unsigned count = 0;
     for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
         const child *c = &s->children[i];
-        if (c->state != CHILD_NONE && s->o->kinds[c->kind].replaceable == replaceable && (state == CHILD_NONE || c->state == state))
+        if (c->state != CHILD_NONE && s->o->kinds[c->kind].replaceable == replaceable &&
+            (state == CHILD_NONE || c->state == state))
             count++;
     }
     return count;
@@ -190,7 +192,8 @@ static bool all_ready(const supervisor *s, size_t kind, unsigned generation)
     unsigned ready = 0;
     for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
         const child *c = &s->children[i];
-        if (c->state == CHILD_READY && c->kind == kind && (!s->o->kinds[kind].replaceable || c->generation_number == generation))
+        if (c->state == CHILD_READY && c->kind == kind &&
+            (!s->o->kinds[kind].replaceable || c->generation_number == generation))
             ready++;
     }
     return ready >= s->o->kinds[kind].count;
@@ -225,7 +228,8 @@ static void drain_old(supervisor *s)
     }
     for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
         child *c = &s->children[i];
-        bool old = c->state != CHILD_NONE && s->o->kinds[c->kind].replaceable && c->generation_number != s->generation_number;
+        bool old =
+            c->state != CHILD_NONE && s->o->kinds[c->kind].replaceable && c->generation_number != s->generation_number;
         if (old && c->state != CHILD_DRAINING) {
             c->state = CHILD_DRAINING;
             tell(c, SIGTERM);
@@ -429,7 +433,8 @@ static void run_loop(supervisor *s)
                 begin_end(s, status);
         }
         struct pollfd fds[2] = {{s->signal_fd, POLLIN, 0}, {s->ready_pipe[0], POLLIN, 0}};
-        bool busy = s->ending || !s->told_ready || count_children(s, true, CHILD_READY) < atomic_load(&s->status->wanted);
+        bool busy =
+            s->ending || !s->told_ready || count_children(s, true, CHILD_READY) < atomic_load(&s->status->wanted);
         (void)poll(fds, 2, busy ? 20 : 1000);
         read_ready(s);
         read_signals(s);

@@ -1,14 +1,14 @@
 /*
- * The supervisor: a process with one thread that owns listeners and shared memory, and starts, watches, replaces and ends
- * its children. It does nothing else, so that fork() is always clean and nothing that serves can take it down.
+ * The supervisor: a process with one thread that owns listeners and shared memory, and starts, watches, replaces and
+ * ends its children. It does nothing else, so that fork() is always clean and nothing that serves can take it down.
  *
  *     supervisor ── worker 0 … N-1   serve requests; replaced on SIGHUP, restarted when they crash
  *                └─ control          drains the workers' segments, exports, answers /metrics, /health, /traces
  *                └─ helpers          such as the built-in mock
  *
- * SIGTERM, SIGINT: replaceable children are told to drain (SIGTERM); when they have ended, or the drain timeout is over,
- * the others are told to end. SIGHUP: `reload` makes a new generation; its children start, and when all of them are
- * ready the old ones are told to drain. A child that crashes is started again after a back-off.
+ * SIGTERM, SIGINT: replaceable children are told to drain (SIGTERM); when they have ended, or the drain timeout is
+ * over, the others are told to end. SIGHUP: `reload` makes a new generation; its children start, and when all of them
+ * are ready the old ones are told to drain. A child that crashes is started again after a back-off.
  */
 #ifndef SL_GATEWAY_SUPERVISOR_H
 #define SL_GATEWAY_SUPERVISOR_H
@@ -36,8 +36,8 @@ typedef struct sl_tree_status {
 
 /* What a child is told. */
 typedef struct sl_child_start {
-    unsigned index;  /* 0 to count-1 of its kind */
-    unsigned slot;   /* unique among the living of its kind: which segment it records into */
+    unsigned index;   /* 0 to count-1 of its kind */
+    unsigned slot;    /* unique among the living of its kind: which segment it records into */
     void *generation; /* what `reload` returned, or the first one */
     sl_tree_status *status;
     int ready_fd; /* sl_child_ready */
@@ -46,9 +46,10 @@ typedef struct sl_child_start {
 typedef struct sl_child_kind {
     const char *name; /* for messages */
     unsigned count;
-    unsigned slots;  /* at least count; replaceable kinds need room for two generations */
+    unsigned slots;   /* at least count; replaceable kinds need room for two generations */
     bool replaceable; /* replaced on SIGHUP, drained on SIGTERM */
-    /* Runs in the child, from its main thread, with default signal handlers and no signal blocked. Returns the exit status. */
+    /* Runs in the child, from its main thread, with default signal handlers and no signal blocked. Returns the exit
+     * status. */
     int (*run)(void *user, const sl_child_start *start);
     void (*ended)(void *user, unsigned slot, pid_t pid, bool crashed); /* in the supervisor; may be NULL */
     void *user;
@@ -61,7 +62,8 @@ typedef struct sl_supervisor_options {
     uint64_t start_timeout_ms; /* for a child to get ready; 0: 15 s */
     void *generation;          /* the first one */
     uint64_t announce_ms;      /* how long on_ready waits for `announced`; 0: not at all */
-    /* Makes a new generation from the configuration; NULL: it is bad (already reported), everything stays. May be NULL. */
+    /* Makes a new generation from the configuration; NULL: it is bad (already reported), everything stays. May be NULL.
+     */
     void *(*reload)(void *user);
     /* Frees a generation that has been replaced. May be NULL. */
     void (*release)(void *user, void *generation);

@@ -119,8 +119,8 @@ void sl_gw_trace_start(sl_gw_request *request, const sl_http1_head *head, sl_str
     }
     sl_span_context parent;
     char state[SL_MAX_TRACESTATE_BYTES];
-    bool known = has_parent(t->sdk, head) && sl_propagation_extract(t->sdk, get_header_joined, (void *)(uintptr_t)head, state,
-                                                                    sizeof state, &parent, NULL) == 0;
+    bool known = has_parent(t->sdk, head) && sl_propagation_extract(t->sdk, get_header_joined, (void *)(uintptr_t)head,
+                                                                    state, sizeof state, &parent, NULL) == 0;
     sl_attr attrs[4] = {sl_attr_str("http.request.method", sl_gw_method_name(head->method_id)),
                         sl_attr_of("url.path", sl_value_str(path)), sl_attr_str("url.scheme", "http")};
     size_t count = 3;
@@ -220,12 +220,11 @@ void sl_gw_trace_attempt(sl_gw_request *request)
                         sl_attr_of("gen_ai.request.model", sl_value_str(request->group->name)),
                         sl_attr_of("server.address", sl_value_str(sl_origin_host(target->origin))),
                         sl_attr_int("server.port", sl_origin_port(target->origin))};
-    sl_span_options options = {
-        .kind = SL_SPAN_CLIENT,
-        .parent = request->server_span,
-        .start_ns = sl_gw_wall_ns(request->gateway, request->call.start_ns),
-        .attrs = attrs,
-        .attr_count = 5};
+    sl_span_options options = {.kind = SL_SPAN_CLIENT,
+                               .parent = request->server_span,
+                               .start_ns = sl_gw_wall_ns(request->gateway, request->call.start_ns),
+                               .attrs = attrs,
+                               .attr_count = 5};
     request->client_span = sl_span_start(t->tracer, client_span_name(request, name, sizeof name), &options);
     request->attempt_open = true;
     sl_span *span = request->client_span;
@@ -402,8 +401,8 @@ static void record_per_token(const sl_gw_request *request, const sl_gw_model_ser
     if (tokens < 2)
         tokens = request->stream.frames;
     if (tokens >= 2)
-        sl_histogram_record_in(m->per_token,
-                               SECONDS(request->stream.last_ns - request->stream.first_ns) / (double)(tokens - 1), context);
+        sl_histogram_record_in(
+            m->per_token, SECONDS(request->stream.last_ns - request->stream.first_ns) / (double)(tokens - 1), context);
 }
 
 static void record_success(sl_gw_request *request, sl_gw_bound *bound, double seconds, const sl_span_context *context)
@@ -604,8 +603,8 @@ void sl_gw_trace_end(sl_gw_request *request)
         request->upstream_end_ns = end_ns;
         if (request->stream.on && !request->answer.usage.known)
             sl_counter_add(t->usage_missing[SL_GW_GAP_CLIENT_GONE], 1);
-        sl_gw_trace_attempt_end(request, request->upstream_status, request->error_type ? request->error_type : "cancelled",
-                                "the client went away");
+        sl_gw_trace_attempt_end(request, request->upstream_status,
+                                request->error_type ? request->error_type : "cancelled", "the client went away");
     }
     record_request(t, request, end_ns);
     end_server_span(request, end_ns);
@@ -617,7 +616,8 @@ void sl_gw_trace_refused(sl_gateway *gateway, int status)
     sl_gw_telemetry *t = gateway->telemetry;
     if (!t)
         return;
-    sl_gw_status_series *s = sl_gw_bind_status(t, SL_GW_ROUTE_OTHER, SL_HTTP_METHOD_NONE, status, sl_gw_status_text(status));
+    sl_gw_status_series *s =
+        sl_gw_bind_status(t, SL_GW_ROUTE_OTHER, SL_HTTP_METHOD_NONE, status, sl_gw_status_text(status));
     sl_counter_add(s->requests, 1);
     sl_counter_add(sl_gw_bind_error(t, sl_gw_status_text(status)), 1);
 }

@@ -1,9 +1,9 @@
 /*
  * What a request leaves behind: a SERVER span, a CLIENT span for each attempt, metrics, an access record.
  *
- * Everything accepts a gateway without telemetry (gateway->telemetry NULL) and then does nothing. Metric series are bound
- * once for each combination of labels that has occurred; labels are names of the configuration, status codes and words from
- * tables, never the client's text. No prompt or answer text, no key.
+ * Everything accepts a gateway without telemetry (gateway->telemetry NULL) and then does nothing. Metric series are
+ * bound once for each combination of labels that has occurred; labels are names of the configuration, status codes and
+ * words from tables, never the client's text. No prompt or answer text, no key.
  */
 #ifndef SL_GATEWAY_TELEMETRY_H
 #define SL_GATEWAY_TELEMETRY_H

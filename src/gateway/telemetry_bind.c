@@ -33,7 +33,8 @@ static sl_series *bind_one(sl_gw_telemetry *t, sl_metric_id id, const char *key,
 
 const char *sl_gw_method_name(sl_http_method method)
 {
-    static const char *const names[SL_GW_METHODS] = {"_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"};
+    static const char *const names[SL_GW_METHODS] = {"_OTHER", "GET",     "HEAD",  "POST", "PUT",
+                                                     "DELETE", "OPTIONS", "PATCH", "TRACE"};
     return (unsigned)method < SL_GW_METHODS ? names[method] : names[0];
 }
 
@@ -231,7 +232,8 @@ static void bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_m
     m->reasoning_total = bind_with(t, SL_METRIC_GEN_AI_CLIENT_INFERENCE_REASONING_TOKENS, l, modality, "text");
 }
 
-static sl_gw_model_series *find_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_bound *bound, sl_str model)
+static sl_gw_model_series *find_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_bound *bound,
+                                      sl_str model)
 {
     SL_ASSERT(model.ptr || !model.len);
     for (unsigned i = 0; i < bound->model_count; i++) {

@@ -46,7 +46,7 @@ struct sl_gw_bound {
     unsigned model_count;
     sl_gw_error_series errors[SL_GW_BOUND_ERRORS]; /* the first is success (error_type NULL) */
     unsigned error_count;
-    sl_series *latency; /* llamastack_inference_latency_seconds */
+    sl_series *latency;   /* llamastack_inference_latency_seconds */
     sl_series *per_chunk; /* of the first model that answered; frames come before the model is known */
 };
 
@@ -87,7 +87,12 @@ struct sl_gw_telemetry {
     sl_series *usage_missing[4]; /* sl_gw_usage_gap */
 };
 
-typedef enum sl_gw_usage_gap { SL_GW_GAP_NOT_REPORTED = 0, SL_GW_GAP_CLIENT_GONE, SL_GW_GAP_BROKEN, SL_GW_GAP_COUNT } sl_gw_usage_gap;
+typedef enum sl_gw_usage_gap {
+    SL_GW_GAP_NOT_REPORTED = 0,
+    SL_GW_GAP_CLIENT_GONE,
+    SL_GW_GAP_BROKEN,
+    SL_GW_GAP_COUNT
+} sl_gw_usage_gap;
 
 /* Declares the instruments and binds what has no varying labels. */
 void sl_gw_bind_all(sl_gw_telemetry *telemetry);
@@ -98,7 +103,8 @@ sl_series *sl_gw_bind_route(sl_gw_telemetry *t, sl_gw_route route, sl_http_metho
 sl_series *sl_gw_bind_error(sl_gw_telemetry *t, const char *error_type);
 /* The table of a target's operation; NULL without memory. */
 sl_gw_bound *sl_gw_bind_target(sl_gw_request *request);
-sl_gw_model_series *sl_gw_bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_bound *bound, sl_str model);
+sl_gw_model_series *sl_gw_bind_model(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_bound *bound,
+                                     sl_str model);
 sl_gw_error_series *sl_gw_bind_outcome(sl_gw_telemetry *t, const sl_gw_request *request, sl_gw_bound *bound,
                                        const char *error_type);
 /* Name of a method for labels. Static. */

@@ -125,8 +125,13 @@ static pid_t start_tree(int (*worker)(void *, const sl_child_start *), uint64_t 
         return pid;
     sl_child_kind kinds[] = {{"control", 1, 1, false, run_control, NULL, NULL},
                              {"worker", 2, 6, true, worker, worker_ended, NULL}};
-    sl_supervisor_options o = {.kinds = kinds, .kind_count = 2, .drain_timeout_ms = drain_ms, .generation = (void *)1,
-                               .reload = on_reload, .release = on_release, .on_ready = on_ready};
+    sl_supervisor_options o = {.kinds = kinds,
+                               .kind_count = 2,
+                               .drain_timeout_ms = drain_ms,
+                               .generation = (void *)1,
+                               .reload = on_reload,
+                               .release = on_release,
+                               .on_ready = on_ready};
     _exit(sl_supervisor_run(&o));
 }
 

@@ -16,8 +16,8 @@
 typedef struct sl_worker_options {
     const sl_config *config; /* its deployments, master_key, max_body_bytes */
     int listen_fd;
-    sl_segment *segment;      /* NULL: no telemetry at all */
-    sl_sdk_options sdk;       /* service name, sampler and so on; exporters are not looked at */
+    sl_segment *segment; /* NULL: no telemetry at all */
+    sl_sdk_options sdk;  /* service name, sampler and so on; exporters are not looked at */
     uint32_t drain_timeout_ms;
     /* Called from the loop once requests are answered. May be NULL. */
     void (*on_ready)(void *user);

@@ -12,8 +12,14 @@
 #include "src/wire/url.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-#define DEPLOYMENT(name, type, member) {name, type, offsetof(model_entry, member)}
-#define NOT_YET(name) {name, SL_KEY_NOT_YET, 0}
+#define DEPLOYMENT(name, type, member)                                                                                 \
+    {                                                                                                                  \
+        name, type, offsetof(model_entry, member)                                                                      \
+    }
+#define NOT_YET(name)                                                                                                  \
+    {                                                                                                                  \
+        name, SL_KEY_NOT_YET, 0                                                                                        \
+    }
 
 /* One entry of model_list as it is written, before it becomes a deployment. */
 typedef struct model_entry {
@@ -79,10 +85,13 @@ static const sl_key_def general_keys[] = {
     NOT_YET("disable_spend_logs"),
 };
 
-#define LISTEN(name) {#name, SL_KEY_STR, offsetof(sl_config, listen.name)}
+#define LISTEN(name)                                                                                                   \
+    {                                                                                                                  \
+#name, SL_KEY_STR, offsetof(sl_config, listen.name)                                                            \
+    }
 static const sl_key_def listen_keys[] = {
-    LISTEN(gateway), LISTEN(metrics), LISTEN(health), LISTEN(admin), LISTEN(otlp_grpc), LISTEN(otlp_http),
-    LISTEN(ui), LISTEN(api), LISTEN(control), LISTEN(queue),
+    LISTEN(gateway),   LISTEN(metrics), LISTEN(health), LISTEN(admin),   LISTEN(otlp_grpc),
+    LISTEN(otlp_http), LISTEN(ui),      LISTEN(api),    LISTEN(control), LISTEN(queue),
 };
 
 static const sl_key_def sightline_keys[] = {
@@ -108,9 +117,9 @@ static const sl_key_def health_keys[] = {
 
 /* Sections of LiteLLM that are read, or known and not supported yet. */
 static const sl_key_def top_keys[] = {
-    {"model_list", SL_KEY_CHILD, 0},        {"general_settings", SL_KEY_CHILD, 0},
-    {"sightline", SL_KEY_CHILD, 0},         NOT_YET("litellm_settings"),
-    NOT_YET("router_settings"),             NOT_YET("environment_variables"),
+    {"model_list", SL_KEY_CHILD, 0}, {"general_settings", SL_KEY_CHILD, 0},
+    {"sightline", SL_KEY_CHILD, 0},  NOT_YET("litellm_settings"),
+    NOT_YET("router_settings"),      NOT_YET("environment_variables"),
     NOT_YET("callback_settings"),
 };
 
@@ -149,14 +158,16 @@ static bool locate(sl_config *config, const sl_yaml_node *at, model_entry *entry
     }
     sl_str base = entry->api_base.len ? entry->api_base : sl_str_c(provider->api_base);
     if (!base.len) {
-        sl_config_diag(config, SL_DIAG_ERROR, at, "model %s: provider %s has no default address; set litellm_params.api_base",
-                       entry->model.ptr, provider->prefix);
+        sl_config_diag(config, SL_DIAG_ERROR, at,
+                       "model %s: provider %s has no default address; set litellm_params.api_base", entry->model.ptr,
+                       provider->prefix);
         return false;
     }
     sl_url url;
     const char *reason = "a query does not belong there";
     if (sl_url_parse(base, &url, &reason) != 0 || url.query.len) {
-        sl_config_diag(config, SL_DIAG_ERROR, at, "api_base: not a usable address (%s); write http://host:port/v1", reason);
+        sl_config_diag(config, SL_DIAG_ERROR, at, "api_base: not a usable address (%s); write http://host:port/v1",
+                       reason);
         return false;
     }
     entry->d.tls = url.tls;
@@ -179,10 +190,11 @@ static void read_model(sl_config *config, sl_yaml *yaml, sl_yaml_node *node)
     sl_config_read_map(config, yaml, node, "model_list[]", entry_keys, COUNT(entry_keys), &entry);
     sl_yaml_node *params = sl_yaml_get(yaml, node, "litellm_params");
     sl_config_read_map(config, yaml, params, "litellm_params", param_keys, COUNT(param_keys), &entry);
-    sl_config_read_map(config, yaml, sl_yaml_get(yaml, node, "sightline"), "model_list[].sightline", model_sightline_keys,
-                       COUNT(model_sightline_keys), &entry);
+    sl_config_read_map(config, yaml, sl_yaml_get(yaml, node, "sightline"), "model_list[].sightline",
+                       model_sightline_keys, COUNT(model_sightline_keys), &entry);
     if (!entry.d.model_name.len) {
-        sl_config_diag(config, SL_DIAG_ERROR, node, "model_list[]: model_name is missing; give the name that clients ask for");
+        sl_config_diag(config, SL_DIAG_ERROR, node,
+                       "model_list[]: model_name is missing; give the name that clients ask for");
         return;
     }
     if (!entry.model.len) {
@@ -249,12 +261,13 @@ static void read_document(sl_config *config, sl_yaml *yaml)
     sl_config_read_map(config, yaml, general, "general_settings", general_keys, COUNT(general_keys), config);
     sl_yaml_node *key = sl_yaml_get(yaml, general, "master_key");
     if (key && !sl_yaml_is_null(key) && !config->master_key.len)
-        sl_config_diag(config, SL_DIAG_ERROR, key,
-                       "general_settings.master_key: is empty; the gateway would be open, so set the key or its variable");
+        sl_config_diag(
+            config, SL_DIAG_ERROR, key,
+            "general_settings.master_key: is empty; the gateway would be open, so set the key or its variable");
     sl_yaml_node *own = sl_yaml_get(yaml, root, "sightline");
     sl_config_read_map(config, yaml, own, "sightline", sightline_keys, COUNT(sightline_keys), config);
-    sl_config_read_map(config, yaml, sl_yaml_get(yaml, own, "listen"), "sightline.listen", listen_keys, COUNT(listen_keys),
-                       config);
+    sl_config_read_map(config, yaml, sl_yaml_get(yaml, own, "listen"), "sightline.listen", listen_keys,
+                       COUNT(listen_keys), config);
     read_health_checks(config, yaml, sl_yaml_get(yaml, own, "health_checks"));
 }
 

@@ -27,19 +27,19 @@ typedef struct sl_deployment {
     sl_str api_key;   /* sent as Bearer; empty: none */
     sl_str ca_file;   /* PEM; empty: the system's */
     bool tls_insecure;
-    bool include_usage;        /* add stream_options.include_usage when missing (default true) */
-    bool propagate_tracestate; /* default true */
-    bool propagate_baggage;    /* default true */
-    uint32_t timeout_ms;        /* whole request without progress; default 600000 */
-    uint32_t stream_timeout_ms; /* between two reads of a stream; default: timeout_ms */
+    bool include_usage;          /* add stream_options.include_usage when missing (default true) */
+    bool propagate_tracestate;   /* default true */
+    bool propagate_baggage;      /* default true */
+    uint32_t timeout_ms;         /* whole request without progress; default 600000 */
+    uint32_t stream_timeout_ms;  /* between two reads of a stream; default: timeout_ms */
     uint32_t connect_timeout_ms; /* default 10000 */
-    unsigned line;              /* where it stands in the file */
+    unsigned line;               /* where it stands in the file */
 } sl_deployment;
 
 /* A health check of the `sightline.health_checks` list. */
 typedef struct sl_health_check_config {
     sl_str name;
-    sl_str kind; /* memory http tcp disk */
+    sl_str kind;   /* memory http tcp disk */
     sl_str target; /* url, address or path */
     uint64_t limit_bytes;
     uint32_t timeout_ms;
@@ -69,11 +69,11 @@ typedef struct sl_config {
     struct {
         sl_str gateway, metrics, health, admin, otlp_grpc, otlp_http, ui, api, control, queue;
     } listen;
-    uint32_t workers;          /* 0: not given */
-    uint32_t drain_timeout_ms; /* 0: not given */
-    uint64_t max_body_bytes;   /* 0: default */
+    uint32_t workers;                                                             /* 0: not given */
+    uint32_t drain_timeout_ms;                                                    /* 0: not given */
+    uint64_t max_body_bytes;                                                      /* 0: default */
     uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms; /* of clients; 0: default */
-    sl_diagnostic *diagnostics; /* in file order */
+    sl_diagnostic *diagnostics;                                                   /* in file order */
     size_t error_count;
     size_t warning_count;
 } sl_config;

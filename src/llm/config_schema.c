@@ -1,8 +1,8 @@
 /* Typed reading of YAML maps by tables. */
 #include "src/llm/config_schema.h"
 
-#include <stdlib.h>
 #include "src/base/assert.h"
+#include <stdlib.h>
 
 static const char env_prefix[] = "os.environ/";
 
@@ -13,13 +13,14 @@ sl_str sl_config_resolve(sl_config *config, const sl_yaml_node *node, const char
         return sl_arena_dup(&config->arena, text);
     char name[256];
     if (!sl_str_to_c(sl_str_sub(text, sizeof env_prefix - 1, text.len), name, sizeof name)) {
-        sl_config_diag(config, SL_DIAG_ERROR, node, "%s: the name after os.environ/ is too long; use a shorter one", key);
+        sl_config_diag(config, SL_DIAG_ERROR, node, "%s: the name after os.environ/ is too long; use a shorter one",
+                       key);
         return sl_arena_dup(&config->arena, SL_STR(""));
     }
     const char *value = getenv(name);
     if (!value)
-        sl_config_diag(config, SL_DIAG_WARNING, node, "%s: environment variable %s is not set; export it, or give a value",
-                       key, name);
+        sl_config_diag(config, SL_DIAG_WARNING, node,
+                       "%s: environment variable %s is not set; export it, or give a value", key, name);
     return sl_arena_dup(&config->arena, sl_str_c(value ? value : ""));
 }
 
@@ -122,11 +123,12 @@ static void read_pair(sl_config *config, sl_yaml_node *name, sl_yaml_node *value
     sl_str text = sl_yaml_text(name);
     const sl_key_def *key = find_key(text, keys, key_count);
     if (!key)
-        sl_config_diag(config, SL_DIAG_WARNING, name, "%s.%.*s: this key is not known; it has no effect, check its spelling",
-                       where, (int)(text.len < 80 ? text.len : 80), text.ptr);
+        sl_config_diag(config, SL_DIAG_WARNING, name,
+                       "%s.%.*s: this key is not known; it has no effect, check its spelling", where,
+                       (int)(text.len < 80 ? text.len : 80), text.ptr);
     else if (key->type == SL_KEY_NOT_YET)
-        sl_config_diag(config, SL_DIAG_WARNING, name, "%s.%s: this LiteLLM key is not supported yet; it has no effect", where,
-                       key->name);
+        sl_config_diag(config, SL_DIAG_WARNING, name, "%s.%s: this LiteLLM key is not supported yet; it has no effect",
+                       where, key->name);
     else if (key->type != SL_KEY_CHILD && !sl_yaml_is_null(value))
         read_value(config, value, where, key, (char *)target + key->offset);
 }

@@ -7,14 +7,14 @@
 #include "src/llm/yaml_tree.h"
 
 typedef enum sl_key_type {
-    SL_KEY_STR,        /* sl_str; `os.environ/NAME` is resolved */
-    SL_KEY_SECRET,     /* the same, never shown in a diagnostic */
-    SL_KEY_BOOL,       /* bool */
-    SL_KEY_SECONDS,    /* uint32_t milliseconds from a number of seconds */
-    SL_KEY_U32,        /* uint32_t */
-    SL_KEY_BYTES,      /* uint64_t, with optional KiB MiB GiB */
-    SL_KEY_CHILD,      /* read by code elsewhere: not a fault */
-    SL_KEY_NOT_YET     /* a key of LiteLLM that does nothing here yet: a warning */
+    SL_KEY_STR,     /* sl_str; `os.environ/NAME` is resolved */
+    SL_KEY_SECRET,  /* the same, never shown in a diagnostic */
+    SL_KEY_BOOL,    /* bool */
+    SL_KEY_SECONDS, /* uint32_t milliseconds from a number of seconds */
+    SL_KEY_U32,     /* uint32_t */
+    SL_KEY_BYTES,   /* uint64_t, with optional KiB MiB GiB */
+    SL_KEY_CHILD,   /* read by code elsewhere: not a fault */
+    SL_KEY_NOT_YET  /* a key of LiteLLM that does nothing here yet: a warning */
 } sl_key_type;
 
 typedef struct sl_key_def {

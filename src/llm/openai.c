@@ -1,9 +1,9 @@
 /* OpenAI request bodies: one scan, a few values, two edits. */
 #include "src/llm/openai.h"
 
+#include "src/base/assert.h"
 #include <pthread.h>
 #include <stdio.h>
-#include "src/base/assert.h"
 
 enum {
     AT_MODEL,
@@ -180,7 +180,8 @@ int sl_openai_read_request(sl_str body, sl_openai_request *ret_request, sl_opena
     SL_ASSERT(ret_request && ret_fault && watch.path_count == AT_COUNT);
     int result = sl_json_scan(body, &watch, found, &root, &error);
     if (result == SL_ELIMIT)
-        return fault(ret_fault, 400, "json_too_deep", "the body is nested too deeply%s (at byte %zu)", "", error.offset);
+        return fault(ret_fault, 400, "json_too_deep", "the body is nested too deeply%s (at byte %zu)", "",
+                     error.offset);
     if (result != 0)
         return fault(ret_fault, 400, "invalid_json", "the body is not valid JSON: %s (at byte %zu)",
                      error.reason ? error.reason : "malformed", error.offset);

@@ -39,7 +39,7 @@ typedef struct sl_openai_number {
 
 /* What a request body says. Views point into the body or into `text`. */
 typedef struct sl_openai_request {
-    sl_str model;   /* decoded */
+    sl_str model; /* decoded */
     bool stream;
     bool usage_asked; /* stream_options.include_usage is true */
     sl_openai_number temperature, top_p, top_k, max_tokens, seed, n, frequency_penalty, presence_penalty;
@@ -56,7 +56,7 @@ typedef struct sl_openai_request {
 
 /* Why a body was refused. */
 typedef struct sl_openai_fault {
-    int status; /* 400 or 413 */
+    int status;       /* 400 or 413 */
     const char *code; /* of OpenAI's error object; static */
     char message[160];
 } sl_openai_fault;
@@ -77,7 +77,8 @@ typedef struct sl_openai_pieces {
 
 /*
  * Splits a body around the edits: `model_json` (a JSON string; empty: the model stays) and, when `add_usage`, an added
- * stream_options.include_usage. `body` may be a copy of what was read; the pieces are views of it, of `model_json` and of static text.
+ * stream_options.include_usage. `body` may be a copy of what was read; the pieces are views of it, of `model_json` and
+ * of static text.
  */
 void sl_openai_edit(const sl_openai_request *request, sl_str body, sl_str model_json, bool add_usage,
                     sl_openai_pieces *ret_pieces);

@@ -89,30 +89,43 @@ SL_TEST(config_of_litellm)
 SL_TEST(config_faults_name_place_and_remedy)
 {
     check_diagnostics("model_list: 5\n", SL_ECONFIG, "c.yaml:1:13: error: model_list: not a list; write");
-    check_diagnostics("model_list:\n- litellm_params: {model: x}\n", SL_ECONFIG, "c.yaml:2:3: error: model_list[]: model_name is missing");
-    check_diagnostics("model_list:\n- model_name: a\n", SL_ECONFIG, "litellm_params.model is missing; write provider/model");
-    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: hosted_vllm/x}\n", SL_ECONFIG, "set litellm_params.api_base");
-    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: openai/x, api_base: 'ftp://x'}\n", SL_ECONFIG, "api_base: not a usable address");
-    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: x, timeout: soon}\n", SL_ECONFIG, "\"soon\" is not usable; give a number of seconds");
-    check_diagnostics("general_settings: {master_key: os.environ/SURELY_NOT_SET_1}\n", SL_ECONFIG, "the gateway would be open");
+    check_diagnostics("model_list:\n- litellm_params: {model: x}\n", SL_ECONFIG,
+                      "c.yaml:2:3: error: model_list[]: model_name is missing");
+    check_diagnostics("model_list:\n- model_name: a\n", SL_ECONFIG,
+                      "litellm_params.model is missing; write provider/model");
+    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: hosted_vllm/x}\n", SL_ECONFIG,
+                      "set litellm_params.api_base");
+    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: openai/x, api_base: 'ftp://x'}\n",
+                      SL_ECONFIG, "api_base: not a usable address");
+    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: x, timeout: soon}\n", SL_ECONFIG,
+                      "\"soon\" is not usable; give a number of seconds");
+    check_diagnostics("general_settings: {master_key: os.environ/SURELY_NOT_SET_1}\n", SL_ECONFIG,
+                      "the gateway would be open");
     check_diagnostics("a: [1\n", SL_ECONFIG, "error: YAML syntax");
     check_diagnostics("sightline: {workers: -1}\n", SL_ECONFIG, "sightline.workers: \"-1\" is not usable");
-    check_diagnostics("sightline: {health_checks: [{name: x, kind: ping}]}\n", SL_ECONFIG, "a kind of memory, http, tcp or disk");
+    check_diagnostics("sightline: {health_checks: [{name: x, kind: ping}]}\n", SL_ECONFIG,
+                      "a kind of memory, http, tcp or disk");
 }
 
 SL_TEST(config_warnings_do_not_stop)
 {
-    check_diagnostics("router_settings: {num_retries: 3}\n", 0, "c.yaml:1:1: warning: config.router_settings: this LiteLLM key is not supported yet");
+    check_diagnostics("router_settings: {num_retries: 3}\n", 0,
+                      "c.yaml:1:1: warning: config.router_settings: this LiteLLM key is not supported yet");
     check_diagnostics("modle_list: []\n", 0, "warning: config.modle_list: this key is not known");
-    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: x, rpm: 5}\n", 0, "c.yaml:3:30: warning: litellm_params.rpm");
-    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: bedrock/x}\n", 0, "this deployment is left out");
-    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: x, api_key: os.environ/SURELY_NOT_SET_2}\n", 0, "SURELY_NOT_SET_2 is not set; export it");
+    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: x, rpm: 5}\n", 0,
+                      "c.yaml:3:30: warning: litellm_params.rpm");
+    check_diagnostics("model_list:\n- model_name: a\n  litellm_params: {model: bedrock/x}\n", 0,
+                      "this deployment is left out");
+    check_diagnostics(
+        "model_list:\n- model_name: a\n  litellm_params: {model: x, api_key: os.environ/SURELY_NOT_SET_2}\n", 0,
+        "SURELY_NOT_SET_2 is not set; export it");
 }
 
 /* All faults at once, in the order of the file. */
 SL_TEST(config_diagnostics_are_in_file_order)
 {
-    sl_config *config = parse("general_settings: {master_key: [1]}\nmodel_list:\n- {}\n- {model_name: b}\n", SL_ECONFIG);
+    sl_config *config =
+        parse("general_settings: {master_key: [1]}\nmodel_list:\n- {}\n- {model_name: b}\n", SL_ECONFIG);
     REQUIRE(config != NULL);
     unsigned line = 0;
     size_t count = 0;

@@ -174,7 +174,8 @@ void sl_exchange_respond(sl_exchange *x, const sl_http_reply *reply)
 /* ---- streams ---- */
 
 /* The pieces of one part of the body behind `count` pieces of head. Returns their number. */
-static unsigned frame(sl_exchange *x, sl_str data, bool last, char line[SL_CHUNKED_HEADER_MAX], uv_buf_t *pieces, unsigned count)
+static unsigned frame(sl_exchange *x, sl_str data, bool last, char line[SL_CHUNKED_HEADER_MAX], uv_buf_t *pieces,
+                      unsigned count)
 {
     SL_ASSERT(x && (data.ptr || !data.len));
     if (x->is_head)
@@ -293,7 +294,8 @@ void sl_exchange_error(sl_exchange *x, int status, const char *type, const char 
     (void)sl_buf_put_str(&body, SL_STR("}}"));
     sl_http_reply reply = {.status = status, .content_type = "application/json", .body = sl_buf_str(&body)};
     if (body.failed)
-        reply.body = SL_STR("{\"error\":{\"message\":\"error\",\"type\":\"server_error\",\"param\":null,\"code\":null}}");
+        reply.body =
+            SL_STR("{\"error\":{\"message\":\"error\",\"type\":\"server_error\",\"param\":null,\"code\":null}}");
     sl_exchange_respond(x, &reply);
     sl_buf_done(&body);
 }

@@ -10,7 +10,7 @@
 #include "src/wire/http1.h"
 
 #define SL_HTTP_LISTENERS 8
-#define SL_HTTP_STASH_MAX (96u * 1024)   /* bytes read ahead of their turn */
+#define SL_HTTP_STASH_MAX (96u * 1024)    /* bytes read ahead of their turn */
 #define SL_HTTP_DISCARD_MAX (256u * 1024) /* of a body nobody wants, before the connection is closed instead */
 #define SL_HTTP_DATE_LEN 37               /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
 
@@ -36,38 +36,38 @@ struct sl_exchange {
     sl_timer timer;
     sl_conn_state state;
     /* The request. */
-    sl_buf in; /* a head that came in parts, or bytes ahead of their turn */
+    sl_buf in;       /* a head that came in parts, or bytes ahead of their turn */
     char *head_data; /* a head whose body came in parts */
     size_t head_len;
     sl_str body;     /* set in on_request */
     char *body_data; /* body in memory of its own */
     size_t body_len;
     size_t body_cap;
-    uint64_t body_left; /* of Content-Length, in BODY and DISCARD */
+    uint64_t body_left;  /* of Content-Length, in BODY and DISCARD */
     sl_chunked *chunked; /* decoder of a chunked body; NULL otherwise */
     sl_http1_parser parser;
     uint64_t start_ns;
     /* The answer. */
     void *data;
     uint64_t bytes_out;
-    uint64_t length_left;   /* of an announced Content-Length */
-    int outcome;            /* for on_done */
-    bool known : 1;         /* the handler has been told of this exchange */
-    bool begun : 1;         /* a head has been sent */
-    bool ended : 1;         /* all of the answer has been given to the stream */
-    bool chunks : 1;        /* the answer goes out in chunks */
-    bool is_head : 1;       /* answer without body */
+    uint64_t length_left; /* of an announced Content-Length */
+    int outcome;          /* for on_done */
+    bool known : 1;       /* the handler has been told of this exchange */
+    bool begun : 1;       /* a head has been sent */
+    bool ended : 1;       /* all of the answer has been given to the stream */
+    bool chunks : 1;      /* the answer goes out in chunks */
+    bool is_head : 1;     /* answer without body */
     bool http_1_0 : 1;
-    bool keep_alive : 1;    /* what the client wants and the server allows */
-    bool request_read : 1;  /* the body has been read to its end */
-    bool blocked : 1;       /* sl_exchange_write has said stop */
-    bool peer_ended : 1;    /* the client has shut down its side */
-    bool stopped : 1;       /* reading is stopped: the stash is full */
-    bool in_process : 1;    /* the reading loop is on the stack */
-    bool writing : 1;       /* bytes wait in the stream's queue */
+    bool keep_alive : 1;   /* what the client wants and the server allows */
+    bool request_read : 1; /* the body has been read to its end */
+    bool blocked : 1;      /* sl_exchange_write has said stop */
+    bool peer_ended : 1;   /* the client has shut down its side */
+    bool stopped : 1;      /* reading is stopped: the stash is full */
+    bool in_process : 1;   /* the reading loop is on the stack */
+    bool writing : 1;      /* bytes wait in the stream's queue */
     uint16_t peer_port;
-    char peer[46];          /* the client's address as text; empty: not asked for yet */
-    uint8_t probes;         /* looks left at a client that has shut down its side */
+    char peer[46];  /* the client's address as text; empty: not asked for yet */
+    uint8_t probes; /* looks left at a client that has shut down its side */
     sl_exchange *next_probed;
     sl_exchange **prev_probed;
 };

@@ -91,16 +91,16 @@ typedef struct sl_http_stream {
 SL_MUST_CHECK int sl_http_server_new(sl_loop *loop, const sl_http_handler *handler,
                                      const sl_http_server_options *options, sl_http_server **ret_server);
 /*
- * Listens on an open, bound, listening socket. The descriptor is duplicated: closing the server leaves the caller's open, and
- * with it the connections that wait in its queue. Errors: SL_EIO, SL_ELIMIT (8 listeners), SL_ENOMEM.
+ * Listens on an open, bound, listening socket. The descriptor is duplicated: closing the server leaves the caller's
+ * open, and with it the connections that wait in its queue. Errors: SL_EIO, SL_ELIMIT (8 listeners), SL_ENOMEM.
  */
 SL_MUST_CHECK int sl_http_server_listen(sl_http_server *server, int fd);
 /* Stops accepting; connections that wait in the queue stay there. */
 void sl_http_server_pause(sl_http_server *server);
 /*
- * Stops accepting, and ends every connection without losing a request: answers from now on say `Connection: close`, and a
- * connection whose client has been told to keep it is closed when it has been idle for 0.3 s more. `on_drained` (may be
- * NULL) is called once when none is left, never from inside this call.
+ * Stops accepting, and ends every connection without losing a request: answers from now on say `Connection: close`, and
+ * a connection whose client has been told to keep it is closed when it has been idle for 0.3 s more. `on_drained` (may
+ * be NULL) is called once when none is left, never from inside this call.
  */
 void sl_http_server_drain(sl_http_server *server, void (*on_drained)(void *user), void *user);
 /* Closes everything at once (on_done comes for what is under way); the memory goes when the loop has run. */
@@ -123,7 +123,8 @@ void sl_exchange_set_data(sl_exchange *x, void *data);
 void *sl_exchange_data(const sl_exchange *x);
 /* Monotonic nanoseconds at which the first byte of the request was read. */
 uint64_t sl_exchange_start_ns(const sl_exchange *x);
-/* The client's numeric address and port ("127.0.0.1"), as long as the connection lives; empty when it cannot be told. */
+/* The client's numeric address and port ("127.0.0.1"), as long as the connection lives; empty when it cannot be told.
+ */
 sl_str sl_exchange_peer(sl_exchange *x, uint16_t *ret_port);
 /* Bytes of the answer given to the kernel or waiting for it, framing included. */
 uint64_t sl_exchange_bytes_out(const sl_exchange *x);

@@ -218,7 +218,8 @@ SL_TEST(a_connection_serves_many_requests_one_after_the_other)
     for (int i = 0; i < 50; i++) {
         nf_message m;
         char text[160];
-        int len = snprintf(text, sizeof text, "POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbody %04d", i, i);
+        int len =
+            snprintf(text, sizeof text, "POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbody %04d", i, i);
         REQUIRE(nf_send(fd, text, (size_t)len) && nf_read_message(fd, false, false, &m));
         CHECK_EQ(m.status, 200);
         CHECK_STR_EQ(m.body, sl_str_of(text + len - 9, 9));
@@ -276,7 +277,8 @@ SL_TEST(every_split_of_a_request_reads_the_same)
 {
     static const char *const requests[] = {
         "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world",
-        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nT: v\r\n\r\n",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nT: "
+        "v\r\n\r\n",
     };
     site *s = site_start(NULL);
     for (size_t r = 0; r < 2; r++) {
@@ -300,7 +302,8 @@ SL_TEST(every_split_of_a_request_reads_the_same)
 
 SL_TEST(a_request_byte_by_byte)
 {
-    static const char text[] = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    static const char text[] =
+        "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n";
     site *s = site_start(NULL);
     int fd = nf_connect(s->port);
     for (size_t i = 0; i < sizeof text - 1; i++) {

@@ -36,7 +36,7 @@ struct sl_up_conn {
     unsigned address; /* index of the one in use */
     bool served;      /* has carried a call before */
     bool reusable;
-    bool writing;     /* part of the request waits */
+    bool writing; /* part of the request waits */
     bool head_seen;
     sl_http1_body body;
     uint64_t left; /* of a body with a length */

@@ -32,7 +32,8 @@ static void connect_failed(sl_up_conn *conn, const char *why)
     sl_origin *origin = conn->origin;
     sl_call *call = conn->call;
     char *text = origin->upstream->reason;
-    (void)snprintf(text, SL_UP_REASON, "cannot connect to %.80s port %u: %s", origin->host, (unsigned)origin->port, why);
+    (void)snprintf(text, SL_UP_REASON, "cannot connect to %.80s port %u: %s", origin->host, (unsigned)origin->port,
+                   why);
     if (!origin->numeric)
         origin->addresses_until_ms = 0;
     call->conn = NULL;

@@ -95,8 +95,7 @@ static bool make_ssl(sl_up_conn *conn)
     if (origin->session)
         (void)SSL_set_session(conn->ssl, origin->session);
     if (origin->numeric)
-        return origin->tls_insecure ||
-               X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(conn->ssl), origin->host) == 1;
+        return origin->tls_insecure || X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(conn->ssl), origin->host) == 1;
     SSL_set_hostflags(conn->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     return SSL_set_tlsext_host_name(conn->ssl, origin->host) == 1 && SSL_set1_host(conn->ssl, origin->host) == 1;
 }

@@ -56,9 +56,10 @@ typedef enum sl_call_phase {
 
 typedef struct sl_call_handler {
     /*
-     * What one read brought: the head (the first time, else NULL), bytes of the body with chunk framing taken off (maybe
-     * none), and whether that was the end. Views are valid during the call only, and the bytes may be overwritten. After
-     * `end` the call is over. The handler may cancel or pause the call in here. Interim answers (1xx) are left out.
+     * What one read brought: the head (the first time, else NULL), bytes of the body with chunk framing taken off
+     * (maybe none), and whether that was the end. Views are valid during the call only, and the bytes may be
+     * overwritten. After `end` the call is over. The handler may cancel or pause the call in here. Interim answers
+     * (1xx) are left out.
      */
     void (*on_read)(sl_call *call, const sl_http1_head *head, sl_str body, bool end);
     /*
@@ -70,7 +71,8 @@ typedef struct sl_call_handler {
 
 /* One request with its answer, in the caller's storage; all zero at first. */
 struct sl_call {
-    /* The caller's, set before sl_call_start. The pieces must stay until the head has come and request_sent, or the end. */
+    /* The caller's, set before sl_call_start. The pieces must stay until the head has come and request_sent, or the
+     * end. */
     const sl_call_handler *handler;
     void *user;
     sl_str pieces[SL_CALL_MAX_PIECES]; /* head and body as they go on the wire */
@@ -81,13 +83,13 @@ struct sl_call {
     uint32_t read_timeout_ms;    /* 600 s between two reads of the answer */
     /* To be read by the caller. */
     sl_call_phase phase;
-    unsigned sends;          /* connections that the request was sent on: 1, or 2 after a stale one */
-    bool reused;             /* the connection had served before */
-    bool request_sent;       /* the kernel has all of the request: the pieces may go once there is no retry (a head came) */
-    uint64_t start_ns;       /* monotonic: sl_call_start, unless the caller has set it */
-    uint64_t connected_ns;   /* connection in hand */
-    uint64_t first_byte_ns;  /* first byte of the answer; 0: none came */
-    uint64_t bytes_in;       /* of bodies */
+    unsigned sends;    /* connections that the request was sent on: 1, or 2 after a stale one */
+    bool reused;       /* the connection had served before */
+    bool request_sent; /* the kernel has all of the request: the pieces may go once there is no retry (a head came) */
+    uint64_t start_ns; /* monotonic: sl_call_start, unless the caller has set it */
+    uint64_t connected_ns;  /* connection in hand */
+    uint64_t first_byte_ns; /* first byte of the answer; 0: none came */
+    uint64_t bytes_in;      /* of bodies */
     /* The client's own. */
     sl_origin *origin;
     sl_up_conn *conn;

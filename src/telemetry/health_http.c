@@ -1,8 +1,8 @@
 /* The health paths as routes. */
 #include "src/telemetry/health_http.h"
 
-#include <stdlib.h>
 #include "src/base/assert.h"
+#include <stdlib.h>
 
 static void answer(void *user, const sl_ctl_request *request, sl_ctl_response *response)
 {

@@ -69,8 +69,8 @@ static int take_over(int fd, sl_segment **ret_segment)
 }
 
 /* Tries one number. SL_EAGAIN: another process has it. */
-static int claim_number(const char *folder, unsigned number, const sl_segment_options *options, sl_segment **ret_segment,
-                        int *ret_fd)
+static int claim_number(const char *folder, unsigned number, const sl_segment_options *options,
+                        sl_segment **ret_segment, int *ret_fd)
 {
     SL_ASSERT(ret_fd);
     char path[4200];
@@ -168,7 +168,8 @@ static int add_file(sl_multiproc *reader, int folder, const char *name)
     int fd = openat(folder, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return 0; /* gone, or not ours to read */
-    bool wanted = identify(fd, &id, &size) && size > 0 && !is_known(reader, &id) && reader->count < SL_MAX_MULTIPROC_FILES;
+    bool wanted =
+        identify(fd, &id, &size) && size > 0 && !is_known(reader, &id) && reader->count < SL_MAX_MULTIPROC_FILES;
     int error = wanted ? sl_segment_open(fd, &segment) : 0;
     close(fd);
     if (!wanted || error == SL_EPARSE)

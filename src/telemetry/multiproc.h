@@ -27,7 +27,8 @@ SL_MUST_CHECK int sl_multiproc_claim(const char *folder, const sl_segment_option
 /* The files of other processes, kept mapped for a collector. */
 typedef struct sl_multiproc sl_multiproc;
 
-/* A reader of the folder; segments in `own` (files that this process records into) are left to the caller. NULL without memory. */
+/* A reader of the folder; segments in `own` (files that this process records into) are left to the caller. NULL without
+ * memory. */
 sl_multiproc *sl_multiproc_new(const char *folder, sl_collector *collector);
 /* Takes its segments out of the collector and frees. NULL is accepted. Before the collector is freed. */
 void sl_multiproc_free(sl_multiproc *reader);

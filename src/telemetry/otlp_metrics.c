@@ -1,6 +1,6 @@
 /* A collector's metrics as an ExportMetricsServiceRequest (OTLP metrics.proto), grouped by scope. */
-#include "src/base/clock.h"
 #include "src/base/assert.h"
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/telemetry/collect_impl.h"
 #include "src/wire/pb.h"

@@ -1,6 +1,6 @@
 /* The pipeline: metrics, collected on their interval, become requests. */
-#include "src/base/mem.h"
 #include "src/base/assert.h"
+#include "src/base/mem.h"
 #include "src/telemetry/collect.h"
 #include "src/telemetry/pipeline_impl.h"
 #include "src/wire/otlp_read.h"

@@ -1,6 +1,6 @@
 /* The pipeline: from rings to batches, and from full or due batches to the sinks' queues. */
-#include "src/base/mem.h"
 #include "src/base/assert.h"
+#include "src/base/mem.h"
 #include "src/telemetry/pipeline_impl.h"
 
 static const sl_batch_scope empty_scope;

@@ -1,8 +1,8 @@
 /* Translation of names, units, labels and numbers. */
 #include "src/telemetry/prom_name.h"
 
-#include <math.h>
 #include "src/base/assert.h"
+#include <math.h>
 
 typedef struct word {
     const char *unit;

@@ -398,10 +398,12 @@ int sl_python_merge_write(sl_python_merge *merge, sl_prometheus_format format, s
             continue;
         }
         /* Files hold what fell into each bucket; text wants everything up to it. */
-        bool first = !before || !before->is_bucket || !sl_str_eq(before->family, s->family) || !sl_str_eq(before->labels, s->labels);
+        bool first = !before || !before->is_bucket || !sl_str_eq(before->family, s->family) ||
+                     !sl_str_eq(before->labels, s->labels);
         total = first ? s->value : total + s->value;
         write_sample(s, total, sl_str_of(NULL, 0), format, out);
-        if (!after || !after->is_bucket || !sl_str_eq(after->family, s->family) || !sl_str_eq(after->labels, s->labels)) {
+        if (!after || !after->is_bucket || !sl_str_eq(after->family, s->family) ||
+            !sl_str_eq(after->labels, s->labels)) {
             sample count = *s;
             count.is_bucket = false;
             write_sample(&count, total, SL_STR("_count"), format, out);

@@ -3,8 +3,8 @@
  * written as Prometheus text: so a real LiteLLM's workers can be served from here.
  *
  * Format of a file: int32 bytes used, int32 padding; then entries of int32 key length, the key (JSON
- * `["family","sample",{labels},"help"]`) padded with spaces so that the value is 8-aligned, float64 value, float64 time.
- * The file's name gives type and process: counter_PID.db, histogram_PID.db, summary_PID.db, gauge_MODE_PID.db.
+ * `["family","sample",{labels},"help"]`) padded with spaces so that the value is 8-aligned, float64 value, float64
+ * time. The file's name gives type and process: counter_PID.db, histogram_PID.db, summary_PID.db, gauge_MODE_PID.db.
  * Merging follows prometheus_client's MultiProcessCollector. Files are read while their owners write: an entry is taken
  * as it stands.
  */
@@ -33,7 +33,8 @@ SL_MUST_CHECK int sl_python_merge_add(sl_python_merge *merge, sl_str name, sl_st
 /* Appends everything as text, families by name. Errors: SL_ENOMEM, SL_ELIMIT. */
 SL_MUST_CHECK int sl_python_merge_write(sl_python_merge *merge, sl_prometheus_format format, sl_buf *out);
 
-/* All `*.db` files of a folder, merged and appended. Nothing when there are none. Errors: SL_EIO, SL_ENOMEM, SL_ELIMIT. */
+/* All `*.db` files of a folder, merged and appended. Nothing when there are none. Errors: SL_EIO, SL_ENOMEM, SL_ELIMIT.
+ */
 SL_MUST_CHECK int sl_python_db_write(const char *folder, sl_prometheus_format format, sl_buf *out);
 
 #endif

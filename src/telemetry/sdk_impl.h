@@ -23,19 +23,14 @@
 
 #include "src/telemetry/segment.h"
 
-typedef struct sl_scopes sl_scopes;     /* scope.h */
-typedef struct sl_registry sl_registry; /* instrument.h: instruments, views, series of this process */
+typedef struct sl_scopes sl_scopes;       /* scope.h */
+typedef struct sl_registry sl_registry;   /* instrument.h: instruments, views, series of this process */
 typedef struct sl_collector sl_collector; /* collect.h: reads series of many segments */
-typedef struct sl_pipeline sl_pipeline; /* pipeline.h */
-typedef struct sl_sampler sl_sampler;   /* sampler.h */
+typedef struct sl_pipeline sl_pipeline;   /* pipeline.h */
+typedef struct sl_sampler sl_sampler;     /* sampler.h */
 
 /* Bits of OTEL_PROPAGATORS. */
-enum {
-    SL_PROPAGATE_TRACECONTEXT = 1,
-    SL_PROPAGATE_BAGGAGE = 2,
-    SL_PROPAGATE_B3 = 4,
-    SL_PROPAGATE_B3MULTI = 8
-};
+enum { SL_PROPAGATE_TRACECONTEXT = 1, SL_PROPAGATE_BAGGAGE = 2, SL_PROPAGATE_B3 = 4, SL_PROPAGATE_B3MULTI = 8 };
 
 struct sl_sdk {
     /* Constant after sl_sdk_new. */
@@ -69,8 +64,8 @@ struct sl_sdk {
 
 /* What sl_sdk_new does not offer to users: recording into a given segment. */
 typedef struct sl_sdk_internal_options {
-    sl_segment *segment; /* not NULL: record into this one, which the caller keeps */
-    bool record_only;    /* no pipeline, no collector: another process reads the segment */
+    sl_segment *segment;              /* not NULL: record into this one, which the caller keeps */
+    bool record_only;                 /* no pipeline, no collector: another process reads the segment */
     bool export_only_when_set;        /* nothing is exported until an exporter or an endpoint is set */
     const char *default_service_name; /* when neither options nor environment name one */
     uint64_t retry_initial_ms;        /* first back-off of exporters; 0: 1 s */

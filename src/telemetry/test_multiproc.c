@@ -46,8 +46,10 @@ static pid_t record(const char *folder, uint64_t count, bool wait)
     if (sl_sdk_new_internal(&options, &internal, &sdk) != 0)
         _exit(2);
     sl_meter *meter = sl_meter_named(sdk, "t");
-    sl_instrument *total = sl_instrument_new(meter, &(sl_instrument_options){.kind = SL_COUNTER, .name = "requests_total"});
-    sl_instrument *open = sl_instrument_new(meter, &(sl_instrument_options){.kind = SL_UPDOWN_COUNTER, .name = "open_requests"});
+    sl_instrument *total =
+        sl_instrument_new(meter, &(sl_instrument_options){.kind = SL_COUNTER, .name = "requests_total"});
+    sl_instrument *open =
+        sl_instrument_new(meter, &(sl_instrument_options){.kind = SL_UPDOWN_COUNTER, .name = "open_requests"});
     sl_updown_add(sl_instrument_bind(open, NULL, 0), 3);
     for (uint64_t i = 0; i < count; i++)
         sl_counter_add(sl_instrument_bind(total, NULL, 0), 1);

@@ -78,7 +78,10 @@ SL_TEST(python_gauges_merge_by_their_mode)
     static const struct {
         const char *mode;
         const char *result;
-    } cases[] = {{"min", "g 1\n"}, {"max", "g 5\n"}, {"livesum", "g 6\n"}, {"mostrecent", "g 1\n"},
+    } cases[] = {{"min", "g 1\n"},
+                 {"max", "g 5\n"},
+                 {"livesum", "g 6\n"},
+                 {"mostrecent", "g 1\n"},
                  {"all", "g{pid=\"1\"} 5\ng{pid=\"2\"} 1\n"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         sl_python_merge *merge = sl_python_merge_new();

@@ -1,8 +1,8 @@
 /* Text for terminals. */
 #include "src/view/waterfall_text.h"
 
-#include <stdio.h>
 #include "src/base/assert.h"
+#include <stdio.h>
 
 /* One printable character of a text: its bytes, what to show for them, and its columns. */
 typedef struct glyph {

@@ -2,8 +2,8 @@
 #include "src/wire/http_field_chars.h"
 
 #if defined(__SSE2__)
-#include <emmintrin.h>
 #include "src/base/assert.h"
+#include <emmintrin.h>
 #endif
 
 /* clang-format off */

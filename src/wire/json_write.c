@@ -1,8 +1,8 @@
 /* JSON writing into a growing buffer. */
 #include "src/wire/json_write.h"
 
-#include <math.h>
 #include "src/base/assert.h"
+#include <math.h>
 
 /* ---- Strings ---- */
 

@@ -2,8 +2,8 @@
 #include "src/wire/sse.h"
 
 #if defined(__SSE2__)
-#include <emmintrin.h>
 #include "src/base/assert.h"
+#include <emmintrin.h>
 #endif
 
 #define BOM "\xEF\xBB\xBF"

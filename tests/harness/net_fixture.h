@@ -1,6 +1,6 @@
 /*
- * For tests of what talks over sockets: blocking clients with deadlines, scripted servers, a loop on a thread of its own.
- * Everything is on loopback and waits at most NF_PATIENCE_MS.
+ * For tests of what talks over sockets: blocking clients with deadlines, scripted servers, a loop on a thread of its
+ * own. Everything is on loopback and waits at most NF_PATIENCE_MS.
  */
 #ifndef SL_TEST_NET_FIXTURE_H
 #define SL_TEST_NET_FIXTURE_H
@@ -174,7 +174,7 @@ static size_t nf_want(const nf_message *m, size_t room)
 static bool nf_is_whole(const nf_message *m, bool no_body)
 {
     const char *length = nf_field(m, "content-length");
-    if (no_body)
+    if (no_body || memcmp(m->data, "HTTP/1.1 204", 12) == 0)
         return m->len >= m->head_len;
     if (length)
         return m->len >= m->head_len + strtoul(length, NULL, 10);
@@ -196,7 +196,8 @@ NF_UNUSED static bool nf_read_message(int fd, bool request, bool no_body, nf_mes
     m.data[0] = 0;
     for (;;) {
         if (m.head_len) {
-            bool bodyless = no_body || (request && !nf_field(&m, "content-length") && !nf_field(&m, "transfer-encoding"));
+            bool bodyless =
+                no_body || (request && !nf_field(&m, "content-length") && !nf_field(&m, "transfer-encoding"));
             if ((m.complete = nf_is_whole(&m, bodyless)))
                 break;
         }

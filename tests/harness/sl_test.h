@@ -33,36 +33,35 @@ size_t sl_test_live_blocks(void);
 /* Blocks that this test may leave behind on purpose (process-wide singletons). */
 void sl_test_allow_leak(void);
 
-#define SL_TEST(name_)                                                                        \
-    static void test_##name_(void);                                                           \
-    static sl_test_case case_##name_ = {#name_, __FILE__, test_##name_, NULL};                \
-    __attribute__((constructor)) static void register_##name_(void)                           \
-    {                                                                                         \
-        sl_test_register(&case_##name_);                                                      \
-    }                                                                                         \
+#define SL_TEST(name_)                                                                                                 \
+    static void test_##name_(void);                                                                                    \
+    static sl_test_case case_##name_ = {#name_, __FILE__, test_##name_, NULL};                                         \
+    __attribute__((constructor)) static void register_##name_(void)                                                    \
+    {                                                                                                                  \
+        sl_test_register(&case_##name_);                                                                               \
+    }                                                                                                                  \
     static void test_##name_(void)
 
-#define CHECK(condition)                                                   \
-    do {                                                                   \
-        if (!(condition))                                                  \
-            sl_test_failed(__FILE__, __LINE__, "%s", #condition);          \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            sl_test_failed(__FILE__, __LINE__, "%s", #condition);                                                      \
     } while (0)
 /* Ends the test when the condition does not hold. */
-#define REQUIRE(condition)                                                 \
-    do {                                                                   \
-        if (!(condition)) {                                                \
-            sl_test_failed(__FILE__, __LINE__, "%s", #condition);          \
-            return;                                                        \
-        }                                                                  \
+#define REQUIRE(condition)                                                                                             \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            sl_test_failed(__FILE__, __LINE__, "%s", #condition);                                                      \
+            return;                                                                                                    \
+        }                                                                                                              \
     } while (0)
-#define CHECK_EQ(a, b) \
-    ((void)sl_test_check_eq(__FILE__, __LINE__, #a " == " #b, (long long)(a), (long long)(b)))
+#define CHECK_EQ(a, b) ((void)sl_test_check_eq(__FILE__, __LINE__, #a " == " #b, (long long)(a), (long long)(b)))
 #define CHECK_STR(a, b) ((void)sl_test_check_str(__FILE__, __LINE__, #a, (a), sl_str_c(b)))
 #define CHECK_STR_EQ(a, b) ((void)sl_test_check_str(__FILE__, __LINE__, #a, (a), (b)))
-#define SL_SKIP(reason)       \
-    do {                      \
-        sl_test_skip(reason); \
-        return;               \
+#define SL_SKIP(reason)                                                                                                \
+    do {                                                                                                               \
+        sl_test_skip(reason);                                                                                          \
+        return;                                                                                                        \
     } while (0)
 
 #endif

@@ -1,6 +1,7 @@
 /* Listen addresses. */
 #include "src/net/lite/addr.h"
 
+#include "src/base/assert.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "src/base/assert.h"
 
 #define DEFAULT_BACKLOG 1024
 
