@@ -11,8 +11,14 @@
 
 #define SL_MOCK_FAULT_MAP(X)                                                                                           \
     X(429, "429")                                                                                                      \
-    X(500, "500") X(HANG, "hang") X(RESET, "reset") X(SLOW, "slow") X(SPLIT, "split") X(NOUSAGE, "nousage")            \
-        X(BADJSON, "badjson") X(TRUNCATE, "truncate")
+    X(500, "500")                                                                                                      \
+    X(HANG, "hang")                                                                                                    \
+    X(RESET, "reset")                                                                                                  \
+    X(SLOW, "slow")                                                                                                    \
+    X(SPLIT, "split")                                                                                                  \
+    X(NOUSAGE, "nousage")                                                                                              \
+    X(BADJSON, "badjson")                                                                                              \
+    X(TRUNCATE, "truncate")
 
 typedef enum sl_mock_fault {
     SL_MOCK_FAULT_NONE,
