@@ -274,6 +274,32 @@ static int add_sample(sl_python_merge *merge, sample *s, merge_mode mode)
 
 /* ---- files ---- */
 
+/* Length of the padded key of the entry at `at`, with `values` bytes behind it; 0: there is no such entry. */
+static size_t padded_key(sl_str bytes, size_t at, size_t end, size_t values, size_t *ret_len)
+{
+    SL_ASSERT(end <= bytes.len);
+    int32_t key_len;
+    if (at + 4 > end)
+        return 0;
+    memcpy(&key_len, bytes.ptr + at, sizeof key_len);
+    size_t padded = key_len > 0 ? 8 - ((size_t)key_len + 4) % 8 + (size_t)key_len : 0;
+    if (key_len <= 0 || padded > end - at - 4 || end - at - 4 - padded < values)
+        return 0;
+    *ret_len = (size_t)key_len;
+    return padded;
+}
+
+/* Bytes behind a key: a value and a time, or in files of versions before 0.17 the value alone. What goes up to the end
+ * tells. */
+static size_t value_bytes(sl_str bytes, size_t end)
+{
+    SL_ASSERT(end <= bytes.len);
+    size_t len, padded, at = 8;
+    while ((padded = padded_key(bytes, at, end, 8, &len)) > 0 && bytes.ptr[at + 4] == '[')
+        at += 4 + padded + 8;
+    return at == end && end > 8 ? 8 : 16;
+}
+
 int sl_python_merge_add(sl_python_merge *merge, sl_str name, sl_str bytes)
 {
     SL_ASSERT((name.ptr || !name.len) && (bytes.ptr || !bytes.len));
@@ -284,27 +310,27 @@ int sl_python_merge_add(sl_python_merge *merge, sl_str name, sl_str bytes)
     if (bytes.len >= 8)
         memcpy(&used, bytes.ptr, sizeof used);
     size_t end = used > 0 && (size_t)used <= bytes.len ? (size_t)used : 0;
-    for (size_t at = 8; at + 4 <= end;) {
-        int32_t key_len;
-        memcpy(&key_len, bytes.ptr + at, sizeof key_len);
-        size_t padded = key_len >= 0 ? 8 - ((size_t)key_len + 4) % 8 + (size_t)key_len : 0;
-        if (key_len <= 0 || padded > end - at - 4 || end - at - 4 - padded < 16) {
+    size_t values = value_bytes(bytes, end), key_len = 0;
+    for (size_t at = 8; at + 4 <= end; at += values) {
+        size_t padded = padded_key(bytes, at, end, values, &key_len);
+        if (!padded) {
             merge->unreadable++;
             break;
         }
         sample s;
-        bool ok = read_key(merge, sl_str_of(bytes.ptr + at + 4, (size_t)key_len), &kind, &s);
+        bool ok = read_key(merge, sl_str_of(bytes.ptr + at + 4, key_len), &kind, &s);
         at += 4 + padded;
-        if (ok) {
-            memcpy(&s.value, bytes.ptr + at, sizeof s.value);
-            memcpy(&s.time, bytes.ptr + at + 8, sizeof s.time);
-            int error = add_sample(merge, &s, kind.mode);
-            if (error)
-                return error;
-        } else {
+        if (!ok) {
             merge->unreadable++;
+            continue;
         }
-        at += 16;
+        memcpy(&s.value, bytes.ptr + at, sizeof s.value);
+        s.time = 0;
+        if (values == 16)
+            memcpy(&s.time, bytes.ptr + at + 8, sizeof s.time);
+        int error = add_sample(merge, &s, kind.mode);
+        if (error)
+            return error;
     }
     return 0;
 }

@@ -55,6 +55,35 @@ SL_TEST(python_counters_of_several_processes_add_up)
     sl_python_merge_free(merge);
 }
 
+/* Appends an entry as versions before 0.17 wrote it: no time behind the value. */
+static void put_old_entry(sl_buf *file, const char *key, double value)
+{
+    put_entry(file, key, value, 0);
+    file->len -= 8;
+    int32_t used = (int32_t)file->len;
+    memcpy(file->data, &used, sizeof used);
+}
+
+SL_TEST(python_files_without_times_are_read)
+{
+    sl_python_merge *merge = sl_python_merge_new();
+    REQUIRE(merge != NULL);
+    sl_buf file;
+    sl_buf_init(&file, 1u << 16);
+    for (int i = 0; i < 4; i++) {
+        char key[64];
+        (void)snprintf(key, sizeof key, "[\"a\",\"a_total\",{\"k\":\"%.*s\"},\"A.\"]", i + 1, "1234");
+        put_old_entry(&file, key, i == 2 ? 0 : i + 1);
+    }
+    (void)sl_buf_put(&file, "\0\0\0\0\0\0\0\0", 8);
+    CHECK_EQ(sl_python_merge_add(merge, SL_STR("counter_1.db"), sl_buf_str(&file)), 0);
+    check_output(merge, SL_PROMETHEUS_TEXT,
+                 "# HELP a_total A.\n# TYPE a_total counter\na_total{k=\"1\"} 1\na_total{k=\"12\"} "
+                 "2\na_total{k=\"123\"} 0\na_total{k=\"1234\"} 4\n");
+    sl_buf_done(&file);
+    sl_python_merge_free(merge);
+}
+
 SL_TEST(python_histograms_become_cumulative)
 {
     sl_python_merge *merge = sl_python_merge_new();
