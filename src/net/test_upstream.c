@@ -1,0 +1,573 @@
+/* The upstream client: pool, failures, TLS. */
+#include "src/net/upstream.h"
+
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include "src/base/buf.h"
+#include "src/base/mem.h"
+#include "tests/harness/net_fixture.h"
+
+#define REQUEST "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
+#define ANSWER "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+/* One call, run on this thread. */
+typedef struct asked {
+    sl_call call;
+    sl_buf body;
+    int status;
+    int error;
+    char reason[200];
+    bool over;
+    bool cancel_at_head;
+    bool pause_at_head;
+    unsigned reads;
+} asked;
+
+static void on_read(sl_call *call, const sl_http1_head *head, sl_str body, bool end)
+{
+    asked *a = call->user;
+    a->reads++;
+    if (head)
+        a->status = head->status;
+    (void)sl_buf_put_str(&a->body, body);
+    if (end)
+        a->over = true;
+    if (head && a->cancel_at_head) {
+        sl_call_cancel(call);
+        a->over = true;
+    }
+    if (head && a->pause_at_head)
+        sl_call_pause(call, true);
+}
+
+static void on_fail(sl_call *call, int error, const char *reason)
+{
+    asked *a = call->user;
+    a->error = error;
+    (void)snprintf(a->reason, sizeof a->reason, "%s", reason);
+    a->over = true;
+}
+
+static const sl_call_handler handler = {on_read, on_fail};
+
+typedef struct client {
+    sl_loop loop;
+    sl_upstream *upstream;
+    sl_origin *origin;
+} client;
+
+static client *client_new(const char *host, uint16_t port, bool tls, const char *ca_file, const sl_upstream_options *options)
+{
+    client *c = calloc(1, sizeof *c);
+    sl_origin_options o = {.host = sl_str_c(host), .port = port, .tls = tls, .ca_file = sl_str_c(ca_file)};
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (sl_loop_init(&c->loop) != 0 || sl_upstream_new(&c->loop, options, &c->upstream) != 0 ||
+        sl_upstream_origin(c->upstream, &o, &c->origin) != 0)
+        abort();
+    return c;
+}
+
+static void client_free(client *c)
+{
+    sl_upstream_close(c->upstream);
+    while (uv_run(&c->loop.uv, UV_RUN_ONCE))
+        ;
+    sl_upstream_free(c->upstream);
+    sl_loop_done(&c->loop);
+    free(c);
+}
+
+static void run_until_over(client *c, asked *a)
+{
+    uint64_t end = sl_mono_ns() + (uint64_t)NF_PATIENCE_MS * 1000000;
+    while (!a->over && sl_mono_ns() < end)
+        (void)uv_run(&c->loop.uv, UV_RUN_ONCE);
+    CHECK(a->over);
+}
+
+static void start(client *c, asked *a)
+{
+    sl_buf_init(&a->body, 100u << 20);
+    a->call.handler = &handler;
+    a->call.user = a;
+    a->call.pieces[0] = SL_STR("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n");
+    a->call.pieces[1] = SL_STR("");
+    a->call.pieces[2] = SL_STR("{}");
+    a->call.piece_count = 3;
+    sl_call_start(&a->call, c->origin);
+}
+
+static void ask(client *c, asked *a)
+{
+    start(c, a);
+    run_until_over(c, a);
+}
+
+/* Answers what `user` says, on and on. */
+static void serve(nf_server *server, int fd, int number)
+{
+    nf_message m;
+    (void)number;
+    while (nf_read_message(fd, true, false, &m)) {
+        server->requests++;
+        nf_message_free(&m);
+        if (!nf_send_c(fd, server->user))
+            return;
+    }
+}
+
+static void serve_once(nf_server *server, int fd, int number)
+{
+    nf_message m;
+    (void)number;
+    if (nf_read_message(fd, true, false, &m)) {
+        server->requests++;
+        nf_message_free(&m);
+        (void)nf_send_c(fd, server->user);
+    }
+}
+
+static void hang_up(nf_server *server, int fd, int number)
+{
+    (void)number;
+    nf_message m;
+    if (nf_read_message(fd, true, false, &m)) {
+        server->requests++;
+        nf_message_free(&m);
+    }
+}
+
+SL_TEST(calls_share_a_connection)
+{
+    nf_server s;
+    nf_server_start(&s, serve, (char *)ANSWER);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    for (int i = 0; i < 5; i++) {
+        asked a = {.status = 0};
+        ask(c, &a);
+        CHECK_EQ(a.status, 200);
+        CHECK_STR_EQ(sl_buf_str(&a.body), SL_STR("hello"));
+        CHECK_EQ(a.call.reused, i > 0);
+        CHECK_EQ(a.call.sends, 1);
+        CHECK_EQ(a.call.bytes_in, 5);
+        CHECK_EQ(a.call.phase, SL_CALL_OVER);
+        CHECK(a.call.first_byte_ns >= a.call.connected_ns && a.call.connected_ns >= a.call.start_ns);
+        sl_buf_done(&a.body);
+    }
+    sl_origin_stats stats;
+    sl_origin_get_stats(c->origin, &stats);
+    CHECK_EQ(stats.opened, 1);
+    CHECK_EQ(stats.reused, 4);
+    CHECK_EQ(stats.idle, 1);
+    CHECK_EQ(stats.active, 0);
+    client_free(c);
+    CHECK_EQ(s.requests, 5);
+    nf_server_stop(&s);
+}
+
+SL_TEST(calls_at_once_have_connections_of_their_own)
+{
+    nf_server s;
+    nf_server_start(&s, serve, (char *)ANSWER);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, &(sl_upstream_options){.max_idle = 2});
+    asked a[5];
+    memset(a, 0, sizeof a);
+    for (int i = 0; i < 5; i++)
+        start(c, &a[i]);
+    for (int i = 0; i < 5; i++) {
+        run_until_over(c, &a[i]);
+        CHECK_EQ(a[i].status, 200);
+        sl_buf_done(&a[i].body);
+    }
+    sl_origin_stats stats;
+    sl_origin_get_stats(c->origin, &stats);
+    CHECK_EQ(stats.opened, 5);
+    CHECK_EQ(stats.idle, 2);
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+SL_TEST(names_are_resolved_and_all_addresses_tried)
+{
+    nf_server s;
+    nf_server_start(&s, serve, (char *)ANSWER); /* listens on IPv4 only; localhost may be ::1 first */
+    client *c = client_new("localhost", s.port, false, NULL, NULL);
+    asked a = {.status = 0};
+    ask(c, &a);
+    CHECK_EQ(a.status, 200);
+    char address[64];
+    uint16_t port;
+    CHECK(!sl_call_peer(&a.call, address, sizeof address, &port));
+    sl_buf_done(&a.body);
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+SL_TEST(names_that_do_not_exist)
+{
+    client *c = client_new("nothing.invalid", 80, false, NULL, NULL);
+    asked a = {.status = 0};
+    ask(c, &a);
+    CHECK_EQ(a.error, SL_ERESOLVE);
+    CHECK(strstr(a.reason, "nothing.invalid") != NULL);
+    client_free(c);
+}
+
+SL_TEST(ports_that_nobody_listens_on)
+{
+    uint16_t port;
+    close(nf_listen(&port));
+    client *c = client_new("127.0.0.1", port, false, NULL, NULL);
+    asked a = {.status = 0};
+    ask(c, &a);
+    CHECK_EQ(a.error, SL_ECONNECT);
+    CHECK(strstr(a.reason, "cannot connect") != NULL);
+    client_free(c);
+}
+
+SL_TEST(an_idle_connection_that_closes_is_forgotten)
+{
+    nf_server s;
+    nf_server_start(&s, serve_once, (char *)ANSWER);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    for (int i = 0; i < 3; i++) {
+        asked a = {.status = 0};
+        ask(c, &a);
+        CHECK_EQ(a.status, 200);
+        sl_buf_done(&a.body);
+        nf_sleep_ms(20);
+        (void)uv_run(&c->loop.uv, UV_RUN_NOWAIT);
+        sl_origin_stats stats;
+        sl_origin_get_stats(c->origin, &stats);
+        CHECK_EQ(stats.idle, 0);
+    }
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+SL_TEST(an_idle_connection_ends_after_its_time)
+{
+    nf_server s;
+    nf_server_start(&s, serve, (char *)ANSWER);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, &(sl_upstream_options){.idle_timeout_ms = 100});
+    asked a = {.status = 0};
+    ask(c, &a);
+    sl_origin_stats stats;
+    for (int i = 0; i < 100; i++) {
+        sl_origin_get_stats(c->origin, &stats);
+        if (stats.idle == 0)
+            break;
+        (void)uv_run(&c->loop.uv, UV_RUN_NOWAIT);
+        nf_sleep_ms(5);
+    }
+    CHECK_EQ(stats.idle, 0);
+    sl_buf_done(&a.body);
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+SL_TEST(a_fresh_connection_that_hangs_up_fails_the_call)
+{
+    nf_server s;
+    nf_server_start(&s, hang_up, NULL);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    asked a = {.status = 0};
+    ask(c, &a);
+    CHECK_EQ(a.error, SL_ECLOSED);
+    CHECK_EQ(a.call.sends, 1);
+    CHECK_EQ(s.requests, 1);
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+SL_TEST(silence_times_out)
+{
+    uint16_t port;
+    int listener = nf_listen(&port); /* accepts into its queue, says nothing */
+    client *c = client_new("127.0.0.1", port, false, NULL, NULL);
+    asked a = {.status = 0};
+    a.call.wait_timeout_ms = 100;
+    ask(c, &a);
+    CHECK_EQ(a.error, SL_ETIMEOUT);
+    CHECK(strstr(a.reason, "no answer") != NULL);
+    client_free(c);
+    close(listener);
+}
+
+SL_TEST(a_call_may_be_cancelled_anywhere)
+{
+    nf_server s;
+    nf_server_start(&s, serve, (char *)"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive");
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    asked a = {.status = 0};
+    sl_call_cancel(&a.call); /* before it has begun */
+    start(c, &a);
+    sl_call_cancel(&a.call); /* while connecting */
+    sl_call_cancel(&a.call);
+    CHECK_EQ(a.call.phase, SL_CALL_OVER);
+    sl_buf_done(&a.body);
+    asked b = {.cancel_at_head = true};
+    ask(c, &b);
+    CHECK_EQ(b.status, 200);
+    CHECK_EQ(b.reads, 1);
+    sl_buf_done(&b.body);
+    client *d = client_new("localhost", s.port, false, NULL, NULL);
+    asked e = {.status = 0};
+    start(d, &e);
+    sl_call_cancel(&e.call); /* while resolving */
+    CHECK_EQ(e.over, false);
+    client_free(d);
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+SL_TEST(a_paused_call_reads_nothing)
+{
+    nf_server s;
+    char *big = malloc(4 << 20);
+    int len = sprintf(big, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", 3 << 20);
+    memset(big + len, 'x', 3 << 20);
+    big[len + (3 << 20)] = 0;
+    nf_server_start(&s, serve, big);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    asked a = {.pause_at_head = true};
+    start(c, &a);
+    for (int i = 0; i < 50; i++) {
+        (void)uv_run(&c->loop.uv, UV_RUN_NOWAIT);
+        nf_sleep_ms(2);
+    }
+    CHECK(a.body.len <= SL_LOOP_READ_BYTES);
+    CHECK_EQ(a.reads, 1);
+    sl_call_pause(&a.call, false);
+    run_until_over(c, &a);
+    CHECK_EQ(a.body.len, 3 << 20);
+    sl_buf_done(&a.body);
+    client_free(c);
+    nf_server_stop(&s);
+    free(big);
+}
+
+SL_TEST(large_requests_wait_in_place)
+{
+    enum { SIZE = 16 << 20 };
+    nf_server s;
+    nf_server_start(&s, serve, (char *)ANSWER);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    char *body = malloc(SIZE);
+    memset(body, 'b', SIZE);
+    char head[128];
+    (void)snprintf(head, sizeof head, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", SIZE);
+    asked a = {.call = {.handler = &handler, .user = &a, .piece_count = 2}};
+    sl_buf_init(&a.body, 1024);
+    a.call.pieces[0] = sl_str_c(head);
+    a.call.pieces[1] = sl_str_of(body, SIZE);
+    size_t before = sl_test_live_blocks();
+    sl_call_start(&a.call, c->origin);
+    (void)uv_run(&c->loop.uv, UV_RUN_ONCE);
+    CHECK(sl_test_live_blocks() < before + 8);
+    CHECK(!a.call.request_sent);
+    run_until_over(c, &a);
+    CHECK_EQ(a.status, 200);
+    CHECK(a.call.request_sent);
+    sl_buf_done(&a.body);
+    free(body);
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+SL_TEST(an_answer_to_head_has_no_body)
+{
+    nf_server s;
+    nf_server_start(&s, serve, (char *)"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    for (int i = 0; i < 2; i++) {
+        asked a = {.call = {.is_head = true}};
+        ask(c, &a);
+        CHECK_EQ(a.status, 200);
+        CHECK_EQ(a.body.len, 0);
+        CHECK_EQ(a.call.reused, i);
+        sl_buf_done(&a.body);
+    }
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+SL_TEST(origins_are_told_apart_by_their_settings)
+{
+    client *c = client_new("127.0.0.1", 80, false, NULL, NULL);
+    sl_origin *o;
+    sl_origin_options same = {.host = SL_STR("127.0.0.1"), .port = 80};
+    CHECK_EQ(sl_upstream_origin(c->upstream, &same, &o), 0);
+    CHECK(o == c->origin);
+    sl_origin_options port = {.host = SL_STR("127.0.0.1"), .port = 81};
+    CHECK_EQ(sl_upstream_origin(c->upstream, &port, &o), 0);
+    CHECK(o != c->origin);
+    CHECK_STR(sl_origin_host(o), "127.0.0.1");
+    CHECK_EQ(sl_origin_port(o), 81);
+    sl_origin_options no_file = {.host = SL_STR("h"), .port = 443, .tls = true, .ca_file = SL_STR("/nonexistent.pem")};
+    CHECK_EQ(sl_upstream_origin(c->upstream, &no_file, &o), SL_ETLS);
+    sl_origin_options no_host = {.port = 443};
+    CHECK_EQ(sl_upstream_origin(c->upstream, &no_host, &o), SL_EINVAL);
+    client_free(c);
+}
+
+/* ---- TLS ---- */
+
+typedef struct tls_site {
+    nf_server server;
+    SSL_CTX *ctx;
+    char ca_file[64];
+    _Atomic int resumed;
+    _Atomic int handshakes;
+} tls_site;
+
+static X509 *make_certificate(EVP_PKEY *key, const char *names)
+{
+    X509 *cert = X509_new();
+    X509V3_CTX v3;
+    (void)X509_set_version(cert, 2);
+    (void)ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
+    (void)X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
+    (void)X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+    (void)X509_set_pubkey(cert, key);
+    X509_NAME *name = X509_get_subject_name(cert);
+    (void)X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"test", -1, -1, 0);
+    (void)X509_set_issuer_name(cert, name);
+    X509V3_set_ctx_nodb(&v3);
+    X509V3_set_ctx(&v3, cert, cert, NULL, NULL, 0);
+    X509_EXTENSION *san = X509V3_EXT_conf_nid(NULL, &v3, NID_subject_alt_name, names);
+    X509_EXTENSION *ca = X509V3_EXT_conf_nid(NULL, &v3, NID_basic_constraints, "critical,CA:TRUE");
+    (void)X509_add_ext(cert, san, -1);
+    (void)X509_add_ext(cert, ca, -1);
+    X509_EXTENSION_free(san);
+    X509_EXTENSION_free(ca);
+    (void)X509_sign(cert, key, EVP_sha256());
+    return cert;
+}
+
+static void serve_tls(nf_server *server, int fd, int number)
+{
+    tls_site *site = server->user;
+    SSL *ssl = SSL_new(site->ctx);
+    char bytes[4096];
+    (void)number;
+    (void)SSL_set_fd(ssl, fd);
+    if (SSL_accept(ssl) == 1) {
+        site->handshakes++;
+        if (SSL_session_reused(ssl))
+            site->resumed++;
+        while (SSL_read(ssl, bytes, sizeof bytes) > 0)
+            (void)SSL_write(ssl, ANSWER, sizeof ANSWER - 1);
+    }
+    SSL_free(ssl);
+}
+
+static tls_site *tls_start(const char *names)
+{
+    tls_site *site = calloc(1, sizeof *site);
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *cert = make_certificate(key, names);
+    site->ctx = SSL_CTX_new(TLS_server_method());
+    (void)SSL_CTX_use_certificate(site->ctx, cert);
+    (void)SSL_CTX_use_PrivateKey(site->ctx, key);
+    (void)SSL_CTX_set_session_id_context(site->ctx, (const unsigned char *)"t", 1);
+    (void)snprintf(site->ca_file, sizeof site->ca_file, "/tmp/sightline-test-ca-XXXXXX");
+    int fd = mkstemp(site->ca_file);
+    FILE *file = fdopen(fd, "w");
+    (void)PEM_write_X509(file, cert);
+    (void)fclose(file);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    nf_server_start(&site->server, serve_tls, site);
+    return site;
+}
+
+static void tls_stop(tls_site *site)
+{
+    nf_server_stop(&site->server);
+    SSL_CTX_free(site->ctx);
+    (void)unlink(site->ca_file);
+    free(site);
+}
+
+SL_TEST(tls_to_a_name_and_to_an_address)
+{
+    static const char *const hosts[] = {"localhost", "127.0.0.1"};
+    for (size_t i = 0; i < 2; i++) {
+        tls_site *site = tls_start("DNS:localhost,IP:127.0.0.1");
+        client *c = client_new(hosts[i], site->server.port, true, site->ca_file, NULL);
+        for (int n = 0; n < 3; n++) {
+            asked a = {.status = 0};
+            ask(c, &a);
+            CHECK_EQ(a.status, 200);
+            CHECK_STR_EQ(sl_buf_str(&a.body), SL_STR("hello"));
+            CHECK_EQ(a.call.reused, n > 0);
+            sl_buf_done(&a.body);
+        }
+        CHECK_EQ(site->handshakes, 1);
+        client_free(c);
+        tls_stop(site);
+    }
+}
+
+SL_TEST(tls_sessions_are_resumed)
+{
+    tls_site *site = tls_start("DNS:localhost,IP:127.0.0.1");
+    client *c = client_new("127.0.0.1", site->server.port, true, site->ca_file, &(sl_upstream_options){.max_idle = 1});
+    asked first = {.status = 0};
+    ask(c, &first);
+    sl_buf_done(&first.body);
+    asked pair[2];
+    memset(pair, 0, sizeof pair);
+    start(c, &pair[0]); /* on the idle connection */
+    start(c, &pair[1]); /* on a new one, with the session of the first */
+    for (int i = 0; i < 2; i++) {
+        run_until_over(c, &pair[i]);
+        CHECK_EQ(pair[i].status, 200);
+        sl_buf_done(&pair[i].body);
+    }
+    CHECK_EQ(site->handshakes, 2);
+    CHECK_EQ(site->resumed, 1);
+    client_free(c);
+    tls_stop(site);
+}
+
+SL_TEST(tls_refuses_what_it_cannot_trust)
+{
+    tls_site *site = tls_start("DNS:other.example,IP:127.0.0.2");
+    client *c = client_new("localhost", site->server.port, true, site->ca_file, NULL);
+    asked a = {.status = 0};
+    ask(c, &a); /* another name */
+    CHECK_EQ(a.error, SL_ETLS);
+    CHECK(strstr(a.reason, "hostname mismatch") != NULL);
+    client_free(c);
+    c = client_new("127.0.0.1", site->server.port, true, site->ca_file, NULL);
+    asked b = {.status = 0};
+    ask(c, &b); /* another address */
+    CHECK_EQ(b.error, SL_ETLS);
+    client_free(c);
+    tls_stop(site);
+    site = tls_start("DNS:localhost");
+    c = client_new("localhost", site->server.port, true, NULL, NULL);
+    asked d = {.status = 0};
+    ask(c, &d); /* nobody we know */
+    CHECK_EQ(d.error, SL_ETLS);
+    CHECK(strstr(d.reason, "self-signed") != NULL || strstr(d.reason, "self signed") != NULL);
+    client_free(c);
+    tls_stop(site);
+}
+
+SL_TEST(tls_to_something_else)
+{
+    nf_server s;
+    nf_server_start(&s, serve_once, (char *)"HTTP/1.1 400 Bad Request\r\n\r\n");
+    client *c = client_new("127.0.0.1", s.port, true, NULL, NULL);
+    asked a = {.status = 0};
+    a.call.connect_timeout_ms = 500;
+    ask(c, &a);
+    CHECK(a.error == SL_ETLS || a.error == SL_ETIMEOUT);
+    client_free(c);
+    nf_server_stop(&s);
+}
