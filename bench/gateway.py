@@ -73,7 +73,8 @@ def gateway(bench, upstream, env=None, workers=1):
 
 def full_telemetry(port):
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            "OTEL_TRACES_SAMPLER": "always_on", "LOG_LEVEL": "INFO"}
+            "OTEL_TRACES_SAMPLER": "always_on", "LOG_LEVEL": "INFO",
+            "OTEL_LOGS_EXPORTER": "none"}  # the access log is written, not exported a second time
 
 
 def lua(bench):

@@ -121,6 +121,25 @@ int sl_buf_put_i64(sl_buf *buf, int64_t value)
     return sl_buf_put_u64(buf, 0 - (uint64_t)value);
 }
 
+/* Numbers of at most three decimals, which most durations are, without the C library's long way. False: not one. */
+static bool put_short_fraction(sl_buf *buf, double value)
+{
+    double scaled = fabs(value) * 1000.0;
+    if (!(scaled < 1e12 && scaled >= 1.0))
+        return false;
+    uint64_t thousandths = (uint64_t)(scaled + 0.5);
+    if ((double)thousandths / 1000.0 != fabs(value))
+        return false;
+    char digits[4] = {'.', (char)('0' + thousandths / 100 % 10), (char)('0' + thousandths / 10 % 10),
+                      (char)('0' + thousandths % 10)};
+    size_t len = thousandths % 10 ? 4 : thousandths % 100 ? 3 : 2;
+    if (value < 0)
+        (void)sl_buf_put_char(buf, '-');
+    (void)sl_buf_put_u64(buf, thousandths / 1000);
+    (void)sl_buf_put(buf, digits, len);
+    return true;
+}
+
 int sl_buf_put_double(sl_buf *buf, double value)
 {
     if (isnan(value))
@@ -129,6 +148,8 @@ int sl_buf_put_double(sl_buf *buf, double value)
         return sl_buf_put_c(buf, value > 0 ? "+Inf" : "-Inf");
     if (fabs(value) < 1e15 && value == (double)(int64_t)value)
         return sl_buf_put_i64(buf, (int64_t)value);
+    if (put_short_fraction(buf, value))
+        return buf->failed;
     char text[40];
     for (int precision = 15; precision <= 17; precision++) {
         snprintf(text, sizeof text, "%.*g", precision, value);

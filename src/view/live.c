@@ -3,10 +3,12 @@
 
 #include "src/base/assert.h"
 #include "src/base/hash.h"
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/view/live_impl.h"
 #include "src/wire/otlp_read.h"
 
+#define FLOOD_SPANS 20000u /* spans a second that are all read */
 #define MAX_SERVICE_BYTES 255
 #define MIN_PREFIX 4
 
@@ -200,6 +202,35 @@ static sl_str service_of(sl_str resource)
     return sl_str_sub(any.str, 0, sl_utf8_prefix(any.str, MAX_SERVICE_BYTES));
 }
 
+/*
+ * In a flood the newest traces push each other out within moments, and reading each of them would cost more than the requests
+ * they tell of. Above FLOOD_SPANS in a second only one trace in 2, 4, 8 … is kept, chosen by its id so that traces stay
+ * whole; below it every one is.
+ */
+static bool is_thinned(sl_live *live, sl_str item)
+{
+    /* The recorder writes the trace id first: tag 0x0a, length 16. */
+    if (item.len < 2 + SL_TRACE_ID_SIZE || item.ptr[0] != 0x0a || item.ptr[1] != SL_TRACE_ID_SIZE)
+        return false;
+    live->flood_spans++;
+    if (live->flood_spans > (uint64_t)FLOOD_SPANS << live->flood_shift && live->flood_shift < 7)
+        live->flood_shift++;
+    unsigned mask = (1u << live->flood_shift) - 1u;
+    return ((unsigned char)item.ptr[1 + SL_TRACE_ID_SIZE] & mask) != 0;
+}
+
+/* Once a second the share is set anew by what came in the last one. */
+static void pace(sl_live *live)
+{
+    uint64_t second = sl_mono_ns() / 1000000000u;
+    if (second == live->flood_second)
+        return;
+    while (live->flood_shift > 0 && live->flood_spans <= (uint64_t)FLOOD_SPANS << (live->flood_shift - 1))
+        live->flood_shift--;
+    live->flood_second = second;
+    live->flood_spans = 0;
+}
+
 int sl_live_add(sl_live *live, sl_str request)
 {
     SL_ASSERT(live);
@@ -208,8 +239,14 @@ int sl_live_add(sl_live *live, sl_str request)
     sl_str service = {NULL, 0};
     sl_otlp_records records = sl_otlp_records_of(request);
     pthread_mutex_lock(&live->lock);
+    pace(live);
     while (sl_otlp_records_next(&records)) {
         sl_otlp_span span;
+        if (is_thinned(live, records.item)) {
+            live->stats.received_spans++;
+            live->stats.thinned_spans++;
+            continue;
+        }
         if (records.resource.self.ptr != resource) {
             resource = records.resource.self.ptr;
             service = service_of(records.resource.head);

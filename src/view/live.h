@@ -55,6 +55,7 @@ typedef struct sl_live_stats {
     uint64_t received_spans;
     uint64_t evicted_traces;
     uint64_t dropped_spans; /* of traces that were too big, or for want of memory */
+    uint64_t thinned_spans; /* of traces left out in a flood */
 } sl_live_stats;
 void sl_live_get_stats(sl_live *live, sl_live_stats *ret_stats);
 

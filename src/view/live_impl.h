@@ -33,6 +33,9 @@ struct sl_live {
     sl_live_trace *buckets[SL_LIVE_BUCKETS];
     sl_live_trace *newest, *oldest;
     sl_live_stats stats;
+    uint64_t flood_second; /* of the monotonic clock */
+    uint64_t flood_spans;  /* that came in it */
+    unsigned flood_shift;  /* one trace in 2^shift is kept */
 };
 
 static inline sl_str sl_live_span_service(const sl_live_span *span)
