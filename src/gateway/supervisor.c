@@ -456,6 +456,11 @@ static bool open_all(supervisor *s)
     sigaddset(&mask, SIGCHLD);
     if (sigprocmask(SIG_BLOCK, &mask, &s->old_mask) != 0)
         return false;
+    /* A child gets them, also when an earlier run has left them blocked. */
+    sigdelset(&s->old_mask, SIGTERM);
+    sigdelset(&s->old_mask, SIGINT);
+    sigdelset(&s->old_mask, SIGHUP);
+    sigdelset(&s->old_mask, SIGCHLD);
     s->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signal_fd < 0 || pipe2(s->ready_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
         return false;
@@ -477,7 +482,6 @@ int sl_supervisor_run(const sl_supervisor_options *options)
         atomic_store(&s->status->pids[0], getpid());
         run_loop(s);
         munmap(s->status, sizeof *s->status);
-        (void)sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
     } else {
         s->exit_status = 1;
     }
