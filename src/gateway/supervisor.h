@@ -76,8 +76,8 @@ typedef struct sl_supervisor_options {
 
 /*
  * Runs until told to end. Returns the exit status: 0 after a drain, 1 when children could not be started.
- * The calling process must have no other thread. Blocks the signals it handles, and leaves them blocked: one more SIGTERM
- * while the process ends does not change its exit status.
+ * The calling process must have no other thread. Blocks the signals it handles, and leaves them blocked: one more
+ * SIGTERM while the process ends does not change its exit status.
  */
 int sl_supervisor_run(const sl_supervisor_options *options);
 

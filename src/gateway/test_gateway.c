@@ -24,12 +24,12 @@ typedef struct script {
     nf_server server;
     const char *answer; /* sent whole, unless cut */
     size_t answer_len;
-    size_t cut; /* first piece; 0: all at once */
+    size_t cut;        /* first piece; 0: all at once */
     unsigned pause_ms; /* between the pieces */
     bool close_after;
     bool stale; /* answers one request, then closes when the second one comes */
     unsigned hold_ms;
-    uint64_t big; /* sends a chunked stream of that many bytes */
+    uint64_t big;               /* sends a chunked stream of that many bytes */
     _Atomic uint64_t closed_ns; /* when the gateway closed on us */
     pthread_mutex_t lock;
     nf_message seen[8];
@@ -49,7 +49,8 @@ static void keep_seen(script *s, nf_message *m)
 
 static bool send_big(script *s, int fd)
 {
-    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    static const char head[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     static char block[65536];
     if (!nf_send(fd, head, sizeof head - 1))
         return false;
@@ -181,8 +182,9 @@ static void front_stop(front *f)
 static int post(front *f, const char *path, const char *fields, const char *body)
 {
     char *text = malloc(strlen(body) + 1024);
-    int len = sprintf(text, "POST %s HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\n%sContent-Length: %zu\r\n\r\n%s", path,
-                      fields, strlen(body), body);
+    int len =
+        sprintf(text, "POST %s HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\n%sContent-Length: %zu\r\n\r\n%s",
+                path, fields, strlen(body), body);
     int fd = nf_connect(f->port);
     (void)nf_send(fd, text, (size_t)len);
     free(text);
@@ -198,10 +200,10 @@ static nf_message ask(front *f, const char *body)
     return m;
 }
 
-#define UNARY                                                                                          \
-    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 141\r\nSet-Cookie: a=b\r\n"   \
-    "X-Up: 1\r\nConnection: X-Hop\r\nX-Hop: 2\r\nDate: yesterday\r\n\r\n"                              \
-    "{\"id\":\"c-1\",\"model\":\"m-1\",\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}],"          \
+#define UNARY                                                                                                          \
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 141\r\nSet-Cookie: a=b\r\n"                  \
+    "X-Up: 1\r\nConnection: X-Hop\r\nX-Hop: 2\r\nDate: yesterday\r\n\r\n"                                              \
+    "{\"id\":\"c-1\",\"model\":\"m-1\",\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}],"                        \
     "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7} }"
 
 /* ---- states ---- */
@@ -227,7 +229,8 @@ SL_TEST(bodies_pass_byte_for_byte_both_ways)
 {
     script *s = script_start(UNARY);
     front *f = front_of(s->server.port);
-    static const char body[] = "{ \"model\" : \"m\",\t\"messages\":[{\"role\":\"user\",\"content\":\"h\\u00e9 \xc3\xa9\"}], \"x\":1.50 }\n";
+    static const char body[] =
+        "{ \"model\" : \"m\",\t\"messages\":[{\"role\":\"user\",\"content\":\"h\\u00e9 \xc3\xa9\"}], \"x\":1.50 }\n";
     nf_message m = ask(f, body);
     CHECK_EQ(m.status, 200);
     CHECK_STR(m.body, strstr(UNARY, "\r\n\r\n") + 4);
@@ -280,12 +283,13 @@ SL_TEST(the_client_s_key_and_connection_stay_here)
 {
     script *s = script_start(UNARY);
     front *f = front_of(s->server.port);
-    int fd = post(f, "/v1/chat/completions",
-                  "Cookie: c=" KEY "\r\nX-Api-Key: " KEY "\r\napi-key: " KEY "\r\nProxy-Authorization: " KEY "\r\n"
-                  "Connection: X-Mine\r\nX-Mine: 1\r\nTE: trailers\r\nAccept-Encoding: gzip\r\nX-Forwarded-For: 1.2.3.4\r\n"
-                  "X-Sightline-Internal: 1\r\nX-Good: yes\r\nUser-Agent: me\r\nX-Request-Id: mine\r\n"
-                  "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nbaggage: a=b\r\n",
-                  "{\"model\":\"m\"}");
+    int fd =
+        post(f, "/v1/chat/completions",
+             "Cookie: c=" KEY "\r\nX-Api-Key: " KEY "\r\napi-key: " KEY "\r\nProxy-Authorization: " KEY "\r\n"
+             "Connection: X-Mine\r\nX-Mine: 1\r\nTE: trailers\r\nAccept-Encoding: gzip\r\nX-Forwarded-For: 1.2.3.4\r\n"
+             "X-Sightline-Internal: 1\r\nX-Good: yes\r\nUser-Agent: me\r\nX-Request-Id: mine\r\n"
+             "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nbaggage: a=b\r\n",
+             "{\"model\":\"m\"}");
     nf_message m;
     REQUIRE(nf_read_message(fd, false, false, &m));
     close(fd);
@@ -295,8 +299,9 @@ SL_TEST(the_client_s_key_and_connection_stay_here)
     const nf_message *seen = &s->seen[0];
     CHECK(strstr(seen->data, KEY) == NULL);
     CHECK(nf_field_is(seen, "Authorization", "Bearer " UPSTREAM_KEY));
-    static const char *const gone[] = {"Cookie", "X-Api-Key", "api-key", "Proxy-Authorization", "X-Mine", "Connection",
-                                       "TE", "Accept-Encoding", "X-Forwarded-For", "X-Sightline-Internal"};
+    static const char *const gone[] = {"Cookie",          "X-Api-Key",           "api-key", "Proxy-Authorization",
+                                       "X-Mine",          "Connection",          "TE",      "Accept-Encoding",
+                                       "X-Forwarded-For", "X-Sightline-Internal"};
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
         CHECK(nf_field(seen, gone[i]) == NULL);
     CHECK(nf_field_is(seen, "X-Good", "yes"));
@@ -313,9 +318,12 @@ SL_TEST(paths_with_and_without_v1)
 {
     static const struct {
         const char *path, *seen;
-    } cases[] = {{"/v1/chat/completions", "POST /v1/chat/completions "}, {"/chat/completions", "POST /v1/chat/completions "},
-                 {"/v1/completions", "POST /v1/completions "},           {"/completions", "POST /v1/completions "},
-                 {"/v1/embeddings", "POST /v1/embeddings "},             {"/embeddings?x=y", "POST /v1/embeddings "}};
+    } cases[] = {{"/v1/chat/completions", "POST /v1/chat/completions "},
+                 {"/chat/completions", "POST /v1/chat/completions "},
+                 {"/v1/completions", "POST /v1/completions "},
+                 {"/completions", "POST /v1/completions "},
+                 {"/v1/embeddings", "POST /v1/embeddings "},
+                 {"/embeddings?x=y", "POST /v1/embeddings "}};
     script *s = script_start(UNARY);
     front *f = front_of(s->server.port);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -334,8 +342,9 @@ SL_TEST(paths_with_and_without_v1)
 
 SL_TEST(every_split_of_an_answer_reads_the_same)
 {
-    static const char chunked[] = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
-                                  "Content-Type: application/json\r\n\r\n6\r\n{\"id\":\r\n5;e=1\r\n\"xy\"}\r\n0\r\nT: 1\r\n\r\n";
+    static const char chunked[] =
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+        "Content-Type: application/json\r\n\r\n6\r\n{\"id\":\r\n5;e=1\r\n\"xy\"}\r\n0\r\nT: 1\r\n\r\n";
     script *s = script_start(chunked);
     front *f = front_of(s->server.port);
     int fd = nf_connect(f->port);
@@ -366,13 +375,20 @@ SL_TEST(refusals_in_openai_s_shape)
         const char *code;
     } cases[] = {
         {"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\n\r\n{}", 401, "invalid_api_key"},
-        {"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer sk-wrong\r\nContent-Length: 2\r\n\r\n{}", 401, "invalid_api_key"},
-        {"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: Basic " KEY "\r\nContent-Length: 2\r\n\r\n{}", 401, "invalid_api_key"},
+        {"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer sk-wrong\r\nContent-Length: "
+         "2\r\n\r\n{}",
+         401, "invalid_api_key"},
+        {"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: Basic " KEY "\r\nContent-Length: 2\r\n\r\n{}",
+         401, "invalid_api_key"},
         {"GET /v1/models HTTP/1.1\r\nHost: g\r\n\r\n", 401, "invalid_api_key"},
         {"GET /v1/nothing HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\n\r\n", 404, "unknown_url"},
-        {"GET /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\n\r\n", 405, "method_not_allowed"},
-        {"POST /v1/models HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\nContent-Length: 2\r\n\r\n{}", 405, "method_not_allowed"},
-        {"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", 415, "unsupported_encoding"},
+        {"GET /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\n\r\n", 405,
+         "method_not_allowed"},
+        {"POST /v1/models HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\nContent-Length: 2\r\n\r\n{}", 405,
+         "method_not_allowed"},
+        {"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY
+         "\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+         415, "unsupported_encoding"},
         {"GET /v1/models/none HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\n\r\n", 404, "model_not_found"},
     };
     front *f = front_of(1);
@@ -476,14 +492,16 @@ SL_TEST(answers_that_are_not_sound_become_502)
 
 SL_TEST(answers_that_break_off)
 {
-    script *s = script_start("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"part\":");
+    script *s =
+        script_start("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"part\":");
     s->close_after = true;
     front *f = front_of(s->server.port);
     nf_message m = ask(f, "{\"model\":\"m\"}");
     CHECK_EQ(m.status, 200);
     CHECK(!m.complete);
     nf_message_free(&m);
-    s->answer = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: {}\n\r\n";
+    s->answer =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: {}\n\r\n";
     s->answer_len = strlen(s->answer);
     m = ask(f, "{\"model\":\"m\",\"stream\":true}");
     CHECK(!m.complete);
@@ -515,7 +533,8 @@ SL_TEST(a_body_without_length_ends_with_the_connection)
 
 SL_TEST(surplus_bytes_end_the_connection_not_the_answer)
 {
-    script *s = script_start("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret");
+    script *s = script_start(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret");
     front *f = front_of(s->server.port);
     for (int i = 0; i < 2; i++) {
         nf_message m = ask(f, "{\"model\":\"m\"}");
@@ -606,7 +625,8 @@ SL_TEST(another_deployment_is_tried_before_the_first_byte)
 
 SL_TEST(the_last_failure_is_passed_on)
 {
-    script *bad = script_start("HTTP/1.1 503 Down\r\nContent-Type: text/plain\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\ndown");
+    script *bad = script_start(
+        "HTTP/1.1 503 Down\r\nContent-Type: text/plain\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\ndown");
     front *f = front_new(bad->server.port);
     f->config.deployment_count = 0;
     add_deployment(f, "m", "m", bad->server.port);
@@ -626,7 +646,10 @@ SL_TEST(the_last_failure_is_passed_on)
 /* ---- streams ---- */
 
 #define SSE_HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-#define FRAME1 "data: {\"id\":\"c\",\"model\":\"r\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}],\"usage\":null}\n\n"
+#define FRAME1                                                                                                         \
+    "data: "                                                                                                           \
+    "{\"id\":\"c\",\"model\":\"r\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}],"  \
+    "\"usage\":null}\n\n"
 #define FRAME2 ": comment\r\ndata: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\r\n\r\n"
 #define USAGE "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}\n\n"
 #define DONE "data: [DONE]\n\n"
@@ -792,7 +815,8 @@ SL_TEST(the_upstream_sees_our_span_as_its_parent)
     front_start(f);
     nf_message m;
     int fd = post(f, "/v1/chat/completions",
-                  "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=1\r\ntracestate: b=2\r\n",
+                  "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: "
+                  "a=1\r\ntracestate: b=2\r\n",
                   "{\"model\":\"m\",\"temperature\":0.5,\"user\":\"u-1\"}");
     REQUIRE(nf_read_message(fd, false, false, &m));
     close(fd);

@@ -43,12 +43,14 @@ SL_TEST(settings_of_a_request)
 {
     sl_openai_request r;
     sl_openai_fault f;
-    REQUIRE(read_body("{\"model\":\"gpt\\u002d4\",\"temperature\":0.7,\"top_p\":1,\"max_tokens\":10,\"max_completion_tokens\":20,"
-                      "\"seed\":-5,\"n\":3,\"user\":\"u-1\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
-                      "\"frequency_penalty\":-0.5,\"presence_penalty\":2,\"service_tier\":\"flex\",\"top_k\":40,"
-                      "\"response_format\":{\"type\":\"json_object\"},\"encoding_format\":\"float\","
-                      "\"messages\":[{\"model\":\"no\",\"stream\":false}]}",
-                      &r, &f) == 0);
+    REQUIRE(
+        read_body(
+            "{\"model\":\"gpt\\u002d4\",\"temperature\":0.7,\"top_p\":1,\"max_tokens\":10,\"max_completion_tokens\":20,"
+            "\"seed\":-5,\"n\":3,\"user\":\"u-1\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+            "\"frequency_penalty\":-0.5,\"presence_penalty\":2,\"service_tier\":\"flex\",\"top_k\":40,"
+            "\"response_format\":{\"type\":\"json_object\"},\"encoding_format\":\"float\","
+            "\"messages\":[{\"model\":\"no\",\"stream\":false}]}",
+            &r, &f) == 0);
     CHECK_STR(r.model, "gpt-4");
     CHECK(r.temperature.present && !r.temperature.is_int && r.temperature.real == 0.7);
     CHECK(r.top_p.present && r.top_p.is_int && r.top_p.integer == 1);
@@ -68,7 +70,9 @@ SL_TEST(what_is_not_said_is_absent)
 {
     sl_openai_request r;
     sl_openai_fault f;
-    REQUIRE(read_body("{\"model\":\"m\",\"temperature\":null,\"top_p\":\"0.5\",\"stream\":1,\"user\":7,\"max_tokens\":{}}", &r, &f) == 0);
+    REQUIRE(
+        read_body("{\"model\":\"m\",\"temperature\":null,\"top_p\":\"0.5\",\"stream\":1,\"user\":7,\"max_tokens\":{}}",
+                  &r, &f) == 0);
     CHECK(!r.temperature.present && !r.top_p.present && !r.max_tokens.present && !r.seed.present);
     CHECK(!r.stream && !r.usage_asked);
     CHECK_EQ(r.user.len, 0);
@@ -158,7 +162,8 @@ SL_TEST(edits_leave_all_other_bytes_alone)
          "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
         {"{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":false}}", "",
          "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":false}}"},
-        {"{\"model\":\"m\",\"stream\":true,\"stream_options\":7}", "", "{\"model\":\"m\",\"stream\":true,\"stream_options\":7}"},
+        {"{\"model\":\"m\",\"stream\":true,\"stream_options\":7}", "",
+         "{\"model\":\"m\",\"stream\":true,\"stream_options\":7}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         sl_openai_request r;

@@ -11,9 +11,10 @@
 #include "src/net/http_conn.h"
 
 #define PROBE_MS 5u
-#define DRAIN_IDLE_MS 300u /* a client that was told to keep its connection may be sending its next request just now   \
-                            */
-#define PROBE_LOOKS 40u    /* 200 ms: a client that is gone has sent its reset by then */
+#define DRAIN_IDLE_MS                                                                                                  \
+    300u                /* a client that was told to keep its connection may be sending its next request just now      \
+                         */
+#define PROBE_LOOKS 40u /* 200 ms: a client that is gone has sent its reset by then */
 
 static void process(sl_exchange *x, sl_str bytes);
 static void on_conn_timer(sl_timer *timer);

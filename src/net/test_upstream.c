@@ -58,7 +58,8 @@ typedef struct client {
     sl_origin *origin;
 } client;
 
-static client *client_new(const char *host, uint16_t port, bool tls, const char *ca_file, const sl_upstream_options *options)
+static client *client_new(const char *host, uint16_t port, bool tls, const char *ca_file,
+                          const sl_upstream_options *options)
 {
     client *c = calloc(1, sizeof *c);
     sl_origin_options o = {.host = sl_str_c(host), .port = port, .tls = tls, .ca_file = sl_str_c(ca_file)};

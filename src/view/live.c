@@ -2,8 +2,8 @@
 #include "src/view/live.h"
 
 #include "src/base/assert.h"
-#include "src/base/hash.h"
 #include "src/base/clock.h"
+#include "src/base/hash.h"
 #include "src/base/mem.h"
 #include "src/view/live_impl.h"
 #include "src/wire/otlp_read.h"
@@ -203,9 +203,9 @@ static sl_str service_of(sl_str resource)
 }
 
 /*
- * In a flood the newest traces push each other out within moments, and reading each of them would cost more than the requests
- * they tell of. Above FLOOD_SPANS in a second only one trace in 2, 4, 8 … is kept, chosen by its id so that traces stay
- * whole; below it every one is.
+ * In a flood the newest traces push each other out within moments, and reading each of them would cost more than the
+ * requests they tell of. Above FLOOD_SPANS in a second only one trace in 2, 4, 8 … is kept, chosen by its id so that
+ * traces stay whole; below it every one is.
  */
 static bool is_thinned(sl_live *live, sl_str item)
 {
