@@ -16,8 +16,8 @@
 #include "src/base/assert.h"
 #include "src/base/limits.h"
 
-#define SL_SPAN_INLINE_BYTES 2048
-#define SL_SPAN_INLINE_ATTRS 128
+#define SL_SPAN_INLINE_BYTES 1536
+#define SL_SPAN_INLINE_ATTRS 48
 #define SL_SPAN_RESERVE_BYTES 4096 /* of the maximum: kept for priority attributes, name and status */
 
 /* One attribute in the buffer. */
