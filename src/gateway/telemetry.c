@@ -23,6 +23,7 @@ int sl_gw_telemetry_new(sl_sdk *sdk, sl_gw_telemetry **ret_telemetry)
     t->logger = sl_logger_get(sdk, &scope);
     t->vocabularies = sl_vocab_mask_env();
     t->baggage = (sdk->propagators & SL_PROPAGATE_BAGGAGE) != 0;
+    t->capture = sl_gw_capture_from_env();
     sl_gw_bind_all(t);
     *ret_telemetry = t;
     return 0;
@@ -181,6 +182,28 @@ static sl_str client_span_name(const sl_gw_request *request, char *text, size_t 
     return sl_str_of(text, op.len + 1 + model.len);
 }
 
+#define STOP_BYTES 64 /* of one stop sequence */
+
+/* `stop` as a list, whichever of its two forms it has. */
+static void set_stops(sl_span *span, sl_json_value stop)
+{
+    char text[SL_OPENAI_STOPS_MAX][STOP_BYTES];
+    sl_value values[SL_OPENAI_STOPS_MAX];
+    size_t count = 0;
+    sl_json_value key, item = stop;
+    sl_json_iter iter;
+    sl_json_iter_init(&iter, stop);
+    bool more = stop.type == SL_JSON_STRING || (stop.type == SL_JSON_ARRAY && sl_json_iter_next(&iter, &key, &item));
+    while (more && count < SL_OPENAI_STOPS_MAX) {
+        sl_str sequence;
+        if (sl_json_string(item, text[count], STOP_BYTES, &sequence) == 0)
+            values[count++] = sl_value_str(sequence);
+        more = stop.type == SL_JSON_ARRAY && sl_json_iter_next(&iter, &key, &item);
+    }
+    if (count)
+        sl_span_set(span, SL_STR("gen_ai.request.stop_sequences"), sl_value_array(values, count));
+}
+
 /* What the request asks for, as far as it is not text. */
 static void set_request_attrs(sl_span *span, const sl_gw_request *request)
 {
@@ -193,6 +216,8 @@ static void set_request_attrs(sl_span *span, const sl_gw_request *request)
     set_number(span, SL_STR("gen_ai.request.seed"), &o->seed);
     set_number(span, SL_STR("gen_ai.request.frequency_penalty"), &o->frequency_penalty);
     set_number(span, SL_STR("gen_ai.request.presence_penalty"), &o->presence_penalty);
+    if (o->stop.type != SL_JSON_NONE)
+        set_stops(span, o->stop);
     if (o->n.present && o->n.is_int && o->n.integer != 1)
         SET_INT(span, "gen_ai.request.choice.count", o->n.integer);
     if (o->stream)
@@ -228,6 +253,8 @@ void sl_gw_trace_attempt(sl_gw_request *request)
     request->client_span = sl_span_start(t->tracer, client_span_name(request, name, sizeof name), &options);
     request->attempt_open = true;
     sl_span *span = request->client_span;
+    if (SL_UNLIKELY(t->capture.spans))
+        sl_gw_capture_prompt(t->capture, t->logger, request, span);
     if (!sl_span_is_recording(span))
         return;
     SET_STR(span, "gen_ai.system", target->provider);

@@ -5,6 +5,7 @@
 #ifndef SL_GATEWAY_TELEMETRY_BIND_H
 #define SL_GATEWAY_TELEMETRY_BIND_H
 
+#include "src/gateway/capture.h"
 #include "src/gateway/telemetry.h"
 #include "src/telemetry/vocab.h"
 
@@ -71,6 +72,7 @@ struct sl_gw_telemetry {
     sl_logger *logger;
     unsigned vocabularies;
     bool baggage;
+    sl_gw_capture capture;
     sl_instrument *metrics[SL_METRIC_COUNT];
     sl_gw_route_series routes[SL_GW_ROUTE_COUNT];
     struct {

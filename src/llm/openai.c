@@ -23,6 +23,10 @@ enum {
     AT_TIER,
     AT_ENCODING,
     AT_FORMAT,
+    AT_STOP,
+    AT_MESSAGES,
+    AT_PROMPT,
+    AT_INPUT,
     AT_COUNT
 };
 
@@ -44,6 +48,10 @@ static const char *const paths[AT_COUNT] = {
     [AT_TIER] = "service_tier",
     [AT_ENCODING] = "encoding_format",
     [AT_FORMAT] = "response_format.type",
+    [AT_STOP] = "stop",
+    [AT_MESSAGES] = "messages",
+    [AT_PROMPT] = "prompt",
+    [AT_INPUT] = "input",
 };
 
 static sl_json_watch watch;
@@ -170,6 +178,7 @@ static void read_settings(sl_str body, const sl_json_found *found, sl_openai_req
     r->service_tier = plain_at(body, &found[AT_TIER], 32);
     r->encoding_format = plain_at(body, &found[AT_ENCODING], 32);
     r->response_format = plain_at(body, &found[AT_FORMAT], 32);
+    r->stop = sl_json_at(body, &found[AT_STOP]);
 }
 
 int sl_openai_read_request(sl_str body, sl_openai_request *ret_request, sl_openai_fault *ret_fault)
@@ -198,6 +207,11 @@ int sl_openai_read_request(sl_str body, sl_openai_request *ret_request, sl_opena
     r->options_at = found[AT_OPTIONS];
     r->include_at = found[AT_INCLUDE];
     r->usage_asked = r->stream && found[AT_INCLUDE].type == SL_JSON_TRUE;
+    r->content_at = found[AT_MESSAGES];
+    if (r->content_at.type == SL_JSON_NONE)
+        r->content_at = found[AT_PROMPT];
+    if (r->content_at.type == SL_JSON_NONE)
+        r->content_at = found[AT_INPUT];
     r->root_begin = root.begin;
     read_settings(body, found, r);
     return 0;

@@ -47,9 +47,11 @@ typedef struct sl_openai_request {
     sl_str service_tier;
     sl_str encoding_format;
     sl_str response_format; /* type of response_format: text, json_object, json_schema */
+    sl_json_value stop;     /* a string, a list of strings, or absent */
     sl_json_found model_at;
     sl_json_found options_at; /* stream_options */
     sl_json_found include_at; /* stream_options.include_usage */
+    sl_json_found content_at; /* messages, prompt or input: the text itself */
     size_t root_begin;        /* offset of the '{' */
     char text[SL_OPENAI_MODEL_MAX];
 } sl_openai_request;

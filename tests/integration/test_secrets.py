@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Planted secrets: keys and prompt text must come out of no sink."""
+"""Planted secrets: keys and prompt text must come out of no sink; prompt text alone, when it is asked for."""
+import gzip
+import http.server
 import json
 import os
+import threading
+import time
 
 import lib
 
@@ -95,6 +99,89 @@ def test_nor_when_the_upstream_is_dead():
     found = sinks(gateway, env, folder)
     found["answers"] = "\n".join(answers)
     check(found, PLANTED)
+
+
+class Receiver:
+    """Takes OTLP over HTTP: every byte of path, headers and body."""
+
+    def __init__(self):
+        self.bodies = {}
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+                receiver.bodies.setdefault(self.path, []).append(body)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def sinks(self):
+        return {path: b"".join(bodies).decode("utf-8", "replace") for path, bodies in self.bodies.items()}
+
+
+def over_otlp(**extra):
+    """A gateway that exports to a receiver over HTTP, used in every way, and ended: everything that came out of it."""
+    receiver, folder = Receiver(), lib.tmp()
+    mock = lib.mock()
+    gateway, env = start(config(mock.url("mock")), folder, {
+        "OTEL_TRACES_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp,console", "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "LOG_LEVEL": "TRACE", **extra})
+    data = gateway.args[gateway.args.index("--data-dir") + 1]
+    answers = provoke(gateway)
+    time.sleep(0.3)
+    found = sinks(gateway, env, folder)
+    found.update(receiver.sinks())
+    for where, _, names in os.walk(data):
+        for name in names:
+            with open(os.path.join(where, name), "rb") as file:
+                found["data " + name] = file.read().decode("utf-8", "replace")
+    assert found.keys() >= {"/v1/traces", "/v1/metrics", "/v1/logs"}, found.keys()
+    lib.contains(found["/v1/traces"], "claude-haiku")
+    return found, answers
+
+
+def test_no_secret_over_otlp_nor_in_logs_of_either_form():
+    for extra in ({"LOG_FORMAT": "text"}, {"LOG_FORMAT": "json", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}):
+        found, answers = over_otlp(**extra)
+        found["answers"] = "\n".join(answers)
+        check(found, PLANTED)
+
+
+def test_prompts_when_they_are_asked_for():
+    """LOG_QUERIES: in logs and spans. The other: in spans. Keys never; and not without end."""
+    for variable, in_logs in (("LOG_QUERIES", True), ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", False)):
+        found, _ = over_otlp(**{variable: "true"})
+        lib.contains(found["/v1/traces"], PROMPT, f"{variable}: the prompt in spans")
+        lib.equal(PROMPT in found["log"], in_logs, f"{variable}: the prompt in the log")
+        lib.equal(PROMPT in found["/v1/logs"], in_logs, f"{variable}: the prompt in log records")
+        assert PROMPT not in found["metrics/metrics"] and PROMPT not in found["/v1/metrics"], variable
+        check(found, (MASTER, UPSTREAM, WRONG, HEADER))
+        found, _ = over_otlp(**{variable: "false"})
+        check(found, PLANTED)
+
+
+def test_a_prompt_is_cut_and_masked():
+    mock = lib.mock()
+    gateway = lib.gateway(config=lib.config_for(mock.url("mock")), env={"LOG_QUERIES": "true"})
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    content = "begin my key is sk-abcdefghijklmnopqrstuvwxyz0123456789 " + "\u00e9" * 20000 + "the-very-end"
+    lib.equal(lib.chat(gateway.url("gateway"), content=content, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}).status, 200)
+    reply = lib.until(lambda: (lambda r: r if r.status == 200 and len(r.json()["spans"]) == 2 else None)(
+        lib.get(f"{gateway.url('admin')}/traces/{trace}")), 3, "the trace")
+    prompt = next(s for s in reply.json()["spans"] if s["kind"] == "CLIENT")["attributes"]["gen_ai.prompt"]
+    lib.contains(prompt, "begin my key is")
+    assert "sk-abcdefgh" not in prompt and len(prompt.encode()) < 5000, prompt[:200]
+    for text in (reply.text, gateway.output()):
+        assert "the-very-end" not in text and "sk-abcdefgh" not in text
 
 
 def test_a_faulty_configuration_shows_no_secret():
