@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Upstreams that fail in every way: what the client gets, what the metrics say, when another deployment is tried; streams in time."""
 import json
-import re
 import socket
 import threading
 import time
@@ -331,8 +330,7 @@ def test_every_refusal_has_openais_shape():
         ("two values", lib.post(url, b"{} {}", headers=good), 400, None),
         ("model of a wrong type", lib.post(url, b'{"model":1}', headers=good), 400, None),
         ("empty model", lib.post(url, b'{"model":"","messages":[]}', headers=good), (400, 404), None),
-        ("long model", lib.post(url, json.dumps({"model": "m" * 5000}), headers=good) if False else
-         lib.post(url, json.dumps({"model": "m" * 5000}).encode(), headers=good), (400, 404), None),
+        ("long model", lib.post(url, {"model": "m" * 5000}, headers=good), (400, 404), None),
         ("compressed body", lib.post(url, b"\x1f\x8b", headers={**good, "Content-Encoding": "gzip"}), 415, None),
         ("wrong method", lib.request("DELETE", base + "/v1/models", headers=good), 405, None),
         ("unknown path", lib.post(base + "/v1/nothing", b"{}", headers=good), 404, None),

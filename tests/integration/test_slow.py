@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Slow and many clients: those who send too slowly are timed out, those who read too slowly cost little, and nobody else waits."""
 import json
-import os
 import socket
 import threading
 import time
