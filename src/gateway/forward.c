@@ -196,6 +196,12 @@ int sl_gw_attempt(sl_gw_request *request)
     put_head(request, &body, &plan->head);
     if (plan->head.failed)
         return SL_ENOMEM;
+    if (body.total <= SL_GW_JOINED_MAX && sl_buf_reserve(&plan->head, body.total) == 0) {
+        /* One piece costs the kernel less than several. */
+        for (unsigned i = 0; i < body.count; i++)
+            (void)sl_buf_put_str(&plan->head, body.piece[i]);
+        body.count = 0;
+    }
     set_up_call(request, &body, sl_buf_str(&plan->head));
     sl_call_start(&request->call, request->target->origin);
     return 0;

@@ -13,10 +13,10 @@ const sl_call_handler sl_gw_call_handler = {on_read, on_fail};
 
 /* ---- attempts that failed ---- */
 
-static void count_wait(sl_gw_request *request)
+static void count_wait(sl_gw_request *request, uint64_t now_ns)
 {
     SL_ASSERT(request);
-    request->upstream_end_ns = sl_mono_ns();
+    request->upstream_end_ns = now_ns;
     request->waited_ns += request->upstream_end_ns - request->call.start_ns;
 }
 
@@ -30,7 +30,7 @@ static bool try_next(sl_gw_request *request, int status, const char *error_type,
     sl_gw_target *next = sl_gw_pick(request->gateway, request);
     if (!next)
         return false;
-    count_wait(request);
+    count_wait(request, sl_mono_ns());
     sl_gw_trace_attempt_end(request, status, error_type, reason);
     sl_call_cancel(&request->call);
     request->target = next;
@@ -67,7 +67,7 @@ static void on_fail(sl_call *call, int error, const char *reason)
     if (request->state == SL_GW_WAITING && error != SL_ETIMEOUT && error != SL_ENOMEM &&
         try_next(request, 0, type, reason))
         return;
-    count_wait(request);
+    count_wait(request, sl_mono_ns());
     sl_gw_trace_attempt_end(request, request->upstream_status, type, reason);
     if (request->state == SL_GW_WAITING) {
         sl_gw_fail(request, error == SL_ETIMEOUT ? 504 : error == SL_ENOMEM ? 503 : 502, type, type, reason);
@@ -311,7 +311,7 @@ static void begin(sl_gw_request *request, const sl_http1_head *head, sl_str body
         answer.length = end ? body.len : head->content_length;
     }
     if (end)
-        count_wait(request);
+        count_wait(request, request->call.first_byte_ns);
     if (sl_exchange_begin(request->x, &answer))
         sl_call_pause(&request->call, true);
     if (request->stream.on && end)
@@ -328,7 +328,7 @@ static void go_on(sl_gw_request *request, sl_str body, bool end)
 {
     SL_ASSERT(request);
     if (end)
-        count_wait(request);
+        count_wait(request, sl_mono_ns());
     if (request->stream.on) {
         sl_str out = frames_for_client(request, body, end);
         pass_on(request, out, end);

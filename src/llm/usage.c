@@ -11,6 +11,7 @@ enum {
     AT_MODEL,
     AT_CHOICES,
     AT_FINISH,
+    AT_INDEX,
     AT_USAGE,
     AT_PROMPT,
     AT_COMPLETION,
@@ -29,6 +30,7 @@ static const char *const paths[AT_COUNT] = {
     [AT_MODEL] = "model",
     [AT_CHOICES] = "choices",
     [AT_FINISH] = "choices[*].finish_reason",
+    [AT_INDEX] = "choices[*].index",
     [AT_USAGE] = "usage",
     [AT_PROMPT] = "usage.prompt_tokens",
     [AT_COMPLETION] = "usage.completion_tokens",
@@ -120,7 +122,16 @@ static void read_reason(sl_answer *answer, size_t index, sl_json_value value)
         answer->reason_count = (uint8_t)(index + 1);
 }
 
-/* Several choices, or one whose index may not be 0: each in its place. */
+/* The usual case: one choice, whose index may not be 0. */
+static void read_only_reason(sl_answer *answer, sl_str json, const sl_json_found *found)
+{
+    int64_t index;
+    if (found[AT_INDEX].type != SL_JSON_NUMBER || sl_json_i64(sl_json_at(json, &found[AT_INDEX]), &index) != 0 || index < 0)
+        index = 0;
+    read_reason(answer, (size_t)index, sl_json_at(json, &found[AT_FINISH]));
+}
+
+/* Several choices: each in its place. */
 static void read_reasons(sl_answer *answer, sl_json_value choices)
 {
     sl_json_iter iter;
@@ -146,7 +157,9 @@ int sl_answer_read(sl_answer *answer, sl_str json)
         copy_text(json, &found[AT_ID], answer->id, sizeof answer->id, &answer->id_len);
     if (answer->model_len == 0)
         copy_text(json, &found[AT_MODEL], answer->model, sizeof answer->model, &answer->model_len);
-    if (found[AT_FINISH].type == SL_JSON_STRING)
+    if (found[AT_FINISH].type == SL_JSON_STRING && found[AT_CHOICES].items == 1)
+        read_only_reason(answer, json, found);
+    else if (found[AT_FINISH].type == SL_JSON_STRING)
         read_reasons(answer, sl_json_at(json, &found[AT_CHOICES]));
     read_usage(answer, json, found);
     return 0;

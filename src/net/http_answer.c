@@ -8,6 +8,8 @@
 #include "src/wire/http1_write.h"
 #include "src/wire/json_write.h"
 
+#define JOINED_MAX 8192 /* bodies up to here are copied behind the head: one piece costs the kernel less than two */
+
 /* ---- sending ---- */
 
 static void on_written(uv_write_t *request, int status)
@@ -165,9 +167,10 @@ void sl_exchange_respond(sl_exchange *x, const sl_http_reply *reply)
         sl_conn_close(x, SL_ENOMEM);
         return;
     }
+    bool joined = !x->is_head && reply->body.len <= JOINED_MAX && sl_buf_put_str(head, reply->body) == 0;
     uv_buf_t pieces[2] = {uv_buf_init(head->data, (unsigned)head->len),
                           uv_buf_init((char *)reply->body.ptr, (unsigned)reply->body.len)};
-    sl_conn_send(x, pieces, x->is_head || reply->body.len == 0 ? 1 : 2);
+    sl_conn_send(x, pieces, x->is_head || joined ? 1 : 2);
     answer_is_out(x);
 }
 
@@ -240,8 +243,12 @@ bool sl_exchange_begin(sl_exchange *x, const sl_http_stream *stream)
         return false;
     }
     char line[SL_CHUNKED_HEADER_MAX];
-    uv_buf_t pieces[4] = {uv_buf_init(head->data, (unsigned)head->len)};
-    sl_conn_send(x, pieces, frame(x, stream->first, stream->last, line, pieces, 1));
+    unsigned count = 1;
+    uv_buf_t pieces[4];
+    if (x->chunks || x->is_head || stream->first.len > JOINED_MAX || sl_buf_put_str(head, stream->first) != 0)
+        count = frame(x, stream->first, stream->last, line, pieces, 1);
+    pieces[0] = uv_buf_init(head->data, (unsigned)head->len);
+    sl_conn_send(x, pieces, count);
     if (stream->last) {
         answer_is_out(x);
         return false;

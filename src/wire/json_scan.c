@@ -370,8 +370,12 @@ static int match_name(struct scan *s, struct frame *frame, const char *name, boo
     int child = s->watch->nodes[frame->node].first_child;
     for (; child >= 0; child = s->watch->nodes[child].next_sibling) {
         sl_str key = s->watch->nodes[child].key;
-        if (escapes ? sl_json_string_is(value, key) : sl_str_eq(raw, key))
+        if (escapes) {
+            if (sl_json_string_is(value, key))
+                break;
+        } else if (key.len == raw.len && (raw.len == 0 || (*key.ptr == *raw.ptr && memcmp(key.ptr, raw.ptr, raw.len) == 0))) {
             break;
+        }
     }
     if (child < 0)
         return NO_NODE;
