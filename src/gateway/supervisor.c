@@ -53,6 +53,7 @@ typedef struct supervisor {
     int ready_pipe[2];
     sigset_t old_mask;
     bool told_ready;
+    bool reload_wanted;
     uint64_t all_ready_ms; /* when all were ready for the first time; 0: not yet */
     bool ending;
     bool ending_rest; /* control and helpers have been told too */
@@ -359,7 +360,7 @@ static void read_signals(supervisor *s)
         if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
             begin_end(s, 0);
         else if (info.ssi_signo == SIGHUP)
-            reload(s);
+            s->reload_wanted = true;
     }
     reap(s);
 }
@@ -440,6 +441,10 @@ static void run_loop(supervisor *s)
         read_signals(s);
         watch_starts(s);
         start_due(s);
+        if (s->reload_wanted && s->told_ready) { /* not while the first generation is still starting */
+            s->reload_wanted = false;
+            reload(s);
+        }
         if (!s->ending)
             drain_old(s);
     }
@@ -491,6 +496,8 @@ int sl_supervisor_run(const sl_supervisor_options *options)
         close(s->ready_pipe[0]);
         close(s->ready_pipe[1]);
     }
+    if (s->generation != options->generation && options->release)
+        options->release(options->user, s->generation);
     int status = s->exit_status;
     free(s);
     return status;

@@ -65,7 +65,7 @@ typedef struct sl_supervisor_options {
     /* Makes a new generation from the configuration; NULL: it is bad (already reported), everything stays. May be NULL.
      */
     void *(*reload)(void *user);
-    /* Frees a generation that has been replaced. May be NULL. */
+    /* Frees a generation that has been replaced, and at the end the last one that `reload` made. May be NULL. */
     void (*release)(void *user, void *generation);
     /* Everything is ready for the first time. Nonzero: end with that status. May be NULL. */
     int (*on_ready)(void *user);
