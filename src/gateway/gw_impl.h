@@ -20,7 +20,7 @@
 #define SL_GW_MAX_ATTEMPTS 2
 #define SL_GW_MAX_GROUP 64              /* deployments of one name; one bit each in sl_gw_request.tried */
 #define SL_GW_IDLE_MAX 64               /* requests and plans kept for the next ones */
-#define SL_GW_JOINED_MAX 4096         /* bodies up to here are sent in one piece with the head */
+#define SL_GW_JOINED_MAX 4096           /* bodies up to here are sent in one piece with the head */
 #define SL_GW_IDLE_BUFFER 8192          /* the largest buffer that a kept plan keeps */
 #define SL_GW_KEPT_ANSWER (256u * 1024) /* of a whole answer in parts, to read its usage at the end */
 #define SL_GW_KEPT_TAIL (16u * 1024)    /* of a longer one */

@@ -126,7 +126,8 @@ static void read_reason(sl_answer *answer, size_t index, sl_json_value value)
 static void read_only_reason(sl_answer *answer, sl_str json, const sl_json_found *found)
 {
     int64_t index;
-    if (found[AT_INDEX].type != SL_JSON_NUMBER || sl_json_i64(sl_json_at(json, &found[AT_INDEX]), &index) != 0 || index < 0)
+    if (found[AT_INDEX].type != SL_JSON_NUMBER || sl_json_i64(sl_json_at(json, &found[AT_INDEX]), &index) != 0 ||
+        index < 0)
         index = 0;
     read_reason(answer, (size_t)index, sl_json_at(json, &found[AT_FINISH]));
 }

@@ -373,7 +373,8 @@ static int match_name(struct scan *s, struct frame *frame, const char *name, boo
         if (escapes) {
             if (sl_json_string_is(value, key))
                 break;
-        } else if (key.len == raw.len && (raw.len == 0 || (*key.ptr == *raw.ptr && memcmp(key.ptr, raw.ptr, raw.len) == 0))) {
+        } else if (key.len == raw.len &&
+                   (raw.len == 0 || (*key.ptr == *raw.ptr && memcmp(key.ptr, raw.ptr, raw.len) == 0))) {
             break;
         }
     }
