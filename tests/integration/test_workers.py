@@ -106,12 +106,13 @@ def test_scrapes_never_go_back():
 
 
 def test_killed_in_the_midst():
+    kills = 3
     mock, gateway = start("--workers", 4, itl=2, tokens=5)
     settled = 2000 // lib.SLOW
     lib.equal(load(gateway, "-n", settled, "-c", 32)["ok"], settled)
     settle(gateway, settled)
     running = subprocess.Popen(load_command(gateway, "--duration", 4, "-c", 32, "--stream"), stdout=subprocess.PIPE, env=lib.environment())
-    for _ in range(3):
+    for _ in range(kills):
         time.sleep(1)
         before = totals(gateway)
         victim = workers(gateway)[0]
@@ -125,7 +126,8 @@ def test_killed_in_the_midst():
     lib.until(lambda: in_flight(gateway) == 0, 5, "no request in flight")
     counted = lib.total(lib.metrics(gateway.url("metrics")), "llamastack_requests_total", status="200")
     lost = sum(report["errors"].values())
-    assert settled + report["ok"] <= counted <= settled + report["ok"] + lost, (counted, report)
+    # A request is counted right after its last byte has gone out: a worker killed between the two leaves one uncounted.
+    assert settled + report["ok"] - kills <= counted <= settled + report["ok"] + lost, (counted, report)
     for pid, name in children(gateway).items():
         assert name in ("worker", "control"), (pid, name)
     again = 500
