@@ -591,7 +591,7 @@ int sl_upstream_new(sl_loop *loop, const sl_upstream_options *options, sl_upstre
     if (options)
         upstream->options = *options;
     if (!upstream->options.max_idle)
-        upstream->options.max_idle = 256;
+        upstream->options.max_idle = 4096;
     if (!upstream->options.idle_timeout_ms)
         upstream->options.idle_timeout_ms = 55000;
     if (!upstream->options.dns_ttl_ms)
