@@ -59,8 +59,7 @@ static void tidy(char *reason)
 {
     SL_ASSERT(reason);
     reason[SL_HEALTH_REASON_MAX - 1] = '\0';
-    sl_str s = sl_str_c(reason);
-    reason[sl_utf8_prefix(s, s.len)] = '\0';
+    reason[sl_utf8_whole(sl_str_c(reason))] = '\0';
 }
 
 /* One run, without the lock while the callback works. */
@@ -79,9 +78,11 @@ static void run_once(sl_check *check)
     if (status < SL_HEALTHY || status > SL_UNHEALTHY)
         status = SL_UNHEALTHY;
     if (took_ms > check->timeout_ms) {
+        /* What a failed check says itself tells more than that it was late. */
+        if (status != SL_UNHEALTHY || !reason[0])
+            snprintf(reason, sizeof reason, "took %llu ms, more than its timeout of %llu ms",
+                     (unsigned long long)took_ms, (unsigned long long)check->timeout_ms);
         status = SL_UNHEALTHY;
-        snprintf(reason, sizeof reason, "took %llu ms, more than its timeout of %llu ms", (unsigned long long)took_ms,
-                 (unsigned long long)check->timeout_ms);
     }
     check->running = false;
     check->has_result = true;
