@@ -40,7 +40,7 @@ def streams(bench, title):
     finally:
         done.set()
         watcher.join()
-    expected = count * (tokens + 2)  # the tokens, the finish frame, [DONE]; the usage frame is hidden
+    expected = count * (tokens + 3)  # the tokens, the finish frame, usage (the load client asks for it), [DONE]
     bench.absolute(title, "KiB/stream", [(peak - before) / 1024 / count], "<= 12 KiB", 12,
                    note=f"{report['frames']} frames of {expected} delivered on {count} streams")
     if report["frames"] != expected:

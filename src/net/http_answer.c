@@ -8,7 +8,7 @@
 #include "src/wire/http1_write.h"
 #include "src/wire/json_write.h"
 
-#define JOINED_MAX 8192 /* bodies up to here are copied behind the head: one piece costs the kernel less than two */
+#define JOINED_MAX 8192 /* pieces up to here are put together: one costs the kernel less than several */
 
 /* ---- sending ---- */
 
@@ -152,6 +152,8 @@ static void answer_is_out(sl_exchange *x)
         sl_conn_answered(x);
 }
 
+static unsigned join(sl_http_server *server, uv_buf_t *pieces, unsigned count);
+
 void sl_exchange_respond(sl_exchange *x, const sl_http_reply *reply)
 {
     SL_ASSERT(!x->begun && !x->ended);
@@ -167,10 +169,10 @@ void sl_exchange_respond(sl_exchange *x, const sl_http_reply *reply)
         sl_conn_close(x, SL_ENOMEM);
         return;
     }
-    bool joined = !x->is_head && reply->body.len <= JOINED_MAX && sl_buf_put_str(head, reply->body) == 0;
     uv_buf_t pieces[2] = {uv_buf_init(head->data, (unsigned)head->len),
                           uv_buf_init((char *)reply->body.ptr, (unsigned)reply->body.len)};
-    sl_conn_send(x, pieces, x->is_head || joined ? 1 : 2);
+    unsigned count = x->is_head || reply->body.len == 0 ? 1 : 2;
+    sl_conn_send(x, pieces, join(x->server, pieces, count));
     answer_is_out(x);
 }
 
@@ -180,7 +182,7 @@ void sl_exchange_respond(sl_exchange *x, const sl_http_reply *reply)
 static unsigned frame(sl_exchange *x, sl_str data, bool last, char line[SL_CHUNKED_HEADER_MAX], uv_buf_t *pieces,
                       unsigned count)
 {
-    SL_ASSERT(x && (data.ptr || !data.len));
+    SL_ASSERT(x && pieces);
     if (x->is_head)
         return count;
     if (!x->chunks) {
@@ -196,6 +198,24 @@ static unsigned frame(sl_exchange *x, sl_str data, bool last, char line[SL_CHUNK
         pieces[count++] = uv_buf_init((char *)"0\r\n\r\n", 5);
     }
     return count;
+}
+
+/* Puts small pieces together. Returns the number of pieces: 1, or what it was when they are large. */
+static unsigned join(sl_http_server *server, uv_buf_t *pieces, unsigned count)
+{
+    size_t total = 0;
+    for (unsigned i = 0; i < count; i++)
+        total += pieces[i].len;
+    if (count < 2 || total > JOINED_MAX)
+        return count;
+    sl_buf *joined = &server->joined;
+    sl_buf_clear(joined);
+    if (sl_buf_reserve(joined, total) != 0)
+        return count;
+    for (unsigned i = 0; i < count; i++)
+        (void)sl_buf_put(joined, pieces[i].base, pieces[i].len);
+    pieces[0] = uv_buf_init(joined->data, (unsigned)joined->len);
+    return 1;
 }
 
 static bool too_much(sl_exchange *x)
@@ -243,12 +263,9 @@ bool sl_exchange_begin(sl_exchange *x, const sl_http_stream *stream)
         return false;
     }
     char line[SL_CHUNKED_HEADER_MAX];
-    unsigned count = 1;
-    uv_buf_t pieces[4];
-    if (x->chunks || x->is_head || stream->first.len > JOINED_MAX || sl_buf_put_str(head, stream->first) != 0)
-        count = frame(x, stream->first, stream->last, line, pieces, 1);
-    pieces[0] = uv_buf_init(head->data, (unsigned)head->len);
-    sl_conn_send(x, pieces, count);
+    uv_buf_t pieces[4] = {uv_buf_init(head->data, (unsigned)head->len)};
+    unsigned count = frame(x, stream->first, stream->last, line, pieces, 1);
+    sl_conn_send(x, pieces, join(x->server, pieces, count));
     if (stream->last) {
         answer_is_out(x);
         return false;
@@ -269,7 +286,7 @@ bool sl_exchange_write(sl_exchange *x, sl_str data, bool last)
     uv_buf_t pieces[3];
     unsigned count = frame(x, data, last, line, pieces, 0);
     if (count)
-        sl_conn_send(x, pieces, count);
+        sl_conn_send(x, pieces, join(x->server, pieces, count));
     if (last) {
         answer_is_out(x);
         return false;

@@ -89,6 +89,7 @@ struct sl_http_server {
     void *drained_user;
     sl_http1_head head; /* of the request that is being looked at */
     sl_http1_field *fields;
+    sl_buf joined; /* small pieces, put together for one write */
     uint64_t date_second;
     char date[SL_HTTP_DATE_LEN + 1];
 };

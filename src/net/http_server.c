@@ -58,6 +58,7 @@ static void server_release(sl_http_server *server)
     SL_ASSERT(server);
     if (!server->closed || server->handles > 0 || server->connection_count > 0)
         return;
+    sl_buf_done(&server->joined);
     sl_free(server->fields);
     sl_free(server);
 }
@@ -645,6 +646,7 @@ int sl_http_server_new(sl_loop *loop, const sl_http_handler *handler, const sl_h
     if (options)
         server->options = *options;
     fill_options(&server->options);
+    sl_buf_init(&server->joined, SL_LOOP_READ_BYTES);
     server->fields = sl_calloc(server->options.max_fields, sizeof *server->fields);
     if (!server->fields || uv_timer_init(&loop->uv, &server->prober) != 0) {
         sl_free(server->fields);
