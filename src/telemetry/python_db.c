@@ -13,6 +13,7 @@
 #include "src/base/assert.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
+#include "src/telemetry/prom_name.h"
 #include "src/wire/json_scan.h"
 
 typedef enum merge_mode { MODE_SUM, MODE_MIN, MODE_MAX, MODE_LAST, MODE_ALL } merge_mode;
@@ -364,16 +365,13 @@ static void write_head(const sample *s, sl_prometheus_format format, sl_buf *out
 {
     SL_ASSERT(s);
     sl_str family = s->family;
-    bool counter = sl_str_eq_c(sl_str_c(s->type), "counter");
-    if (format == SL_PROMETHEUS_TEXT && counter && !sl_str_ends(family, SL_STR("_total"))) {
-        (void)sl_buf_printf(out, "# HELP %.*s_total %.*s\n# TYPE %.*s_total counter\n", (int)family.len, family.ptr,
-                            (int)s->help.len, s->help.ptr ? s->help.ptr : "", (int)family.len, family.ptr);
-        return;
-    }
-    if (format == SL_PROMETHEUS_OPENMETRICS && counter && sl_str_ends(family, SL_STR("_total")))
+    bool counter = sl_str_eq_c(sl_str_c(s->type), "counter"), total = sl_str_ends(family, SL_STR("_total"));
+    if (format == SL_PROMETHEUS_OPENMETRICS && counter && total)
         family.len -= 6;
-    (void)sl_buf_printf(out, "# HELP %.*s %.*s\n# TYPE %.*s %s\n", (int)family.len, family.ptr, (int)s->help.len,
-                        s->help.ptr ? s->help.ptr : "", (int)family.len, family.ptr, s->type);
+    const char *suffix = format == SL_PROMETHEUS_TEXT && counter && !total ? "_total" : "";
+    (void)sl_buf_printf(out, "# HELP %.*s%s ", (int)family.len, family.ptr, suffix);
+    (void)sl_prom_escape_help(s->help, format, out); /* a help text of several lines is usual in Python */
+    (void)sl_buf_printf(out, "\n# TYPE %.*s%s %s\n", (int)family.len, family.ptr, suffix, s->type);
 }
 
 static void write_le(double le, sl_prometheus_format format, sl_buf *out)

@@ -55,6 +55,17 @@ SL_TEST(python_counters_of_several_processes_add_up)
     sl_python_merge_free(merge);
 }
 
+/* A raw line end in a help text would make the whole page unreadable. */
+SL_TEST(python_help_of_several_lines)
+{
+    sl_python_merge *merge = sl_python_merge_new();
+    REQUIRE(merge != NULL);
+    add(merge, "gauge_max_1.db", "[\"g\",\"g\",{},\"one\\ntwo \\\\ \\\"q\\\"\"]", 1, 0);
+    check_output(merge, SL_PROMETHEUS_TEXT, "# HELP g one\\ntwo \\\\ \"q\"\n# TYPE g gauge\ng 1\n");
+    check_output(merge, SL_PROMETHEUS_OPENMETRICS, "# HELP g one\\ntwo \\\\ \\\"q\\\"\n# TYPE g gauge\ng 1\n");
+    sl_python_merge_free(merge);
+}
+
 /* Appends an entry as versions before 0.17 wrote it: no time behind the value. */
 static void put_old_entry(sl_buf *file, const char *key, double value)
 {
