@@ -208,6 +208,19 @@ static size_t utf8_sequence(const unsigned char *p, size_t left)
     return n;
 }
 
+size_t sl_utf8_whole(sl_str s)
+{
+    size_t lead = s.len;
+    while (lead > 0 && s.len - lead < 4 && ((unsigned char)s.ptr[lead - 1] & 0xC0) == 0x80)
+        lead--;
+    if (lead == 0 || (unsigned char)s.ptr[lead - 1] < 0xC0)
+        return s.len;
+    lead--;
+    unsigned char c = (unsigned char)s.ptr[lead];
+    size_t want = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
+    return s.len - lead < want ? lead : s.len;
+}
+
 bool sl_utf8_valid(sl_str s)
 {
     SL_ASSERT(s.ptr || !s.len);

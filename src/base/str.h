@@ -70,6 +70,8 @@ bool sl_str_eq_secret(sl_str a, sl_str b);
 bool sl_str_glob(sl_str pattern, sl_str s);
 /* Length of the longest prefix of at most `max` bytes that does not cut a UTF-8 sequence. */
 size_t sl_utf8_prefix(sl_str s, size_t max);
+/* Length without a UTF-8 sequence that is cut at the end: of a text that somebody else has shortened by bytes. */
+size_t sl_utf8_whole(sl_str s);
 /* True when the bytes are well-formed UTF-8 (Unicode 15, table 3-7). */
 bool sl_utf8_valid(sl_str s);
 /* Lower-case hex of `len` bytes: 2*len characters, no NUL. */

@@ -119,3 +119,23 @@ SL_TEST(str_hex)
     CHECK_EQ(sl_hex_decode(SL_STR("00abfg"), back, 3), SL_EPARSE);
     CHECK(memcmp(back, bytes, 3) == 0);
 }
+
+SL_TEST(utf8_cut_at_the_end)
+{
+    static const struct {
+        const char *text;
+        size_t whole;
+    } cases[] = {{"", 0},
+                 {"abc", 3},
+                 {"a\xC3\xA4", 3},
+                 {"a\xC3", 1},
+                 {"\xE2\x82\xAC", 3},
+                 {"x\xE2\x82", 1},
+                 {"x\xE2", 1},
+                 {"\xF0\x9F\x98\x80", 4},
+                 {"\xF0\x9F\x98", 0},
+                 {"\x80\x80\x80\x80\x80\x80", 6}, /* ill-formed anyway: not ours to repair */
+                 {"a\xC3\xA4\x80", 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CHECK_EQ(sl_utf8_whole(sl_str_c(cases[i].text)), cases[i].whole);
+}

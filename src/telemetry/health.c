@@ -134,7 +134,7 @@ void sl_health_set_ready(sl_health *health, bool ready, const char *reason)
     pthread_mutex_lock(&health->lock);
     health->ready = ready;
     snprintf(health->reason, sizeof health->reason, "%s", ready ? "" : reason ? reason : "not ready");
-    health->reason[sl_utf8_prefix(sl_str_c(health->reason), sizeof health->reason)] = '\0';
+    health->reason[sl_utf8_whole(sl_str_c(health->reason))] = '\0';
     pthread_mutex_unlock(&health->lock);
 }
 

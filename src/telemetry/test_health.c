@@ -306,6 +306,31 @@ SL_TEST(health_shows_what_is_not_checked_yet)
     sl_health_free(health);
 }
 
+static sl_health_status long_reason(void *user, char *reason, size_t size)
+{
+    (void)user;
+    for (size_t i = 0; i + 1 < size; i++)
+        reason[i] = i % 2 ? '\xA4' : '\xC3';
+    reason[size - 1] = '\0';
+    return SL_UNHEALTHY;
+}
+
+/* A reason that is cut to its room must not end in half a character, which would be shown as U+FFFD. */
+SL_TEST(health_reasons_are_cut_between_characters)
+{
+    sl_health *health = sl_health_new();
+    REQUIRE(health != NULL);
+    char text[600] = "xx", *json = NULL;
+    for (size_t i = 2; i + 2 < sizeof text; i += 2)
+        memcpy(text + i, "\xC3\xA4", 2);
+    sl_health_set_ready(health, false, text);
+    CHECK_EQ(sl_health_add(health, "long", long_reason, NULL, NULL), 0);
+    CHECK_EQ(sl_health_report(health, SL_HEALTH_READY, &json, NULL), 0);
+    CHECK(json && strstr(json, "\xC3\xA4\"") && !strstr(json, "\xEF\xBF\xBD"));
+    free(json);
+    sl_health_free(health);
+}
+
 /* ---- readiness and paths ---- */
 
 SL_TEST(health_paths)
