@@ -138,18 +138,22 @@ static size_t shaped_key(sl_str s, size_t at)
     return 0;
 }
 
-/* Length of a JSON Web Token: three parts of base64url, the first an object. */
-static size_t web_token(sl_str s, size_t at)
+/*
+ * Length of a JSON Web Token: three parts of base64url, the first an object. `*dead`: where the last run that was none
+ * ends; a later start in the same run is none either, and looking again would make long runs quadratic.
+ */
+static size_t web_token(sl_str s, size_t at, size_t *dead)
 {
-    SL_ASSERT(s.ptr || !s.len);
-    if (!sl_str_starts(sl_str_sub(s, at, s.len), SL_STR("eyJ")))
+    SL_ASSERT(dead && (s.ptr || !s.len));
+    if (at < *dead || !sl_str_starts(sl_str_sub(s, at, s.len), SL_STR("eyJ")))
         return 0;
     size_t head = run(s, at, is_key_char);
-    if (head < 8 || at + head >= s.len || s.ptr[at + head] != '.')
+    bool dot = at + head < s.len && s.ptr[at + head] == '.';
+    size_t body = dot ? run(s, at + head + 1, is_key_char) : 0;
+    if (head < 8 || body < 4) {
+        *dead = at + head;
         return 0;
-    size_t body = run(s, at + head + 1, is_key_char);
-    if (body < 4)
-        return 0;
+    }
     size_t len = head + 1 + body;
     if (at + len < s.len && s.ptr[at + len] == '.')
         len += 1 + run(s, at + len + 1, is_key_char);
@@ -267,7 +271,7 @@ static size_t userinfo(sl_str s, size_t at)
 }
 
 /* Finds a secret whose surroundings begin at `at`: from..to is masked. */
-static bool secret_at(sl_str s, size_t at, bool word_start, size_t *ret_from, size_t *ret_to)
+static bool secret_at(sl_str s, size_t at, bool word_start, size_t *dead, size_t *ret_from, size_t *ret_to)
 {
     SL_ASSERT(ret_from && ret_to);
     size_t len = userinfo(s, at);
@@ -279,7 +283,7 @@ static bool secret_at(sl_str s, size_t at, bool word_start, size_t *ret_from, si
         return false;
     len = shaped_key(s, at);
     if (!len)
-        len = web_token(s, at);
+        len = web_token(s, at, dead);
     *ret_from = at;
     *ret_to = at + len;
     if (len)
@@ -294,12 +298,12 @@ static bool secret_at(sl_str s, size_t at, bool word_start, size_t *ret_from, si
 int sl_redact_text(sl_str in, sl_buf *out)
 {
     SL_ASSERT(out);
-    size_t copied = 0, i = 0;
+    size_t copied = 0, i = 0, dead = 0;
     int error = 0;
     while (i < in.len && !error) {
         size_t from, to;
         bool word_start = is_alnum(in.ptr[i]) && (i == 0 || !is_alnum(in.ptr[i - 1]));
-        if (!secret_at(in, i, word_start, &from, &to)) {
+        if (!secret_at(in, i, word_start, &dead, &from, &to)) {
             i++;
             continue;
         }
