@@ -27,7 +27,7 @@ typedef struct sl_call sl_call;
 
 /* Zero values are the defaults. */
 typedef struct sl_upstream_options {
-    size_t max_idle;          /* 4096 idle connections for each origin: as many as were busy at once, else a crowd reconnects all the time */
+    size_t max_idle; /* 4096 for each origin: fewer than were busy at once would mean reconnecting all the time */
     uint32_t idle_timeout_ms; /* 55 s: below the 60 s and more that servers keep */
     uint32_t dns_ttl_ms;      /* 30 s */
 } sl_upstream_options;
