@@ -1,7 +1,7 @@
 /*
  * Health: liveness, readiness and registered checks, each with its own timeout and cache.
  *
- * Checks run on a thread of their own; reading the state never waits for a check, so a hanging dependency never hangs
+ * Each check runs on a thread of its own; reading the state never waits for a check, so a hanging dependency never hangs
  * a probe. The JSON is `{"status":…,"timestamp":…,"checks":{"name":{"status":…,"response_time_ms":…,"last_check":…}}}`.
  */
 #ifndef SIGHTLINE_HEALTH_H
@@ -16,7 +16,7 @@ typedef struct sl_health sl_health;
 typedef enum sl_health_status { SL_HEALTHY = 0, SL_DEGRADED = 1, SL_UNHEALTHY = 2 } sl_health_status;
 
 /*
- * A check of the user, run on the health thread. May write a reason (NUL-terminated, at most `size` bytes).
+ * A check of the user, run on the check's thread. May write a reason (NUL-terminated, at most `size` bytes).
  * One that overruns its timeout counts as unhealthy, and is not started again before it has returned.
  */
 typedef sl_health_status (*sl_health_fn)(void *user, char *reason, size_t size);
@@ -28,15 +28,15 @@ typedef struct sl_health_check_options {
     bool informational;   /* shown, but does not make the whole unready */
 } sl_health_check_options;
 
-/* A registry with its thread not yet started; NULL without memory. The caller frees it. Any thread. */
+/* A registry without checks, and so without threads; NULL without memory. The caller frees it. Any thread. */
 SL_API sl_health *sl_health_new(void);
 
-/* Stops the thread and frees the registry; NULL is accepted. A hanging check is left behind, not waited for. */
+/* Stops the checks and frees the registry; NULL is accepted. A hanging check is waited for 1 s, then left behind. */
 SL_API void sl_health_free(sl_health *health);
 
 /*
- * Adds a check. A name exists once. Starts the thread when needed. Errors: SL_EINVAL, SL_EEXIST, SL_ELIMIT (64
- * checks), SL_ENOMEM. Any thread.
+ * Adds a check, starts its thread, and waits up to 100 ms for the first result, so that a quick check is never seen as
+ * unchecked. A name exists once. Errors: SL_EINVAL, SL_EEXIST, SL_ELIMIT (64 checks), SL_ENOMEM. Any thread.
  */
 SL_API SL_MUST_CHECK int sl_health_add(sl_health *health, const char *name, sl_health_fn fn, void *user,
                                        const sl_health_check_options *options);

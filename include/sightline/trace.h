@@ -102,6 +102,7 @@ typedef struct sl_sampler_options {
 
 /*
  * The tracer of a scope; the same scope gives the same tracer. NULL SDK: the default SDK (sl_sdk_set_default).
+ * A scope for which there is no room or memory gives the tracer of the empty scope: what it records is not lost.
  * Ownership: the SDK owns it; valid until the SDK is freed. NULL when there is no SDK or no memory. Any thread.
  */
 SL_API sl_tracer *sl_tracer_get(sl_sdk *sdk, const sl_scope_options *scope);
