@@ -1,8 +1,8 @@
 /*
  * Health: liveness, readiness and registered checks, each with its own timeout and cache.
  *
- * Each check runs on a thread of its own; reading the state never waits for a check, so a hanging dependency never hangs
- * a probe. The JSON is `{"status":…,"timestamp":…,"checks":{"name":{"status":…,"response_time_ms":…,"last_check":…}}}`.
+ * Each check runs on a thread of its own; reading the state never waits for one, so a hanging dependency never hangs a
+ * probe. The JSON is `{"status":…,"timestamp":…,"checks":{"name":{"status":…,"response_time_ms":…,"last_check":…}}}`.
  */
 #ifndef SIGHTLINE_HEALTH_H
 #define SIGHTLINE_HEALTH_H

@@ -36,8 +36,8 @@ typedef struct sl_log_record {
 } sl_log_record;
 
 /*
- * The logger of a scope. NULL SDK: the default SDK. A scope for which there is no room or memory gives the logger of the
- * empty scope. Ownership: the SDK's. NULL when there is no SDK or no memory. Any thread.
+ * The logger of a scope. NULL SDK: the default SDK. A scope for which there is no room or memory gives the logger of
+ * the empty scope. Ownership: the SDK's. NULL when there is no SDK or no memory. Any thread.
  */
 SL_API sl_logger *sl_logger_get(sl_sdk *sdk, const sl_scope_options *scope);
 

@@ -1,6 +1,6 @@
 /*
  * The public functions of context.h, trace.h and log.h with every allocation failing in turn: each refuses as its
- * header says, touches no out-parameter, leaks nothing, and works again afterwards. Health has the same in test_health.c.
+ * header says, touches no out-parameter, leaks nothing, and works again afterwards. Health: test_health.c.
  */
 #include <sightline/log.h>
 #include <sightline/trace.h>

@@ -1,8 +1,8 @@
 /* Sensitive keys and masked texts; and the older propagation headers. */
 #include "src/wire/redact.h"
 
-#include "src/wire/b3.h"
 #include "src/base/clock.h"
+#include "src/wire/b3.h"
 #include "tests/harness/sl_test.h"
 
 SL_TEST(sensitive_keys)
