@@ -96,6 +96,7 @@ class Bench:
         self.rounds = rounds
         self.rows = []
         self.processes = []
+        self.ready_count = 0
         self.dir = tempfile.mkdtemp(prefix="sightline-bench-")
         self.sightline = os.path.join(self.build, "sightline")
         atexit.register(self.close)
@@ -109,7 +110,7 @@ class Bench:
             case(self, name)
         except Exception as error:  # a broken benchmark is a row that does not hold, not a silent gap
             traceback.print_exc()
-            self.row(name, "-", None, {}, None, f"failed: {error}", False)
+            self.row(name, "-", None, {}, None, "failed", False, str(error)[:300])
         self.stop_all()
 
     def row(self, name, unit, ours, peers, ratio, bar, holds, note=""):
@@ -150,7 +151,8 @@ class Bench:
 
     def start_ready(self, command, env=None):
         """Starts a sightline command with --ready-file; returns (process, its addresses)."""
-        ready = os.path.join(self.dir, f"ready-{len(self.processes)}.json")
+        self.ready_count += 1
+        ready = os.path.join(self.dir, f"ready-{self.ready_count}.json")
         process = self.start(command + ["--ready-file", ready], env)
         deadline = time.monotonic() + 20
         while not os.path.exists(ready):
