@@ -161,6 +161,7 @@ int sl_otel_config_load(const sl_env *env, const sl_sdk_options *options, bool o
     memset(config, 0, sizeof *config);
     sl_arena_init(&config->arena, 4096, ARENA_BYTES);
     config->disabled = sl_env_bool(env, SL_VAR_OTEL_SDK_DISABLED, false);
+    config->keep_errors = sl_env_bool(env, SL_VAR_SIGHTLINE_KEEP_ERRORS, false);
     config->self_metrics = sl_env_bool(env, SL_VAR_SIGHTLINE_SELF_METRICS, true);
     load_sampler(env, &options->sampler, &config->sampler);
     load_limits(env, options, config);

@@ -25,6 +25,7 @@ typedef struct sl_otel_config {
     sl_severity log_level;
     sl_log_format log_format;
     bool self_metrics;
+    bool keep_errors;
     bool prometheus; /* OTEL_METRICS_EXPORTER names it: a listener at this address */
     char prometheus_host[256];
     uint16_t prometheus_port;

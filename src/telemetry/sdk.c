@@ -152,7 +152,7 @@ static void sdk_free(sdk_object *object)
 static int init_plain(sl_sdk *sdk, const sl_sdk_options *o, const sl_otel_config *config)
 {
     SL_ASSERT(sdk && o && config);
-    sdk->keep_errors = o->keep_errors;
+    sdk->keep_errors = o->keep_errors || config->keep_errors;
     sdk->propagators = config->propagators;
     sdk->log_level = config->log_level;
     sdk->debug_sample_ratio = o->debug_sample_ratio;

@@ -97,6 +97,19 @@ def test_always_off():
     no_trace(gateway)
 
 
+def test_errors_of_unsampled_requests_can_be_kept():
+    dead = """  - model_name: dead
+    litellm_params:
+      model: openai/dead
+      api_base: http://127.0.0.1:9/v1
+"""
+    _, gateway = pair(env={"OTEL_TRACES_SAMPLER": "always_off", "SIGHTLINE_KEEP_ERRORS": "true"}, extra=dead)
+    send(gateway)
+    lib.equal(lib.chat(gateway.url("gateway"), model="dead", headers={"traceparent": f"00-{TRACE}-{PARENT}-00"}).status, 502)
+    lib.equal(spans(gateway, TRACE)["CLIENT"]["status"], "ERROR")
+    lib.equal(len(lib.get(gateway.url("admin") + "/traces").json()), 1)
+
+
 def test_parent_based_off_keeps_sampled_parents():
     _, gateway = pair(env={"OTEL_TRACES_SAMPLER": "parentbased_always_off"})
     send(gateway)
