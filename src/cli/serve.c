@@ -438,8 +438,10 @@ int sl_serve_run(const sl_command *command, const sl_server_options *options)
     if (!s->config)
         return SL_EXIT_USAGE;
     if (options->check) {
-        fprintf(stderr, "%.*s: ok, %zu deployments, %zu warnings\n", (int)options->config.len,
-                options->config.len ? options->config.ptr : "", s->config->deployment_count, s->config->warning_count);
+        fprintf(stderr, "%.*s: ok, %zu deployments, %zu warnings\n",
+                options->config.len ? (int)options->config.len : 16,
+                options->config.len ? options->config.ptr : "no configuration", s->config->deployment_count,
+                s->config->warning_count);
         sl_config_free(s->config);
         return SL_EXIT_OK;
     }
