@@ -100,7 +100,7 @@ typedef void (*sl_observe_fn)(void *user, sl_observer *observer);
 
 /*
  * Registers a callback for an asynchronous instrument (COUNTER: observed totals; UPDOWN_COUNTER, GAUGE: values).
- * Errors: SL_EINVAL (histogram), SL_ELIMIT, SL_ENOMEM. Any thread.
+ * Errors: SL_EINVAL (histogram), SL_ELIMIT, SL_ENOMEM, SL_ECLOSED (a forked child). Any thread.
  */
 SL_API SL_MUST_CHECK int sl_instrument_on_collect(sl_instrument *instrument, sl_observe_fn fn, void *user);
 
@@ -156,7 +156,8 @@ SL_API const char *sl_prometheus_content_type(sl_prometheus_format format);
 
 /*
  * Collects every metric as Prometheus text.
- * Ownership: the caller frees `*ret_text` by free(). Errors: SL_ENOMEM. Any thread; collections are serialised.
+ * Ownership: the caller frees `*ret_text` by free(). Errors: SL_EINVAL (an SDK that only records), SL_ENOMEM,
+ * SL_ECLOSED (a forked child). Any thread; collections are serialised.
  */
 SL_API SL_MUST_CHECK int sl_prometheus_gather(sl_sdk *sdk, sl_prometheus_format format, char **ret_text,
                                               size_t *ret_len);

@@ -3,6 +3,10 @@
  *
  * `sl_sdk_new(NULL, &sdk)` reads the OTEL_* environment as the OpenTelemetry specification says, and that is all most
  * programs need. Nothing is printed unless an error callback or OTEL_LOG_LEVEL asks for it; the host is never aborted.
+ *
+ * After fork() the SDK of the parent does nothing in the child: every call is still allowed and returns at once,
+ * nothing is recorded or exported, and health checks show their last results. A child that wants telemetry makes its
+ * own SDK.
  */
 #ifndef SIGHTLINE_SDK_H
 #define SIGHTLINE_SDK_H
@@ -104,13 +108,15 @@ SL_API sl_sdk *sl_sdk_set_default(sl_sdk *sdk);
 
 /*
  * Exports everything recorded before the call. Waits at most `timeout_ms`.
- * Errors: SL_ETIMEOUT; else the last exporter's error. Any thread but an exporter's.
+ * Errors: SL_ETIMEOUT; SL_ECLOSED (shut down, or a forked child); else the last exporter's error. Any thread but an
+ * exporter's.
  */
 SL_API SL_MUST_CHECK int sl_sdk_flush(sl_sdk *sdk, uint64_t timeout_ms);
 
 /*
  * Flushes and stops; nothing is recorded any more. Returns within `timeout_ms`, whatever the peers do.
- * Errors: SL_ETIMEOUT (what had not been exported is lost and counted). Once; any thread but an exporter's.
+ * Errors: SL_ETIMEOUT (what had not been exported is lost and counted), SL_ECLOSED (a second time, or in a forked
+ * child). Any thread but an exporter's.
  */
 SL_API int sl_sdk_shutdown(sl_sdk *sdk, uint64_t timeout_ms);
 

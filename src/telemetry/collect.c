@@ -1,5 +1,6 @@
 /* The collector: segments in and out, values read, the two outputs under one lock. */
 #include "src/telemetry/collect_impl.h"
+#include "src/telemetry/registry.h"
 
 #include <stdlib.h>
 
@@ -253,6 +254,8 @@ int sl_prometheus_gather(sl_sdk *sdk, sl_prometheus_format format, char **ret_te
     sdk = sl_sdk_or_default(sdk);
     if (!sdk || !sdk->collector || !ret_text || !ret_len)
         return SL_EINVAL;
+    if (sdk->registry->forked)
+        return SL_ECLOSED;
     sl_buf out;
     sl_buf_init(&out, SL_MAX_CTL_RESPONSE_BYTES);
     int error = sl_collector_prometheus(sdk->collector, sl_str_of(NULL, 0), format, &out);

@@ -9,6 +9,7 @@
 #include "src/base/clock.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
+#include "src/telemetry/fork_guard.h"
 #include "src/telemetry/health_check.h"
 #include "src/telemetry/health_checks.h"
 #include "src/telemetry/sync.h"
@@ -19,6 +20,7 @@
 #define MAX_REPORT_BYTES (256u * 1024)
 
 struct sl_health {
+    sl_fork_guard guard;
     /* Under the lock. */
     pthread_mutex_t lock;
     sl_check *checks[SL_MAX_HEALTH_CHECKS];
@@ -27,6 +29,24 @@ struct sl_health {
     char reason[SL_HEALTH_REASON_MAX]; /* why not */
 };
 
+/* Over a fork: a child reads the results of before. */
+static void hold_locks(void *user)
+{
+    sl_health *health = user;
+    pthread_mutex_lock(&health->lock);
+    for (size_t i = 0; i < health->count; i++)
+        sl_check_hold(health->checks[i]);
+}
+
+static void release_locks(void *user, bool in_child)
+{
+    (void)in_child;
+    sl_health *health = user;
+    for (size_t i = health->count; i > 0; i--)
+        sl_check_unhold(health->checks[i - 1]);
+    pthread_mutex_unlock(&health->lock);
+}
+
 sl_health *sl_health_new(void)
 {
     sl_health *health = sl_calloc(1, sizeof *health);
@@ -34,6 +54,12 @@ sl_health *sl_health_new(void)
         return NULL;
     pthread_mutex_init(&health->lock, NULL);
     health->ready = true;
+    health->guard = (sl_fork_guard){.hold = hold_locks, .release = release_locks, .user = health};
+    if (sl_fork_guard_add(&health->guard)) {
+        pthread_mutex_destroy(&health->lock);
+        sl_free(health);
+        return NULL;
+    }
     return health;
 }
 
@@ -41,6 +67,7 @@ void sl_health_free(sl_health *health)
 {
     if (!health)
         return;
+    sl_fork_guard_remove(&health->guard);
     uint64_t deadline = sl_deadline_ns(RELEASE_MS);
     for (size_t i = 0; i < health->count; i++)
         sl_check_stop(health->checks[i]);

@@ -200,13 +200,26 @@ const char *sl_check_name(const sl_check *check)
     return check->name;
 }
 
+void sl_check_hold(sl_check *check)
+{
+    SL_ASSERT(check);
+    pthread_mutex_lock(&check->lock);
+}
+
+void sl_check_unhold(sl_check *check)
+{
+    SL_ASSERT(check);
+    pthread_mutex_unlock(&check->lock);
+}
+
 void sl_check_read(sl_check *check, sl_check_state *ret_state)
 {
     SL_ASSERT(check && ret_state);
     sl_check_state *s = ret_state;
     memset(s, 0, sizeof *s);
     pthread_mutex_lock(&check->lock);
-    uint64_t running_ms = check->running ? (sl_mono_ns() - check->began_ns) / 1000000 : 0;
+    bool running = check->running && check->pid == getpid(); /* in a forked child nothing runs on */
+    uint64_t running_ms = running ? (sl_mono_ns() - check->began_ns) / 1000000 : 0;
     s->informational = check->informational;
     if (running_ms > check->timeout_ms) {
         s->status = SL_UNHEALTHY;

@@ -45,6 +45,10 @@ bool sl_check_wait_first(sl_check *check, uint64_t deadline_ns);
 const char *sl_check_name(const sl_check *check);
 void sl_check_read(sl_check *check, sl_check_state *ret_state);
 
+/* Takes and gives back the check's lock: over a fork, so that the child can read the latest result. */
+void sl_check_hold(sl_check *check);
+void sl_check_unhold(sl_check *check);
+
 /* The check's timeout, for checks that bound their own waiting. Defaults applied. */
 uint64_t sl_check_timeout_ms(const sl_health_check_options *options);
 

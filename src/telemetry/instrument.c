@@ -190,6 +190,8 @@ int sl_instrument_on_collect(sl_instrument *instrument, sl_observe_fn fn, void *
     if (!instrument || !fn || instrument->kind == SL_HISTOGRAM)
         return SL_EINVAL;
     sl_registry *registry = instrument->registry;
+    if (registry->forked)
+        return SL_ECLOSED;
     sl_callback *callback = sl_calloc(1, sizeof *callback);
     if (!callback)
         return SL_ENOMEM;
@@ -210,7 +212,7 @@ int sl_instrument_on_collect(sl_instrument *instrument, sl_observe_fn fn, void *
 
 void sl_instrument_off_collect(sl_instrument *instrument, sl_observe_fn fn, void *user)
 {
-    if (!instrument)
+    if (!instrument || instrument->registry->forked)
         return;
     sl_registry *registry = instrument->registry;
     pthread_mutex_lock(&registry->callback_lock);

@@ -123,6 +123,7 @@ struct sl_registry {
     size_t max_series;
     sl_exemplar_filter exemplars;
     bool adopting; /* the segment had streams when the registry was made */
+    bool forked;   /* this is a child's copy of its parent's: nothing is bound or collected any more */
     /* Any thread. */
     _Atomic uint32_t exemplar_cells; /* handed out so far; a quarter of all cells at most */
     /* Under the lock. */

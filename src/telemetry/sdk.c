@@ -3,12 +3,14 @@
  * process does it. Freed in reverse order; sdk_free accepts a half-built object.
  */
 #include <sightline/sdk.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/collect.h"
+#include "src/telemetry/fork_guard.h"
 #include "src/telemetry/instrument.h"
 #include "src/telemetry/limits_defaults.h"
 #include "src/telemetry/log_sink.h"
@@ -16,6 +18,7 @@
 #include "src/telemetry/otel_config.h"
 #include "src/telemetry/pipeline.h"
 #include "src/telemetry/prometheus_listener.h"
+#include "src/telemetry/registry.h"
 #include "src/telemetry/resource.h"
 #include "src/telemetry/sampler.h"
 #include "src/telemetry/scope.h"
@@ -32,6 +35,8 @@
 typedef struct sdk_object {
     sl_sdk sdk; /* first */
     pid_t pid;
+    sl_fork_guard guard;
+    bool guarded;
     sl_reporter *reporter;
     sl_self_metrics *self_metrics;
     sl_prometheus_listener *prometheus; /* NULL: metrics are not pulled from here */
@@ -53,12 +58,40 @@ static bool is_forked(sl_sdk *sdk)
 
 void sl_sdk_report(sl_sdk *sdk, int error, const char *format, ...)
 {
-    if (!sdk)
+    if (!sdk || is_forked(sdk))
         return;
     va_list args;
     va_start(args, format);
     sl_reporter_vsay(object_of(sdk)->reporter, error, format, args);
     va_end(args);
+}
+
+/* ---- forks ---- */
+
+static void hold_locks(void *user)
+{
+    sl_sdk *sdk = user;
+    pthread_mutex_lock(&sdk->lock);
+    pthread_mutex_lock(&sdk->registry->lock);
+}
+
+/* The child may look up tracers and declare instruments; what else has a lock asks `forked` first. */
+static void release_locks(void *user, bool in_child)
+{
+    sl_sdk *sdk = user;
+    if (in_child)
+        sdk->registry->forked = true;
+    pthread_mutex_unlock(&sdk->registry->lock);
+    pthread_mutex_unlock(&sdk->lock);
+}
+
+static int guard_locks(sdk_object *object)
+{
+    SL_ASSERT(object && object->sdk.registry);
+    object->guard = (sl_fork_guard){.hold = hold_locks, .release = release_locks, .user = &object->sdk};
+    int error = sl_fork_guard_add(&object->guard);
+    object->guarded = !error;
+    return error;
 }
 
 /* ---- exporters ---- */
@@ -126,6 +159,8 @@ static void sdk_free(sdk_object *object)
 {
     SL_ASSERT(object);
     sl_sdk *sdk = &object->sdk;
+    if (object->guarded)
+        sl_fork_guard_remove(&object->guard);
     sl_prometheus_listener_free(object->prometheus);
     no_self_metrics(object);
     sl_pipeline_free(sdk->pipeline);
@@ -276,6 +311,8 @@ static int build(sdk_object *object, const sl_sdk_options *o, const sl_sdk_inter
         error = init_plain(&object->sdk, o, config);
     if (!error)
         error = init_recording(&object->sdk, o, internal);
+    if (!error)
+        error = guard_locks(object);
     if (error || internal->record_only) {
         free_exporters(list->items, list->count);
         return error;

@@ -234,7 +234,7 @@ sl_series *sl_instrument_bind(sl_instrument *instrument, const sl_attr *attrs, s
 {
     if (!instrument || (attr_count && !attrs))
         return NULL;
-    if (instrument->stream_count == 0)
+    if (instrument->stream_count == 0 || instrument->registry->forked)
         return &instrument->nothing;
     sl_stream_series *parts[SL_MAX_STREAMS] = {NULL};
     pthread_mutex_lock(&instrument->lock);
