@@ -102,11 +102,11 @@ size_t sl_pipeline_drain_source(sl_pipeline *p, sl_source *from)
 {
     SL_ASSERT(from);
     size_t count = 0;
-    sl_segment_rearm(from->segment);
     for (int kind = 0; kind < SL_RING_COUNT; kind++) {
         drain_user user = {p, from, sl_ring_signal[kind]};
         count += sl_segment_drain(from->segment, (sl_ring_kind)kind, on_record, &user);
     }
+    sl_segment_rearm(from->segment); /* not before: the thread takes a ring for half full until it is drained */
     return count;
 }
 

@@ -17,6 +17,8 @@ typedef struct record_head {
     uint32_t kind; /* RECORD_DATA or RECORD_FILLER */
 } record_head;
 
+#define GIVE_PARTS 8 /* of a ring: how much the reader gives back at once */
+
 enum { RECORD_DATA = 0x444C5331, RECORD_FILLER = 0x464C5331 };
 
 static unsigned char *ring_data(const sl_segment *segment, sl_block *block, sl_ring_kind kind)
@@ -36,33 +38,6 @@ static void put_head(unsigned char *at, uint32_t total, uint32_t len, uint32_t t
     memcpy(at, &head, sizeof head);
 }
 
-/* Wakes the reader once per half-full ring. */
-static void maybe_wake(sl_segment *segment, uint64_t used, uint64_t size)
-{
-    if (SL_LIKELY(used * 2 < size) || segment->wake_fd < 0)
-        return;
-    if (atomic_load_explicit(&segment->header->woken, memory_order_relaxed) ||
-        atomic_exchange_explicit(&segment->header->woken, 1, memory_order_relaxed))
-        return;
-    uint64_t one = 1;
-    if (write(segment->wake_fd, &one, sizeof one) != (ssize_t)sizeof one)
-        atomic_store_explicit(&segment->header->woken, 0, memory_order_relaxed);
-}
-
-/* Position for a record of `total` bytes, after a filler where needed; SL_NPOS when there is no room. */
-static uint64_t make_room(unsigned char *data, uint64_t size, uint64_t head, uint64_t tail, uint64_t total)
-{
-    uint64_t index = head & (size - 1);
-    uint64_t to_end = size - index;
-    uint64_t need = to_end >= total ? total : to_end + total;
-    if (size - (head - tail) < need)
-        return SL_NPOS;
-    if (to_end >= total)
-        return head;
-    put_head(data + index, (uint32_t)to_end, 0, 0, RECORD_FILLER);
-    return head + to_end;
-}
-
 /* Records that the ring claims to hold; not exact while its thread records. */
 static uint64_t waiting(const sl_ring *ring)
 {
@@ -72,28 +47,105 @@ static uint64_t waiting(const sl_ring *ring)
     return written > consumed ? written - consumed : 0;
 }
 
+/* ---- the producer ---- */
+
+/* The ring as its thread works on it. */
+typedef struct producing {
+    sl_segment *segment;
+    sl_ring *ring;
+    unsigned char *data;
+    uint64_t size;
+    uint64_t limit; /* of records that wait; 0: none */
+    uint64_t head;
+    uint64_t written;
+} producing;
+
+/* Looks at what the reader has done. */
+static void look(sl_ring *ring)
+{
+    SL_ASSERT(ring);
+    ring->seen_consumed = atomic_load_explicit(&ring->consumed, memory_order_relaxed);
+    ring->seen_tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+}
+
+/* Records that wait, as far as the thread knows. A damaged ring may have consumed more than was written. */
+static inline uint64_t seen_waiting(const producing *p)
+{
+    uint64_t seen = p->ring->seen_consumed;
+    return p->written > seen ? p->written - seen : 0;
+}
+
+/* Whether the ring, or its limit, is half taken, as far as the thread knows. */
+static inline bool is_half_full(const producing *p)
+{
+    SL_ASSERT(p->ring);
+    return (p->head - p->ring->seen_tail) * 2 >= p->size || (p->limit && seen_waiting(p) * 2 >= p->limit);
+}
+
+/* Wakes the reader of a ring that is half full, or of one that just lost a record; once until it has drained. */
+static __attribute__((noinline)) void wake(const producing *p, bool lost)
+{
+    sl_segment *segment = p->segment;
+    if (segment->wake_fd < 0 || atomic_load_explicit(&segment->header->woken, memory_order_relaxed))
+        return;
+    look(p->ring);
+    if (!lost && !is_half_full(p))
+        return;
+    if (atomic_exchange_explicit(&segment->header->woken, 1, memory_order_relaxed))
+        return;
+    uint64_t one = 1;
+    if (write(segment->wake_fd, &one, sizeof one) != (ssize_t)sizeof one)
+        atomic_store_explicit(&segment->header->woken, 0, memory_order_relaxed);
+}
+
+/* Position for a record of `total` bytes, and where it begins behind a filler; false when there is no room. */
+static inline bool find_room(const producing *p, uint64_t total, uint64_t *ret_at)
+{
+    SL_ASSERT(p->ring && ret_at);
+    uint64_t to_end = p->size - (p->head & (p->size - 1));
+    uint64_t need = to_end >= total ? total : to_end + total;
+    *ret_at = p->head + (need - total);
+    return p->size - (p->head - p->ring->seen_tail) >= need && (!p->limit || seen_waiting(p) < p->limit);
+}
+
+/* As find_room, with the filler written and with another look at the reader's side where that may help. */
+static inline bool make_room(const producing *p, uint64_t total, uint64_t *ret_at)
+{
+    SL_ASSERT(p->ring);
+    if (SL_UNLIKELY(total > p->size / 4))
+        return false;
+    if (SL_UNLIKELY(!find_room(p, total, ret_at))) {
+        look(p->ring);
+        if (!find_room(p, total, ret_at))
+            return false;
+    }
+    if (SL_UNLIKELY(*ret_at != p->head))
+        put_head(p->data + (p->head & (p->size - 1)), (uint32_t)(*ret_at - p->head), 0, 0, RECORD_FILLER);
+    return true;
+}
+
 static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, uint32_t tag, const sl_piece *pieces,
                       size_t count)
 {
     SL_ASSERT(block && segment && (pieces || !count));
     sl_ring *ring = &block->rings[kind];
-    uint64_t size = segment->shape->ring_bytes[kind];
+    producing p = {segment,
+                   ring,
+                   ring_data(segment, block, kind),
+                   segment->shape->ring_bytes[kind],
+                   atomic_load_explicit(&segment->header->ring_limit[kind], memory_order_relaxed),
+                   atomic_load_explicit(&ring->head, memory_order_relaxed),
+                   atomic_load_explicit(&ring->written, memory_order_relaxed)};
     size_t len = 0;
     for (size_t i = 0; i < count; i++)
         len += pieces[i].len;
-    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-    uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
-    uint64_t total = (len + sizeof(record_head) + 15) / 16 * 16;
-    uint64_t limit = atomic_load_explicit(&segment->header->ring_limit[kind], memory_order_relaxed);
-    bool full = limit && waiting(ring) >= limit;
-    unsigned char *data = ring_data(segment, block, kind);
-    uint64_t at = full || total > size / 4 ? SL_NPOS : make_room(data, size, head, tail, total);
-    if (SL_UNLIKELY(at == SL_NPOS)) {
+    uint64_t total = (len + sizeof(record_head) + 15) / 16 * 16, at;
+    if (SL_UNLIKELY(!make_room(&p, total, &at))) {
         bump(&ring->dropped, 1);
-        maybe_wake(segment, size, size);
+        wake(&p, true);
         return SL_ELIMIT;
     }
-    unsigned char *to = data + (at & (size - 1));
+    unsigned char *to = p.data + (at & (p.size - 1));
     put_head(to, (uint32_t)total, (uint32_t)len, tag, RECORD_DATA);
     to += sizeof(record_head);
     for (size_t i = 0; i < count; i++) {
@@ -101,9 +153,12 @@ static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, u
             memcpy(to, pieces[i].data, pieces[i].len);
         to += pieces[i].len;
     }
-    bump(&ring->written, 1);
-    atomic_store_explicit(&ring->head, at + total, memory_order_release);
-    maybe_wake(segment, limit && waiting(ring) * 2 >= limit ? size : at + total - tail, size);
+    p.head = at + total;
+    p.written++;
+    atomic_store_explicit(&ring->written, p.written, memory_order_relaxed);
+    atomic_store_explicit(&ring->head, p.head, memory_order_release);
+    if (SL_UNLIKELY(is_half_full(&p)))
+        wake(&p, false);
     return 0;
 }
 
@@ -128,6 +183,8 @@ size_t sl_segment_max_record(const sl_segment *segment, sl_ring_kind kind)
     return segment->shape->ring_bytes[kind] / 4 - sizeof(record_head);
 }
 
+/* ---- the reader ---- */
+
 /* Counts what a damaged ring loses. */
 static void give_up(sl_ring *ring)
 {
@@ -137,7 +194,17 @@ static void give_up(sl_ring *ring)
     bump(&ring->consumed, lost);
 }
 
-/* Consumes one ring. False when the receiver wants no more. */
+/* Gives the room of `*consumed` records up to `tail` back. */
+static void give_room(sl_ring *ring, uint64_t tail, uint64_t *consumed)
+{
+    SL_ASSERT(ring && consumed);
+    bump(&ring->consumed, *consumed);
+    *consumed = 0;
+    atomic_store_explicit(&ring->tail, tail, memory_order_release);
+}
+
+/* Consumes one ring. False when the receiver wants no more. Room is given back in large parts: each costs both sides a
+ * cache miss. */
 static bool drain_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, sl_record_fn fn, void *user,
                        size_t *count)
 {
@@ -147,30 +214,35 @@ static bool drain_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, 
     unsigned char *data = ring_data(segment, block, kind);
     uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
     uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    uint64_t given = tail, consumed = 0;
     bool more = true;
-    while (more && tail != head) {
+    while (tail != head) {
         record_head record;
         uint64_t index = tail & (size - 1) & ~(uint64_t)15; /* inside the ring, whatever somebody wrote there */
         memcpy(&record, data + index, sizeof record);
         bool sane = (head | tail) % 16 == 0 && head - tail <= size && record.total >= 16 && record.total % 16 == 0 &&
                     record.total <= size - index && record.total <= head - tail &&
                     record.len <= record.total - sizeof record;
-        if (!sane || (record.kind != RECORD_DATA && record.kind != RECORD_FILLER)) {
+        if (SL_UNLIKELY(!sane || (record.kind != RECORD_DATA && record.kind != RECORD_FILLER))) {
+            give_room(ring, tail, &consumed);
             give_up(ring);
             tail = head;
             break;
         }
-        if (record.kind == RECORD_DATA) {
+        if (SL_LIKELY(record.kind == RECORD_DATA)) {
             more = fn(user, record.tag, data + index + sizeof record, record.len);
             if (!more)
                 break;
-            bump(&ring->consumed, 1);
+            consumed++;
             (*count)++;
         }
         tail += record.total;
-        atomic_store_explicit(&ring->tail, tail, memory_order_release);
+        if (tail - given >= size / GIVE_PARTS) {
+            give_room(ring, tail, &consumed);
+            given = tail;
+        }
     }
-    atomic_store_explicit(&ring->tail, tail, memory_order_release);
+    give_room(ring, tail, &consumed);
     return more;
 }
 

@@ -206,7 +206,7 @@ void sl_segment_ring_stats(const sl_segment *segment, sl_ring_kind kind, sl_ring
 /* Limits the number of records that wait in each ring (OTEL_BSP_MAX_QUEUE_SIZE); 0: by bytes alone. */
 void sl_segment_set_ring_limit(sl_segment *segment, sl_ring_kind kind, uint64_t records);
 
-/* Lets the next half-full ring wake the reader again; the reader calls it before it drains. */
+/* Lets the next half-full ring wake the reader again; the reader calls it when it has drained. */
 void sl_segment_rearm(sl_segment *segment);
 
 #endif

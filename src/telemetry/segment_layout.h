@@ -7,7 +7,7 @@
 #include "src/telemetry/segment.h"
 
 #define SL_SEGMENT_MAGIC 0x314745534C53ull /* "SLSEG1" */
-#define SL_SEGMENT_VERSION 1u
+#define SL_SEGMENT_VERSION 2u
 
 enum { SL_BLOCK_FREE = 0, SL_BLOCK_USED = 1 };
 
@@ -36,14 +36,21 @@ typedef struct sl_segment_header {
     alignas(64) _Atomic uint32_t woken;         /* 1 while a wake-up is under way */
 } sl_segment_header;
 
-/* One ring's positions: monotonic byte counts; the data index is the count modulo the (power of two) size. */
+/*
+ * One ring's positions: monotonic byte counts; the data index is the count modulo the (power of two) size. The thread
+ * remembers what it saw of the reader's side and looks again only when that is not enough: looking costs a cache miss.
+ */
 typedef struct sl_ring {
-    alignas(64) _Atomic uint64_t head; /* written by the recording thread */
-    _Atomic uint64_t written;          /* records */
-    _Atomic uint64_t dropped;          /* records */
-    alignas(64) _Atomic uint64_t tail; /* written by the reader */
-    _Atomic uint64_t consumed;         /* records */
-    _Atomic uint64_t damaged;          /* records given up by the reader */
+    /* Written by the recording thread. */
+    alignas(64) _Atomic uint64_t head;
+    _Atomic uint64_t written; /* records */
+    _Atomic uint64_t dropped; /* records */
+    uint64_t seen_tail;       /* nobody else reads these two */
+    uint64_t seen_consumed;
+    /* Written by the reader. */
+    alignas(64) _Atomic uint64_t tail;
+    _Atomic uint64_t consumed; /* records */
+    _Atomic uint64_t damaged;  /* records given up by the reader */
 } sl_ring;
 
 struct sl_block {

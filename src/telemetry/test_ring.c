@@ -220,6 +220,116 @@ SL_TEST(ring_wakes_once_when_half_full)
     close(options.wake_fd);
 }
 
+/* What the thread saw of the reader earlier does not wake it: it looks again first. */
+SL_TEST(ring_that_was_drained_does_not_wake)
+{
+    sl_segment *s;
+    sl_segment_options options = small;
+    options.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    REQUIRE(sl_segment_new(&options, &s) == 0);
+    uint64_t count, number = 0;
+    seen got = {0};
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < 5; i++) /* 5 * 224 bytes of 4096 */
+            CHECK_EQ(write_one(s, SL_RING_LOGS, number++, 200), 0);
+        CHECK(read(options.wake_fd, &count, 8) < 0);
+        CHECK_EQ(sl_segment_drain(s, SL_RING_LOGS, in_order, &got), 5);
+        sl_segment_rearm(s);
+    }
+    sl_segment_set_ring_limit(s, SL_RING_LOGS, 12);
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < 5; i++)
+            CHECK_EQ(write_one(s, SL_RING_LOGS, number++, 8), 0);
+        CHECK(read(options.wake_fd, &count, 8) < 0);
+        CHECK_EQ(sl_segment_drain(s, SL_RING_LOGS, in_order, &got), 5);
+        sl_segment_rearm(s);
+    }
+    for (int i = 0; i < 6; i++)
+        CHECK_EQ(write_one(s, SL_RING_LOGS, number++, 8), 0);
+    CHECK(read(options.wake_fd, &count, 8) == 8); /* half of the limit */
+    CHECK_EQ(got.wrong, 0);
+    sl_segment_free(s);
+    close(options.wake_fd);
+}
+
+/* A lost record wakes the reader even of a ring with room for smaller ones. */
+SL_TEST(ring_wakes_when_it_loses)
+{
+    sl_segment *s;
+    sl_segment_options options = small;
+    options.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    REQUIRE(sl_segment_new(&options, &s) == 0);
+    uint64_t count;
+    CHECK_EQ(write_one(s, SL_RING_LOGS, 0, sl_segment_max_record(s, SL_RING_LOGS) + 1), SL_ELIMIT);
+    CHECK(read(options.wake_fd, &count, 8) == 8);
+    CHECK_EQ(write_one(s, SL_RING_LOGS, 0, sl_segment_max_record(s, SL_RING_LOGS) + 1), SL_ELIMIT);
+    CHECK(read(options.wake_fd, &count, 8) < 0);
+    sl_segment_free(s);
+    close(options.wake_fd);
+}
+
+typedef struct refill {
+    sl_segment *segment;
+    seen got;
+    uint64_t next;      /* number to write */
+    uint64_t refused;   /* before the first that went in */
+    uint64_t read_then; /* records read when the first went in */
+} refill;
+
+static bool write_while_reading(void *user, uint32_t tag, const uint8_t *data, size_t len)
+{
+    refill *r = user;
+    if (!r->read_then) {
+        if (write_one(r->segment, SL_RING_LOGS, r->next, 100) == 0) {
+            r->next++;
+            r->read_then = r->got.count;
+        } else {
+            r->refused++;
+        }
+    }
+    return in_order(&r->got, tag, data, len);
+}
+
+/* The reader gives room back while it drains, an eighth of the ring at a time. */
+SL_TEST(ring_room_comes_back_while_it_is_drained)
+{
+    refill r = {.segment = open_small()};
+    REQUIRE(r.segment);
+    while (write_one(r.segment, SL_RING_LOGS, r.next, 100) == 0)
+        r.next++;
+    uint64_t first = r.next;
+    CHECK_EQ(sl_segment_drain(r.segment, SL_RING_LOGS, write_while_reading, &r), first);
+    CHECK_EQ(r.read_then, 4); /* 4 * 128 bytes */
+    CHECK_EQ(r.refused, 4);
+    CHECK_EQ(sl_segment_drain(r.segment, SL_RING_LOGS, write_while_reading, &r), 1);
+    CHECK_EQ(r.got.wrong, 0);
+    sl_segment_free(r.segment);
+}
+
+/* However many of the waiting records are read, so many go in again, not one more. */
+SL_TEST(ring_limit_is_exact_after_a_part_was_read)
+{
+    for (uint64_t part = 0; part <= 7; part++) {
+        sl_segment *s = open_small();
+        REQUIRE(s);
+        sl_segment_set_ring_limit(s, SL_RING_SPANS, 7);
+        uint64_t number = 0, taken = 0;
+        seen got = {.stop_after = part};
+        while (write_one(s, SL_RING_SPANS, number, 10) == 0)
+            number++;
+        CHECK_EQ(number, 7);
+        if (part)
+            CHECK_EQ(sl_segment_drain(s, SL_RING_SPANS, in_order, &got), part);
+        for (; write_one(s, SL_RING_SPANS, number, 10) == 0; number++)
+            taken++;
+        CHECK_EQ(taken, part);
+        got.stop_after = 0;
+        CHECK_EQ(sl_segment_drain(s, SL_RING_SPANS, in_order, &got), 7);
+        CHECK_EQ(got.wrong, 0);
+        sl_segment_free(s);
+    }
+}
+
 /* ---- threads ---- */
 
 #define THREADS 7
@@ -407,6 +517,23 @@ SL_TEST(ring_with_damaged_records)
         CHECK_EQ(got.wrong, 0);
         sl_segment_free(s);
     }
+}
+
+/* A reader that has counted more than there was does not close the ring for good. */
+SL_TEST(ring_whose_reader_has_miscounted_goes_on)
+{
+    sl_segment *s = open_small();
+    REQUIRE(s);
+    seen got = {0};
+    sl_segment_set_ring_limit(s, SL_RING_LOGS, 2);
+    atomic_store(&first_ring(s)->consumed, 5);
+    uint64_t number = 0;
+    while (number < 100 && write_one(s, SL_RING_LOGS, number, 8) == 0)
+        number++;
+    CHECK(number >= 2 && number <= 7);
+    CHECK_EQ(sl_segment_drain(s, SL_RING_LOGS, in_order, &got), number);
+    CHECK_EQ(write_one(s, SL_RING_LOGS, number, 8), 0);
+    sl_segment_free(s);
 }
 
 /* What a damaged ring loses is counted, and the queue limit does not count it as waiting. */
