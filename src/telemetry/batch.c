@@ -1,4 +1,7 @@
-/* Batches. Items are appended behind their tags, scope by scope; the frames around them are written at the end. */
+/*
+ * Batches. Items are appended behind their tags, scope by scope; the frames around them are written at the end. A batch
+ * of one scope, which is nearly every one, becomes the request where it lies: the frames go into room left before it.
+ */
 #include "src/telemetry/batch.h"
 
 #include "src/base/assert.h"
@@ -13,19 +16,28 @@ enum { FIELD_RESOURCE = 1, FIELD_SCOPES = 2, FIELD_RESOURCE_SCHEMA = 3 };
 enum { FIELD_SCOPE = 1, FIELD_ITEMS = 2, FIELD_SCOPE_SCHEMA = 3 };
 #define FRAME_BYTES 16u           /* tags and lengths around a message, at most */
 #define KEEP_SECTION_BYTES 65536u /* a section's buffer above this is given back */
+#define SPARE_BYTES 4096u         /* a request holds at most so much memory beside its bytes */
+
+static sl_request *request_of(sl_signal signal, size_t items)
+{
+    sl_request *request = sl_calloc(1, sizeof *request);
+    if (!request)
+        return NULL;
+    request->signal = signal;
+    request->items = items;
+    request->made_ns = sl_mono_ns();
+    return request;
+}
 
 sl_request *sl_request_new(sl_signal signal, size_t items, char *bytes, size_t len)
 {
-    sl_request *request = sl_calloc(1, sizeof *request);
+    sl_request *request = request_of(signal, items);
     if (!request) {
         sl_free(bytes);
         return NULL;
     }
-    request->signal = signal;
-    request->items = items;
     request->own = bytes;
     request->bytes = sl_str_of(bytes, len);
-    request->made_ns = sl_mono_ns();
     return request;
 }
 
@@ -105,6 +117,48 @@ static size_t scope_size(const sl_batch_scope *scope)
     return scope->scope.len + scope->schema_url.len + 3 * FRAME_BYTES;
 }
 
+static uint8_t *raw_head(uint8_t *at, uint32_t field, size_t len)
+{
+    return sl_pb_raw_varint(sl_pb_raw_tag(at, field, SL_PB_LEN), len);
+}
+
+static uint8_t *raw_str(uint8_t *at, uint32_t field, sl_str s)
+{
+    SL_ASSERT(s.ptr || !s.len);
+    return sl_pb_raw_copy(raw_head(at, field, s.len), s.ptr, s.len);
+}
+
+/* Begins a section, which is not counted yet. The first one leaves room for the frames of a request. */
+static int open_section(sl_batch *batch, sl_batch_section *section, const sl_batch_scope *scope)
+{
+    SL_ASSERT(section->items.len == 0 && scope);
+    section->start = 0;
+    if (batch->section_count > 0)
+        return 0;
+    size_t start = batch->resource.len + scope->scope.len + 2 * FRAME_BYTES;
+    int error = sl_buf_reserve(&section->items, batch->expect > start ? batch->expect : start);
+    if (error) {
+        section->items.failed = 0;
+        return error;
+    }
+    section->start = section->items.len = start;
+    return 0;
+}
+
+/* Appends an item with its tag. */
+static int put_item(sl_buf *items, sl_str item)
+{
+    SL_ASSERT(item.ptr || !item.len);
+    int error = sl_buf_reserve(items, sl_pb_size_bytes(FIELD_ITEMS, item.len));
+    if (SL_UNLIKELY(error)) {
+        items->failed = 0;
+        return error;
+    }
+    uint8_t *at = (uint8_t *)items->data + items->len;
+    items->len = (size_t)((char *)raw_str(at, FIELD_ITEMS, item) - items->data);
+    return 0;
+}
+
 /* Puts an item that fits. */
 static int append(sl_batch *batch, sl_batch_section *section, const sl_batch_scope *scope, sl_str item, uint64_t now_ns)
 {
@@ -112,11 +166,14 @@ static int append(sl_batch *batch, sl_batch_section *section, const sl_batch_sco
     if (is_new) {
         SL_ASSERT(batch->section_count < SL_BATCH_MAX_SCOPES);
         section = &batch->sections[batch->section_count];
-        SL_ASSERT(section->items.len == 0);
+        int error = open_section(batch, section, scope);
+        if (error)
+            return error;
     }
-    int error = sl_pb_buf_str(&section->items, FIELD_ITEMS, item);
+    int error = put_item(&section->items, item);
     if (error) {
-        section->items.failed = 0;
+        if (is_new)
+            section->items.len = 0;
         return error;
     }
     if (is_new) {
@@ -170,44 +227,104 @@ size_t sl_batch_discard(sl_batch *batch)
     return items;
 }
 
+/* ---- the request ---- */
+
+/* Size of an optional string field. */
+static size_t size_of_url(uint32_t field, sl_str url)
+{
+    return url.len ? sl_pb_size_bytes(field, url.len) : 0;
+}
+
 /* Size of the contents of one ScopeSpans or ScopeLogs. */
 static size_t section_size(const sl_batch_section *section)
 {
+    SL_ASSERT(section && section->items.len >= section->start);
+    return sl_pb_size_bytes(FIELD_SCOPE, section->scope->scope.len) + (section->items.len - section->start) +
+           size_of_url(FIELD_SCOPE_SCHEMA, section->scope->schema_url);
+}
+
+/* Size of the contents of the ResourceSpans or ResourceLogs. */
+static size_t resource_size(const sl_batch *batch)
+{
+    SL_ASSERT(batch);
+    size_t size = sl_pb_size_bytes(FIELD_RESOURCE, batch->resource.len);
+    for (size_t i = 0; i < batch->section_count; i++)
+        size += sl_pb_size_bytes(FIELD_SCOPES, section_size(&batch->sections[i]));
+    return size + size_of_url(FIELD_RESOURCE_SCHEMA, batch->resource_schema_url);
+}
+
+static uint8_t *raw_resource_head(const sl_batch *batch, size_t size, uint8_t *at)
+{
+    SL_ASSERT(batch);
+    return raw_str(raw_head(at, 1, size), FIELD_RESOURCE, batch->resource);
+}
+
+static uint8_t *raw_section_head(const sl_batch_section *section, uint8_t *at)
+{
     SL_ASSERT(section);
-    size_t size = sl_pb_size_bytes(FIELD_SCOPE, section->scope->scope.len) + section->items.len;
-    if (section->scope->schema_url.len)
-        size += sl_pb_size_bytes(FIELD_SCOPE_SCHEMA, section->scope->schema_url.len);
-    return size;
+    return raw_str(raw_head(at, FIELD_SCOPES, section_size(section)), FIELD_SCOPE, section->scope->scope);
 }
 
-static uint8_t *raw_head(uint8_t *at, uint32_t field, size_t len)
+static uint8_t *raw_url(uint8_t *at, uint32_t field, sl_str url)
 {
-    return sl_pb_raw_varint(sl_pb_raw_tag(at, field, SL_PB_LEN), len);
-}
-
-static uint8_t *raw_str(uint8_t *at, uint32_t field, sl_str s)
-{
-    SL_ASSERT(s.ptr || !s.len);
-    return sl_pb_raw_copy(raw_head(at, field, s.len), s.ptr, s.len);
+    return url.len ? raw_str(at, field, url) : at;
 }
 
 /* Writes the frames and the items. Returns the end. */
-static uint8_t *write_request(const sl_batch *batch, size_t resource_size, uint8_t *at)
+static uint8_t *write_request(const sl_batch *batch, size_t size, uint8_t *at)
 {
     SL_ASSERT(batch);
-    at = raw_head(at, 1, resource_size);
-    at = raw_str(at, FIELD_RESOURCE, batch->resource);
+    at = raw_resource_head(batch, size, at);
     for (size_t i = 0; i < batch->section_count; i++) {
         const sl_batch_section *section = &batch->sections[i];
-        at = raw_head(at, FIELD_SCOPES, section_size(section));
-        at = raw_str(at, FIELD_SCOPE, section->scope->scope);
-        at = sl_pb_raw_copy(at, section->items.data, section->items.len);
-        if (section->scope->schema_url.len)
-            at = raw_str(at, FIELD_SCOPE_SCHEMA, section->scope->schema_url);
+        at = raw_section_head(section, at);
+        at = sl_pb_raw_copy(at, section->items.data + section->start, section->items.len - section->start);
+        at = raw_url(at, FIELD_SCOPE_SCHEMA, section->scope->schema_url);
     }
-    if (batch->resource_schema_url.len)
-        at = raw_str(at, FIELD_RESOURCE_SCHEMA, batch->resource_schema_url);
-    return at;
+    return raw_url(at, FIELD_RESOURCE_SCHEMA, batch->resource_schema_url);
+}
+
+/* The request of several sections, in new memory. */
+static int gather(const sl_batch *batch, size_t size, sl_request *request)
+{
+    SL_ASSERT(batch && request);
+    size_t total = sl_pb_size_bytes(1, size);
+    request->own = sl_malloc(total);
+    if (!request->own)
+        return SL_ENOMEM;
+    uint8_t *end = write_request(batch, size, (uint8_t *)request->own);
+    SL_ASSERT(end == (uint8_t *)request->own + total);
+    (void)end;
+    request->bytes = sl_str_of(request->own, total);
+    return 0;
+}
+
+/* The request of one section, around its items; takes its memory over, but for what is too much. */
+static int wrap(sl_batch *batch, size_t size, sl_request *request)
+{
+    SL_ASSERT(batch->section_count == 1 && request);
+    sl_batch_section *section = &batch->sections[0];
+    sl_buf *items = &section->items;
+    size_t tail = size_of_url(FIELD_SCOPE_SCHEMA, section->scope->schema_url) +
+                  size_of_url(FIELD_RESOURCE_SCHEMA, batch->resource_schema_url);
+    if (sl_buf_reserve(items, tail)) {
+        items->failed = 0;
+        return SL_ENOMEM;
+    }
+    size_t total = sl_pb_size_bytes(1, size);
+    SL_ASSERT(section->start + tail + (items->len - section->start) >= total);
+    size_t begin = items->len + tail - total;
+    uint8_t *at = raw_resource_head(batch, size, (uint8_t *)items->data + begin);
+    at = raw_section_head(section, at);
+    SL_ASSERT((char *)at == items->data + section->start);
+    at = raw_url((uint8_t *)items->data + items->len, FIELD_SCOPE_SCHEMA, section->scope->schema_url);
+    (void)raw_url(at, FIELD_RESOURCE_SCHEMA, batch->resource_schema_url);
+    char *smaller = items->cap - begin - total > SPARE_BYTES ? sl_realloc(items->data, begin + total) : NULL;
+    request->own = smaller ? smaller : items->data;
+    request->bytes = sl_str_of(request->own + begin, total);
+    batch->expect = begin + total;
+    sl_buf_init(items, items->max);
+    return 0;
 }
 
 int sl_batch_finish(sl_batch *batch, sl_request **ret_request)
@@ -217,22 +334,16 @@ int sl_batch_finish(sl_batch *batch, sl_request **ret_request)
         *ret_request = NULL;
         return 0;
     }
-    size_t size = sl_pb_size_bytes(FIELD_RESOURCE, batch->resource.len);
-    for (size_t i = 0; i < batch->section_count; i++)
-        size += sl_pb_size_bytes(FIELD_SCOPES, section_size(&batch->sections[i]));
-    if (batch->resource_schema_url.len)
-        size += sl_pb_size_bytes(FIELD_RESOURCE_SCHEMA, batch->resource_schema_url.len);
-    size_t total = sl_pb_size_bytes(1, size);
-    SL_ASSERT(total <= batch->bytes);
-    char *bytes = sl_malloc(total);
-    if (!bytes)
-        return SL_ENOMEM;
-    uint8_t *end = write_request(batch, size, (uint8_t *)bytes);
-    SL_ASSERT(end == (uint8_t *)bytes + total);
-    (void)end;
-    sl_request *request = sl_request_new(batch->signal, batch->items, bytes, total);
-    if (!request)
-        return SL_ENOMEM;
+    size_t size = resource_size(batch);
+    SL_ASSERT(sl_pb_size_bytes(1, size) <= batch->bytes);
+    sl_request *request = request_of(batch->signal, batch->items);
+    int error = !request                    ? SL_ENOMEM
+                : batch->section_count == 1 ? wrap(batch, size, request)
+                                            : gather(batch, size, request);
+    if (error) {
+        sl_request_free(request);
+        return error;
+    }
     reset(batch);
     *ret_request = request;
     return 0;

@@ -17,7 +17,7 @@ typedef struct sl_batch_scope {
     sl_str schema_url;
 } sl_batch_scope;
 
-/* A finished request in a sink's queue. */
+/* A finished request in a sink's queue. `bytes` lie somewhere in `own`. */
 typedef struct sl_request {
     struct sl_request *next;
     uint64_t seq;
@@ -37,6 +37,7 @@ void sl_request_free(sl_request *request);
 
 typedef struct sl_batch_section {
     const sl_batch_scope *scope;
+    size_t start; /* of the items: what is before them is room for the frames of a request of one section */
     sl_buf items; /* encoded items with their tags */
 } sl_batch_section;
 
@@ -50,7 +51,8 @@ typedef struct sl_batch {
     size_t bytes;      /* upper bound of the finished request's size */
     uint64_t first_ns; /* monotonic time of the first item */
     size_t section_count;
-    size_t last; /* section used last */
+    size_t last;   /* section used last */
+    size_t expect; /* size of the last request: the next one is likely to take as much */
     sl_batch_section sections[SL_BATCH_MAX_SCOPES];
 } sl_batch;
 
@@ -63,7 +65,10 @@ void sl_batch_done(sl_batch *batch);
  * fit into any batch, even cut), SL_ENOMEM.
  */
 SL_MUST_CHECK int sl_batch_add(sl_batch *batch, const sl_batch_scope *scope, sl_str item, uint64_t now_ns);
-/* Makes the request and empties the batch. `*ret_request` is NULL when there was nothing in it. Errors: SL_ENOMEM. */
+/*
+ * Makes the request and empties the batch. `*ret_request` is NULL when there was nothing in it. Errors: SL_ENOMEM; the
+ * batch is then as it was.
+ */
 SL_MUST_CHECK int sl_batch_finish(sl_batch *batch, sl_request **ret_request);
 /* Throws the items away; returns how many. */
 size_t sl_batch_discard(sl_batch *batch);

@@ -1,6 +1,7 @@
 /* Tests of batches and of cutting. */
 #include "src/telemetry/batch.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "src/telemetry/batch_cut.h"
@@ -67,6 +68,91 @@ SL_TEST(a_request_holds_what_was_added)
     batch_free(b);
 }
 
+/* ---- the bytes ---- */
+
+/* The request as the encoder of messages writes it, one inside the other. */
+static void expect_request(sl_buf *out, sl_str resource, sl_str resource_url, const sl_batch_scope *scope,
+                           const sl_buf *items)
+{
+    sl_buf inner, outer;
+    sl_buf_init(&inner, 16u << 20);
+    sl_buf_init(&outer, 16u << 20);
+    CHECK_EQ(sl_pb_buf_str(&inner, 1, scope->scope), 0);
+    CHECK_EQ(sl_buf_put_str(&inner, sl_buf_str(items)), 0);
+    if (scope->schema_url.len)
+        CHECK_EQ(sl_pb_buf_str(&inner, 3, scope->schema_url), 0);
+    CHECK_EQ(sl_pb_buf_str(&outer, 1, resource), 0);
+    CHECK_EQ(sl_pb_buf_str(&outer, 2, sl_buf_str(&inner)), 0);
+    if (resource_url.len)
+        CHECK_EQ(sl_pb_buf_str(&outer, 3, resource_url), 0);
+    CHECK_EQ(sl_pb_buf_str(out, 1, sl_buf_str(&outer)), 0);
+    sl_buf_done(&inner);
+    sl_buf_done(&outer);
+}
+
+/* A batch of one scope and `count` items, twice: the second time it knows what to expect. */
+static void check_one_scope(sl_str resource, sl_str resource_url, const sl_batch_scope *scope, sl_str item,
+                            size_t count)
+{
+    sl_buf items, expect;
+    sl_buf_init(&items, 16u << 20);
+    sl_buf_init(&expect, 16u << 20);
+    for (size_t i = 0; i < count; i++)
+        CHECK_EQ(sl_pb_buf_str(&items, 2, item), 0);
+    expect_request(&expect, resource, resource_url, scope, &items);
+    sl_batch *b = malloc(sizeof *b);
+    sl_batch_init(b, SL_SIGNAL_TRACES, resource, resource_url, count + 1, 16u << 20);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < count; i++)
+            CHECK_EQ(sl_batch_add(b, scope, item, 1), 0);
+        sl_request *r = NULL;
+        REQUIRE(sl_batch_finish(b, &r) == 0 && r);
+        CHECK_EQ(r->bytes.len, expect.len);
+        CHECK(memcmp(r->bytes.ptr, expect.data, expect.len) == 0);
+        CHECK(malloc_usable_size(r->own) < r->bytes.len + 4096 + 2048);
+        sl_request_free(r);
+    }
+    batch_free(b);
+    sl_buf_done(&items);
+    sl_buf_done(&expect);
+}
+
+/* Lengths around each width of a varint, with and without the optional fields, in place. */
+SL_TEST(a_request_of_one_scope_is_exact)
+{
+    static const size_t lens[] = {0, 1, 127, 128, 300, 16383, 16384, 70000};
+    enum { LENS = sizeof lens / sizeof *lens };
+    char *text = malloc(70000);
+    memset(text, 't', 70000);
+    for (size_t i = 0; i < LENS; i++) {
+        for (size_t j = 0; j < LENS; j++) {
+            sl_str a = sl_str_of(text, lens[i]), b = sl_str_of(text, lens[j]), none = {NULL, 0};
+            sl_batch_scope plain = {a, none}, full = {b, a};
+            check_one_scope(b, none, &plain, SL_STR("x"), 1);
+            check_one_scope(a, b, &full, SL_STR("x"), 3);
+            check_one_scope(none, none, &plain, b, 20);
+        }
+    }
+    free(text);
+}
+
+/* A small batch after a large one does not keep the room of the large one. */
+SL_TEST(a_request_holds_little_more_than_its_bytes)
+{
+    sl_batch *b = batch_of(10000, 4u << 20);
+    sl_request *r = NULL;
+    char item[1000] = "\x2a";
+    static const size_t counts[] = {2000, 1, 3, 500, 1};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        for (size_t n = 0; n < counts[i]; n++)
+            CHECK_EQ(sl_batch_add(b, &scope_a, sl_str_of(item, sizeof item), 1), 0);
+        REQUIRE(sl_batch_finish(b, &r) == 0 && r);
+        CHECK(malloc_usable_size(r->own) < r->bytes.len + 4096 + 2048);
+        sl_request_free(r);
+    }
+    batch_free(b);
+}
+
 SL_TEST(limits_ask_for_a_finish)
 {
     sl_batch *b = batch_of(2, 10000);
@@ -116,6 +202,33 @@ SL_TEST(no_memory_loses_nothing_that_was_in)
         if (error)
             REQUIRE(sl_batch_finish(b, &r) == 0);
         CHECK_EQ(r->items, expect);
+        sl_request_free(r);
+        batch_free(b);
+    }
+}
+
+/* In place, too: whatever allocation fails, the items stay for another try. */
+SL_TEST(no_memory_for_one_scope_loses_nothing)
+{
+    for (long n = 0; n < 4; n++) {
+        sl_batch *b = batch_of(1000, 100000);
+        char item[200] = "\x2a";
+        size_t in = 0;
+        sl_request *r = NULL;
+        sl_test_fail_alloc(n);
+        for (int i = 0; i < 3; i++)
+            in += sl_batch_add(b, &scope_a, sl_str_of(item, sizeof item), 1) == 0;
+        int error = sl_batch_finish(b, &r);
+        sl_test_fail_alloc(-1);
+        CHECK(error == 0 || error == SL_ENOMEM);
+        if (error)
+            REQUIRE(sl_batch_finish(b, &r) == 0);
+        if (r)
+            CHECK_EQ(r->items, in);
+        size_t walked = 0;
+        for (sl_otlp_records it = sl_otlp_records_of(r ? r->bytes : SL_STR("")); sl_otlp_records_next(&it);)
+            walked++;
+        CHECK_EQ(walked, in);
         sl_request_free(r);
         batch_free(b);
     }
