@@ -45,6 +45,7 @@
 #define SL_MAX_JSON_DEPTH 128
 #define SL_MAX_SSE_FRAME_BYTES (4u * 1024 * 1024)
 #define SL_MAX_URL_BYTES 8192
+#define SL_MAX_LOOKUPS 16 /* host names that are being looked up at once */
 
 /* OTLP transport (opentelemetry-proto, specification.md: 64 MiB requests, 4 MiB answers). */
 #define SL_MAX_OTLP_REQUEST_BYTES (64u * 1024 * 1024)

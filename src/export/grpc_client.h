@@ -2,7 +2,7 @@
  * A gRPC client for unary calls: one peer, one HTTP/2 connection kept open, one call at a time. nghttp2 frames, OpenSSL
  * for https, our own message framing.
  *
- * Promises: every step but the look-up of a name is bounded by the deadline; a connection that the peer has closed or
+ * Promises: every step is bounded by the deadline; a connection that the peer has closed or
  * says it will close (GOAWAY) is replaced before or, once, during a call; answers are at most 4 MiB.
  * Thread rule: one thread at a time. Source: gRPC over HTTP2 (grpc.io, PROTOCOL-HTTP2), RFC 9113.
  */

@@ -389,7 +389,7 @@ SL_TEST(every_call_of_the_kernel_failing_in_turn)
         grpc_server s;
         server_start(&s, &ok, 1, NULL, false);
         faults f = {n, ECONNRESET, false};
-        sl_net_ops ops = {&f, fault_connect, fault_send, fault_recv};
+        sl_net_ops ops = {&f, fault_connect, fault_send, fault_recv, sl_net_ops_libc.resolve};
         sl_grpc_options o;
         memset(&o, 0, sizeof o);
         o.ops = &ops;

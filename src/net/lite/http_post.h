@@ -1,10 +1,9 @@
 /*
  * An HTTP/1.1 client for POST over plain sockets: one URL, one connection kept alive, one request at a time.
  *
- * Promises: libc alone; every step (connect, send, receive) is bounded by the caller's deadline, except the look-up of
- * a host name, which libc does not bound; answers are parsed strictly and bounded in size; no signal is raised. Does
- * not: TLS, proxies, redirects, compression (src/export/otlp_http.c does, with libcurl). Thread rule: one thread at a
- * time.
+ * Promises: libc alone; every step (look-up, connect, send, receive) is bounded by the caller's deadline; answers are
+ * parsed strictly and bounded in size; no signal is raised. Does not: TLS, proxies, redirects, compression
+ * (src/export/otlp_http.c does, with libcurl). Thread rule: one thread at a time.
  */
 #ifndef SL_NET_LITE_HTTP_POST_H
 #define SL_NET_LITE_HTTP_POST_H

@@ -11,6 +11,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/clock.h"
+#include "src/net/lite/resolve.h"
 
 #define MAX_POLL_MS 60000u
 
@@ -32,7 +33,14 @@ static ssize_t libc_recv(void *user, int fd, void *data, size_t len)
     return recv(fd, data, len, 0);
 }
 
-const sl_net_ops sl_net_ops_libc = {NULL, libc_connect, libc_send, libc_recv};
+static int libc_resolve(void *user, const char *host, const char *port, const struct addrinfo *hints,
+                        struct addrinfo **ret_list)
+{
+    (void)user;
+    return getaddrinfo(host, port, hints, ret_list);
+}
+
+const sl_net_ops sl_net_ops_libc = {NULL, libc_connect, libc_send, libc_recv, libc_resolve};
 
 int sl_socket_wait(int fd, short events, uint64_t deadline_ns)
 {
@@ -84,24 +92,28 @@ static int connect_one(const sl_net_ops *ops, const struct addrinfo *address, ui
     return error;
 }
 
+/* When to go on from this address to the next: the time left is shared out evenly. */
+static uint64_t share_of(const struct addrinfo *address, uint64_t deadline_ns)
+{
+    uint64_t now = sl_mono_ns(), left = 0;
+    for (; address; address = address->ai_next)
+        left++;
+    return deadline_ns > now ? now + (deadline_ns - now) / left : deadline_ns;
+}
+
 int sl_tcp_connect(const sl_net_ops *ops, const char *host, const char *port, uint64_t deadline_ns, int *ret_fd,
                    char *why, size_t size)
 {
     SL_ASSERT(host && port && ret_fd && why && size > 0);
-    struct addrinfo hints;
-    memset(&hints, 0, sizeof hints);
-    hints.ai_family = AF_UNSPEC;
-    hints.ai_socktype = SOCK_STREAM;
     struct addrinfo *found = NULL;
-    int failed = getaddrinfo(host, port, &hints, &found);
-    if (failed) {
-        (void)snprintf(why, size, "host name not resolved: %s", gai_strerror(failed));
-        return SL_ERESOLVE;
-    }
-    int error = SL_ECONNECT;
+    ops = ops ? ops : &sl_net_ops_libc;
+    int error = sl_resolve(ops, host, port, deadline_ns, &found, why, size);
+    if (error)
+        return error;
+    error = SL_ECONNECT;
     for (const struct addrinfo *at = found; at; at = at->ai_next) {
-        error = connect_one(ops ? ops : &sl_net_ops_libc, at, deadline_ns, ret_fd, why, size);
-        if (error == 0 || error == SL_ETIMEOUT)
+        error = connect_one(ops, at, share_of(at, deadline_ns), ret_fd, why, size);
+        if (error == 0 || sl_mono_ns() >= deadline_ns)
             break;
     }
     freeaddrinfo(found);

@@ -298,7 +298,7 @@ SL_TEST(every_call_of_the_kernel_failing_in_turn)
             http_server s;
             REQUIRE(http_start(&s, &act, 1, false));
             faults f = {n, codes[k], false};
-            sl_net_ops ops = {&f, fault_connect, fault_send, fault_recv};
+            sl_net_ops ops = {&f, fault_connect, fault_send, fault_recv, sl_net_ops_libc.resolve};
             sl_http_post *c = client_of(&s, &ops);
             sl_http_answer answer;
             int error = post(c, SL_STR("hello"), 1000, &answer);
