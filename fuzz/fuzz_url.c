@@ -54,12 +54,9 @@ static void check_fields(sl_str text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     sl_str text = sl_str_of((const char *)data, size), path, query, name, value;
-    sl_hostport hostport;
     size_t len = 0;
     check_url(text);
     check_fields(text);
-    if (sl_hostport_parse(text, &hostport) == 0)
-        EXPECT(hostport.off || hostport.has_port);
     sl_target_split(text, &path, &query);
     EXPECT(path.len > 0);
     while (sl_query_next(&query, &name, &value))

@@ -140,12 +140,29 @@ static bool put_short_fraction(sl_buf *buf, double value)
     return true;
 }
 
+/* A number as printf wrote it, with a dot for whatever the host's locale has between the digits (1 to 4 bytes). */
+static int put_c_number(sl_buf *buf, const char *text)
+{
+    char number[40];
+    size_t len = 0;
+    bool in_point = false;
+    for (; *text && len < sizeof number; text++) {
+        bool plain = (*text >= '0' && *text <= '9') || *text == '-' || *text == '+' || *text == 'e';
+        if (plain || !in_point)
+            number[len++] = plain ? *text : '.';
+        in_point = !plain;
+    }
+    return sl_buf_put(buf, number, len);
+}
+
 int sl_buf_put_double(sl_buf *buf, double value)
 {
     if (isnan(value))
         return sl_buf_put_c(buf, "NaN");
     if (isinf(value))
         return sl_buf_put_c(buf, value > 0 ? "+Inf" : "-Inf");
+    if (value == 0 && signbit(value))
+        return sl_buf_put_c(buf, "-0");
     if (fabs(value) < 1e15 && value == (double)(int64_t)value)
         return sl_buf_put_i64(buf, (int64_t)value);
     if (put_short_fraction(buf, value))
@@ -156,11 +173,7 @@ int sl_buf_put_double(sl_buf *buf, double value)
         if (strtod(text, NULL) == value)
             break;
     }
-    /* A host that set a locale with a decimal comma must not change the wire format. */
-    char *comma = strchr(text, ',');
-    if (comma)
-        *comma = '.';
-    return sl_buf_put_c(buf, text);
+    return put_c_number(buf, text);
 }
 
 void sl_buf_consume(sl_buf *buf, size_t len)
@@ -177,11 +190,11 @@ int sl_buf_take(sl_buf *buf, char **ret_data, size_t *ret_len)
     SL_ASSERT(buf && ret_data && ret_len);
     if (buf->failed)
         return buf->failed;
-    int error = sl_buf_reserve(buf, 1);
-    if (error)
-        return error;
-    buf->data[buf->len] = '\0';
-    *ret_data = buf->data;
+    char *data = buf->cap > buf->len ? buf->data : sl_realloc(buf->data, buf->len + 1); /* the NUL is no content */
+    if (!data)
+        return SL_ENOMEM;
+    data[buf->len] = '\0';
+    *ret_data = data;
     *ret_len = buf->len;
     size_t max = buf->max;
     sl_buf_init(buf, max);

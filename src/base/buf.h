@@ -30,17 +30,23 @@ int sl_buf_reserve(sl_buf *buf, size_t more);
 int sl_buf_put(sl_buf *buf, const void *bytes, size_t len);
 /* Appends one byte. */
 int sl_buf_put_char(sl_buf *buf, char c);
-/* Appends formatted text. */
+/* Appends formatted text; needs room for one byte more than the text. */
 int sl_buf_printf(sl_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int sl_buf_vprintf(sl_buf *buf, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 /* Appends a decimal number. */
 int sl_buf_put_u64(sl_buf *buf, uint64_t value);
 int sl_buf_put_i64(sl_buf *buf, int64_t value);
-/* Appends the shortest text that reads back as the same double; NaN, +Inf, -Inf as Prometheus writes them. */
+/*
+ * Appends a text that reads back as the same double, of 15 to 17 digits at most; NaN, +Inf, -Inf as Prometheus writes
+ * them. A dot whatever the locale.
+ */
 int sl_buf_put_double(sl_buf *buf, double value);
 /* Removes `len` bytes from the front (memmove). */
 void sl_buf_consume(sl_buf *buf, size_t len);
-/* Moves the contents out: `*ret_data` (NUL-terminated, to be freed by sl_free) and its length. */
+/*
+ * Moves the contents out: `*ret_data` (NUL-terminated, to be freed by sl_free) and its length; the buffer is then
+ * empty. Errors: that of a failed append; SL_ENOMEM, and the buffer is as it was.
+ */
 int sl_buf_take(sl_buf *buf, char **ret_data, size_t *ret_len);
 
 static inline int sl_buf_put_str(sl_buf *buf, sl_str s)

@@ -22,6 +22,7 @@ static inline uint64_t sl_hash_bytes(const void *data, size_t len, uint64_t seed
     if (len)
         memcpy(&tail, p, len);
     h = (h ^ tail) * 0xC4CEB9FE1A85EC53ull;
+    h = (h ^ (h >> 32)) * 0xFF51AFD7ED558CCDull; /* tables go by the low bits: the last bytes must reach them */
     return h ^ (h >> 29);
 }
 

@@ -30,7 +30,6 @@ void sl_rng_init(sl_rng *rng)
     do {
         got = getrandom(rng->s, sizeof rng->s, GRND_NONBLOCK);
     } while (got < 0 && errno == EINTR);
-    bool zero = (rng->s[0] | rng->s[1] | rng->s[2] | rng->s[3]) == 0;
-    if (got != (ssize_t)sizeof rng->s || zero)
+    if (got != (ssize_t)sizeof rng->s || (rng->s[0] | rng->s[1] | rng->s[2] | rng->s[3]) == 0)
         sl_rng_init_seed(rng, sl_now_ns() ^ sl_mono_ns() ^ (uint64_t)(uintptr_t)rng);
 }

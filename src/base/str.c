@@ -176,36 +176,39 @@ size_t sl_utf8_prefix(sl_str s, size_t max)
     if (s.len <= max)
         return s.len;
     size_t len = max;
-    while (len > 0 && ((unsigned char)s.ptr[len] & 0xC0) == 0x80)
+    while (len > 0 && max - len < 3 && ((unsigned char)s.ptr[len] & 0xC0) == 0x80)
         len--;
-    return len;
+    return ((unsigned char)s.ptr[len] & 0xC0) == 0x80 ? max : len;
 }
 
-/* Length of the well-formed sequence at `p` (`left` bytes), or 0. */
-static size_t utf8_sequence(const unsigned char *p, size_t left)
+/* Bytes of a sequence with this lead byte, 0 when it is none; what its second byte may be goes to low and high. */
+static size_t utf8_want(unsigned char c, unsigned char *ret_low, unsigned char *ret_high)
 {
-    SL_ASSERT(p);
-    if (p[0] < 0x80)
+    SL_ASSERT(ret_low && ret_high);
+    *ret_low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
+    *ret_high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
+    if (c < 0x80)
         return 1;
-    size_t n = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
-    if (p[0] < 0xC2 || p[0] > 0xF4 || left < n)
+    if (c < 0xC2 || c > 0xF4)
         return 0;
-    unsigned char low = 0x80, high = 0xBF;
-    if (p[0] == 0xE0)
-        low = 0xA0;
-    else if (p[0] == 0xED)
-        high = 0x9F;
-    else if (p[0] == 0xF0)
-        low = 0x90;
-    else if (p[0] == 0xF4)
-        high = 0x8F;
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (size_t i = 2; i < n; i++) {
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
+    return c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
+}
+
+size_t sl_utf8_piece(sl_str s, bool *ret_valid)
+{
+    SL_ASSERT(ret_valid && s.ptr && s.len > 0);
+    unsigned char low, high;
+    size_t want = utf8_want((unsigned char)s.ptr[0], &low, &high), have = 1;
+    while (have < want && have < s.len) {
+        unsigned char c = (unsigned char)s.ptr[have];
+        if (c < low || c > high)
+            break;
+        low = 0x80;
+        high = 0xBF;
+        have++;
     }
-    return n;
+    *ret_valid = have == want;
+    return have;
 }
 
 size_t sl_utf8_whole(sl_str s)
@@ -224,13 +227,10 @@ size_t sl_utf8_whole(sl_str s)
 bool sl_utf8_valid(sl_str s)
 {
     SL_ASSERT(s.ptr || !s.len);
-    for (size_t i = 0; i < s.len;) {
-        size_t n = utf8_sequence((const unsigned char *)s.ptr + i, s.len - i);
-        if (n == 0)
-            return false;
-        i += n;
-    }
-    return true;
+    bool valid = true;
+    for (size_t i = 0; i < s.len && valid;)
+        i += (unsigned char)s.ptr[i] < 0x80 ? 1 : sl_utf8_piece(sl_str_of(s.ptr + i, s.len - i), &valid);
+    return valid;
 }
 
 void sl_hex_encode(const uint8_t *bytes, size_t len, char *ret_text)
@@ -243,24 +243,16 @@ void sl_hex_encode(const uint8_t *bytes, size_t len, char *ret_text)
     }
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = sl_ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 int sl_hex_decode(sl_str text, uint8_t *ret_bytes, size_t len)
 {
     SL_ASSERT((ret_bytes || !len) && (text.ptr || !text.len));
     if (text.len != 2 * len)
         return SL_EPARSE;
     for (size_t i = 0; i < text.len; i++) {
-        if (hex_digit(text.ptr[i]) < 0)
+        if (sl_hex_value(text.ptr[i]) < 0)
             return SL_EPARSE;
     }
     for (size_t i = 0; i < len; i++)
-        ret_bytes[i] = (uint8_t)(hex_digit(text.ptr[2 * i]) * 16 + hex_digit(text.ptr[2 * i + 1]));
+        ret_bytes[i] = (uint8_t)(sl_hex_value(text.ptr[2 * i]) * 16 + sl_hex_value(text.ptr[2 * i + 1]));
     return 0;
 }

@@ -41,6 +41,15 @@ static inline char sl_ascii_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
 
+/* Value of a hex digit of either case, or -1. */
+static inline int sl_hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = sl_ascii_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 #define SL_NPOS ((size_t)-1)
 
 /* Equal but for the case of ASCII letters. */
@@ -68,11 +77,16 @@ bool sl_str_to_c(sl_str s, char *buffer, size_t size);
 bool sl_str_eq_secret(sl_str a, sl_str b);
 /* Matches '*' (any run) and '?' (one character). */
 bool sl_str_glob(sl_str pattern, sl_str s);
-/* Length of the longest prefix of at most `max` bytes that does not cut a UTF-8 sequence. */
+/* Length of the longest prefix of at most `max` bytes that does not cut a UTF-8 sequence; `max` in ill-formed text. */
 size_t sl_utf8_prefix(sl_str s, size_t max);
 /* Length without a UTF-8 sequence that is cut at the end: of a text that somebody else has shortened by bytes. */
 size_t sl_utf8_whole(sl_str s);
-/* True when the bytes are well-formed UTF-8 (Unicode 15, table 3-7). */
+/*
+ * Length of what stands at the front of a text that is not empty: a character, or (`*ret_valid` false) a maximal
+ * ill-formed piece, for which one U+FFFD is written (Unicode 15, table 3-7 and section 3.9).
+ */
+size_t sl_utf8_piece(sl_str s, bool *ret_valid);
+/* True when the bytes are well-formed UTF-8. */
 bool sl_utf8_valid(sl_str s);
 /* Lower-case hex of `len` bytes: 2*len characters, no NUL. */
 void sl_hex_encode(const uint8_t *bytes, size_t len, char *ret_text);

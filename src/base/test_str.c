@@ -139,3 +139,195 @@ SL_TEST(utf8_cut_at_the_end)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         CHECK_EQ(sl_utf8_whole(sl_str_c(cases[i].text)), cases[i].whole);
 }
+
+SL_TEST(utf8_pieces)
+{
+    static const struct {
+        const char *text;
+        size_t len;
+        bool valid;
+    } rows[] = {
+        /* Unicode 15, table 3-7: each row's first and last sequence, and its neighbours. */
+        {"a", 1, true},
+        {"\x7F", 1, true},
+        {"\xC2\x80", 2, true},
+        {"\xDF\xBFz", 2, true},
+        {"\xE0\xA0\x80", 3, true},
+        {"\xE0\x9F\x80", 1, false},
+        {"\xEC\xBF\xBF", 3, true},
+        {"\xED\x9F\xBF", 3, true},
+        {"\xED\xA0\x80", 1, false},
+        {"\xEE\x80\x80", 3, true},
+        {"\xF0\x90\x80\x80", 4, true},
+        {"\xF0\x8F\x80\x80", 1, false},
+        {"\xF3\xBF\xBF\xBF", 4, true},
+        {"\xF4\x8F\xBF\xBF", 4, true},
+        {"\xF4\x90\x80\x80", 1, false},
+        {"\xF5\x80\x80\x80", 1, false},
+        {"\xC0\x80", 1, false},
+        {"\xC1\xBF", 1, false},
+        {"\x80", 1, false},
+        {"\xFF", 1, false},
+        /* Section 3.9: a piece is as long as a sequence could have begun so. */
+        {"\xC2", 1, false},
+        {"\xC2z", 1, false},
+        {"\xE2\x82", 2, false},
+        {"\xE2\x82z", 2, false},
+        {"\xE2\x82\xE2", 2, false},
+        {"\xF0\x9F\x98", 3, false},
+        {"\xF0\x9F\x98\xF0", 3, false},
+        {"\xF4\x8F\xC0", 2, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        bool valid = !rows[i].valid;
+        CHECK_EQ(sl_utf8_piece(sl_str_c(rows[i].text), &valid), rows[i].len);
+        CHECK_EQ(valid, rows[i].valid);
+        CHECK_EQ(sl_utf8_valid(sl_str_of(rows[i].text, rows[i].len)), rows[i].valid);
+    }
+}
+
+/* Well-formed is exactly what the definition of the encoding gives, for every sequence of up to four of these bytes. */
+SL_TEST(utf8_against_the_definition)
+{
+    static const unsigned char bytes[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2,
+                                          0xDF, 0xE0, 0xE1, 0xED, 0xEF, 0xF0, 0xF1, 0xF4, 0xF5, 0xFF};
+    enum { COUNT = sizeof bytes };
+    for (size_t n = 0; n < (size_t)COUNT * COUNT * COUNT * COUNT; n++) {
+        unsigned char p[4] = {bytes[n % COUNT], bytes[n / COUNT % COUNT], bytes[n / COUNT / COUNT % COUNT],
+                              bytes[n / COUNT / COUNT / COUNT]};
+        unsigned want = p[0] < 0x80 ? 1 : p[0] < 0xC0 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF8 ? 4 : 0;
+        uint32_t code = want == 1 ? p[0] : p[0] & (0x7Fu >> want);
+        bool good = want > 0;
+        for (unsigned i = 1; i < want; i++) {
+            good = good && (p[i] & 0xC0) == 0x80;
+            code = code << 6 | (p[i] & 0x3F);
+        }
+        static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+        good = good && code >= least[want] && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
+        bool valid;
+        size_t len = sl_utf8_piece(sl_str_of((const char *)p, 4), &valid);
+        if (valid != good || (good && len != want))
+            sl_test_failed(__FILE__, __LINE__, "%02x %02x %02x %02x", p[0], p[1], p[2], p[3]);
+    }
+}
+
+SL_TEST(utf8_prefix_at_every_length)
+{
+    static const struct {
+        const char *text;
+        size_t want[9]; /* for max 0, 1, 2 ... */
+    } rows[] = {
+        {"a\xE2\x82\xAC"
+         "b\xC3\xA4z",
+         {0, 1, 1, 1, 4, 5, 5, 7, 8}},
+        {"\xF0\x9F\x98\x80\xF0\x9F\x98\x80", {0, 0, 0, 0, 4, 4, 4, 4, 8}},
+        {"\x80\x80\x80\x80\x80\x80\x80\x80", {0, 1, 2, 3, 4, 5, 6, 7, 8}}, /* not to be emptied */
+        {"abc\x80\x80\x80\x80\x80", {0, 1, 2, 2, 2, 2, 6, 7, 8}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (size_t max = 0; max <= 8; max++)
+            CHECK_EQ(sl_utf8_prefix(sl_str_of(rows[i].text, 8), max), rows[i].want[max]);
+        CHECK_EQ(sl_utf8_prefix(sl_str_of(rows[i].text, 8), 100), 8);
+    }
+}
+
+SL_TEST(hex_values)
+{
+    for (int c = -128; c < 128; c++) {
+        const char *at = c > 0 ? strchr("0123456789abcdef", c) : NULL;
+        const char *upper = c > 0 ? strchr("0123456789ABCDEF", c) : NULL;
+        int want = at ? (int)(at - "0123456789abcdef") : -1;
+        for (int i = 0; upper && want < 0 && i < 16; i++)
+            want = "0123456789ABCDEF"[i] == c ? i : want;
+        CHECK_EQ(sl_hex_value((char)c), c >= '0' && c <= '9' ? c - '0' : upper || at ? want : -1);
+    }
+}
+
+SL_TEST(str_globs)
+{
+    static const struct {
+        const char *pattern, *text;
+        bool match;
+    } rows[] = {
+        {"", "", true},        {"", "a", false},      {"*", "", true},          {"**", "", true},
+        {"?", "", false},      {"?", "a", true},      {"?", "ab", false},       {"*?", "a", true},
+        {"?*", "", false},     {"a*", "a", true},     {"a*", "ab", true},       {"a*", "b", false},
+        {"*a", "ba", true},    {"*a", "ab", false},   {"a*b*c", "aXbYc", true}, {"a*b*c", "acb", false},
+        {"*a*a*", "a", false}, {"*a*a*", "aa", true}, {"a**b", "ab", true},     {"a.c", "abc", false},
+        {"[a]", "a", false},   {"A", "a", false},     {"*aab", "aaaab", true},  {"a?b?", "axbx", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (sl_str_glob(sl_str_c(rows[i].pattern), sl_str_c(rows[i].text)) != rows[i].match)
+            sl_test_failed(__FILE__, __LINE__, "%s on %s", rows[i].pattern, rows[i].text);
+    }
+}
+
+SL_TEST(str_numbers_at_their_bounds)
+{
+    static const struct {
+        const char *text;
+        int u64, i64; /* errors */
+        uint64_t magnitude;
+    } rows[] = {
+        {"0", 0, 0, 0},
+        {"-0", SL_EPARSE, 0, 0},
+        {"00", 0, 0, 0},
+        {"9223372036854775807", 0, 0, INT64_MAX},
+        {"9223372036854775808", 0, SL_ELIMIT, (uint64_t)1 << 63},
+        {"18446744073709551615", 0, SL_ELIMIT, UINT64_MAX},
+        {"18446744073709551616", SL_ELIMIT, SL_ELIMIT, 0},
+        {"18446744073709551620", SL_ELIMIT, SL_ELIMIT, 0},
+        {"99999999999999999999999", SL_ELIMIT, SL_ELIMIT, 0},
+        {"000000000000000000000000000001", 0, 0, 1},
+        {"1 ", SL_EPARSE, SL_EPARSE, 0},
+        {" 1", SL_EPARSE, SL_EPARSE, 0},
+        {"+1", SL_EPARSE, SL_EPARSE, 0},
+        {"--1", SL_EPARSE, SL_EPARSE, 0},
+        {"1.0", SL_EPARSE, SL_EPARSE, 0},
+        {"1e0", SL_EPARSE, SL_EPARSE, 0},
+        {"0x1", SL_EPARSE, SL_EPARSE, 0},
+        {"\xD9\xA1", SL_EPARSE, SL_EPARSE, 0}, /* a digit, but not one of ours */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint64_t u = 77;
+        int64_t s = 77;
+        CHECK_EQ(sl_str_to_u64(sl_str_c(rows[i].text), &u), rows[i].u64);
+        CHECK(u == (rows[i].u64 ? 77 : rows[i].magnitude));
+        CHECK_EQ(sl_str_to_i64(sl_str_c(rows[i].text), &s), rows[i].i64);
+        CHECK(s == (rows[i].i64 ? 77 : (int64_t)rows[i].magnitude));
+    }
+    static const struct {
+        const char *text;
+        bool good;
+        double value;
+    } doubles[] = {
+        {"1", true, 1},         {"+1", true, 1},          {".5", true, 0.5},    {"5.", true, 5},
+        {"1e308", true, 1e308}, {"5e-324", true, 5e-324}, {"1e-400", true, 0},  {"-0", true, 0},
+        {"1e309", false, 0},    {"-1e309", false, 0},     {"-inf", false, 0},   {"+nan", false, 0},
+        {"1e", false, 0},       {"1e+", false, 0},        {"e1", false, 0},     {"-", false, 0},
+        {"+", false, 0},        {"1 ", false, 0},         {"-0x1p3", false, 0}, {"1,5", false, 0},
+        {"1_0", false, 0},      {"- 1", false, 0},        {"1\n", false, 0},    {"infinity", false, 0},
+    };
+    for (size_t i = 0; i < sizeof doubles / sizeof doubles[0]; i++) {
+        double value = 77;
+        CHECK_EQ(sl_str_to_double(sl_str_c(doubles[i].text), &value), doubles[i].good ? 0 : SL_EPARSE);
+        CHECK(value == (doubles[i].good ? doubles[i].value : 77));
+    }
+    double value = 77;
+    CHECK_EQ(sl_str_to_double(sl_str_of("1\0", 2), &value), SL_EPARSE);
+}
+
+SL_TEST(str_secrets_of_every_length)
+{
+    const char *secret = "0123456789abcdef";
+    for (size_t a = 0; a <= 16; a++) {
+        for (size_t b = 0; b <= 16; b++)
+            CHECK_EQ(sl_str_eq_secret(sl_str_of(secret, a), sl_str_of(secret, b)), a == b);
+    }
+    for (size_t at = 0; at < 16; at++) {
+        char other[16];
+        memcpy(other, secret, 16);
+        other[at] ^= 1;
+        CHECK(!sl_str_eq_secret(sl_str_of(secret, 16), sl_str_of(other, 16)));
+    }
+}

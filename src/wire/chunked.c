@@ -63,18 +63,14 @@ static int refuse_limit(sl_chunked *c, const char *reason)
     return SL_ELIMIT;
 }
 
-static int hex_value(char ch)
-{
-    return ch <= '9' ? ch - '0' : (ch | 0x20) - 'a' + 10;
-}
-
 /* A byte of the size, or what may stand directly behind it. */
 static int step_size(sl_chunked *c, char ch)
 {
-    if (sl_http_char_is(ch, SL_HTTP_CHAR_HEX)) {
+    int digit = sl_hex_value(ch);
+    if (digit >= 0) {
         if (++c->digits > MAX_DIGITS || c->left > (uint64_t)INT64_MAX >> 4)
             return refuse_limit(c, "chunk size too large");
-        c->left = c->left << 4 | (uint64_t)hex_value(ch);
+        c->left = c->left << 4 | (uint64_t)digit;
         return 0;
     }
     if (c->digits == 0)

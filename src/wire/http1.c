@@ -3,6 +3,7 @@
 
 #include "src/base/assert.h"
 #include "src/wire/http_field_chars.h"
+#include "src/wire/url.h"
 
 /* Longest method of the registry that anybody sends; a longer token is refused before its line is complete. */
 #define METHOD_MAX 32
@@ -178,30 +179,10 @@ static int parse_version(sl_http1_parser *parser, sl_str text, sl_http1_head *he
     return 0;
 }
 
-/* True for `name`, `name:port`, `[v6]`, `[v6]:port`. */
 static bool authority_is_valid(sl_str text)
 {
-    SL_ASSERT(text.ptr || !text.len);
-    size_t i = 0;
-    if (text.len && text.ptr[0] == '[') {
-        size_t close = sl_str_chr(text, ']');
-        if (close == SL_NPOS || close < 3)
-            return false;
-        for (i = 1; i < close; i++) {
-            if (!sl_http_char_is(text.ptr[i], SL_HTTP_CHAR_HEX) && text.ptr[i] != ':' && text.ptr[i] != '.')
-                return false;
-        }
-        i = close + 1;
-    } else {
-        i = sl_http_span(text.ptr, text.len, SL_HTTP_CHAR_HOST);
-        if (i == 0)
-            return false;
-    }
-    if (i == text.len)
-        return true;
-    uint64_t port = 0;
-    return text.ptr[i] == ':' && text.len - i <= 6 && sl_str_to_u64(sl_str_sub(text, i + 1, text.len), &port) == 0 &&
-           port <= 65535;
+    sl_hostport peer;
+    return sl_hostport_parse_peer(text, &peer) == 0;
 }
 
 /* Takes the authority out of an absolute-form target. */

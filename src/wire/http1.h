@@ -13,10 +13,11 @@
  * A connection keeps one sl_http1_parser (a few words: how far the search for the end of the head has got), and calls
  * with all bytes of the message received so far:
  *
- *     sl_http1_field fields[SL_MAX_HEAD_FIELDS];           // one per loop is enough, the head is used at once or
- * copied sl_http1_head head; sl_http1_head_init(&head, fields, SL_MAX_HEAD_FIELDS); int error =
- * sl_http1_parse_request(&parser, bytes, &head); if (error == SL_EMORE) read more, come again with the longer bytes if
- * (error) answer parser.error_status with parser.error_reason, close the body begins at bytes.ptr + head.head_bytes
+ * 1. sl_http1_field fields[SL_MAX_HEAD_FIELDS]: one array for each loop is enough when a head is used at once or
+ * copied.
+ * 2. sl_http1_head_init(&head, fields, SL_MAX_HEAD_FIELDS), then sl_http1_parse_request(&parser, bytes, &head).
+ * 3. SL_EMORE: read more, come again with the longer bytes. Another error: answer parser.error_status, close.
+ * 4. 0: the body begins at bytes.ptr + head.head_bytes.
  *
  * Thread rule: no shared state; each struct is used by one thread at a time.
  */

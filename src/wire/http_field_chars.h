@@ -7,7 +7,6 @@
 #define SL_HTTP_CHAR_TOKEN 1  /* tchar: names, methods */
 #define SL_HTTP_CHAR_TARGET 2 /* request target: printable ASCII without `"`, `#`, `<`, `>`, `\` */
 #define SL_HTTP_CHAR_HOST 4   /* registered name: unreserved, sub-delims without the comma, '%' */
-#define SL_HTTP_CHAR_HEX 8
 
 /* One byte of class bits for each character. */
 extern const uint8_t sl_http_chars[256];

@@ -182,14 +182,6 @@ static size_t utf8_length(const char *text, const char *end)
                : 0;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The four hex digits at `p`, or -1. */
 static int hex4(const char *p, const char *end)
 {
@@ -197,7 +189,7 @@ static int hex4(const char *p, const char *end)
     if (end - p < 4)
         return -1;
     for (int i = 0; i < 4; i++) {
-        int digit = hex_value(p[i]);
+        int digit = sl_hex_value(p[i]);
         if (digit < 0)
             return -1;
         value = value * 16 + digit;

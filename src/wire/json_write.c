@@ -12,24 +12,13 @@ static bool is_plain(unsigned char c)
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
-/* Length of the well-formed UTF-8 sequence at `p`, or 0. */
-static size_t sequence_length(const char *p, size_t left)
-{
-    SL_ASSERT(p);
-    unsigned char c = (unsigned char)p[0];
-    size_t len = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
-    SL_ASSERT(c >= 0x80 && left > 0);
-    return len <= left && sl_utf8_valid(sl_str_of(p, len)) ? len : 0;
-}
-
-/* Writes what stands for one byte that is not plain ASCII. */
+/* Writes what stands for an ASCII byte that is not plain. */
 static int put_escape(sl_buf *buf, unsigned char c)
 {
     static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
     const char *found = c ? strchr(from, c) : NULL;
     char text[6] = {'\\', 'u', '0', '0', "0123456789abcdef"[c >> 4 & 15], "0123456789abcdef"[c & 15]};
-    if (c >= 0x80)
-        return sl_buf_put(buf, "\xEF\xBF\xBD", 3);
+    SL_ASSERT(c < 0x80);
     if (!found)
         return sl_buf_put(buf, text, 6);
     text[1] = to[found - from];
@@ -42,19 +31,19 @@ int sl_json_put_escaped(sl_buf *buf, sl_str text)
     size_t i = 0, before = buf->len;
     int error = 0;
     while (i < text.len && !error) {
-        size_t begin = i;
-        while (i < text.len && is_plain((unsigned char)text.ptr[i]))
-            i++;
-        while (i < text.len && (unsigned char)text.ptr[i] >= 0x80) {
-            size_t len = sequence_length(text.ptr + i, text.len - i);
-            if (len == 0)
-                break;
-            i += len;
+        size_t begin = i, bad = 0;
+        while (i < text.len && !bad && ((unsigned char)text.ptr[i] >= 0x80 || is_plain((unsigned char)text.ptr[i]))) {
+            bool valid = true;
+            size_t n = (unsigned char)text.ptr[i] < 0x80 ? 1 : sl_utf8_piece(sl_str_sub(text, i, SL_NPOS), &valid);
+            bad = valid ? 0 : n;
+            i += valid ? n : 0;
         }
-        if (i > begin)
-            error = sl_buf_put(buf, text.ptr + begin, i - begin);
-        else
+        error = sl_buf_put(buf, text.ptr + begin, i - begin);
+        if (!error && bad)
+            error = sl_buf_put(buf, "\xEF\xBF\xBD", 3);
+        else if (!error && i < text.len)
             error = put_escape(buf, (unsigned char)text.ptr[i++]);
+        i += bad;
     }
     if (error)
         buf->len = before;

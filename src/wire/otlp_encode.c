@@ -2,6 +2,7 @@
 #include "src/wire/otlp_encode.h"
 
 #include "src/base/assert.h"
+#include "src/wire/pct.h"
 
 /* Fields of AnyValue, KeyValue, ArrayValue/KeyValueList as whole tags. */
 #define TAG_KEY 0x0A
@@ -48,16 +49,6 @@ bool sl_otlp_utf8_valid(sl_str s)
     return SL_LIKELY(ascii(s.ptr, s.len)) || sl_utf8_valid(s);
 }
 
-/* Bytes of the character at the front of `s`: a well-formed sequence, or one byte that starts none. */
-static size_t char_len(sl_str s, bool *ret_valid)
-{
-    SL_ASSERT(s.len > 0);
-    unsigned char lead = (unsigned char)s.ptr[0];
-    size_t len = lead < 0x80 ? 1 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-    *ret_valid = len <= s.len && sl_utf8_valid(sl_str_sub(s, 0, len));
-    return *ret_valid ? len : 1;
-}
-
 sl_str sl_otlp_cut_chars(sl_str s, size_t max_chars)
 {
     if (SL_LIKELY(s.len <= max_chars))
@@ -65,45 +56,27 @@ sl_str sl_otlp_cut_chars(sl_str s, size_t max_chars)
     size_t at = 0;
     for (size_t chars = 0; chars < max_chars && at < s.len; chars++) {
         bool valid;
-        at += char_len(sl_str_sub(s, at, s.len), &valid);
+        at += sl_utf8_piece(sl_str_sub(s, at, s.len), &valid);
     }
     return sl_str_sub(s, 0, at);
-}
-
-/* Length of `s` with each bad byte replaced by U+FFFD; written to `out` unless that is NULL. */
-static size_t replaced(sl_str s, uint8_t *out)
-{
-    SL_ASSERT(s.ptr || !s.len);
-    size_t len = 0;
-    while (s.len) {
-        bool valid;
-        size_t n = char_len(s, &valid);
-        const char *from = valid ? s.ptr : "\xEF\xBF\xBD";
-        size_t add = valid ? n : 3;
-        if (out)
-            memcpy(out + len, from, add);
-        len += add;
-        s = sl_str_sub(s, n, s.len);
-    }
-    return len;
 }
 
 bool sl_otlp_put_text(sl_pb_cursor *c, uint32_t field, sl_str text)
 {
     if (SL_LIKELY(sl_otlp_utf8_valid(text)))
         return sl_pb_put_str(c, field, text);
-    size_t len = replaced(text, NULL);
+    size_t len = sl_utf8_repair(text, NULL);
     if (sl_pb_room(c) < sl_pb_size_bytes(field, len))
         return false;
     c->at = sl_pb_raw_varint(sl_pb_raw_tag(c->at, field, SL_PB_LEN), len);
-    c->at += replaced(text, c->at);
+    c->at += sl_utf8_repair(text, (char *)c->at);
     return true;
 }
 
 int sl_otlp_buf_text(sl_buf *buf, uint32_t field, sl_str text)
 {
     sl_pb_cursor c;
-    int error = sl_pb_buf_cursor(buf, sl_pb_size_bytes(field, replaced(text, NULL)), &c);
+    int error = sl_pb_buf_cursor(buf, sl_pb_size_bytes(field, sl_utf8_repair(text, NULL)), &c);
     if (error)
         return error;
     bool fits = sl_otlp_put_text(&c, field, text);
@@ -131,7 +104,7 @@ static bool too_deep(const sl_value *value, unsigned depth)
 
 static size_t text_size(sl_str text)
 {
-    return SL_LIKELY(sl_otlp_utf8_valid(text)) ? text.len : replaced(text, NULL);
+    return SL_LIKELY(sl_otlp_utf8_valid(text)) ? text.len : sl_utf8_repair(text, NULL);
 }
 
 /* Contents of a KeyValue. */
@@ -236,8 +209,8 @@ static uint8_t *raw_text(uint8_t *at, uint8_t tag, sl_str text)
     *at++ = tag;
     if (SL_LIKELY(sl_otlp_utf8_valid(text)))
         return raw_short(sl_pb_raw_varint(at, text.len), text.ptr, text.len);
-    at = sl_pb_raw_varint(at, replaced(text, NULL));
-    return at + replaced(text, at);
+    at = sl_pb_raw_varint(at, sl_utf8_repair(text, NULL));
+    return at + sl_utf8_repair(text, (char *)at);
 }
 
 static uint8_t *raw_pair(uint8_t *at, const sl_attr *attr, size_t max_chars, unsigned depth)

@@ -23,7 +23,7 @@
 /* As sl_utf8_valid, quick for ASCII. */
 bool sl_otlp_utf8_valid(sl_str s);
 
-/* The first `max_chars` characters (UTF-8 code points; a byte that starts none counts as one). */
+/* The first `max_chars` characters (UTF-8 code points; an ill-formed piece counts as one). */
 sl_str sl_otlp_cut_chars(sl_str s, size_t max_chars);
 
 /* A string field (name, message, tracestate …); bytes that are no UTF-8 become U+FFFD. False when it does not fit. */

@@ -14,14 +14,6 @@ bool sl_pct_baggage(unsigned char c)
     return c > 0x20 && c < 0x7F && c != '"' && c != ',' && c != ';' && c != '\\' && c != '%';
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = sl_ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 size_t sl_pct_decode(sl_str text, char *out)
 {
     SL_ASSERT(out || text.len == 0);
@@ -29,8 +21,8 @@ size_t sl_pct_decode(sl_str text, char *out)
     for (size_t i = 0; i < text.len; i++) {
         int high = -1, low = -1;
         if (text.ptr[i] == '%' && text.len - i > 2) {
-            high = hex_digit(text.ptr[i + 1]);
-            low = hex_digit(text.ptr[i + 2]);
+            high = sl_hex_value(text.ptr[i + 1]);
+            low = sl_hex_value(text.ptr[i + 2]);
         }
         bool coded = high >= 0 && low >= 0;
         out[len++] = coded ? (char)(high * 16 + low) : text.ptr[i];
@@ -78,47 +70,12 @@ int sl_pct_buf_encode(sl_buf *buf, sl_str text, sl_pct_keep_fn keep)
     return 0;
 }
 
-/* Bytes that may follow the lead byte `c` in second place; 0 when `c` is no lead byte. */
-static size_t sequence(unsigned char c, unsigned char *ret_low, unsigned char *ret_high)
-{
-    SL_ASSERT(ret_low && ret_high);
-    *ret_low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
-    *ret_high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-    if (c < 0x80)
-        return 1;
-    if (c < 0xC2 || c > 0xF4)
-        return 0;
-    return c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
-}
-
-/* Length of the sequence at the front; `ret_valid` false: that many bytes are one ill-formed piece. */
-static size_t piece(sl_str text, bool *ret_valid)
-{
-    SL_ASSERT(ret_valid && (text.ptr || !text.len));
-    unsigned char low, high;
-    size_t want = sequence((unsigned char)text.ptr[0], &low, &high);
-    *ret_valid = want == 1;
-    if (want <= 1)
-        return 1;
-    size_t have = 1;
-    while (have < want && have < text.len) {
-        unsigned char c = (unsigned char)text.ptr[have];
-        if (c < low || c > high)
-            break;
-        low = 0x80;
-        high = 0xBF;
-        have++;
-    }
-    *ret_valid = have == want;
-    return have;
-}
-
 size_t sl_utf8_repair(sl_str text, char *out)
 {
     size_t len = 0;
     while (text.len) {
         bool valid;
-        size_t n = piece(text, &valid);
+        size_t n = sl_utf8_piece(text, &valid);
         SL_ASSERT(n >= 1 && n <= text.len);
         size_t add = valid ? n : 3;
         if (out)

@@ -110,54 +110,6 @@ SL_TEST(url_cut_anywhere_is_safe)
     }
 }
 
-SL_TEST(hostport_addresses)
-{
-    static const struct {
-        const char *text;
-        bool good, off, v6, has_host;
-        const char *host;
-        int port;
-    } rows[] = {
-        {"off", true, true, false, false, "", 0},
-        {"4000", true, false, false, false, "", 4000},
-        {"0", true, false, false, false, "", 0},
-        {":4000", true, false, false, false, "", 4000},
-        {"127.0.0.1:0", true, false, false, true, "127.0.0.1", 0},
-        {"localhost:80", true, false, false, true, "localhost", 80},
-        {"*:80", true, false, false, true, "*", 80},
-        {"[::1]:80", true, false, true, true, "::1", 80},
-        {"[::]:65535", true, false, true, true, "::", 65535},
-        {"", false, false, false, false, "", 0},
-        {"a", false, false, false, false, "", 0},
-        {"a:", false, false, false, false, "", 0},
-        {":", false, false, false, false, "", 0},
-        {"65536", false, false, false, false, "", 0},
-        {"-1", false, false, false, false, "", 0},
-        {"a:b", false, false, false, false, "", 0},
-        {"::1:80", false, false, false, false, "", 0},
-        {"[::1]", false, false, false, false, "", 0},
-        {"[::1]80", false, false, false, false, "", 0},
-        {"a b:80", false, false, false, false, "", 0},
-        {"a/b:80", false, false, false, false, "", 0},
-        {"OFF", false, false, false, false, "", 0},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        sl_hostport hostport;
-        int error = sl_hostport_parse(sl_str_c(rows[i].text), &hostport);
-        if ((error == 0) != rows[i].good) {
-            sl_test_failed(__FILE__, __LINE__, "%s: %d", rows[i].text, error);
-            continue;
-        }
-        if (error)
-            continue;
-        CHECK_EQ(hostport.off, rows[i].off);
-        CHECK_EQ(hostport.is_v6, rows[i].v6);
-        CHECK_EQ(hostport.has_host, rows[i].has_host);
-        CHECK_STR(hostport.host, rows[i].host);
-        CHECK_EQ(hostport.port, rows[i].port);
-    }
-}
-
 SL_TEST(hostport_peers)
 {
     sl_hostport hostport;

@@ -1,15 +1,10 @@
 /* URLs, addresses, request targets, percent coding. */
 #include "src/wire/url.h"
 
+#include <arpa/inet.h>
+
 #include "src/base/assert.h"
 #include "src/wire/http_field_chars.h"
-
-static int hex_value(char c)
-{
-    if (!sl_http_char_is(c, SL_HTTP_CHAR_HEX))
-        return -1;
-    return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
-}
 
 /* True when every '%' is followed by two hex digits. */
 static bool percent_is_sound(sl_str text)
@@ -18,41 +13,36 @@ static bool percent_is_sound(sl_str text)
     for (size_t i = 0; i < text.len; i++) {
         if (text.ptr[i] != '%')
             continue;
-        if (text.len - i < 3 || hex_value(text.ptr[i + 1]) < 0 || hex_value(text.ptr[i + 2]) < 0)
+        if (text.len - i < 3 || sl_hex_value(text.ptr[i + 1]) < 0 || sl_hex_value(text.ptr[i + 2]) < 0)
             return false;
         i += 2;
     }
     return true;
 }
 
-/* Digits of a port, at most 65535. */
+/* Digits of a port, 1 to 65535. */
 static bool read_port(sl_str text, uint16_t *ret_port)
 {
     SL_ASSERT(ret_port);
     uint64_t port = 0;
-    if (text.len > 5 || sl_str_to_u64(text, &port) != 0 || port > 65535)
+    if (text.len > 5 || sl_str_to_u64(text, &port) != 0 || port == 0 || port > 65535)
         return false;
     *ret_port = (uint16_t)port;
     return true;
 }
 
-/* True for the text between the brackets of an IPv6 address; a full check is the resolver's. */
-static bool v6_is_plausible(sl_str text)
+/* The text between the brackets. */
+static bool is_v6_address(sl_str text)
 {
-    SL_ASSERT(text.ptr || !text.len);
-    for (size_t i = 0; i < text.len; i++) {
-        if (!sl_http_char_is(text.ptr[i], SL_HTTP_CHAR_HEX) && text.ptr[i] != ':' && text.ptr[i] != '.')
-            return false;
-    }
-    return text.len >= 2 && sl_str_chr(text, ':') != SL_NPOS;
+    char copy[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    return sl_str_to_c(text, copy, sizeof copy) && inet_pton(AF_INET6, copy, &address) == 1;
 }
 
-/* Splits HOST, HOST:PORT, [V6] or [V6]:PORT. An empty host is left to the caller. */
-static int split_authority(sl_str text, sl_hostport *ret_hostport)
+int sl_hostport_parse_peer(sl_str text, sl_hostport *ret_hostport)
 {
     SL_ASSERT(ret_hostport && (text.ptr || !text.len));
-    sl_hostport out;
-    memset(&out, 0, sizeof out);
+    sl_hostport out = {false, false, {NULL, 0}, 0};
     size_t end;
     if (text.len && text.ptr[0] == '[') {
         size_t close = sl_str_chr(text, ']');
@@ -60,48 +50,20 @@ static int split_authority(sl_str text, sl_hostport *ret_hostport)
             return SL_EPARSE;
         out.is_v6 = true;
         out.host = sl_str_sub(text, 1, close - 1);
-        if (!v6_is_plausible(out.host))
+        if (!is_v6_address(out.host))
             return SL_EPARSE;
         end = close + 1;
     } else {
         end = sl_http_span(text.ptr, text.len, SL_HTTP_CHAR_HOST);
         out.host = sl_str_sub(text, 0, end);
+        if (end == 0 || !percent_is_sound(out.host))
+            return SL_EPARSE;
     }
-    out.has_host = out.host.len > 0;
     if (end < text.len) {
         if (text.ptr[end] != ':' || !read_port(sl_str_sub(text, end + 1, text.len), &out.port))
             return SL_EPARSE;
         out.has_port = true;
     }
-    *ret_hostport = out;
-    return 0;
-}
-
-int sl_hostport_parse(sl_str text, sl_hostport *ret_hostport)
-{
-    SL_ASSERT(ret_hostport);
-    sl_hostport out;
-    memset(&out, 0, sizeof out);
-    if (sl_str_eq_c(text, "off")) {
-        out.off = true;
-    } else if (read_port(text, &out.port)) {
-        out.has_port = true;
-    } else if (sl_str_eq_c(sl_str_sub(text, 0, 2), "*:") && read_port(sl_str_sub(text, 2, text.len), &out.port)) {
-        out.host = sl_str_sub(text, 0, 1);
-        out.has_host = out.has_port = true;
-    } else if (split_authority(text, &out) != 0 || !out.has_port) {
-        return SL_EPARSE;
-    }
-    *ret_hostport = out;
-    return 0;
-}
-
-int sl_hostport_parse_peer(sl_str text, sl_hostport *ret_hostport)
-{
-    SL_ASSERT(ret_hostport);
-    sl_hostport out;
-    if (split_authority(text, &out) != 0 || !out.has_host || (out.has_port && out.port == 0))
-        return SL_EPARSE;
     *ret_hostport = out;
     return 0;
 }
@@ -143,13 +105,11 @@ static const char *parse_url(sl_str text, sl_url *url)
     url->target = sl_str_sub(text, end, text.len);
     if (sl_str_chr(url->authority, '@') != SL_NPOS)
         return "user and password in a URL are not allowed";
-    sl_hostport hostport;
-    if (split_authority(url->authority, &hostport) != 0)
-        return "the URL has a malformed host or port";
-    if (!hostport.has_host)
+    if (url->authority.len == 0 || url->authority.ptr[0] == ':')
         return "the URL has no host";
-    if (hostport.has_port && hostport.port == 0)
-        return "port 0 cannot be connected to";
+    sl_hostport hostport;
+    if (sl_hostport_parse_peer(url->authority, &hostport) != 0)
+        return "the URL has a malformed host or port";
     if (url->target.len && url->target.ptr[0] == '?')
         return "a / is missing before the ? of the URL";
     url->host = hostport.host;
@@ -204,7 +164,7 @@ int sl_url_decode(sl_str text, bool plus, char *buffer, size_t size, size_t *ret
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
         if (c == '%') {
-            c = (char)(hex_value(text.ptr[i + 1]) * 16 + hex_value(text.ptr[i + 2]));
+            c = (char)(sl_hex_value(text.ptr[i + 1]) * 16 + sl_hex_value(text.ptr[i + 2]));
             i += 2;
         } else if (c == '+' && plus) {
             c = ' ';
@@ -271,7 +231,7 @@ bool sl_path_is_clean(sl_str path)
     for (size_t i = 0; i < path.len; i++) {
         unsigned char c = (unsigned char)path.ptr[i];
         if (c == '%')
-            c = (unsigned char)(hex_value(path.ptr[i + 1]) * 16 + hex_value(path.ptr[i + 2]));
+            c = (unsigned char)(sl_hex_value(path.ptr[i + 1]) * 16 + sl_hex_value(path.ptr[i + 2]));
         else if (c <= ' ' || c >= 0x7F)
             return false;
         if (c < ' ' || c == 0x7F || c == '\\' || (c == '/' && path.ptr[i] == '%'))

@@ -24,25 +24,24 @@ typedef struct sl_url {
 
 /*
  * Parses an absolute URL. Refused: other schemes, user information, fragments, empty hosts, ports outside 1 to 65535,
- * a query without a path, white space, control and non-ASCII bytes, broken percent codes, more than SL_MAX_URL_BYTES.
+ * IPv6 zones, a query without a path, white space, control and non-ASCII bytes, broken percent codes, more than
+ * SL_MAX_URL_BYTES.
  * Errors: SL_EPARSE, SL_ETOOBIG; `*ret_reason` (may be NULL) is then a static text for people.
  */
 SL_MUST_CHECK int sl_url_parse(sl_str text, sl_url *ret_url, const char **ret_reason);
 
-/* HOST:PORT of a listener or a peer. */
+/* HOST:PORT of a peer. */
 typedef struct sl_hostport {
-    bool off;      /* the word `off`; the rest is empty */
     bool is_v6;    /* host was in brackets */
-    bool has_host; /* false for a bare port */
-    bool has_port; /* false for a bare host, which only sl_hostport_parse_peer accepts */
-    sl_str host;   /* without brackets */
+    bool has_port; /* false for a bare host */
+    sl_str host;   /* without brackets, not empty */
     uint16_t port;
 } sl_hostport;
 
-/* Parses `HOST:PORT`, `[V6]:PORT`, `PORT`, `:PORT` or `off`. Port 0 is accepted. Errors: SL_EPARSE. */
-SL_MUST_CHECK int sl_hostport_parse(sl_str text, sl_hostport *ret_hostport);
-
-/* Parses the authority of a peer: `HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT`; port 1 to 65535. Errors: SL_EPARSE. */
+/*
+ * Parses the authority of a peer: `HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT`; port 1 to 65535. A name holds what RFC 3986
+ * calls a registered name, but no comma; an IPv6 address has no zone (RFC 9110 knows none). Errors: SL_EPARSE.
+ */
 SL_MUST_CHECK int sl_hostport_parse_peer(sl_str text, sl_hostport *ret_hostport);
 
 /*
