@@ -256,6 +256,8 @@ static int put_values(sl_jw *w, sl_str items, bool map)
 static int put_any(sl_jw *w, sl_str bytes)
 {
     sl_otlp_any any;
+    if (w->error)
+        return w->error; /* the depth is no longer counted then */
     int error = sl_otlp_read_any(bytes, &any);
     sl_jw_object(w);
     bool container = !error && (any.type == SL_VALUE_ARRAY || any.type == SL_VALUE_MAP);
@@ -337,18 +339,33 @@ static int put_single(sl_jw *w, const field *f, const sl_pb_field *value)
     }
 }
 
+static bool is_packed(kind k)
+{
+    return k == DOUBLES || k == FIXED64S || k == VARINTS;
+}
+
+/* Wire type of one number of a packed field. */
+static uint32_t element_wire(kind k)
+{
+    return k == VARINTS ? SL_PB_VARINT : SL_PB_FIXED64;
+}
+
+static void put_element(sl_jw *w, kind k, uint64_t value)
+{
+    if (k == DOUBLES)
+        sl_jw_double(w, sl_pb_bits_double(value));
+    else
+        sl_jw_u64_string(w, value);
+}
+
 /* One packed run of numbers. */
 static int put_packed(sl_jw *w, kind k, sl_str run)
 {
     sl_pb_reader r = sl_pb_reader_of(run);
     while (r.at < r.end && !r.error) {
-        uint64_t value = 0;
-        if (!(k == VARINTS ? sl_pb_read_varint(&r, &value) : sl_pb_read_fixed(&r, 8, &value)))
-            break;
-        if (k == DOUBLES)
-            sl_jw_double(w, sl_pb_bits_double(value));
-        else
-            sl_jw_u64_string(w, value);
+        sl_pb_field element = {0, element_wire(k), 0, {NULL, 0}};
+        if (sl_pb_read_value(&r, &element))
+            put_element(w, k, element.value);
     }
     return r.error;
 }
@@ -357,19 +374,25 @@ static int put_repeated(sl_jw *w, const field *f, sl_str bytes)
 {
     SL_ASSERT(f);
     int error = 0;
-    sl_str item;
+    sl_pb_field item;
     sl_jw_array(w);
-    sl_otlp_iter it = sl_otlp_items(bytes, f->number);
-    while (!error && sl_otlp_next(&it, &item)) {
-        if (f->kind == TEXTS)
-            sl_jw_str(w, item);
+    sl_pb_reader r = sl_pb_reader_of(bytes);
+    while (!error && sl_pb_next(&r, &item)) {
+        if (item.number != f->number)
+            continue;
+        if (is_packed(f->kind) && item.wire == element_wire(f->kind))
+            put_element(w, f->kind, item.value);
+        else if (item.wire != SL_PB_LEN)
+            continue;
+        else if (f->kind == TEXTS)
+            sl_jw_str(w, item.bytes);
         else if (f->kind == MESSAGES)
-            error = put_message(w, f->message, item);
+            error = put_message(w, f->message, item.bytes);
         else
-            error = put_packed(w, f->kind, item);
+            error = put_packed(w, f->kind, item.bytes);
     }
     sl_jw_end(w);
-    return error ? error : it.reader.error;
+    return error ? error : r.error;
 }
 
 static const field *field_of(const message *m, const sl_pb_field *f)
@@ -377,7 +400,8 @@ static const field *field_of(const message *m, const sl_pb_field *f)
     SL_ASSERT(m);
     for (const field *at = m->fields; at->number; at++) {
         if (at->number == f->number)
-            return wire_of(at->kind) == f->wire ? at : NULL;
+            return wire_of(at->kind) == f->wire || (is_packed(at->kind) && element_wire(at->kind) == f->wire) ? at
+                                                                                                              : NULL;
     }
     return NULL;
 }

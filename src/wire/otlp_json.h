@@ -3,8 +3,9 @@
  *
  * Promises: follows the JSON mapping of OTLP (lowerCamelCase names, ids in hex, other bytes in base64, enums and 32-bit
  * numbers as numbers, 64-bit integers as strings, "NaN" and "Infinity"); valid JSON whatever the texts hold. Fields are
- * written as they are on the wire, unknown ones left out. Values nested too deep for SL_MAX_JSON_DEPTH become {}.
- * Source: opentelemetry-proto, docs/specification.md, "JSON Protobuf Encoding".
+ * written as they are on the wire, unknown ones left out; repeated numbers are read packed and one by one. Values
+ * nested too deep for SL_MAX_JSON_DEPTH become {}. Source: opentelemetry-proto, docs/specification.md, "JSON Protobuf
+ * Encoding".
  */
 #ifndef SL_WIRE_OTLP_JSON_H
 #define SL_WIRE_OTLP_JSON_H

@@ -2,7 +2,8 @@
  * Protocol Buffers wire format: writing into raw memory or a growing buffer, and reading.
  *
  * Promises: never writes or reads out of bounds; never recurses; a write that does not fit leaves the cursor where it
- * was. Does not know any message: field numbers and types are the caller's. Groups (wire types 3 and 4) are refused.
+ * was. Does not know any message: field numbers and types are the caller's. A group (wire types 3 and 4), which only an
+ * unknown field can be, is read over whole.
  * Source: protobuf.dev, "Encoding".
  */
 #ifndef SL_WIRE_PB_H
@@ -13,8 +14,11 @@
 #define SL_PB_VARINT 0u
 #define SL_PB_FIXED64 1u
 #define SL_PB_LEN 2u
+#define SL_PB_GROUP 3u
+#define SL_PB_GROUP_END 4u
 #define SL_PB_FIXED32 5u
 
+#define SL_PB_MAX_GROUPS 100u  /* groups within each other: what other decoders accept */
 #define SL_PB_MAX_VARINT 10u   /* bytes of a varint of 64 bits */
 #define SL_PB_BUF_LEN_WIDTH 5u /* bytes that sl_pb_buf_open reserves for a length */
 
@@ -337,7 +341,8 @@ typedef struct sl_pb_reader {
     int error; /* 0, or SL_EPARSE once something was malformed */
 } sl_pb_reader;
 
-/* One field. `value` holds varint and fixed values, `bytes` the contents of a LEN field (a view into the input). */
+/* One field. `value` holds varint and fixed values, `bytes` the contents of a LEN field (a view into the input). Of a
+ * group (`wire` SL_PB_GROUP) nothing is kept. */
 typedef struct sl_pb_field {
     uint32_t number;
     uint32_t wire;
@@ -402,31 +407,73 @@ static inline bool sl_pb_read_len(sl_pb_reader *r, sl_str *ret_bytes)
     return true;
 }
 
+static inline bool sl_pb_read_tag(sl_pb_reader *r, sl_pb_field *field)
+{
+    uint64_t tag;
+    if (!sl_pb_read_varint(r, &tag))
+        return false;
+    field->number = (uint32_t)(tag >> 3);
+    field->wire = (uint32_t)(tag & 7);
+    if (tag <= UINT32_MAX && field->number != 0)
+        return true;
+    r->error = SL_EPARSE;
+    return false;
+}
+
+/* Reads what stands behind the tag of a field that is no group. */
+static inline bool sl_pb_read_value(sl_pb_reader *r, sl_pb_field *field)
+{
+    switch (field->wire) {
+    case SL_PB_VARINT:
+        return sl_pb_read_varint(r, &field->value);
+    case SL_PB_FIXED64:
+        return sl_pb_read_fixed(r, 8, &field->value);
+    case SL_PB_LEN:
+        return sl_pb_read_len(r, &field->bytes);
+    case SL_PB_FIXED32:
+        return sl_pb_read_fixed(r, 4, &field->value);
+    default:
+        r->error = SL_EPARSE;
+        return false;
+    }
+}
+
+/* Reads over the group `number`, whose tag was read, with all that stands within it. */
+static inline bool sl_pb_skip_group(sl_pb_reader *r, uint32_t number)
+{
+    uint32_t open[SL_PB_MAX_GROUPS];
+    size_t depth = 1;
+    sl_pb_field field = {0, 0, 0, {NULL, 0}};
+    open[0] = number;
+    while (depth > 0) {
+        if (!sl_pb_read_tag(r, &field))
+            return false;
+        bool ok = true;
+        if (field.wire == SL_PB_GROUP)
+            ok = depth < SL_PB_MAX_GROUPS && (open[depth++] = field.number) != 0;
+        else if (field.wire == SL_PB_GROUP_END)
+            ok = open[--depth] == field.number;
+        else
+            ok = sl_pb_read_value(r, &field);
+        if (!ok) {
+            r->error = SL_EPARSE;
+            return false;
+        }
+    }
+    return true;
+}
+
 /*
  * Reads the next field. False at the end of the message and at the first malformed byte: `r->error` tells them apart.
  * `ret_field` is not touched then, and the reader stays failed.
  */
 static inline bool sl_pb_next(sl_pb_reader *r, sl_pb_field *ret_field)
 {
-    uint64_t tag;
-    if (r->error || r->at == r->end || !sl_pb_read_varint(r, &tag))
+    sl_pb_field field = {0, 0, 0, {NULL, 0}};
+    if (r->error || r->at == r->end || !sl_pb_read_tag(r, &field))
         return false;
-    sl_pb_field field = {(uint32_t)(tag >> 3), (uint32_t)(tag & 7), 0, {NULL, 0}};
-    bool ok = tag <= UINT32_MAX && field.number != 0;
-    if (ok && field.wire == SL_PB_VARINT)
-        ok = sl_pb_read_varint(r, &field.value);
-    else if (ok && field.wire == SL_PB_FIXED64)
-        ok = sl_pb_read_fixed(r, 8, &field.value);
-    else if (ok && field.wire == SL_PB_LEN)
-        ok = sl_pb_read_len(r, &field.bytes);
-    else if (ok && field.wire == SL_PB_FIXED32)
-        ok = sl_pb_read_fixed(r, 4, &field.value);
-    else
-        ok = false;
-    if (!ok) {
-        r->error = SL_EPARSE;
+    if (SL_UNLIKELY(field.wire == SL_PB_GROUP) ? !sl_pb_skip_group(r, field.number) : !sl_pb_read_value(r, &field))
         return false;
-    }
     *ret_field = field;
     return true;
 }

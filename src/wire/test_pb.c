@@ -5,6 +5,11 @@
 
 #include "tests/harness/sl_test.h"
 
+#define BYTES(text)                                                                                                    \
+    {                                                                                                                  \
+        text, sizeof(text) - 1                                                                                         \
+    }
+
 static const struct {
     uint64_t value;
     const char *bytes;
@@ -146,11 +151,16 @@ SL_TEST(reader_refuses_what_is_malformed)
         const char *bytes;
         size_t len;
     } bad[] = {
-        {"\x00\x01", 2},  /* field 0 */
-        {"\x0b\x0c", 2},  /* a group */
-        {"\x0e\x00", 2},  /* wire type 6 */
-        {"\x0f\x00", 2},  /* wire type 7 */
-        {"\x0a\x02z", 3}, /* length beyond the end */
+        {"\x00\x01", 2},          /* field 0 */
+        {"\x0c", 1},              /* the end of a group that nobody began */
+        {"\x0b", 1},              /* a group without end */
+        {"\x0b\x14", 2},          /* a group ended by the number of another */
+        {"\x0b\x13\x0c\x14", 4},  /* two groups that cross */
+        {"\x0b\x0a\x05z\x0c", 5}, /* a length beyond the end within a group */
+        {"\x0b\x00\x0c", 3},      /* field 0 within a group */
+        {"\x0e\x00", 2},          /* wire type 6 */
+        {"\x0f\x00", 2},          /* wire type 7 */
+        {"\x0a\x02z", 3},         /* length beyond the end */
         {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11},
         {"\x88\x80\x80\x80\x10\x00", 6}, /* tag beyond 32 bits */
         {"\x09\x01\x02", 3},
@@ -237,4 +247,78 @@ SL_TEST(buffer_reports_its_limit)
     sl_pb_buf_close(&buf, 0); /* does nothing */
     CHECK_EQ(buf.len, 0);
     sl_buf_done(&buf);
+}
+
+/* "Encoding", Groups: a parser reads over an unknown one, whatever stands in it. */
+SL_TEST(reader_skips_groups)
+{
+    static const struct {
+        sl_str bytes;
+        size_t groups;
+    } rows[] = {
+        {BYTES("\x0b\x0c\x10\x07"), 1},
+        {BYTES("\x0b\x08\x01\x0c\x10\x07"), 1},
+        {BYTES("\x0b\x0a\x02\x0c\x0c\x0c\x10\x07"), 1}, /* end tags as text */
+        {BYTES("\x0b\x0b\x0c\x0b\x0c\x0c\x10\x07"), 1},
+        {BYTES("\x0b\x13\x0d"
+               "1234"
+               "\x09"
+               "12345678"
+               "\x14\x0c\x0b\x0c\x10\x07"),
+         2},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (size_t len = 0; len <= rows[i].bytes.len; len++) {
+            sl_pb_reader r = sl_pb_reader_of(sl_str_sub(rows[i].bytes, 0, len));
+            sl_pb_field f = {0, 0, 0, {NULL, 0}};
+            size_t groups = 0;
+            while (sl_pb_next(&r, &f))
+                groups += f.wire == SL_PB_GROUP;
+            CHECK(r.error == 0 || len < rows[i].bytes.len);
+            if (len < rows[i].bytes.len)
+                continue;
+            CHECK_EQ(groups, rows[i].groups);
+            CHECK(sl_pb_is(&f, 2, SL_PB_VARINT) && f.value == 7);
+        }
+    }
+    for (size_t depth = SL_PB_MAX_GROUPS; depth <= SL_PB_MAX_GROUPS + 1; depth++) {
+        char bytes[2 * (SL_PB_MAX_GROUPS + 1)];
+        memset(bytes, 0x0b, depth);
+        memset(bytes + depth, 0x0c, depth);
+        sl_pb_reader r = sl_pb_reader_of(sl_str_of(bytes, 2 * depth));
+        sl_pb_field f;
+        CHECK_EQ(sl_pb_next(&r, &f), depth == SL_PB_MAX_GROUPS);
+        CHECK_EQ(r.error, depth == SL_PB_MAX_GROUPS ? 0 : SL_EPARSE);
+    }
+}
+
+/* "Encoding", Base 128 Varints: ten bytes at most, the last one 0 or 1; padding is allowed. */
+SL_TEST(reader_varints)
+{
+    static const struct {
+        sl_str bytes;
+        int good;
+        uint64_t value;
+    } rows[] = {
+        {BYTES("\x00"), 1, 0},
+        {BYTES("\x01"), 1, 1},
+        {BYTES("\x96\x01"), 1, 150},
+        {BYTES("\x80\x00"), 1, 0},
+        {BYTES("\x81\x80\x80\x80\x00"), 1, 1},
+        {BYTES("\xff\xff\xff\xff\x0f"), 1, UINT32_MAX},
+        {BYTES("\xff\xff\xff\xff\xff\xff\xff\xff\x7f"), 1, INT64_MAX},
+        {BYTES("\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"), 1, (uint64_t)1 << 63},
+        {BYTES("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), 1, UINT64_MAX},
+        {BYTES("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"), 0, 0},
+        {BYTES("\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00"), 0, 0},
+        {BYTES("\x80"), 0, 0},
+        {BYTES(""), 0, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sl_pb_reader r = sl_pb_reader_of(rows[i].bytes);
+        uint64_t value = 5;
+        CHECK_EQ(sl_pb_read_varint(&r, &value), rows[i].good);
+        CHECK(value == (rows[i].good ? rows[i].value : 5));
+        CHECK_EQ(r.error, rows[i].good ? 0 : SL_EPARSE);
+    }
 }
