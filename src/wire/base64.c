@@ -38,9 +38,10 @@ static int digit(char c)
 int sl_base64_decode(sl_str text, uint8_t *out, size_t *ret_len)
 {
     SL_ASSERT(out && ret_len);
-    for (int i = 0; i < 2 && text.len && text.ptr[text.len - 1] == '='; i++)
+    size_t padded = text.len;
+    while (text.len && padded - text.len < 2 && text.ptr[text.len - 1] == '=')
         text.len--;
-    if (text.len % 4 == 1)
+    if (text.len % 4 == 1 || (text.len < padded && padded % 4))
         return SL_EPARSE;
     uint32_t group = 0;
     size_t len = 0;

@@ -12,7 +12,10 @@ static inline size_t sl_base64_encoded_len(size_t len)
 
 /* Appends the encoded text. 0 or the error of the buffer. */
 int sl_base64_encode(sl_buf *buf, sl_str bytes);
-/* Decodes into `out` (room for text.len / 4 * 3 + 2 bytes). SL_EPARSE on any other character or an impossible length.
+/*
+ * Decodes into `out` (room for text.len / 4 * 3 + 2 bytes). Padding may be missing, but not be wrong; bits that no byte
+ * needs are not looked at (RFC 4648, section 3.5, allows both). SL_EPARSE on any other character or an impossible
+ * length.
  */
 SL_MUST_CHECK int sl_base64_decode(sl_str text, uint8_t *out, size_t *ret_len);
 

@@ -109,21 +109,3 @@ int sl_http1_put_field_u64(sl_buf *buf, sl_str name, uint64_t value)
     } while (value);
     return sl_http1_put_field(buf, name, sl_str_of(text + at, sizeof text - at));
 }
-
-int sl_http1_put_answer(sl_buf *buf, const sl_http1_answer *answer)
-{
-    SL_ASSERT(buf && answer);
-    size_t before = buf->len;
-    int error = sl_http1_put_status(buf, answer->status);
-    if (!error && answer->content_type.len)
-        error = sl_http1_put_field(buf, SL_STR("Content-Type"), answer->content_type);
-    if (!error)
-        error = sl_http1_put_field_u64(buf, SL_STR("Content-Length"), answer->body.len);
-    if (!error && answer->close)
-        error = sl_http1_put_field(buf, SL_STR("Connection"), SL_STR("close"));
-    if (!error)
-        error = sl_http1_put_end(buf);
-    if (!error && !answer->head_only)
-        error = sl_buf_put_str(buf, answer->body);
-    return settle(buf, before, error);
-}

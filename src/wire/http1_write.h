@@ -30,17 +30,4 @@ static inline int sl_http1_put_end(sl_buf *buf)
     return sl_buf_put(buf, "\r\n", 2);
 }
 
-/*
- * Appends a whole answer: status line, Content-Type (when not empty), Content-Length, `Connection: close` when asked,
- * the empty line, the body. With `head_only` (answers to HEAD) the body is left out and its length kept.
- */
-typedef struct sl_http1_answer {
-    int status;
-    sl_str content_type;
-    sl_str body;
-    bool close;
-    bool head_only;
-} sl_http1_answer;
-int sl_http1_put_answer(sl_buf *buf, const sl_http1_answer *answer);
-
 #endif

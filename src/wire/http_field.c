@@ -204,6 +204,11 @@ static int64_t days_of(int64_t year, int month, int day)
     return era * 146097 + day_of_era - 719468;
 }
 
+static int days_in(int64_t year, int month)
+{
+    return (int)(days_of(month < 12 ? year : year + 1, month < 12 ? month + 1 : 1, 1) - days_of(year, month, 1));
+}
+
 /* The reverse of days_of. */
 static void date_of(int64_t days, struct civil *ret_civil)
 {
@@ -312,14 +317,13 @@ static bool parse_date(sl_str rest, struct civil *civil)
 int sl_http_date_parse(sl_str text, int64_t *ret_unix_s)
 {
     SL_ASSERT(ret_unix_s);
-    static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     struct civil civil;
     memset(&civil, 0, sizeof civil);
     bool named = false;
     for (size_t i = 0; i < 7; i++)
         named = named || sl_str_starts(text, sl_str_of(day_names + 3 * i, 3));
     if (!named || !parse_date(text, &civil) || civil.year < 1 || civil.day < 1 ||
-        civil.day > month_days[civil.month - 1] || civil.hour > 23 || civil.minute > 59 || civil.second > 60)
+        civil.day > days_in(civil.year, civil.month) || civil.hour > 23 || civil.minute > 59 || civil.second > 60)
         return SL_EPARSE;
     *ret_unix_s =
         days_of(civil.year, civil.month, civil.day) * DAY_S + civil.hour * 3600 + civil.minute * 60 + civil.second;
@@ -333,6 +337,10 @@ int sl_http_retry_after(sl_str value, int64_t now_unix_ms, uint64_t *ret_ms)
     int64_t date = 0;
     sl_str text = sl_str_trim(value);
     if (text.len && text.ptr[0] >= '0' && text.ptr[0] <= '9') {
+        for (size_t i = 0; i < text.len; i++) {
+            if (text.ptr[i] != '.' && (text.ptr[i] < '0' || text.ptr[i] > '9'))
+                return SL_EPARSE;
+        }
         if (sl_str_to_double(text, &seconds) != 0)
             return SL_EPARSE;
         *ret_ms = seconds < DAY_S ? (uint64_t)(seconds * 1000.0 + 0.5) : MAX_RETRY_MS;

@@ -228,9 +228,25 @@ static size_t value_end(sl_str s, size_t from, char quote, bool escaped)
     return i < s.len ? i : s.len;
 }
 
+static bool ends_in(sl_str name, sl_str word)
+{
+    return name.len >= word.len && sl_str_ieq(sl_str_sub(name, name.len - word.len, word.len), word);
+}
+
+/* Where a header line ends whose name begins at `at`: with the line, or with the quotes that stand around it. */
+static size_t header_end(sl_str s, size_t at, size_t from)
+{
+    SL_ASSERT(from <= s.len);
+    char quote = at > 0 && (s.ptr[at - 1] == '"' || s.ptr[at - 1] == '\'') ? s.ptr[at - 1] : '\n';
+    size_t i = from;
+    while (i < s.len && s.ptr[i] != '\r' && s.ptr[i] != '\n' && s.ptr[i] != quote)
+        i++;
+    return i;
+}
+
 /*
- * name=value or name: value with a sensitive name at `at`: the span of the value. False when there is none, or when
- * the value begins with a scheme, which is masked by itself.
+ * name=value or name: value with a sensitive name at `at`: the span of the value, without "Bearer" or "Basic" in front.
+ * False when there is none.
  */
 static bool assignment(sl_str s, size_t at, size_t *ret_from, size_t *ret_to)
 {
@@ -245,11 +261,15 @@ static bool assignment(sl_str s, size_t at, size_t *ret_from, size_t *ret_to)
     bool query_key = sl_str_ieq(name, SL_STR("key")) && at > 0 && (s.ptr[at - 1] == '?' || s.ptr[at - 1] == '&');
     if (!query_key && !sl_key_is_sensitive(name))
         return false;
+    bool header = s.ptr[i] == ':' && (ends_in(name, SL_STR("authorization")) || ends_in(name, SL_STR("cookie")));
     i += 1 + run(s, i + 1, is_blank);
     size_t from = skip_quote(s, i);
-    if (scheme(s, from))
-        return false;
-    size_t to = value_end(s, from, from > i ? s.ptr[from - 1] : '\0', from > i + 1);
+    char quote = from > i ? s.ptr[from - 1] : '\0';
+    bool escaped = from > i + 1;
+    size_t known = scheme(s, from);
+    from += known;
+    bool line = header && !quote && !known;
+    size_t to = line ? header_end(s, at, from) : value_end(s, from, quote, escaped);
     *ret_from = from;
     *ret_to = to;
     return to > from;
@@ -270,6 +290,21 @@ static size_t userinfo(sl_str s, size_t at)
     return at + 3 + len < s.len && s.ptr[at + 3 + len] == '@' ? len : 0;
 }
 
+/* Length of a private key in PEM that begins at `at`; without its end, of all that follows. */
+static size_t pem_key(sl_str s, size_t at)
+{
+    static const sl_str begin = {"-----BEGIN ", 11}, label = {"PRIVATE KEY-----", 16}, end = {"-----END ", 9};
+    sl_str rest = sl_str_sub(s, at, s.len);
+    if (!sl_str_starts(rest, begin))
+        return 0;
+    size_t kind = sl_str_find(sl_str_sub(rest, 0, begin.len + 32), label);
+    if (kind == SL_NPOS)
+        return 0;
+    size_t last = sl_str_find(rest, end);
+    size_t behind = last == SL_NPOS ? SL_NPOS : sl_str_find(sl_str_sub(rest, last, 64), label);
+    return behind == SL_NPOS ? rest.len : last + behind + label.len;
+}
+
 /* Finds a secret whose surroundings begin at `at`: from..to is masked. */
 static bool secret_at(sl_str s, size_t at, bool word_start, size_t *dead, size_t *ret_from, size_t *ret_to)
 {
@@ -279,8 +314,11 @@ static bool secret_at(sl_str s, size_t at, bool word_start, size_t *dead, size_t
     *ret_to = at + 3 + len;
     if (len)
         return true;
-    if (!word_start)
-        return false;
+    len = s.ptr[at] == '-' ? pem_key(s, at) : 0;
+    *ret_from = at;
+    *ret_to = at + len;
+    if (len || !word_start)
+        return len > 0;
     len = shaped_key(s, at);
     if (!len)
         len = web_token(s, at, dead);

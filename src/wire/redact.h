@@ -20,7 +20,8 @@ bool sl_key_is_sensitive(sl_str key);
 
 /*
  * Appends `in` with everything masked that looks like a credential: API keys (sk-…, AKIA…, ghp_… …), JSON Web Tokens,
- * "Bearer …" and "Basic …", values of sensitive names (password=…, "api_key": "…", ?key=…), user:password@ in URLs.
+ * "Bearer …" and "Basic …", values of sensitive names (password=…, "api_key": "…", ?key=…; of the header fields
+ * Authorization and Cookie the whole line), user:password@ in URLs, private keys in PEM.
  * 0 or the error of the buffer.
  */
 int sl_redact_text(sl_str in, sl_buf *out);

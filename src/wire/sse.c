@@ -1,8 +1,9 @@
 /* Server-sent events: frame boundaries of a passing stream, and fields of a frame. */
 #include "src/wire/sse.h"
 
-#if defined(__SSE2__)
 #include "src/base/assert.h"
+
+#if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
@@ -246,8 +247,13 @@ int sl_sse_frame_event(const sl_sse_frame *frame, sl_buf *scratch, sl_sse_event 
     int error = sl_sse_frame_data(frame, scratch, &event.data);
     if (error)
         return error;
-    (void)sl_sse_frame_field(frame, SL_STR("event"), &event.event);
-    (void)sl_sse_frame_field(frame, SL_STR("id"), &event.id);
+    sl_str rest = frame->bytes, name, value;
+    while (sl_sse_line_next(&rest, &name, &value)) {
+        if (sl_str_eq(name, SL_STR("event")))
+            event.event = value;
+        else if (sl_str_eq(name, SL_STR("id")) && sl_str_chr(value, '\0') == SL_NPOS)
+            event.id = value;
+    }
     if (event.event.len == 0)
         event.event = SL_STR("message");
     *ret_event = event;

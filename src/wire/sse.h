@@ -72,7 +72,7 @@ bool sl_sse_frame_is_done(const sl_sse_frame *frame);
 typedef struct sl_sse_event {
     sl_str event; /* "message" when not named */
     sl_str data;
-    sl_str id; /* empty when not given */
+    sl_str id; /* empty when not given; one that holds a NUL is ignored */
 } sl_sse_event;
 
 /* Reads a frame as a client does. Errors: SL_ENOENT (no data: nothing is dispatched), and those of sl_sse_frame_data.

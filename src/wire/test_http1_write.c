@@ -44,41 +44,6 @@ SL_TEST(http1_write_refuses_what_would_split)
     sl_buf_done(&buf);
 }
 
-SL_TEST(http1_write_answer)
-{
-    sl_buf buf;
-    sl_buf_init(&buf, 4096);
-    sl_http1_answer answer = {404, SL_STR("text/plain"), SL_STR("no\n"), true, false};
-    CHECK_EQ(sl_http1_put_answer(&buf, &answer), 0);
-    CHECK_STR(sl_buf_str(&buf), "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n"
-                                "Connection: close\r\n\r\nno\n");
-    sl_buf_clear(&buf);
-    answer.head_only = true;
-    answer.close = false;
-    CHECK_EQ(sl_http1_put_answer(&buf, &answer), 0);
-    sl_http1_field fields[8];
-    sl_http1_head head;
-    sl_http1_parser parser;
-    sl_http1_parser_init(&parser, 0);
-    sl_http1_head_init(&head, fields, 8);
-    CHECK_EQ(sl_http1_parse_response(&parser, sl_buf_str(&buf), SL_HTTP_HEAD, &head), 0);
-    CHECK_EQ(head.head_bytes, buf.len);
-    CHECK_EQ(head.content_length, 3);
-    sl_buf_done(&buf);
-}
-
-SL_TEST(http1_write_leaves_no_half_answer)
-{
-    sl_http1_answer answer = {200, SL_STR("text/plain"), SL_STR("body"), true, false};
-    for (size_t max = 1; max < 100; max++) {
-        sl_buf buf;
-        sl_buf_init(&buf, max);
-        int error = sl_http1_put_answer(&buf, &answer);
-        CHECK(error == 0 || buf.len == 0);
-        sl_buf_done(&buf);
-    }
-}
-
 SL_TEST(http1_status_texts)
 {
     CHECK(strcmp(sl_http_status_text(429), "Too Many Requests") == 0);
