@@ -68,6 +68,7 @@ static void on_fail(sl_call *call, int error, const char *reason)
         try_next(request, 0, type, reason))
         return;
     count_wait(request, sl_mono_ns());
+    request->broken = request->state == SL_GW_RELAYING;
     sl_gw_trace_attempt_end(request, request->upstream_status, type, reason);
     if (request->state == SL_GW_WAITING) {
         sl_gw_fail(request, error == SL_ETIMEOUT ? 504 : error == SL_ENOMEM ? 503 : 502, type, type, reason);
@@ -75,7 +76,6 @@ static void on_fail(sl_call *call, int error, const char *reason)
     }
     SL_ASSERT(request->state == SL_GW_RELAYING);
     request->error_type = type;
-    request->broken = true;
     sl_exchange_abort(request->x);
 }
 

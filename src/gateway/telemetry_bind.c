@@ -80,6 +80,17 @@ void sl_gw_bind_all(sl_gw_telemetry *t)
         t->usage_missing[i] = bind_one(t, SL_METRIC_GATEWAY_USAGE_MISSING, "reason", gaps[i]);
 }
 
+void sl_gw_unbind_all(sl_gw_telemetry *t)
+{
+    SL_ASSERT(t);
+    for (int route = 0; route < SL_GW_ROUTE_COUNT; route++) {
+        sl_gw_route_series *r = &t->routes[route];
+        sl_span_block_free(r->start);
+        for (unsigned i = 0; i < r->count; i++)
+            sl_span_block_free(r->statuses[i].end);
+    }
+}
+
 /* ---- finished requests ---- */
 
 static const char *endpoint_of(sl_gw_route route)
@@ -120,8 +131,10 @@ sl_gw_status_series *sl_gw_bind_status(sl_gw_telemetry *t, sl_gw_route route, sl
     }
     /* When the table is full the last place serves in turn: binding again costs time, not truth. */
     sl_gw_status_series *s = &r->statuses[r->count < SL_GW_BOUND_STATUSES ? r->count++ : SL_GW_BOUND_STATUSES - 1];
-    *s = (sl_gw_status_series){status, method, error_type, NULL, NULL};
+    sl_span_block_free(s->end);
+    *s = (sl_gw_status_series){.status = status, .method = method, .error_type = error_type};
     bind_status(t, route, s);
+    s->end = sl_gw_status_block(status, error_type);
     return s;
 }
 
@@ -153,11 +166,6 @@ sl_series *sl_gw_bind_error(sl_gw_telemetry *t, const char *error_type)
 
 /* ---- calls ---- */
 
-void sl_gw_bound_free(sl_gw_bound *bound)
-{
-    sl_free(bound);
-}
-
 sl_gw_bound *sl_gw_bind_target(sl_gw_request *request)
 {
     SL_ASSERT(request);
@@ -171,6 +179,7 @@ sl_gw_bound *sl_gw_bind_target(sl_gw_request *request)
     labels l = {.count = 0};
     put(&l, "model", sl_value_str(request->group->name));
     (*bound)->latency = series_of(t, SL_METRIC_LLAMASTACK_INFERENCE_LATENCY, &l);
+    sl_gw_bound_fill(*bound, request);
     return *bound;
 }
 

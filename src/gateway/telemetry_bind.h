@@ -7,6 +7,7 @@
 
 #include "src/gateway/capture.h"
 #include "src/gateway/telemetry.h"
+#include "src/telemetry/span_block.h"
 #include "src/telemetry/vocab.h"
 
 #define SL_GW_BOUND_MODELS 8 /* models that answer under one name */
@@ -14,9 +15,19 @@
 #define SL_GW_BOUND_STATUSES 32
 #define SL_GW_METHODS 9 /* sl_http_method */
 
+#define SL_GW_BOUND_ANSWERS 4 /* status and finish reason */
+
+/* The attributes of an answer as most answers of a model have them. */
+typedef struct sl_gw_answer_block {
+    int status;
+    char reason[SL_ANSWER_REASON_MAX]; /* empty: none */
+    sl_span_block *block;
+} sl_gw_answer_block;
+
 /* Series of an operation of a deployment, by the model that answered. */
 typedef struct sl_gw_model_series {
     uint8_t len;
+    uint8_t answer_count;
     bool stream_bound; /* those of streams are bound when the first one comes */
     char model[SL_ANSWER_MODEL_MAX];
     sl_series *duration; /* of calls that went well */
@@ -32,6 +43,7 @@ typedef struct sl_gw_model_series {
     sl_series *cache_read_total;
     sl_series *cache_write_total;
     sl_series *reasoning_total;
+    sl_gw_answer_block answers[SL_GW_BOUND_ANSWERS];
 } sl_gw_model_series;
 
 /* Series of a failed call or an attempt, by error.type (a static text, found by its address). */
@@ -47,8 +59,12 @@ struct sl_gw_bound {
     unsigned model_count;
     sl_gw_error_series errors[SL_GW_BOUND_ERRORS]; /* the first is success (error_type NULL) */
     unsigned error_count;
-    sl_series *latency;   /* llamastack_inference_latency_seconds */
-    sl_series *per_chunk; /* of the first model that answered; frames come before the model is known */
+    sl_series *latency; /* llamastack_inference_latency_seconds */
+    char span_name[SL_OPENAI_MODEL_MAX + 24];
+    /* Without memory these are NULL, and what they say is left out. */
+    sl_span_block *routed;  /* of the SERVER span, once the model is known */
+    sl_span_block *attempt; /* of the CLIENT span, from its beginning */
+    sl_logger *logger;      /* of access records: status 200, model, provider */
 };
 
 /* Series of finished requests of a route. */
@@ -58,13 +74,23 @@ typedef struct sl_gw_status_series {
     const char *error_type;
     sl_series *duration;
     sl_series *requests;
+    sl_span_block *end; /* of the SERVER span: status, error.type */
 } sl_gw_status_series;
 
 typedef struct sl_gw_route_series {
     sl_gw_status_series statuses[SL_GW_BOUND_STATUSES];
     unsigned count;
     sl_series *duration[SL_GW_METHODS]; /* llamastack_request_duration_seconds */
+    sl_span_block *start;               /* of the SERVER span, for the usual head; NULL: not made yet */
 } sl_gw_route_series;
+
+/* Why the usage of an answer is not known. */
+typedef enum sl_gw_usage_gap {
+    SL_GW_GAP_NOT_REPORTED = 0,
+    SL_GW_GAP_CLIENT_GONE,
+    SL_GW_GAP_BROKEN,
+    SL_GW_GAP_COUNT
+} sl_gw_usage_gap;
 
 struct sl_gw_telemetry {
     sl_sdk *sdk;
@@ -72,6 +98,7 @@ struct sl_gw_telemetry {
     sl_logger *logger;
     unsigned vocabularies;
     bool baggage;
+    bool sampler_looks; /* at attributes: they must be there before the span starts */
     sl_gw_capture capture;
     sl_instrument *metrics[SL_METRIC_COUNT];
     sl_gw_route_series routes[SL_GW_ROUTE_COUNT];
@@ -86,19 +113,14 @@ struct sl_gw_telemetry {
     sl_series *overhead_request;
     sl_series *overhead_response;
     sl_series *overhead_total;
-    sl_series *usage_missing[4]; /* sl_gw_usage_gap */
+    sl_series *usage_missing[SL_GW_GAP_COUNT];
 };
-
-typedef enum sl_gw_usage_gap {
-    SL_GW_GAP_NOT_REPORTED = 0,
-    SL_GW_GAP_CLIENT_GONE,
-    SL_GW_GAP_BROKEN,
-    SL_GW_GAP_COUNT
-} sl_gw_usage_gap;
 
 /* Declares the instruments and binds what has no varying labels. */
 void sl_gw_bind_all(sl_gw_telemetry *telemetry);
-/* NULL: no room, or no memory. */
+/* Frees what was bound for routes. */
+void sl_gw_unbind_all(sl_gw_telemetry *telemetry);
+/* Series of finished requests; valid until the next call. */
 sl_gw_status_series *sl_gw_bind_status(sl_gw_telemetry *t, sl_gw_route route, sl_http_method method, int status,
                                        const char *error_type);
 sl_series *sl_gw_bind_route(sl_gw_telemetry *t, sl_gw_route route, sl_http_method method);
@@ -112,4 +134,14 @@ sl_gw_error_series *sl_gw_bind_outcome(sl_gw_telemetry *t, const sl_gw_request *
 /* Name of a method for labels. Static. */
 const char *sl_gw_method_name(sl_http_method method);
 
+/* ---- telemetry_blocks.c ---- */
+
+/* Span name, blocks and logger of a target. */
+void sl_gw_bound_fill(sl_gw_bound *bound, const sl_gw_request *request);
+/* The attributes that end a SERVER span; NULL without memory. */
+sl_span_block *sl_gw_status_block(int status, const char *error_type);
+/* What is known of an attempt before it is sent; `attrs` has room for SL_SPAN_BLOCK_ATTRS. Returns their number. */
+size_t sl_gw_attempt_attrs(const sl_gw_request *request, sl_attr *attrs);
+/* Sets model, finish reasons and status (0: none) on the CLIENT span; in one piece where the model's table has it. */
+void sl_gw_set_answer(sl_span *span, const sl_answer *answer, sl_gw_model_series *model, int status);
 #endif
