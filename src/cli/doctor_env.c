@@ -242,16 +242,16 @@ static void check_endpoint(sl_doctor *doctor, const sl_exporter_spec *spec, uint
     const char *why = "";
     char reason[SL_DOCTOR_REASON_MAX];
     static const char *const protocols[] = {"gRPC", "HTTP, protobuf", "HTTP, JSON"};
-    int len = (int)spec->endpoint.len;
-    if (sl_url_parse(spec->endpoint, &url, &why) != 0)
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint", "write http://HOST:PORT", "%.*s: %s", len, spec->endpoint.ptr,
+    int len = (int)spec->peer.url.len;
+    if (sl_url_parse(spec->peer.url, &url, &why) != 0)
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint", "write http://HOST:PORT", "%.*s: %s", len, spec->peer.url.ptr,
                       why);
     else if (sl_doctor_connect(url.host, url.port, timeout_ms, reason) != 0)
         sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint",
                       "start the collector there, or correct OTEL_EXPORTER_OTLP_ENDPOINT", "%.*s (%s): %s", len,
-                      spec->endpoint.ptr, protocols[spec->protocol], reason);
+                      spec->peer.url.ptr, protocols[spec->protocol], reason);
     else
-        sl_doctor_say(doctor, SL_DOCTOR_OK, "endpoint", NULL, "%.*s (%s) accepts connections", len, spec->endpoint.ptr,
+        sl_doctor_say(doctor, SL_DOCTOR_OK, "endpoint", NULL, "%.*s (%s) accepts connections", len, spec->peer.url.ptr,
                       protocols[spec->protocol]);
 }
 
@@ -261,10 +261,9 @@ void sl_doctor_endpoints(sl_doctor *doctor, const sl_env *env, uint64_t timeout_
     if (load(NULL, env, &config) != 0)
         config.spec_count = 0;
     for (size_t i = 0; i < config.spec_count; i++) {
-        bool seen = config.specs[i].type != SL_EXPORT_OTLP;
+        bool seen = config.specs[i].peer.url.len == 0; /* it connects to nobody */
         for (size_t j = 0; j < i && !seen; j++)
-            seen =
-                config.specs[j].type == SL_EXPORT_OTLP && sl_str_eq(config.specs[j].endpoint, config.specs[i].endpoint);
+            seen = sl_str_eq(config.specs[j].peer.url, config.specs[i].peer.url);
         if (!seen)
             check_endpoint(doctor, &config.specs[i], timeout_ms);
     }

@@ -1,15 +1,11 @@
 /* OTLP over gRPC. Source: opentelemetry-proto, docs/specification.md, "OTLP/gRPC". */
 #include "src/export/otlp_grpc.h"
 
-#include <stdio.h>
-
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/export/grpc_client.h"
 #include "src/telemetry/exporter_outcome.h"
 #include "src/telemetry/sync.h"
-
-#define MAX_METADATA 64u
 
 typedef struct grpc_exporter {
     sl_grpc_client *client;
@@ -43,10 +39,9 @@ static int grpc_deliver(void *user, sl_signal signal, sl_str request, size_t ite
     (void)items;
     grpc_exporter *x = user;
     SL_ASSERT(signal < SL_SIGNAL_COUNT);
-    if (x->timeout_ms && x->timeout_ms < timeout_ms)
-        timeout_ms = x->timeout_ms;
     sl_grpc_result result;
-    int error = sl_grpc_call(x->client, methods[signal], request, sl_deadline_ns(timeout_ms), &result);
+    uint64_t deadline = sl_deadline_ns(sl_otlp_timeout_ms(x->timeout_ms, timeout_ms));
+    int error = sl_grpc_call(x->client, methods[signal], request, deadline, &result);
     if (error) {
         sl_reporter_say(x->reporter, error, "otlp: %s", sl_grpc_error(x->client));
         return is_final(error) ? error : SL_ERETRY;
@@ -54,33 +49,28 @@ static int grpc_deliver(void *user, sl_signal signal, sl_str request, size_t ite
     sl_otlp_grpc_answer judged = {result.status, result.message, result.details, result.body};
     sl_otlp_outcome outcome;
     sl_otlp_outcome_grpc(&judged, &outcome);
-    if (outcome.why[0])
-        sl_reporter_say(x->reporter, outcome.error ? outcome.error : SL_EREFUSED, "otlp: %s", outcome.why);
-    *ret_retry_after_ms = outcome.retry_after_ms;
-    *ret_rejected = outcome.rejected;
-    return outcome.error;
+    return sl_otlp_outcome_settle(&outcome, x->reporter, ret_retry_after_ms, ret_rejected);
 }
 
 static int make_client(const sl_exporter_spec *spec, sl_grpc_client **ret_client, char *why, size_t size)
 {
     SL_ASSERT(spec);
-    sl_grpc_metadata metadata[MAX_METADATA];
+    sl_grpc_metadata metadata[SL_MAX_EXPORTER_HEADERS];
+    const sl_http_peer *peer = &spec->peer;
     sl_grpc_options o;
     memset(&o, 0, sizeof o);
-    for (size_t i = 0; i < spec->header_count && i < MAX_METADATA; i++) {
-        metadata[i].name = spec->headers[i].name;
-        metadata[i].value = spec->headers[i].value;
+    for (size_t i = 0; i < peer->header_count && i < SL_MAX_EXPORTER_HEADERS; i++) {
+        metadata[i].name = peer->headers[i].name;
+        metadata[i].value = peer->headers[i].value;
         o.metadata_count = i + 1;
     }
-    char agent[64];
-    (void)snprintf(agent, sizeof agent, "OTel-OTLP-Exporter-C/%s", sl_version());
-    o.endpoint = spec->endpoint;
-    o.user_agent = sl_str_c(agent);
+    o.endpoint = peer->url;
+    o.user_agent = sl_str_c(sl_exporter_user_agent());
     o.metadata = metadata;
-    o.gzip = spec->gzip;
-    o.ca_file = spec->ca_file.ptr;
-    o.key_file = spec->client_key_file.ptr;
-    o.certificate_file = spec->client_certificate_file.ptr;
+    o.gzip = peer->gzip;
+    o.ca_file = peer->ca_file.ptr;
+    o.key_file = peer->client_key_file.ptr;
+    o.certificate_file = peer->client_certificate_file.ptr;
     return sl_grpc_client_new(&o, ret_client, why, size);
 }
 
@@ -97,13 +87,6 @@ int sl_exporter_grpc(const sl_exporter_spec *spec, sl_exporter *ret_exporter, ch
         return error;
     }
     x->reporter = sl_reporter_ref(spec->reporter);
-    sl_exporter exporter;
-    memset(&exporter, 0, sizeof exporter);
-    exporter.name = "otlp/grpc";
-    exporter.user = x;
-    exporter.signals = SL_SIGNAL_BIT(spec->signal);
-    exporter.deliver = grpc_deliver;
-    exporter.free = grpc_free;
-    *ret_exporter = exporter;
+    *ret_exporter = sl_exporter_of(spec, "otlp/grpc", x, grpc_deliver, grpc_free);
     return 0;
 }

@@ -26,6 +26,12 @@ const char *sl_env_type_name(sl_env_type type)
     return names[type];
 }
 
+const char *sl_env_name(sl_env_var var)
+{
+    SL_ASSERT(var < SL_VAR_COUNT);
+    return defs[var].name;
+}
+
 sl_str sl_env_text(const sl_env *env, sl_env_var var)
 {
     SL_ASSERT(env && var < SL_VAR_COUNT);

@@ -46,6 +46,9 @@ const sl_env_def *sl_env_defs(size_t *ret_count);
 /* "boolean", "milliseconds" … for the reference. */
 const char *sl_env_type_name(sl_env_type type);
 
+/* Its name. Static. */
+const char *sl_env_name(sl_env_var var);
+
 /* Where variables come from. All zero: getenv() of this process, nothing reported. */
 typedef struct sl_env {
     const char *(*get)(void *user, const char *name); /* NULL: getenv */

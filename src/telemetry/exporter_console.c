@@ -23,15 +23,20 @@ static int console_deliver(void *user, sl_signal signal, sl_str request, size_t 
     return error;
 }
 
-int sl_exporter_console(const sl_exporter_spec *spec, sl_exporter *ret_exporter)
+int sl_exporter_console_load(const sl_env *env, sl_arena *arena, sl_exporter_spec *spec)
 {
-    SL_ASSERT(spec && ret_exporter && spec->type == SL_EXPORT_CONSOLE);
-    sl_exporter exporter;
-    memset(&exporter, 0, sizeof exporter);
-    exporter.name = "console";
-    exporter.signals = SL_SIGNAL_BIT(spec->signal);
-    exporter.deliver = console_deliver;
-    exporter.schedule_delay_ms = CONSOLE_DELAY_MS;
-    *ret_exporter = exporter;
+    (void)env;
+    (void)arena;
+    (void)spec;
+    return 0;
+}
+
+int sl_exporter_console_make(const sl_exporter_spec *spec, sl_exporter *ret_exporter, char *why, size_t size)
+{
+    SL_ASSERT(spec && ret_exporter);
+    (void)why;
+    (void)size;
+    *ret_exporter = sl_exporter_of(spec, "console", NULL, console_deliver, NULL);
+    ret_exporter->schedule_delay_ms = CONSOLE_DELAY_MS;
     return 0;
 }

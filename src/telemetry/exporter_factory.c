@@ -1,46 +1,35 @@
-/* Choosing the maker of an exporter. */
+/* The table of exporters. */
 #include "src/telemetry/exporter_factory.h"
-
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "src/base/assert.h"
 #include "src/base/str.h"
 
-/* A proxy is set; libcurl reads these variables, and judges by no_proxy whether it applies. */
-static bool has_proxy(void)
+static const sl_exporter_kind kinds[] = {
+#define SL_EXPORTER(id, name, signals) {name, signals, sl_exporter_##id##_load, sl_exporter_##id##_make},
+#include "src/telemetry/exporters.def"
+#undef SL_EXPORTER
+};
+
+const sl_exporter_kind *sl_exporter_kinds(size_t *ret_count)
 {
-    static const char *const names[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *value = getenv(names[i]);
-        if (value && value[0])
-            return true;
-    }
-    return false;
+    SL_ASSERT(ret_count);
+    *ret_count = sizeof kinds / sizeof kinds[0];
+    return kinds;
 }
 
-/* What the core can do by itself: protobuf or JSON over http://, as it is. */
-static bool is_lite(const sl_exporter_spec *spec)
+const sl_exporter_kind *sl_exporter_kind_named(sl_str name, sl_signal signal)
 {
-    if (has_proxy() && sl_export_factory())
-        return false;
-    return spec->protocol != SL_OTLP_GRPC && !spec->gzip && sl_str_starts(spec->endpoint, SL_STR("http://"));
+    SL_ASSERT(signal < SL_SIGNAL_COUNT);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if ((kinds[i].signals & SL_SIGNAL_BIT(signal)) && sl_str_ieq(name, sl_str_c(kinds[i].name)))
+            return &kinds[i];
+    }
+    return NULL;
 }
 
 int sl_exporter_make(const sl_exporter_spec *spec, sl_exporter *ret_exporter, char *why, size_t size)
 {
-    SL_ASSERT(spec && ret_exporter && why && size > 0);
+    SL_ASSERT(spec && spec->kind && ret_exporter && why && size > 0);
     why[0] = 0;
-    if (spec->type == SL_EXPORT_CONSOLE)
-        return sl_exporter_console(spec, ret_exporter);
-    if (spec->type == SL_EXPORT_STDOUT || spec->type == SL_EXPORT_FILE)
-        return sl_exporter_file(spec, ret_exporter, why, size);
-    SL_ASSERT(spec->type == SL_EXPORT_OTLP);
-    if (is_lite(spec))
-        return sl_exporter_http_lite(spec, ret_exporter, why, size);
-    sl_exporter_make_fn make = sl_export_factory();
-    if (make)
-        return make(spec, ret_exporter, why, size);
-    (void)snprintf(why, size, "this library is built without https, gzip and gRPC; use http:// and http/protobuf");
-    return SL_ENOTSUP;
+    return spec->kind->make(spec, ret_exporter, why, size);
 }

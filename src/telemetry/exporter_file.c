@@ -42,29 +42,59 @@ static void file_free(void *user)
     sl_free(x);
 }
 
-int sl_exporter_file(const sl_exporter_spec *spec, sl_exporter *ret_exporter, char *why, size_t size)
+static int make(const sl_exporter_spec *spec, const char *name, int fd, bool owns_fd, sl_exporter *ret_exporter)
 {
-    SL_ASSERT(spec && ret_exporter && (spec->type == SL_EXPORT_FILE || spec->type == SL_EXPORT_STDOUT));
+    SL_ASSERT(spec && ret_exporter && fd >= 0);
     file_exporter *x = sl_calloc(1, sizeof *x);
     if (!x)
         return SL_ENOMEM;
-    x->fd = STDOUT_FILENO;
-    if (spec->type == SL_EXPORT_FILE) {
-        x->fd = open(spec->path.ptr, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-        x->owns_fd = true;
+    x->fd = fd;
+    x->owns_fd = owns_fd;
+    *ret_exporter = sl_exporter_of(spec, name, x, file_deliver, file_free);
+    return 0;
+}
+
+/* ---- standard output ---- */
+
+int sl_exporter_stdout_load(const sl_env *env, sl_arena *arena, sl_exporter_spec *spec)
+{
+    (void)env;
+    (void)arena;
+    (void)spec;
+    return 0;
+}
+
+int sl_exporter_stdout_make(const sl_exporter_spec *spec, sl_exporter *ret_exporter, char *why, size_t size)
+{
+    (void)why;
+    (void)size;
+    return make(spec, "otlp/stdout", STDOUT_FILENO, false, ret_exporter);
+}
+
+/* ---- a file ---- */
+
+int sl_exporter_file_load(const sl_env *env, sl_arena *arena, sl_exporter_spec *spec)
+{
+    SL_ASSERT(env && arena && spec);
+    sl_str path = sl_env_text(env, SL_VAR_SIGHTLINE_EXPORTER_FILE);
+    if (!path.len) {
+        sl_env_reject(env, SL_VAR_SIGHTLINE_EXPORTER_FILE, "not set, and the file exporter needs a path");
+        return SL_ENOENT;
     }
-    if (x->fd < 0) {
+    spec->path = sl_arena_dup(arena, path);
+    return spec->path.ptr ? 0 : SL_ENOMEM;
+}
+
+int sl_exporter_file_make(const sl_exporter_spec *spec, sl_exporter *ret_exporter, char *why, size_t size)
+{
+    SL_ASSERT(spec && spec->path.ptr);
+    int fd = open(spec->path.ptr, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (fd < 0) {
         (void)snprintf(why, size, "%s: %s", spec->path.ptr, strerror(errno));
-        sl_free(x);
         return SL_EIO;
     }
-    sl_exporter exporter;
-    memset(&exporter, 0, sizeof exporter);
-    exporter.name = spec->type == SL_EXPORT_FILE ? "otlp/file" : "otlp/stdout";
-    exporter.user = x;
-    exporter.signals = SL_SIGNAL_BIT(spec->signal);
-    exporter.deliver = file_deliver;
-    exporter.free = file_free;
-    *ret_exporter = exporter;
-    return 0;
+    int error = make(spec, "otlp/file", fd, true, ret_exporter);
+    if (error)
+        close(fd);
+    return error;
 }

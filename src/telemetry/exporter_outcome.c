@@ -90,3 +90,19 @@ void sl_otlp_outcome_grpc(const sl_otlp_grpc_answer *answer, sl_otlp_outcome *re
     (void)snprintf(kind, sizeof kind, "gRPC %s", sl_grpc_status_name(answer->status));
     say(ret_outcome, kind, status.message);
 }
+
+int sl_otlp_outcome_settle(const sl_otlp_outcome *outcome, sl_reporter *reporter, uint64_t *ret_retry_after_ms,
+                           uint64_t *ret_rejected)
+{
+    SL_ASSERT(outcome && ret_retry_after_ms && ret_rejected);
+    if (outcome->why[0])
+        sl_reporter_say(reporter, outcome->error ? outcome->error : SL_EREFUSED, "otlp: %s", outcome->why);
+    *ret_retry_after_ms = outcome->retry_after_ms;
+    *ret_rejected = outcome->rejected;
+    return outcome->error;
+}
+
+uint64_t sl_otlp_timeout_ms(uint64_t own_ms, uint64_t given_ms)
+{
+    return own_ms && own_ms < given_ms ? own_ms : given_ms;
+}

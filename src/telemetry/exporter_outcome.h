@@ -6,6 +6,7 @@
 #define SL_TELEMETRY_EXPORTER_OUTCOME_H
 
 #include "src/base/str.h"
+#include "src/telemetry/sink_report.h"
 
 typedef struct sl_otlp_outcome {
     int error;               /* 0, SL_ERETRY, SL_EREFUSED, SL_EPROTO */
@@ -34,6 +35,13 @@ typedef struct sl_otlp_grpc_answer {
     sl_str body;
 } sl_otlp_grpc_answer;
 void sl_otlp_outcome_grpc(const sl_otlp_grpc_answer *answer, sl_otlp_outcome *ret_outcome);
+
+/* Reports an outcome and hands it on: what an exporter's `deliver` returns. */
+int sl_otlp_outcome_settle(const sl_otlp_outcome *outcome, sl_reporter *reporter, uint64_t *ret_retry_after_ms,
+                           uint64_t *ret_rejected);
+
+/* The shorter of an exporter's own time for a request (0: none) and the time given. */
+uint64_t sl_otlp_timeout_ms(uint64_t own_ms, uint64_t given_ms);
 
 /* Name of a gRPC status, such as "UNAVAILABLE". Static. */
 const char *sl_grpc_status_name(int status);

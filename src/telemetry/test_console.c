@@ -118,7 +118,9 @@ SL_TEST(the_file_exporter_appends_json_lines)
     char path[] = "/tmp/sl_console_XXXXXX", why[128];
     int fd = mkstemp(path);
     REQUIRE(fd >= 0);
-    sl_exporter_spec spec = {.type = SL_EXPORT_FILE, .signal = SL_SIGNAL_TRACES, .path = sl_str_c(path)};
+    sl_exporter_spec spec = {.kind = sl_exporter_kind_named(SL_STR("file"), SL_SIGNAL_TRACES),
+                             .signal = SL_SIGNAL_TRACES,
+                             .path = sl_str_c(path)};
     span_text spans[] = {{TRACE_A, "x-------", NULL, "one", 1, 2, false}};
     sl_buf request;
     request_of(spans, 1, &request);
@@ -151,7 +153,8 @@ SL_TEST(a_file_that_cannot_be_opened_fails_the_start)
 {
     char why[128] = "";
     sl_exporter e;
-    sl_exporter_spec spec = {.type = SL_EXPORT_FILE, .path = SL_STR("/nonexistent/dir/x.jsonl")};
+    sl_exporter_spec spec = {.kind = sl_exporter_kind_named(SL_STR("file"), SL_SIGNAL_TRACES),
+                             .path = SL_STR("/nonexistent/dir/x.jsonl")};
     CHECK_EQ(sl_exporter_make(&spec, &e, why, sizeof why), SL_EIO);
     CHECK(strstr(why, "/nonexistent/dir/x.jsonl") != NULL);
 }

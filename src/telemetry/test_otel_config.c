@@ -58,6 +58,11 @@ static void unload(loaded *l)
     sl_reporter_unref(l->env.reporter);
 }
 
+static bool kind_is(const sl_exporter_spec *spec, const char *name)
+{
+    return strcmp(spec->kind->name, name) == 0;
+}
+
 #define VARS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 SL_TEST(the_table_is_sound)
@@ -91,13 +96,13 @@ SL_TEST(defaults)
     CHECK_EQ(l.config.log_level, SL_INFO);
     CHECK_EQ(l.config.spec_count, 3);
     for (size_t i = 0; i < 3; i++) {
-        CHECK_EQ(l.config.specs[i].type, SL_EXPORT_OTLP);
+        CHECK(kind_is(&l.config.specs[i], "otlp"));
         CHECK_EQ(l.config.specs[i].protocol, SL_OTLP_HTTP_PROTOBUF);
         CHECK_EQ(l.config.specs[i].timeout_ms, 10000);
     }
-    CHECK_STR(l.config.specs[0].endpoint, "http://localhost:4318/v1/traces");
-    CHECK_STR(l.config.specs[1].endpoint, "http://localhost:4318/v1/metrics");
-    CHECK_STR(l.config.specs[2].endpoint, "http://localhost:4318/v1/logs");
+    CHECK_STR(l.config.specs[0].peer.url, "http://localhost:4318/v1/traces");
+    CHECK_STR(l.config.specs[1].peer.url, "http://localhost:4318/v1/metrics");
+    CHECK_STR(l.config.specs[2].peer.url, "http://localhost:4318/v1/logs");
     unload(&l);
     load(&l, NULL, NULL, true);
     CHECK_EQ(l.config.spec_count, 0);
@@ -132,7 +137,7 @@ SL_TEST(endpoints)
         loaded l;
         load(&l, VARS(table[i].var, table[i].protocol), NULL, false);
         CHECK_EQ(l.error, 0);
-        CHECK_STR(l.config.specs[0].endpoint, table[i].endpoint);
+        CHECK_STR(l.config.specs[0].peer.url, table[i].endpoint);
         CHECK_EQ(l.config.specs[0].protocol, table[i].is);
         unload(&l);
     }
@@ -141,7 +146,7 @@ SL_TEST(endpoints)
          VARS("OTEL_EXPORTER_OTLP_ENDPOINT=c:9000", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
               "OTEL_EXPORTER_OTLP_INSECURE=true"),
          NULL, false);
-    CHECK_STR(l.config.specs[0].endpoint, "http://c:9000");
+    CHECK_STR(l.config.specs[0].peer.url, "http://c:9000");
     unload(&l);
     load(&l, VARS("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317"), NULL, true);
     CHECK_EQ(l.f.notes, 1); /* said once */
@@ -149,7 +154,7 @@ SL_TEST(endpoints)
     unload(&l);
     load(&l, VARS("OTEL_EXPORTER_OTLP_ENDPOINT=ftp://c"), NULL, false);
     CHECK(l.f.errors > 0);
-    CHECK_STR(l.config.specs[0].endpoint, "http://localhost:4318/v1/traces");
+    CHECK_STR(l.config.specs[0].peer.url, "http://localhost:4318/v1/traces");
     unload(&l);
 }
 
@@ -164,20 +169,20 @@ SL_TEST(otlp_details)
               "OTEL_EXPORTER_OTLP_CLIENT_KEY=/k"),
          NULL, false);
     const sl_exporter_spec *s = l.config.specs;
-    CHECK_EQ(s[0].header_count, 2);
-    CHECK_STR(s[0].headers[0].name, "authorization");
-    CHECK_STR(s[0].headers[0].value, "Bearer a=b");
-    CHECK_STR(s[0].headers[1].name, "x");
-    CHECK_STR(s[0].headers[1].value, "1");
+    CHECK_EQ(s[0].peer.header_count, 2);
+    CHECK_STR(s[0].peer.headers[0].name, "authorization");
+    CHECK_STR(s[0].peer.headers[0].value, "Bearer a=b");
+    CHECK_STR(s[0].peer.headers[1].name, "x");
+    CHECK_STR(s[0].peer.headers[1].value, "1");
     CHECK(strstr(l.f.last, "zz") == NULL);
     CHECK(l.f.errors > 0);
     CHECK_EQ(s[0].timeout_ms, 77);
     CHECK_EQ(s[2].timeout_ms, 0);
-    CHECK(s[0].gzip && !s[1].gzip && s[2].gzip);
-    CHECK_STR(s[0].ca_file, "/tca");
-    CHECK_STR(s[1].ca_file, "/ca");
-    CHECK_STR(s[1].client_key_file, "/k");
-    CHECK_EQ(s[1].client_certificate_file.len, 0);
+    CHECK(s[0].peer.gzip && !s[1].peer.gzip && s[2].peer.gzip);
+    CHECK_STR(s[0].peer.ca_file, "/tca");
+    CHECK_STR(s[1].peer.ca_file, "/ca");
+    CHECK_STR(s[1].peer.client_key_file, "/k");
+    CHECK_EQ(s[1].peer.client_certificate_file.len, 0);
     unload(&l);
 }
 
@@ -190,10 +195,10 @@ SL_TEST(lists_of_exporters)
          NULL, true);
     CHECK_EQ(l.error, 0);
     REQUIRE(l.config.spec_count == 4);
-    CHECK_EQ(l.config.specs[0].type, SL_EXPORT_CONSOLE);
-    CHECK_EQ(l.config.specs[1].type, SL_EXPORT_OTLP);
-    CHECK_EQ(l.config.specs[2].type, SL_EXPORT_STDOUT);
-    CHECK_EQ(l.config.specs[3].type, SL_EXPORT_FILE);
+    CHECK(kind_is(&l.config.specs[0], "console"));
+    CHECK(kind_is(&l.config.specs[1], "otlp"));
+    CHECK(kind_is(&l.config.specs[2], "otlp/stdout"));
+    CHECK(kind_is(&l.config.specs[3], "file"));
     CHECK_STR(l.config.specs[3].path, "/tmp/x.jsonl");
     CHECK_EQ(l.f.errors, 1);
     CHECK(strstr(l.f.last, "zipkin") != NULL);
@@ -249,7 +254,7 @@ SL_TEST(llama_deploy)
     loaded l;
     load(&l, VARS("LLAMA_DEPLOY_APISERVER_TRACING_ENABLED=true"), NULL, true);
     REQUIRE(l.config.spec_count == 1);
-    CHECK_EQ(l.config.specs[0].type, SL_EXPORT_CONSOLE);
+    CHECK(kind_is(&l.config.specs[0], "console"));
     unload(&l);
     load(&l,
          VARS("LLAMA_DEPLOY_APISERVER_TRACING_ENABLED=true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER=otlp",
@@ -258,7 +263,7 @@ SL_TEST(llama_deploy)
          NULL, true);
     REQUIRE(l.config.spec_count == 1);
     CHECK_EQ(l.config.specs[0].protocol, SL_OTLP_GRPC);
-    CHECK_STR(l.config.specs[0].endpoint, "http://j:4317");
+    CHECK_STR(l.config.specs[0].peer.url, "http://j:4317");
     CHECK_EQ(l.config.specs[0].timeout_ms, 1500);
     unload(&l);
     load(&l,
@@ -266,7 +271,7 @@ SL_TEST(llama_deploy)
               "LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT=http://j:4318", "OTEL_METRICS_EXPORTER=console"),
          NULL, true);
     CHECK_EQ(l.config.spec_count, 2);
-    CHECK_STR(l.config.specs[0].endpoint, "http://j:4318/v1/traces");
+    CHECK_STR(l.config.specs[0].peer.url, "http://j:4318/v1/traces");
     unload(&l);
     static const char *const bad[] = {"jaeger", "zipkin", "otlp"};
     for (size_t i = 0; i < 3; i++) {

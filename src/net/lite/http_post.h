@@ -3,7 +3,7 @@
  *
  * Promises: libc alone; every step (look-up, connect, send, receive) is bounded by the caller's deadline; answers are
  * parsed strictly and bounded in size; no signal is raised. Does not: TLS, proxies, redirects, compression
- * (src/export/otlp_http.c does, with libcurl). Thread rule: one thread at a time.
+ * (src/export/http_curl.c does, with libcurl). Thread rule: one thread at a time.
  */
 #ifndef SL_NET_LITE_HTTP_POST_H
 #define SL_NET_LITE_HTTP_POST_H

@@ -1,13 +1,13 @@
 /* Tests of OTLP/HTTP by libcurl: https and its refusals, gzip, JSON, the rules of retrying. */
-#include "src/export/otlp_http.h"
+#include "src/export/http_curl.h"
 
 #include <pthread.h>
 #include <signal.h>
 
+#include "src/base/sync.h"
 #include "src/export/gzip.h"
 #include "src/export/test_tls_files.h"
 #include "src/net/lite/test_http_server.h"
-#include "src/telemetry/sync.h"
 #include "src/wire/otlp_read.h"
 #include "tests/harness/sl_test.h"
 
@@ -19,6 +19,18 @@ static void on_error(void *user, int error, const char *message)
 {
     (void)error;
     (void)snprintf(((said *)user)->last, 512, "%s", message);
+}
+
+/* With a proxy in the environment everything goes through libcurl; this one is for no peer. */
+static void use_curl(bool on)
+{
+    if (on) {
+        setenv("all_proxy", "http://127.0.0.1:9", 1);
+        setenv("no_proxy", "*", 1);
+    } else {
+        unsetenv("all_proxy");
+        unsetenv("no_proxy");
+    }
 }
 
 /* A request of one span. */
@@ -36,18 +48,19 @@ static int make(sl_exporter_spec *spec, const char *scheme, const char *host, in
 {
     char url[96], why[256] = "";
     (void)snprintf(url, sizeof url, "%s://%s:%d/v1/traces", scheme, host, port);
-    spec->type = SL_EXPORT_OTLP;
-    spec->endpoint = sl_str_c(url);
+    spec->kind = sl_exporter_kind_named(SL_STR("otlp"), SL_SIGNAL_TRACES);
+    spec->peer.url = sl_str_c(url);
     spec->reporter = sl_reporter_new(on_error, errors, false);
-    int error = sl_exporter_curl(spec, ret, why, sizeof why);
+    int error = sl_exporter_make(spec, ret, why, sizeof why);
     sl_reporter_unref(spec->reporter);
     if (error)
         (void)snprintf(errors->last, sizeof errors->last, "%s", why);
     return error;
 }
 
-SL_TEST(statuses_over_plain_http)
+static void statuses(bool curl)
 {
+    use_curl(curl);
     static const struct {
         const char *answer;
         int error;
@@ -80,14 +93,21 @@ SL_TEST(statuses_over_plain_http)
     }
 }
 
+SL_TEST(statuses_over_plain_http)
+{
+    statuses(false);
+    statuses(true);
+}
+
 SL_TEST(gzip_json_and_headers)
 {
     http_act act = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
     http_server s;
     REQUIRE(http_start(&s, &act, 1, false));
     said errors = {""};
-    sl_exporter_header header = {SL_STR("x-key"), SL_STR("v")};
-    sl_exporter_spec spec = {.protocol = SL_OTLP_HTTP_JSON, .gzip = true, .headers = &header, .header_count = 1};
+    sl_http_post_header header = {SL_STR("x-key"), SL_STR("v")};
+    sl_exporter_spec spec = {
+        .protocol = SL_OTLP_HTTP_JSON, .peer.gzip = true, .peer.headers = &header, .peer.header_count = 1};
     sl_exporter e;
     REQUIRE(make(&spec, "http", "127.0.0.1", s.port, &errors, &e) == 0);
     uint64_t retry_ms, rejected;
@@ -101,8 +121,9 @@ SL_TEST(gzip_json_and_headers)
     http_stop(&s);
 }
 
-SL_TEST(peers_that_do_not_answer)
+static void no_answers(bool curl)
 {
+    use_curl(curl);
     http_act script[] = {{.hang = true}};
     http_server s;
     REQUIRE(http_start(&s, script, 1, false));
@@ -117,6 +138,12 @@ SL_TEST(peers_that_do_not_answer)
     CHECK_EQ(deliver(&e, 1000, &retry_ms, &rejected), SL_ERETRY);
     CHECK(errors.last[0] != 0);
     e.free(e.user);
+}
+
+SL_TEST(peers_that_do_not_answer)
+{
+    no_answers(false);
+    no_answers(true);
 }
 
 /* ---- https ---- */
@@ -204,11 +231,11 @@ SL_TEST(https)
     tls_files_make(&files);
     unsigned served;
     said errors = {""};
-    sl_exporter_spec good = {.ca_file = sl_str_c(files.ca)};
+    sl_exporter_spec good = {.peer.ca_file = sl_str_c(files.ca)};
     CHECK_EQ(https_once(&files, false, good, &served, &errors), 0);
     CHECK_EQ(served, 1);
     CHECK_STR(sl_str_c(errors.last), "");
-    sl_exporter_spec wrong = {.ca_file = sl_str_c(files.other_ca)};
+    sl_exporter_spec wrong = {.peer.ca_file = sl_str_c(files.other_ca)};
     CHECK_EQ(https_once(&files, false, wrong, &served, &errors), SL_ERETRY);
     CHECK_EQ(served, 0);
     CHECK(strstr(errors.last, "certificate is not trusted") != NULL);
@@ -217,8 +244,8 @@ SL_TEST(https)
     CHECK_EQ(https_once(&files, false, system, &served, &errors), SL_ERETRY);
     CHECK_EQ(served, 0);
     CHECK(https_once(&files, true, good, &served, &errors) != 0); /* no certificate of ours */
-    good.client_certificate_file = sl_str_c(files.client_cert);
-    good.client_key_file = sl_str_c(files.client_key);
+    good.peer.client_certificate_file = sl_str_c(files.client_cert);
+    good.peer.client_key_file = sl_str_c(files.client_key);
     CHECK_EQ(https_once(&files, true, good, &served, &errors), 0);
     CHECK_EQ(served, 1);
     tls_files_remove(&files);
@@ -228,11 +255,11 @@ SL_TEST(bad_options_fail_the_start)
 {
     said errors = {""};
     sl_exporter e;
-    sl_exporter_spec missing = {.protocol = SL_OTLP_HTTP_PROTOBUF, .ca_file = SL_STR("/nonexistent/ca.pem")};
+    sl_exporter_spec missing = {.protocol = SL_OTLP_HTTP_PROTOBUF, .peer.ca_file = SL_STR("/nonexistent/ca.pem")};
     CHECK_EQ(make(&missing, "https", "h", 1, &errors, &e), SL_ECONFIG);
     CHECK(strstr(errors.last, "/nonexistent/ca.pem") != NULL);
-    sl_exporter_header header = {SL_STR("a"), SL_STR("b\r\nc: d")};
-    sl_exporter_spec split = {.protocol = SL_OTLP_HTTP_PROTOBUF, .headers = &header, .header_count = 1};
+    sl_http_post_header header = {SL_STR("a"), SL_STR("b\r\nc: d")};
+    sl_exporter_spec split = {.protocol = SL_OTLP_HTTP_PROTOBUF, .peer.headers = &header, .peer.header_count = 1};
     CHECK_EQ(make(&split, "https", "h", 1, &errors, &e), SL_ECONFIG);
 }
 
