@@ -10,6 +10,7 @@
 #include "src/gateway/gw_impl.h"
 #include "src/gateway/telemetry.h"
 #include "src/llm/provider.h"
+#include "src/llm/tables.h"
 #include "src/wire/http1_write.h"
 #include "src/wire/json_write.h"
 
@@ -371,8 +372,7 @@ static int start_server(sl_gateway *gateway, const sl_gateway_options *options)
 int sl_gateway_new(sl_loop *loop, const sl_gateway_options *options, sl_gateway **ret_gateway)
 {
     SL_ASSERT(loop && options && options->config && ret_gateway);
-    sl_openai_init();
-    sl_usage_init();
+    sl_llm_init();
     sl_gateway *gateway = sl_calloc(1, sizeof *gateway);
     if (!gateway)
         return SL_ENOMEM;

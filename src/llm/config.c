@@ -1,7 +1,6 @@
 /* The gateway's configuration file: sections and their tables. */
 #include "src/llm/config.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -146,10 +145,21 @@ static bool locate(sl_config *config, const sl_yaml_node *at, model_entry *entry
     SL_ASSERT(entry && config);
     sl_str model = entry->model;
     const sl_provider *provider = sl_provider_split(entry->model, &model);
-    if (entry->custom_provider.len && sl_provider_find(entry->custom_provider))
-        provider = sl_provider_find(entry->custom_provider);
+    const sl_provider *custom = sl_provider_find(entry->custom_provider);
+    if (entry->custom_provider.len && !custom)
+        sl_config_diag(config, SL_DIAG_WARNING, at,
+                       "litellm_params.custom_llm_provider: \"%s\" is not known; %s is taken instead",
+                       entry->custom_provider.ptr, provider->prefix);
+    if (custom)
+        provider = custom;
     entry->d.provider = sl_str_c(provider->genai);
-    entry->d.upstream_model = sl_arena_dup(&config->arena, model);
+    entry->d.upstream_model = sl_config_dup(config, model);
+    if (!model.len) {
+        sl_config_diag(config, SL_DIAG_ERROR, at,
+                       "model %s: names a provider alone; write provider/model, such as openai/gpt-4o",
+                       entry->model.ptr);
+        return false;
+    }
     if (!provider->speaks_openai && !entry->api_base.len) {
         sl_config_diag(config, SL_DIAG_WARNING, at,
                        "model %s: the protocol of provider %s is not supported yet; this deployment is left out",
@@ -171,11 +181,11 @@ static bool locate(sl_config *config, const sl_yaml_node *at, model_entry *entry
         return false;
     }
     entry->d.tls = url.tls;
-    entry->d.host = sl_arena_dup(&config->arena, url.host);
+    entry->d.host = sl_config_dup(config, url.host);
     entry->d.port = url.port;
     while (url.path.len && url.path.ptr[url.path.len - 1] == '/')
         url.path.len--;
-    entry->d.base_path = sl_arena_dup(&config->arena, url.path);
+    entry->d.base_path = sl_config_dup(config, url.path);
     return true;
 }
 
@@ -205,9 +215,12 @@ static void read_model(sl_config *config, sl_yaml *yaml, sl_yaml_node *node)
     }
     if (!entry.d.stream_timeout_ms)
         entry.d.stream_timeout_ms = entry.d.timeout_ms;
-    if (locate(config, params, &entry) && sl_config_add(config, &entry.d) != 0)
-        sl_config_diag(config, SL_DIAG_ERROR, node, "model_list: more than %d entries; split the configuration",
+    int error = locate(config, params, &entry) ? sl_config_add(config, &entry.d) : 0;
+    if (error == SL_ELIMIT)
+        sl_config_diag(config, SL_DIAG_ERROR, NULL, "model_list: more than %d entries; split the configuration",
                        SL_MAX_DEPLOYMENTS);
+    else if (error)
+        config->failed = error;
 }
 
 static void read_models(sl_config *config, sl_yaml *yaml, sl_yaml_node *list)
@@ -231,11 +244,20 @@ static bool known_kind(sl_str kind)
 
 static void read_health_checks(sl_config *config, sl_yaml *yaml, sl_yaml_node *list)
 {
-    if (!sl_yaml_is_list(list))
+    if (sl_yaml_is_null(list))
         return;
+    if (!sl_yaml_is_list(list)) {
+        sl_config_diag(config, SL_DIAG_ERROR, list,
+                       "sightline.health_checks: not a list; write `- {name: …, kind: …}` entries below it");
+        return;
+    }
     config->health_checks = sl_arena_zalloc(&config->arena, SL_MAX_HEALTH_CHECKS * sizeof *config->health_checks);
+    if (!config->health_checks) {
+        config->failed = SL_ENOMEM;
+        return;
+    }
     sl_yaml_node *node;
-    for (size_t i = 0; config->health_checks && (node = sl_yaml_item(yaml, list, i)) != NULL; i++) {
+    for (size_t i = 0; (node = sl_yaml_item(yaml, list, i)) != NULL; i++) {
         if (i == SL_MAX_HEALTH_CHECKS) {
             sl_config_diag(config, SL_DIAG_ERROR, node, "health_checks: at most %d; remove some", SL_MAX_HEALTH_CHECKS);
             return;
@@ -279,8 +301,11 @@ sl_config *sl_config_empty(void)
     sl_arena_init(&config->arena, 16 * 1024, 8 * (size_t)SL_MAX_CONFIG_BYTES);
     const char *key = getenv("LITELLM_MASTER_KEY");
     if (key && *key)
-        config->master_key = sl_arena_dup(&config->arena, sl_str_c(key));
-    return config;
+        config->master_key = sl_config_dup(config, sl_str_c(key));
+    if (!config->failed)
+        return config;
+    sl_config_free(config);
+    return NULL;
 }
 
 int sl_config_add(sl_config *config, const sl_deployment *deployment)
@@ -318,13 +343,15 @@ int sl_config_parse(sl_str text, const char *path, sl_config **ret_config)
     sl_yaml *yaml = NULL;
     if (!config)
         return SL_ENOMEM;
-    config->path = sl_arena_dup(&config->arena, sl_str_c(path));
+    config->path = sl_config_dup(config, sl_str_c(path));
     int error = text.len > SL_MAX_CONFIG_BYTES ? SL_ETOOBIG : sl_yaml_parse(text, config, &yaml);
     if (!error) {
         read_document(config, yaml);
         sl_yaml_free(yaml);
         error = config->error_count ? SL_ECONFIG : 0;
     }
+    if (config->failed)
+        error = config->failed;
     if (error && error != SL_ECONFIG) {
         sl_config_free(config);
         return error;
@@ -363,6 +390,9 @@ int sl_config_format_diagnostics(const sl_config *config, sl_buf *out)
         (void)sl_buf_put_str(out, d->text);
         (void)sl_buf_put_char(out, '\n');
     }
+    if (config->error_count > SL_MAX_DIAGNOSTICS || config->warning_count > SL_MAX_DIAGNOSTICS)
+        (void)sl_buf_printf(out, "%s: %zu errors and %zu warnings, of which %d each are shown; mend these first\n",
+                            config->path.ptr, config->error_count, config->warning_count, SL_MAX_DIAGNOSTICS);
     return out->failed;
 }
 

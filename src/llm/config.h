@@ -14,6 +14,7 @@
 
 #define SL_MAX_DEPLOYMENTS 4096
 #define SL_MAX_CONFIG_BYTES (8u * 1024 * 1024)
+#define SL_MAX_DIAGNOSTICS 1000 /* of errors, and of warnings, that are kept; all are counted */
 
 /* One entry of model_list. All views are NUL-terminated and live as long as the configuration. */
 typedef struct sl_deployment {
@@ -76,6 +77,7 @@ typedef struct sl_config {
     sl_diagnostic *diagnostics;                                                   /* in file order */
     size_t error_count;
     size_t warning_count;
+    int failed; /* SL_ENOMEM: something is missing for want of memory; such a configuration is not given out */
 } sl_config;
 
 /*
@@ -92,7 +94,7 @@ sl_config *sl_config_empty(void);
  * Errors: SL_ENOMEM, SL_ELIMIT.
  */
 SL_MUST_CHECK int sl_config_add(sl_config *config, const sl_deployment *deployment);
-/* All diagnostics as text, one a line: `FILE:LINE:COLUMN: error|warning: what: why; remedy`. */
+/* The diagnostics as text, one a line: `FILE:LINE:COLUMN: error|warning: what: why; remedy`. The buffer's errors. */
 int sl_config_format_diagnostics(const sl_config *config, sl_buf *out);
 /* NULL is accepted. */
 void sl_config_free(sl_config *config);

@@ -1,27 +1,33 @@
 /* Typed reading of YAML maps by tables. */
 #include "src/llm/config_schema.h"
 
-#include "src/base/assert.h"
 #include <stdlib.h>
+
+#include "src/base/assert.h"
+
+#define MAX_KEYS 64  /* of one table: a bit for each */
+#define MAX_SHOWN 80 /* bytes of a value or key in a diagnostic */
 
 static const char env_prefix[] = "os.environ/";
 
-sl_str sl_config_resolve(sl_config *config, const sl_yaml_node *node, const char *key)
+/* The text of a scalar, with `os.environ/NAME` resolved: an unset variable gives the empty text and a warning. */
+static sl_str resolve(sl_config *config, const sl_yaml_node *node, const char *where, const char *key)
 {
+    SL_ASSERT(config && node);
     sl_str text = sl_yaml_text(node);
     if (!sl_str_starts(text, sl_str_c(env_prefix)))
-        return sl_arena_dup(&config->arena, text);
+        return sl_config_dup(config, text);
     char name[256];
     if (!sl_str_to_c(sl_str_sub(text, sizeof env_prefix - 1, text.len), name, sizeof name)) {
-        sl_config_diag(config, SL_DIAG_ERROR, node, "%s: the name after os.environ/ is too long; use a shorter one",
-                       key);
-        return sl_arena_dup(&config->arena, SL_STR(""));
+        sl_config_diag(config, SL_DIAG_ERROR, node, "%s.%s: the name after os.environ/ is too long; use a shorter one",
+                       where, key);
+        return SL_STR("");
     }
     const char *value = getenv(name);
     if (!value)
         sl_config_diag(config, SL_DIAG_WARNING, node,
-                       "%s: environment variable %s is not set; export it, or give a value", key, name);
-    return sl_arena_dup(&config->arena, sl_str_c(value ? value : ""));
+                       "%s.%s: environment variable %s is not set; export it, or give a value", where, key, name);
+    return sl_config_dup(config, sl_str_c(value ? value : ""));
 }
 
 static bool read_bool(sl_str text, bool *ret_value)
@@ -60,72 +66,102 @@ static bool read_bytes(sl_str text, uint64_t *ret_value)
     return true;
 }
 
-/* Stores a number as uint32_t when it lies in [0, limit]. */
-static bool read_u32(sl_str text, double factor, double limit, uint32_t *ret_value)
+/* Milliseconds from a number of seconds. */
+static bool read_seconds(sl_str text, uint32_t *ret_ms)
 {
-    SL_ASSERT(ret_value);
+    SL_ASSERT(ret_ms);
     double value;
-    if (sl_str_to_double(text, &value) != 0 || value < 0 || value * factor > limit)
+    if (sl_str_to_double(text, &value) != 0 || value < 0 || value > 4e6)
         return false;
-    *ret_value = (uint32_t)(value * factor + 0.5);
+    *ret_ms = (uint32_t)(value * 1000 + 0.5);
     return true;
 }
 
-static void read_value(sl_config *config, const sl_yaml_node *value, const char *where, const sl_key_def *key, void *at)
+static bool read_u32(sl_str text, uint32_t *ret_value)
 {
-    SL_ASSERT(key);
-    sl_str text = sl_yaml_text(value);
-    const char *expected = NULL;
-    switch (key->type) {
+    SL_ASSERT(ret_value);
+    uint64_t value;
+    if (sl_str_to_u64(text, &value) != 0 || value > UINT32_MAX)
+        return false;
+    *ret_value = (uint32_t)value;
+    return true;
+}
+
+/* It goes into a header: what a line break at the end of a secret's file would do there is not told by the upstream. */
+static bool read_secret(sl_str text, sl_str *ret_value)
+{
+    SL_ASSERT(ret_value);
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] <= ' ' || text.ptr[i] > '~')
+            return false;
+    }
+    *ret_value = text;
+    return true;
+}
+
+/* Stores a value; what was expected instead, or NULL. */
+static const char *store(sl_str text, sl_key_type type, void *at)
+{
+    switch (type) {
     case SL_KEY_STR:
+        *(sl_str *)at = text;
+        return NULL;
     case SL_KEY_SECRET:
-        if (sl_yaml_is_map(value) || sl_yaml_is_list(value))
-            expected = "a string";
-        else
-            *(sl_str *)at = sl_config_resolve(config, value, key->name);
-        break;
+        return read_secret(text, at) ? NULL : "visible ASCII characters, without a space or a line break at the end";
     case SL_KEY_BOOL:
-        expected = read_bool(text, at) ? NULL : "true or false";
-        break;
+        return read_bool(text, at) ? NULL : "true or false";
     case SL_KEY_SECONDS:
-        expected = read_u32(text, 1000, 4e9, at) ? NULL : "a number of seconds from 0 to 4000000";
-        break;
+        return read_seconds(text, at) ? NULL : "a number of seconds from 0 to 4000000";
     case SL_KEY_U32:
-        expected = read_u32(text, 1, 4e9, at) ? NULL : "a whole number";
-        break;
+        return read_u32(text, at) ? NULL : "a whole number";
     case SL_KEY_BYTES:
-        expected = read_bytes(text, at) ? NULL : "a number of bytes, such as 1048576 or 64MiB";
-        break;
+        return read_bytes(text, at) ? NULL : "a number of bytes, such as 1048576 or 64MiB";
     case SL_KEY_CHILD:
     case SL_KEY_NOT_YET:
         break;
     }
+    return NULL;
+}
+
+static void read_value(sl_config *config, const sl_yaml_node *value, const char *where, const sl_key_def *key, void *at)
+{
+    SL_ASSERT(key && value);
+    if (sl_yaml_is_map(value) || sl_yaml_is_list(value)) {
+        sl_config_diag(config, SL_DIAG_ERROR, value, "%s.%s: not usable; give one value, not a map or a list", where,
+                       key->name);
+        return;
+    }
+    sl_str text = resolve(config, value, where, key->name);
+    bool unset = !text.len && sl_yaml_text(value).len; /* the variable, which was warned of */
+    if (unset && key->type != SL_KEY_STR && key->type != SL_KEY_SECRET)
+        return;
+    const char *expected = store(text, key->type, at);
     if (expected && key->type == SL_KEY_SECRET)
         sl_config_diag(config, SL_DIAG_ERROR, value, "%s.%s: not usable; give %s", where, key->name, expected);
     else if (expected)
         sl_config_diag(config, SL_DIAG_ERROR, value, "%s.%s: \"%.*s\" is not usable; give %s", where, key->name,
-                       (int)(text.len < 80 ? text.len : 80), text.ptr, expected);
+                       (int)sl_utf8_prefix(text, MAX_SHOWN), text.ptr, expected);
 }
 
-static const sl_key_def *find_key(sl_str name, const sl_key_def *keys, size_t count)
+/* Index of a key in the table; `count` when it is not there. */
+static size_t find_key(sl_str name, const sl_key_def *keys, size_t count)
 {
-    SL_ASSERT(keys || !count);
-    for (size_t i = 0; i < count; i++) {
-        if (sl_str_eq_c(name, keys[i].name))
-            return &keys[i];
-    }
-    return NULL;
+    SL_ASSERT(keys && count <= MAX_KEYS);
+    size_t i = 0;
+    while (i < count && !sl_str_eq_c(name, keys[i].name))
+        i++;
+    return i;
 }
 
 static void read_pair(sl_config *config, sl_yaml_node *name, sl_yaml_node *value, const char *where,
-                      const sl_key_def *keys, size_t key_count, void *target)
+                      const sl_key_def *key, void *target)
 {
+    SL_ASSERT(config && where);
     sl_str text = sl_yaml_text(name);
-    const sl_key_def *key = find_key(text, keys, key_count);
     if (!key)
         sl_config_diag(config, SL_DIAG_WARNING, name,
                        "%s.%.*s: this key is not known; it has no effect, check its spelling", where,
-                       (int)(text.len < 80 ? text.len : 80), text.ptr);
+                       (int)sl_utf8_prefix(text, MAX_SHOWN), text.ptr);
     else if (key->type == SL_KEY_NOT_YET)
         sl_config_diag(config, SL_DIAG_WARNING, name, "%s.%s: this LiteLLM key is not supported yet; it has no effect",
                        where, key->name);
@@ -133,28 +169,44 @@ static void read_pair(sl_config *config, sl_yaml_node *name, sl_yaml_node *value
         read_value(config, value, where, key, (char *)target + key->offset);
 }
 
+/* Reads one map from its end, so that of a key that stands twice the last counts. `*seen`: keys that are decided. */
+static void read_one_map(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, const char *where, const sl_key_def *keys,
+                         size_t key_count, void *target, uint64_t *seen)
+{
+    SL_ASSERT(seen);
+    sl_yaml_node *name, *value;
+    uint64_t here = 0;
+    for (size_t i = sl_yaml_pair_count(map); i-- > 0 && sl_yaml_pair(yaml, map, i, &name, &value);) {
+        size_t index = find_key(sl_yaml_text(name), keys, key_count);
+        uint64_t bit = index < key_count ? UINT64_C(1) << index : 0;
+        if (here & bit)
+            sl_config_diag(config, SL_DIAG_WARNING, name,
+                           "%s.%s: this key stands twice; the last one counts, so remove this one", where,
+                           keys[index].name);
+        else if (!sl_yaml_is_merge(name) && !(*seen & bit))
+            read_pair(config, name, value, where, bit ? &keys[index] : NULL, target);
+        here |= bit;
+    }
+    *seen |= here;
+}
+
 void sl_config_read_map(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, const char *where, const sl_key_def *keys,
                         size_t key_count, void *target)
 {
+    SL_ASSERT(config && where && target);
     if (sl_yaml_is_null(map))
         return;
     if (!sl_yaml_is_map(map)) {
         sl_config_diag(config, SL_DIAG_ERROR, map, "%s: not a map; write `key: value` lines below it", where);
         return;
     }
-    sl_yaml_node *name, *value;
-    for (size_t i = 0; sl_yaml_pair(yaml, map, i, &name, &value); i++) {
-        if (sl_str_eq_c(sl_yaml_text(name), "<<")) {
-            if (sl_yaml_is_map(value)) {
-                /* One level: values of the map itself win, since they are read again below. */
-                sl_yaml_node *inner_name, *inner;
-                for (size_t k = 0; sl_yaml_pair(yaml, value, k, &inner_name, &inner); k++) {
-                    if (sl_yaml_get(yaml, map, "<<") == value && !sl_str_eq_c(sl_yaml_text(inner_name), "<<"))
-                        read_pair(config, inner_name, inner, where, keys, key_count, target);
-                }
-            }
-            continue;
-        }
-        read_pair(config, name, value, where, keys, key_count, target);
-    }
+    sl_yaml_maps maps;
+    uint64_t seen = 0;
+    sl_yaml_merged(yaml, map, &maps);
+    if (maps.fault)
+        sl_config_diag(config, SL_DIAG_ERROR, maps.fault,
+                       "%s.<<: cannot be merged; give one map or a list of maps, at most %d in all", where,
+                       SL_MAX_YAML_MERGES - 1);
+    for (size_t i = 0; i < maps.count; i++)
+        read_one_map(config, yaml, maps.items[i], where, keys, key_count, target, &seen);
 }

@@ -7,8 +7,8 @@
 #include "src/llm/yaml_tree.h"
 
 typedef enum sl_key_type {
-    SL_KEY_STR,     /* sl_str; `os.environ/NAME` is resolved */
-    SL_KEY_SECRET,  /* the same, never shown in a diagnostic */
+    SL_KEY_STR,     /* sl_str */
+    SL_KEY_SECRET,  /* the same, never shown in a diagnostic; visible ASCII, because it goes into a header */
     SL_KEY_BOOL,    /* bool */
     SL_KEY_SECONDS, /* uint32_t milliseconds from a number of seconds */
     SL_KEY_U32,     /* uint32_t */
@@ -24,14 +24,12 @@ typedef struct sl_key_def {
 } sl_key_def;
 
 /*
- * Reads every key of `map` into `target`. Unknown keys, wrong types and values out of range become diagnostics;
- * members of keys that are absent or faulty keep their values. `where` names the map in messages ("general_settings").
+ * Reads every key of `map` into `target`, merge keys followed; `os.environ/NAME` stands for the variable's value in all
+ * of them. Unknown keys, keys that stand twice, wrong types and values out of range become diagnostics; members of keys
+ * that are absent, null or faulty keep their values. `where` names the map in messages ("general_settings").
  */
 void sl_config_read_map(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, const char *where, const sl_key_def *keys,
                         size_t key_count, void *target);
-
-/* Resolves `os.environ/NAME`; other text is itself. An unset variable gives the empty string and a warning. */
-sl_str sl_config_resolve(sl_config *config, const sl_yaml_node *node, const char *key);
 
 /* A section of the file with its keys, as messages name it ("general_settings"). */
 typedef struct sl_config_section {

@@ -1,9 +1,10 @@
 /* OpenAI request bodies: one scan, a few values, two edits. */
 #include "src/llm/openai.h"
 
-#include "src/base/assert.h"
-#include <pthread.h>
 #include <stdio.h>
+
+#include "src/base/assert.h"
+#include "src/llm/tables.h"
 
 enum {
     AT_MODEL,
@@ -55,18 +56,10 @@ static const char *const paths[AT_COUNT] = {
 };
 
 static sl_json_watch watch;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void compile(void)
+int sl_openai_compile(void)
 {
-    int error = sl_json_watch_init(&watch, paths, AT_COUNT);
-    SL_ASSERT(error == 0);
-    (void)error;
-}
-
-void sl_openai_init(void)
-{
-    (void)pthread_once(&once, compile);
+    return sl_json_watch_init(&watch, paths, AT_COUNT);
 }
 
 /* ---- operations ---- */
@@ -219,7 +212,7 @@ int sl_openai_read_request(sl_str body, sl_openai_request *ret_request, sl_opena
 
 /* ---- editing ---- */
 
-/* One replacement: bytes [begin, end) become `text` and, behind it, `tail`. */
+/* One replacement: bytes [begin, end) become `text`. */
 typedef struct edit {
     size_t begin;
     size_t end;

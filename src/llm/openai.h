@@ -63,10 +63,7 @@ typedef struct sl_openai_fault {
     char message[160];
 } sl_openai_fault;
 
-/* Compiles the tables; once before anything else, any thread. */
-void sl_openai_init(void);
-
-/* Reads a request body. Errors: SL_EPARSE with `*ret_fault`. */
+/* Reads a request body, after sl_llm_init (tables.h). Errors: SL_EPARSE with `*ret_fault`. */
 SL_MUST_CHECK int sl_openai_read_request(sl_str body, sl_openai_request *ret_request, sl_openai_fault *ret_fault);
 
 /* The body as it goes on: unedited views of `body` with the edits between them. */

@@ -2,11 +2,12 @@
 #include "src/llm/openai.h"
 
 #include "src/base/mem.h"
+#include "src/llm/tables.h"
 #include "tests/harness/sl_test.h"
 
 static int read_body(const char *body, sl_openai_request *ret_request, sl_openai_fault *ret_fault)
 {
-    sl_openai_init();
+    sl_llm_init();
     memset(ret_fault, 0, sizeof *ret_fault);
     return sl_openai_read_request(sl_str_c(body), ret_request, ret_fault);
 }

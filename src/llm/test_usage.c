@@ -1,12 +1,16 @@
 /* Usage, ids and finish reasons of answers. */
 #include "src/llm/usage.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "src/llm/tables.h"
 #include "tests/harness/sl_test.h"
 
 static sl_answer answer_of(const char *json)
 {
     sl_answer a;
-    sl_usage_init();
+    sl_llm_init();
     sl_answer_init(&a);
     CHECK_EQ(sl_answer_read(&a, sl_str_c(json)), 0);
     return a;
@@ -30,17 +34,79 @@ SL_TEST(a_whole_answer)
     CHECK_STR(sl_str_c(a.reasons[0]), "stop");
 }
 
-SL_TEST(other_spellings_of_usage)
+/* The shapes of usage that providers of the protocol send, as they document them. */
+SL_TEST(usage_of_many_providers)
 {
-    sl_answer a = answer_of("{\"usage\":{\"input_tokens\":7,\"output_tokens\":8,\"cache_read_input_tokens\":1,\"cache_"
-                            "creation_input_tokens\":2}}");
-    CHECK_EQ(a.usage.input, 7);
-    CHECK_EQ(a.usage.output, 8);
-    CHECK_EQ(a.usage.cache_read, 1);
-    CHECK_EQ(a.usage.cache_write, 2);
-    a = answer_of("{\"usage\":{\"prompt_tokens\":7,\"total_tokens\":7}}"); /* embeddings */
-    CHECK(a.usage.known);
-    CHECK_EQ(a.usage.output, -1);
+    static const struct {
+        const char *who, *json;
+        int64_t input, output, cache_read, cache_write, reasoning;
+    } rows[] = {
+        {"openai", "{\"prompt_tokens\":9,\"completion_tokens\":12,\"total_tokens\":21}", 9, 12, -1, -1, -1},
+        {"openai, details",
+         "{\"prompt_tokens\":2006,\"completion_tokens\":300,\"total_tokens\":2306,\"prompt_tokens_details\":{"
+         "\"cached_tokens\":1920,\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":128,"
+         "\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
+         2006, 300, 1920, -1, 128},
+        {"openai, embeddings", "{\"prompt_tokens\":8,\"total_tokens\":8}", 8, -1, -1, -1, -1},
+        {"openai, responses",
+         "{\"input_tokens\":75,\"input_tokens_details\":{\"cached_tokens\":32},\"output_tokens\":1186,"
+         "\"output_tokens_details\":{\"reasoning_tokens\":1024},\"total_tokens\":1261}",
+         75, 1186, 32, -1, 1024},
+        {"vllm", "{\"prompt_tokens\":9,\"total_tokens\":12,\"completion_tokens\":3,\"prompt_tokens_details\":null}", 9,
+         3, -1, -1, -1},
+        {"llama.cpp", "{\"completion_tokens\":16,\"prompt_tokens\":5,\"total_tokens\":21}", 5, 16, -1, -1, -1},
+        {"groq",
+         "{\"queue_time\":0.037,\"prompt_tokens\":18,\"prompt_time\":0.00068,\"completion_tokens\":556,"
+         "\"completion_time\":0.46,\"total_tokens\":574,\"total_time\":0.46}",
+         18, 556, -1, -1, -1},
+        {"deepseek",
+         "{\"prompt_tokens\":20,\"completion_tokens\":4,\"total_tokens\":24,\"prompt_cache_hit_tokens\":16,"
+         "\"prompt_cache_miss_tokens\":4}",
+         20, 4, 16, -1, -1},
+        {"deepseek, both spellings",
+         "{\"prompt_tokens\":20,\"completion_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":15},"
+         "\"prompt_cache_hit_tokens\":16}",
+         20, 4, 15, -1, -1},
+        {"openrouter",
+         "{\"prompt_tokens\":194,\"completion_tokens\":2,\"total_tokens\":196,\"cost\":0.95,\"cost_details\":{"
+         "\"upstream_inference_cost\":19},\"prompt_tokens_details\":{\"cached_tokens\":0},"
+         "\"completion_tokens_details\":{\"reasoning_tokens\":0}}",
+         194, 2, 0, -1, 0},
+        {"perplexity",
+         "{\"prompt_tokens\":8,\"completion_tokens\":439,\"total_tokens\":447,\"search_context_size\":\"low\"}", 8, 439,
+         -1, -1, -1},
+        {"litellm of anthropic, the cache in the total",
+         "{\"prompt_tokens\":2000,\"completion_tokens\":5,\"cache_read_input_tokens\":1900,"
+         "\"cache_creation_input_tokens\":50}",
+         2000, 5, 1900, 50, -1},
+        {"anthropic, the cache beside the total",
+         "{\"input_tokens\":7,\"output_tokens\":8,\"cache_read_input_tokens\":100,\"cache_creation_input_tokens\":20}",
+         127, 8, 100, 20, -1},
+        {"anthropic, no cache", "{\"input_tokens\":7,\"output_tokens\":8,\"cache_read_input_tokens\":null}", 7, 8, -1,
+         -1, -1},
+        {"zero is told", "{\"prompt_tokens\":0,\"completion_tokens\":0}", 0, 0, -1, -1, -1},
+        {"whole numbers in other clothes", "{\"prompt_tokens\":1e2,\"completion_tokens\":5.0}", 100, 5, -1, -1, -1},
+        {"the largest", "{\"prompt_tokens\":1125899906842624,\"completion_tokens\":1125899906842625}",
+         INT64_C(1125899906842624), -1, -1, -1, -1},
+        {"half a token", "{\"prompt_tokens\":1.5,\"completion_tokens\":1}", -1, 1, -1, -1, -1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char body[1024];
+        snprintf(body, sizeof body, "{\"id\":\"x\",\"usage\":%s}", rows[i].json);
+        sl_answer a = answer_of(body);
+        CHECK(a.usage.known);
+        CHECK_EQ(a.usage.input, rows[i].input);
+        CHECK_EQ(a.usage.output, rows[i].output);
+        CHECK_EQ(a.usage.cache_read, rows[i].cache_read);
+        CHECK_EQ(a.usage.cache_write, rows[i].cache_write);
+        CHECK_EQ(a.usage.reasoning, rows[i].reasoning);
+        /* The same from the end of a body that was too long to keep. */
+        sl_answer tail;
+        sl_answer_init(&tail);
+        CHECK(sl_answer_read_tail(&tail, sl_str_sub(sl_str_c(body), 3, SL_NPOS)));
+        CHECK(memcmp(&tail.usage, &a.usage, sizeof tail.usage) == 0);
+        CHECK(sl_frame_look(sl_str_c(body)).usage);
+    }
 }
 
 SL_TEST(usage_that_tells_nothing)
@@ -128,10 +194,19 @@ SL_TEST(a_quick_look_at_frames)
         {"{\"choices\":[],\"usage\":null}", false, false, false},
         {"{\"usage\":{\"prompt_tokens\":1}}", true, false, false},
         {"{\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\"\"}}]}", false, false, false},
+        /* Several choices: the one that ends need not be the first. */
+        {"{\"choices\":[{\"index\":0,\"finish_reason\":null},{\"index\":1,\"finish_reason\":\"stop\"}]}", false, true,
+         false},
+        {"{\"usage\":null,\"x\":{\"usage\":{\"prompt_tokens\":1}}}", true, false, false},
+        {"{\"usage\"\t:\r\n{\"prompt_tokens\":1}}", true, false, false},
+        {"{\"usage\"::{}}", false, false, false},
+        {"{\"finish_reason\" \"stop\"}", false, false, false},
+        {"\"usage\"", false, false, false},
+        {"\"usage\":", false, false, false},
         {"[DONE]", false, false, false},
         {"", false, false, false},
     };
-    sl_usage_init();
+    sl_llm_init();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         sl_frame_kind kind = sl_frame_look(sl_str_c(cases[i].data));
         CHECK_EQ(kind.usage, cases[i].usage);
@@ -140,10 +215,57 @@ SL_TEST(a_quick_look_at_frames)
     }
 }
 
+/* Bytes in front of a value that are no white space of JSON, such as NUL, do not lead to it. */
+SL_TEST(only_white_space_stands_before_a_value)
+{
+    sl_llm_init();
+    CHECK(!sl_frame_look(SL_STR("{\"usage\":\0{\"prompt_tokens\":1}}")).usage);
+    CHECK(!sl_frame_look(SL_STR("{\"finish_reason\":\0\"stop\"}")).finish);
+}
+
+/* Whatever is cut off at the front or the end: no fault, and no count that was not there. */
+SL_TEST(the_tail_cut_anywhere)
+{
+    static const char whole[] = "{\"choices\":[{\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":81,"
+                                "\"completion_tokens\":92,\"note\":\"a } and a \\\"\"}}";
+    sl_llm_init();
+    for (size_t from = 0; from < sizeof whole - 1; from++) {
+        for (size_t to = from; to < sizeof whole; to++) {
+            /* In memory of its own, so that a sanitizer sees a step beyond. */
+            char *copy = malloc(to - from + 1);
+            REQUIRE(copy != NULL);
+            memcpy(copy, whole + from, to - from);
+            sl_answer a;
+            sl_answer_init(&a);
+            if (sl_answer_read_tail(&a, sl_str_of(copy, to - from))) {
+                CHECK_EQ(a.usage.input, 81);
+                CHECK_EQ(a.usage.output, 92);
+            }
+            (void)sl_frame_look(sl_str_of(copy, to - from));
+            free(copy);
+        }
+    }
+}
+
+/* A usage object that is larger than its buffer is left out; one that just fits is read. */
+SL_TEST(the_tail_at_its_limit)
+{
+    for (size_t pad = 960; pad < 1024; pad++) {
+        char tail[1200], filler[1024];
+        memset(filler, 'x', pad);
+        filler[pad] = 0;
+        int len = snprintf(tail, sizeof tail, "\"usage\":{\"prompt_tokens\":3,\"pad\":\"%s\"}}", filler);
+        size_t object = (size_t)len - 8 - 1;
+        sl_answer a;
+        sl_answer_init(&a);
+        CHECK_EQ(sl_answer_read_tail(&a, sl_str_of(tail, (size_t)len)), object <= 1008);
+    }
+}
+
 SL_TEST(the_tail_of_a_long_answer)
 {
     sl_answer a;
-    sl_usage_init();
+    sl_llm_init();
     sl_answer_init(&a);
     CHECK(sl_answer_read_tail(
         &a, SL_STR("0.1,0.2]}],\"model\":\"e\",\"usage\":{\"prompt_tokens\":8,\"total_tokens\":8}}")));

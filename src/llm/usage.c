@@ -1,10 +1,8 @@
 /* Usage, ids and finish reasons of answers. */
 #include "src/llm/usage.h"
 
-#include <pthread.h>
-
 #include "src/base/assert.h"
-#include "src/wire/json_scan.h"
+#include "src/llm/tables.h"
 
 enum {
     AT_ID,
@@ -21,7 +19,9 @@ enum {
     AT_CACHED_INPUT,
     AT_CACHE_READ,
     AT_CACHE_WRITE,
+    AT_CACHE_HIT,
     AT_REASONING,
+    AT_REASONING_OUTPUT,
     AT_COUNT
 };
 
@@ -40,22 +40,16 @@ static const char *const paths[AT_COUNT] = {
     [AT_CACHED_INPUT] = "usage.input_tokens_details.cached_tokens",
     [AT_CACHE_READ] = "usage.cache_read_input_tokens",
     [AT_CACHE_WRITE] = "usage.cache_creation_input_tokens",
+    [AT_CACHE_HIT] = "usage.prompt_cache_hit_tokens",
     [AT_REASONING] = "usage.completion_tokens_details.reasoning_tokens",
+    [AT_REASONING_OUTPUT] = "usage.output_tokens_details.reasoning_tokens",
 };
 
 static sl_json_watch watch;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void compile(void)
+int sl_usage_compile(void)
 {
-    int error = sl_json_watch_init(&watch, paths, AT_COUNT);
-    SL_ASSERT(error == 0);
-    (void)error;
-}
-
-void sl_usage_init(void)
-{
-    (void)pthread_once(&once, compile);
+    return sl_json_watch_init(&watch, paths, AT_COUNT);
 }
 
 void sl_answer_init(sl_answer *answer)
@@ -81,18 +75,33 @@ static int64_t first_known(int64_t a, int64_t b)
     return a >= 0 ? a : b;
 }
 
+/*
+ * Anthropic's input_tokens leave out what was read from and written to its cache; everybody else's total includes it,
+ * and tells the cached part as a detail of it.
+ */
+static int64_t whole_input(int64_t input, const sl_usage *usage, bool detailed)
+{
+    SL_ASSERT(usage);
+    if (input < 0 || detailed)
+        return input;
+    return input + (usage->cache_read > 0 ? usage->cache_read : 0) + (usage->cache_write > 0 ? usage->cache_write : 0);
+}
+
 static void read_usage(sl_answer *answer, sl_str json, const sl_json_found *found)
 {
     SL_ASSERT(found);
     if (found[AT_USAGE].type != SL_JSON_OBJECT)
         return;
     sl_usage usage;
-    usage.input = first_known(tokens_at(json, &found[AT_PROMPT]), tokens_at(json, &found[AT_INPUT]));
     usage.output = first_known(tokens_at(json, &found[AT_COMPLETION]), tokens_at(json, &found[AT_OUTPUT]));
     usage.cache_read = first_known(tokens_at(json, &found[AT_CACHED]), tokens_at(json, &found[AT_CACHED_INPUT]));
     usage.cache_read = first_known(usage.cache_read, tokens_at(json, &found[AT_CACHE_READ]));
+    usage.cache_read = first_known(usage.cache_read, tokens_at(json, &found[AT_CACHE_HIT]));
     usage.cache_write = tokens_at(json, &found[AT_CACHE_WRITE]);
-    usage.reasoning = tokens_at(json, &found[AT_REASONING]);
+    usage.reasoning = first_known(tokens_at(json, &found[AT_REASONING]), tokens_at(json, &found[AT_REASONING_OUTPUT]));
+    bool detailed = found[AT_CACHED_INPUT].type != SL_JSON_NONE;
+    usage.input = first_known(tokens_at(json, &found[AT_PROMPT]),
+                              whole_input(tokens_at(json, &found[AT_INPUT]), &usage, detailed));
     usage.known = usage.input >= 0 || usage.output >= 0;
     if (usage.known)
         answer->usage = usage;
@@ -190,21 +199,21 @@ static size_t object_length(sl_str text)
     return 0;
 }
 
-/* Behind `"usage"`: white space, colon, white space; true when an object follows. */
-static bool usage_object(sl_str behind, sl_str *ret_object)
+/* What stands behind a member's name and its colon, white space left out; false when there is no colon. */
+static bool member_value(sl_str behind, sl_str *ret_value)
 {
-    SL_ASSERT(ret_object && (behind.ptr || !behind.len));
-    size_t i = 0;
+    SL_ASSERT(ret_value && (behind.ptr || !behind.len));
     bool colon = false;
-    while (i < behind.len && (strchr(" \t\r\n", behind.ptr[i]) || (behind.ptr[i] == ':' && !colon))) {
-        if (behind.ptr[i] == ':')
+    size_t i = 0;
+    for (; i < behind.len; i++) {
+        char c = behind.ptr[i];
+        if (c == ':' && !colon)
             colon = true;
-        i++;
+        else if (c != ' ' && c != '\t' && c != '\r' && c != '\n')
+            break;
     }
-    if (!colon || i == behind.len || behind.ptr[i] != '{')
-        return false;
-    *ret_object = sl_str_sub(behind, i, behind.len);
-    return true;
+    *ret_value = sl_str_sub(behind, i, behind.len);
+    return colon && i < behind.len;
 }
 
 static bool find(sl_str text, const char *needle, size_t len, sl_str *ret_behind)
@@ -225,7 +234,7 @@ bool sl_answer_read_tail(sl_answer *answer, sl_str tail)
     sl_str object;
     bool read = false;
     while (find(rest, "\"usage\"", 7, &rest)) {
-        if (!usage_object(rest, &object))
+        if (!member_value(rest, &object) || object.ptr[0] != '{')
             continue;
         object.len = object_length(object);
         char text[1024];
@@ -240,20 +249,22 @@ bool sl_answer_read_tail(sl_answer *answer, sl_str tail)
     return read;
 }
 
+/* True when some member of this quoted name has a value that begins with `first`. */
+static bool has_value(sl_str data, const char *name, size_t len, char first)
+{
+    sl_str rest = data, value;
+    while (find(rest, name, len, &rest)) {
+        if (member_value(rest, &value) && value.ptr[0] == first)
+            return true;
+    }
+    return false;
+}
+
 sl_frame_kind sl_frame_look(sl_str data)
 {
-    sl_frame_kind kind = {false, false};
-    sl_str rest;
-    sl_str object;
-    if (find(data, "\"usage\"", 7, &rest))
-        kind.usage = usage_object(rest, &object);
-    if (find(data, "\"finish_reason\"", 15, &rest)) {
-        size_t i = 0;
-        while (i < rest.len && strchr(" \t\r\n:", rest.ptr[i]))
-            i++;
-        kind.finish = i < rest.len && rest.ptr[i] == '"';
-    }
-    return kind;
+    SL_ASSERT(data.ptr || !data.len);
+    return (sl_frame_kind){.usage = has_value(data, "\"usage\"", 7, '{'),
+                           .finish = has_value(data, "\"finish_reason\"", 15, '"')};
 }
 
 bool sl_frame_is_usage_only(sl_str data)

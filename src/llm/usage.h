@@ -35,9 +35,7 @@ typedef struct sl_answer {
     char reasons[SL_ANSWER_REASONS][SL_ANSWER_REASON_MAX]; /* NUL-terminated; index is the choice's */
 } sl_answer;
 
-/* Compiles the tables; once before anything else, any thread. */
-void sl_usage_init(void);
-/* Nothing known. */
+/* Nothing known. What follows needs sl_llm_init (tables.h). */
 void sl_answer_init(sl_answer *answer);
 
 /* Reads a whole answer, or one frame's data. Errors: SL_EPARSE (not JSON; the answer is unchanged). */

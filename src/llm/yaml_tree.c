@@ -12,8 +12,15 @@ struct sl_yaml {
     yaml_document_t document;
 };
 
-/* Merge keys may point at maps that merge others: bounded, because aliases can form a cycle. */
-#define MAX_MERGE_DEPTH 16
+sl_str sl_config_dup(sl_config *config, sl_str text)
+{
+    SL_ASSERT(config);
+    sl_str copy = sl_arena_dup(&config->arena, text);
+    if (copy.ptr)
+        return copy;
+    config->failed = SL_ENOMEM;
+    return SL_STR("");
+}
 
 static void add_diag(sl_config *config, sl_diag_level level, unsigned line, unsigned column, const char *format,
                      va_list args)
@@ -21,20 +28,27 @@ static void add_diag(sl_config *config, sl_diag_level level, unsigned line, unsi
     SL_ASSERT(config);
     char text[1024];
     vsnprintf(text, sizeof text, format, args);
-    if (level == SL_DIAG_ERROR)
-        config->error_count++;
-    else
-        config->warning_count++;
+    for (char *at = text; *at; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?'; /* a value of the file must not draw on the terminal, nor end the line */
+    }
+    sl_diagnostic **at = &config->diagnostics;
+    for (; *at && ((*at)->line < line || ((*at)->line == line && (*at)->column <= column)); at = &(*at)->next) {
+        if ((*at)->line == line && (*at)->column == column && sl_str_eq_c((*at)->text, text))
+            return;
+    }
+    size_t *count = level == SL_DIAG_ERROR ? &config->error_count : &config->warning_count;
+    if (++*count > SL_MAX_DIAGNOSTICS)
+        return;
     sl_diagnostic *diag = sl_arena_zalloc(&config->arena, sizeof *diag);
-    if (!diag)
-        return; /* counted all the same: an error stays an error */
+    if (!diag) {
+        config->failed = SL_ENOMEM;
+        return;
+    }
     diag->level = level;
     diag->line = line;
     diag->column = column;
-    diag->text = sl_arena_dup(&config->arena, sl_str_c(text));
-    sl_diagnostic **at = &config->diagnostics;
-    while (*at && ((*at)->line < line || ((*at)->line == line && (*at)->column <= column)))
-        at = &(*at)->next;
+    diag->text = sl_config_dup(config, sl_str_c(text));
     diag->next = *at;
     *at = diag;
 }
@@ -55,27 +69,88 @@ void sl_config_diag(sl_config *config, sl_diag_level level, const sl_yaml_node *
     va_end(args);
 }
 
+static int syntax_fault(const yaml_parser_t *parser, sl_config *config)
+{
+    SL_ASSERT(parser);
+    if (parser->error == YAML_MEMORY_ERROR)
+        return SL_ENOMEM;
+    sl_config_diag_at(config, SL_DIAG_ERROR, (unsigned)parser->problem_mark.line + 1,
+                      (unsigned)parser->problem_mark.column + 1, "YAML syntax: %s; check quotes and indentation",
+                      parser->problem ? parser->problem : "not readable");
+    return SL_ECONFIG;
+}
+
+/* What one event means for depth and number of documents; SL_ECONFIG ends the look. */
+static int look_at(const yaml_event_t *event, sl_config *config, unsigned *depth, unsigned *documents)
+{
+    SL_ASSERT(event && depth && documents);
+    unsigned line = (unsigned)event->start_mark.line + 1, column = (unsigned)event->start_mark.column + 1;
+    if (event->type == YAML_DOCUMENT_START_EVENT && ++*documents > 1) {
+        sl_config_diag_at(config, SL_DIAG_ERROR, line, column,
+                          "YAML: a second document begins; put everything into one, without a `---` between");
+        return SL_ECONFIG;
+    }
+    if ((event->type == YAML_SEQUENCE_START_EVENT || event->type == YAML_MAPPING_START_EVENT) &&
+        ++*depth > SL_MAX_YAML_DEPTH) {
+        sl_config_diag_at(config, SL_DIAG_ERROR, line, column, "YAML: nested more than %d deep; flatten it",
+                          SL_MAX_YAML_DEPTH);
+        return SL_ECONFIG;
+    }
+    if (event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT)
+        (*depth)--;
+    return 0;
+}
+
+/*
+ * A first pass over the whole text. libyaml's time grows with the square of the depth, and it would leave a second
+ * document out in silence.
+ */
+static int check_stream(sl_str text, sl_config *config)
+{
+    yaml_parser_t parser;
+    unsigned depth = 0, documents = 0;
+    bool ended = false;
+    int error = 0;
+    if (!yaml_parser_initialize(&parser))
+        return SL_ENOMEM;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text.ptr, text.len);
+    while (!error && !ended) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(&parser, &event)) {
+            error = syntax_fault(&parser, config);
+            break;
+        }
+        error = look_at(&event, config, &depth, &documents);
+        ended = event.type == YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return error;
+}
+
+static int load(sl_str text, sl_config *config, yaml_document_t *document)
+{
+    SL_ASSERT(document);
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser))
+        return SL_ENOMEM;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text.ptr, text.len);
+    int error = yaml_parser_load(&parser, document) ? 0 : syntax_fault(&parser, config);
+    yaml_parser_delete(&parser);
+    return error;
+}
+
 int sl_yaml_parse(sl_str text, sl_config *config, sl_yaml **ret_yaml)
 {
     SL_ASSERT(ret_yaml && (text.ptr || !text.len));
-    yaml_parser_t parser;
     sl_yaml *yaml = sl_calloc(1, sizeof *yaml);
     if (!yaml)
         return SL_ENOMEM;
-    if (!yaml_parser_initialize(&parser)) {
-        sl_free(yaml);
-        return SL_ENOMEM;
-    }
-    yaml_parser_set_input_string(&parser, (const unsigned char *)(text.ptr ? text.ptr : ""), text.len);
-    int error = 0;
-    if (!yaml_parser_load(&parser, &yaml->document)) {
-        error = parser.error == YAML_MEMORY_ERROR ? SL_ENOMEM : SL_ECONFIG;
-        if (error == SL_ECONFIG)
-            sl_config_diag_at(config, SL_DIAG_ERROR, (unsigned)parser.problem_mark.line + 1,
-                              (unsigned)parser.problem_mark.column + 1, "YAML syntax: %s; check quotes and indentation",
-                              parser.problem ? parser.problem : "not readable");
-    }
-    yaml_parser_delete(&parser);
+    if (!text.len)
+        text = SL_STR("");
+    int error = check_stream(text, config);
+    if (!error)
+        error = load(text, config, &yaml->document);
     if (error) {
         sl_free(yaml);
         return error;
@@ -137,30 +212,57 @@ unsigned sl_yaml_column(const sl_yaml_node *node)
     return (unsigned)node->start_mark.column + 1;
 }
 
-static sl_yaml_node *get_merged(sl_yaml *yaml, sl_yaml_node *map, const char *key, int depth)
+bool sl_yaml_is_merge(const sl_yaml_node *key)
 {
-    if (!sl_yaml_is_map(map) || depth > MAX_MERGE_DEPTH)
-        return NULL;
-    sl_yaml_node *name, *value, *merge = NULL;
-    for (size_t i = 0; sl_yaml_pair(yaml, map, i, &name, &value); i++) {
-        if (sl_str_eq_c(sl_yaml_text(name), key))
-            return value;
-        if (sl_str_eq_c(sl_yaml_text(name), "<<"))
-            merge = value;
+    return sl_str_eq_c(sl_yaml_text(key), "<<");
+}
+
+/* Depth first, each map once: no deeper than the list is long. */
+static void collect(sl_yaml *yaml, sl_yaml_node *map, sl_yaml_maps *maps)
+{
+    SL_ASSERT(maps);
+    if (!sl_yaml_is_map(map) || maps->count == SL_MAX_YAML_MERGES) {
+        maps->fault = map;
+        return;
     }
-    if (!sl_yaml_is_list(merge))
-        return get_merged(yaml, merge, key, depth + 1);
-    for (size_t i = 0; (value = sl_yaml_item(yaml, merge, i)) != NULL; i++) {
-        sl_yaml_node *found = get_merged(yaml, value, key, depth + 1);
-        if (found)
-            return found;
+    for (size_t i = 0; i < maps->count; i++) {
+        if (maps->items[i] == map)
+            return;
     }
-    return NULL;
+    maps->items[maps->count++] = map;
+    sl_yaml_node *key, *value, *item;
+    for (size_t i = 0; sl_yaml_pair(yaml, map, i, &key, &value); i++) {
+        if (!sl_yaml_is_merge(key))
+            continue;
+        if (!sl_yaml_is_list(value))
+            collect(yaml, value, maps);
+        for (size_t k = 0; (item = sl_yaml_item(yaml, value, k)) != NULL; k++)
+            collect(yaml, item, maps);
+    }
+}
+
+void sl_yaml_merged(sl_yaml *yaml, sl_yaml_node *map, sl_yaml_maps *ret_maps)
+{
+    SL_ASSERT(yaml && ret_maps);
+    ret_maps->count = 0;
+    ret_maps->fault = NULL;
+    if (sl_yaml_is_map(map))
+        collect(yaml, map, ret_maps);
 }
 
 sl_yaml_node *sl_yaml_get(sl_yaml *yaml, sl_yaml_node *map, const char *key)
 {
-    return get_merged(yaml, map, key, 0);
+    SL_ASSERT(key);
+    sl_yaml_maps maps;
+    sl_yaml_merged(yaml, map, &maps);
+    sl_yaml_node *name, *value, *found = NULL;
+    for (size_t i = 0; i < maps.count && !found; i++) {
+        for (size_t k = 0; sl_yaml_pair(yaml, maps.items[i], k, &name, &value); k++) {
+            if (sl_str_eq_c(sl_yaml_text(name), key))
+                found = value;
+        }
+    }
+    return found;
 }
 
 sl_yaml_node *sl_yaml_item(sl_yaml *yaml, sl_yaml_node *list, size_t index)
@@ -182,4 +284,9 @@ bool sl_yaml_pair(sl_yaml *yaml, sl_yaml_node *map, size_t index, sl_yaml_node *
     *ret_key = yaml_document_get_node(&yaml->document, pair->key);
     *ret_value = yaml_document_get_node(&yaml->document, pair->value);
     return true;
+}
+
+size_t sl_yaml_pair_count(const sl_yaml_node *map)
+{
+    return sl_yaml_is_map(map) ? (size_t)(map->data.mapping.pairs.top - map->data.mapping.pairs.start) : 0;
 }
