@@ -16,7 +16,7 @@ enum { FIELD_RESOURCE = 1, FIELD_SCOPES = 2, FIELD_RESOURCE_SCHEMA = 3 };
 enum { FIELD_SCOPE = 1, FIELD_ITEMS = 2, FIELD_SCOPE_SCHEMA = 3 };
 #define FRAME_BYTES 16u           /* tags and lengths around a message, at most */
 #define KEEP_SECTION_BYTES 65536u /* a section's buffer above this is given back */
-#define SPARE_BYTES 4096u         /* a request holds at most so much memory beside its bytes */
+#define SPARE_BYTES 4096u         /* and a quarter: so much memory a request may hold beside its bytes */
 
 static sl_request *request_of(sl_signal signal, size_t items)
 {
@@ -128,6 +128,25 @@ static uint8_t *raw_str(uint8_t *at, uint32_t field, sl_str s)
     return sl_pb_raw_copy(raw_head(at, field, s.len), s.ptr, s.len);
 }
 
+/* A little more than `size`: the next request may be somewhat larger than the last. */
+static size_t with_margin(size_t size)
+{
+    return size + size / 8;
+}
+
+/* Replaces the memory of an empty buffer by exactly `size` bytes. */
+static int set_memory(sl_buf *buf, size_t size)
+{
+    SL_ASSERT(buf->len == 0);
+    char *data = size <= buf->max ? sl_malloc(size) : NULL;
+    if (!data)
+        return SL_ENOMEM;
+    sl_free(buf->data);
+    buf->data = data;
+    buf->cap = size;
+    return 0;
+}
+
 /* Begins a section, which is not counted yet. The first one leaves room for the frames of a request. */
 static int open_section(sl_batch *batch, sl_batch_section *section, const sl_batch_scope *scope)
 {
@@ -136,13 +155,25 @@ static int open_section(sl_batch *batch, sl_batch_section *section, const sl_bat
     if (batch->section_count > 0)
         return 0;
     size_t start = batch->resource.len + scope->scope.len + 2 * FRAME_BYTES;
-    int error = sl_buf_reserve(&section->items, batch->expect > start ? batch->expect : start);
-    if (error) {
-        section->items.failed = 0;
-        return error;
-    }
+    size_t expect = batch->expect > start ? batch->expect : start;
+    batch->expect = 0; /* when there is no memory for so much, there may be for less */
+    if (section->items.cap < expect && set_memory(&section->items, expect))
+        return SL_ENOMEM;
     section->start = section->items.len = start;
     return 0;
+}
+
+void sl_batch_supply(sl_batch *batch, char *data, size_t cap)
+{
+    SL_ASSERT(batch && data);
+    sl_buf *items = &batch->sections[0].items;
+    if (batch->section_count > 0 || cap <= items->cap || cap > items->max) {
+        sl_free(data);
+        return;
+    }
+    sl_free(items->data);
+    items->data = data;
+    items->cap = cap;
 }
 
 /* Appends an item with its tag. */
@@ -319,10 +350,12 @@ static int wrap(sl_batch *batch, size_t size, sl_request *request)
     SL_ASSERT((char *)at == items->data + section->start);
     at = raw_url((uint8_t *)items->data + items->len, FIELD_SCOPE_SCHEMA, section->scope->schema_url);
     (void)raw_url(at, FIELD_RESOURCE_SCHEMA, batch->resource_schema_url);
-    char *smaller = items->cap - begin - total > SPARE_BYTES ? sl_realloc(items->data, begin + total) : NULL;
+    batch->expect = with_margin(begin + total);
+    bool much = items->cap > (begin + total) / 4 * 5 + SPARE_BYTES;
+    char *smaller = much ? sl_realloc(items->data, batch->expect) : NULL;
     request->own = smaller ? smaller : items->data;
+    request->cap = smaller ? batch->expect : items->cap;
     request->bytes = sl_str_of(request->own + begin, total);
-    batch->expect = begin + total;
     sl_buf_init(items, items->max);
     return 0;
 }

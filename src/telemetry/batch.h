@@ -25,7 +25,8 @@ typedef struct sl_request {
     sl_signal signal;
     size_t items;
     sl_str bytes;
-    char *own; /* freed with the request */
+    char *own;  /* freed with the request */
+    size_t cap; /* of `own`, where it may serve another request; else 0 */
 } sl_request;
 
 /* A request over `bytes`, which it takes over (freed by sl_free; also on failure). NULL without memory. */
@@ -70,6 +71,8 @@ SL_MUST_CHECK int sl_batch_add(sl_batch *batch, const sl_batch_scope *scope, sl_
  * batch is then as it was.
  */
 SL_MUST_CHECK int sl_batch_finish(sl_batch *batch, sl_request **ret_request);
+/* Gives an empty batch memory for its next request: that of one which is done. Frees it when it is of no use. */
+void sl_batch_supply(sl_batch *batch, char *data, size_t cap);
 /* Throws the items away; returns how many. */
 size_t sl_batch_discard(sl_batch *batch);
 

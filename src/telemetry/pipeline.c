@@ -45,6 +45,8 @@ static uint64_t work_once(sl_pipeline *p, unsigned *empty_rounds)
         sl_reporter_say(p->reporter, SL_ELIMIT, "%llu records dropped: a recording thread's ring was full",
                         (unsigned long long)drops);
     *empty_rounds = count || waiting ? 0 : *empty_rounds + 1;
+    if (*empty_rounds == IDLE_AFTER)
+        sl_pipeline_trim(p);
     uint64_t poll_ms = p->options.poll_ms;
     return *empty_rounds > IDLE_AFTER && poll_ms < IDLE_POLL_MS ? IDLE_POLL_MS : poll_ms;
 }
@@ -173,6 +175,8 @@ static int init_lane(sl_pipeline *p, sl_lane *l)
     SL_ASSERT(l);
     const sl_exporter *exporter = sl_sink_exporter(l->sink);
     l->immediate = exporter->immediate;
+    l->wants = exporter->wants;
+    l->user = exporter->user;
     for (int s = 0; s < SL_SIGNAL_COUNT; s++) {
         const sl_batch_options *o = &p->options.batch[s];
         uint64_t delay_ms = exporter->schedule_delay_ms ? exporter->schedule_delay_ms : o->schedule_delay_ms;

@@ -65,15 +65,28 @@ static void finish_batch(sl_lane *l, sl_signal signal)
         sl_sink_put(l->sink, request);
 }
 
+/* Memory of an earlier request for a batch that begins. */
+static void supply(sl_lane *l, sl_batch *batch)
+{
+    SL_ASSERT(l && batch);
+    size_t cap;
+    char *data = sl_sink_take_spare(l->sink, &cap);
+    if (data)
+        sl_batch_supply(batch, data, cap);
+}
+
 static void add_item(sl_lane *l, sl_signal signal, const sl_batch_scope *scope, sl_str item, uint64_t now_ns)
 {
     SL_ASSERT(l);
     sl_batch *batch = l->batches[signal];
-    if (!batch)
+    if (!batch || (l->wants && !l->wants(l->user, signal, item)))
         return;
+    if (batch->items == 0)
+        supply(l, batch);
     int error = sl_batch_add(batch, scope, item, now_ns);
     if (error == SL_EAGAIN) {
         finish_batch(l, signal);
+        supply(l, batch);
         error = sl_batch_add(batch, scope, item, now_ns);
     }
     if (error)
@@ -138,6 +151,12 @@ bool sl_pipeline_finish_due(sl_pipeline *p, bool all)
         }
     }
     return waiting;
+}
+
+void sl_pipeline_trim(sl_pipeline *p)
+{
+    for (size_t i = 0; i < p->lane_count; i++)
+        sl_sink_trim(p->lanes[i].sink);
 }
 
 /* Records that found their ring full since the last call. */

@@ -22,6 +22,8 @@ typedef struct sl_source {
 typedef struct sl_lane {
     sl_sink *sink;
     bool immediate;
+    bool (*wants)(void *user, sl_signal signal, sl_str item); /* NULL: everything; with the exporter's user */
+    void *user;
     uint64_t delay_ns[SL_SIGNAL_COUNT];
     sl_batch *batches[SL_SIGNAL_COUNT]; /* NULL: the sink does not take this signal */
 } sl_lane;
@@ -68,6 +70,8 @@ size_t sl_pipeline_drain_source(sl_pipeline *p, sl_source *from);
 size_t sl_pipeline_drain_all(sl_pipeline *p);
 /* Finishes the batches that are due, or all. Returns whether something is still waiting. */
 bool sl_pipeline_finish_due(sl_pipeline *p, bool all);
+/* Frees the memory that waits for the next requests. */
+void sl_pipeline_trim(sl_pipeline *p);
 /* Records that found their ring full since the last call. */
 uint64_t sl_pipeline_new_drops(sl_pipeline *p);
 

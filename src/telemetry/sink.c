@@ -17,6 +17,8 @@
 #define RETRY_MAX_MS 30000u
 #define RETRY_TOTAL_MS 300000u
 #define RETRY_AFTER_MAX_MS 300000u /* a peer that asks for more is asked again after this */
+#define SPARES 4u                  /* buffers of delivered requests that are kept for the next ones */
+#define SPARE_MAX_BYTES (1u << 20) /* larger ones are not */
 #define STOP_GRACE_MS 10u          /* for a delivery that is about to return when the deadline passes */
 #define STOP_RETRY_MS 100u         /* while stopping: one more try after this, then the peer counts as gone */
 
@@ -25,6 +27,12 @@ typedef struct request_queue {
     sl_request *tail;
     size_t bytes;
 } request_queue;
+
+/* Memory that was a request's: new memory of that size would cost more, in page faults, than filling it. */
+typedef struct spare {
+    char *data;
+    size_t cap;
+} spare;
 
 struct sl_sink {
     _Atomic unsigned refs;
@@ -39,6 +47,8 @@ struct sl_sink {
     pthread_cond_t done; /* to waiters: a request has left, or the thread has ended */
     request_queue queues[SL_SIGNAL_COUNT];
     sl_sink_counts counts[SL_SIGNAL_COUNT];
+    size_t spare_count;
+    spare spares[SPARES];
     uint64_t next_seq;
     uint64_t inflight_seq; /* 0: none */
     uint64_t flush_wanted;
@@ -63,6 +73,8 @@ static void sink_unref(sl_sink *sink)
             sink->queues[i].head = next;
         }
     }
+    while (sink->spare_count)
+        sl_free(sink->spares[--sink->spare_count].data);
     if (sink->options.exporter.free)
         sink->options.exporter.free(sink->options.exporter.user);
     sl_reporter_unref(sink->options.reporter);
@@ -242,6 +254,17 @@ static void report(sl_sink *sink, const sl_request *request, int error, uint64_t
                         (unsigned long long)rejected, request->items, signal_items(request->signal));
 }
 
+/* Frees a request but for memory that can serve another one. Under the lock. */
+static void recycle(sl_sink *sink, sl_request *request)
+{
+    SL_ASSERT(sink && request);
+    if (request->cap && request->cap <= SPARE_MAX_BYTES && sink->spare_count < SPARES) {
+        sink->spares[sink->spare_count++] = (spare){request->own, request->cap};
+        request->own = NULL;
+    }
+    sl_request_free(request);
+}
+
 /* Delivers one request, with retries. Under the lock, which it gives up meanwhile. */
 static void deliver(sl_sink *sink, sl_request *request)
 {
@@ -265,7 +288,7 @@ static void deliver(sl_sink *sink, sl_request *request)
         pthread_mutex_lock(&sink->lock);
         sink->calling = false;
     }
-    sl_request_free(request);
+    recycle(sink, request);
 }
 
 /* Lets the exporter flush when somebody waits for it. Under the lock, which it gives up meanwhile. */
@@ -483,6 +506,27 @@ void sl_sink_free(sl_sink *sink)
         return;
     SL_ASSERT(sink->abandoned);
     sink_unref(sink);
+}
+
+char *sl_sink_take_spare(sl_sink *sink, size_t *ret_cap)
+{
+    SL_ASSERT(sink && ret_cap);
+    char *data = NULL;
+    pthread_mutex_lock(&sink->lock);
+    if (sink->spare_count) {
+        spare last = sink->spares[--sink->spare_count];
+        data = last.data;
+        *ret_cap = last.cap;
+    }
+    pthread_mutex_unlock(&sink->lock);
+    return data;
+}
+
+void sl_sink_trim(sl_sink *sink)
+{
+    size_t cap;
+    for (char *data = sl_sink_take_spare(sink, &cap); data; data = sl_sink_take_spare(sink, &cap))
+        sl_free(data);
 }
 
 void sl_sink_get_counts(sl_sink *sink, sl_signal signal, sl_sink_counts *ret_counts)

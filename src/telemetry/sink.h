@@ -60,6 +60,10 @@ int sl_sink_stop(sl_sink *sink, uint64_t deadline_ns);
 void sl_sink_begin_stop(sl_sink *sink, uint64_t deadline_ns);
 /* After sl_sink_stop. NULL is accepted. */
 void sl_sink_free(sl_sink *sink);
+/* Memory of a delivered request for the next one, if any; the caller's from now on. */
+char *sl_sink_take_spare(sl_sink *sink, size_t *ret_cap);
+/* Frees such memory: nothing comes any more for a while. */
+void sl_sink_trim(sl_sink *sink);
 void sl_sink_get_counts(sl_sink *sink, sl_signal signal, sl_sink_counts *ret_counts);
 
 #endif

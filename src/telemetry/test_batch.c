@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "src/base/mem.h"
 #include "src/telemetry/batch_cut.h"
 #include "src/wire/otlp_encode.h"
 #include "src/wire/otlp_read.h"
@@ -90,6 +91,14 @@ static void expect_request(sl_buf *out, sl_str resource, sl_str resource_url, co
     sl_buf_done(&outer);
 }
 
+/* What a request may hold: a quarter more than its bytes, the room before them, and what malloc rounds up. */
+static bool holds_little_more(const sl_request *r)
+{
+    size_t room = (size_t)(r->bytes.ptr - r->own);
+    return r->cap <= (r->bytes.len + room) / 4 * 5 + 4096 && malloc_usable_size(r->own) <= r->cap + 4096 &&
+           malloc_usable_size(r->own) >= r->cap && room < 64;
+}
+
 /* A batch of one scope and `count` items, twice: the second time it knows what to expect. */
 static void check_one_scope(sl_str resource, sl_str resource_url, const sl_batch_scope *scope, sl_str item,
                             size_t count)
@@ -109,7 +118,7 @@ static void check_one_scope(sl_str resource, sl_str resource_url, const sl_batch
         REQUIRE(sl_batch_finish(b, &r) == 0 && r);
         CHECK_EQ(r->bytes.len, expect.len);
         CHECK(memcmp(r->bytes.ptr, expect.data, expect.len) == 0);
-        CHECK(malloc_usable_size(r->own) < r->bytes.len + 4096 + 2048);
+        CHECK(holds_little_more(r));
         sl_request_free(r);
     }
     batch_free(b);
@@ -147,9 +156,40 @@ SL_TEST(a_request_holds_little_more_than_its_bytes)
         for (size_t n = 0; n < counts[i]; n++)
             CHECK_EQ(sl_batch_add(b, &scope_a, sl_str_of(item, sizeof item), 1), 0);
         REQUIRE(sl_batch_finish(b, &r) == 0 && r);
-        CHECK(malloc_usable_size(r->own) < r->bytes.len + 4096 + 2048);
+        CHECK(holds_little_more(r));
         sl_request_free(r);
     }
+    batch_free(b);
+}
+
+static char *memory_of(size_t size)
+{
+    char *data = sl_malloc(size);
+    CHECK(data);
+    return data ? memset(data, 0xEE, size) : NULL;
+}
+
+/* Memory given to a batch serves its next request, where it is of use; else it is freed (the harness counts). */
+SL_TEST(a_batch_takes_memory_that_is_given)
+{
+    sl_batch *b = batch_of(1000, 1u << 20);
+    sl_request *r = NULL;
+    sl_batch_supply(b, memory_of(5000), 5000);
+    sl_batch_supply(b, memory_of(4000), 4000); /* less than it has */
+    sl_test_fail_alloc(0);
+    CHECK_EQ(sl_batch_add(b, &scope_a, SL_STR("\x2a\x00"), 1), 0); /* takes no other */
+    sl_test_fail_alloc(-1);
+    sl_batch_supply(b, memory_of(9000), 9000); /* too late */
+    REQUIRE(sl_batch_finish(b, &r) == 0 && r);
+    sl_request_free(r);
+    sl_batch_supply(b, memory_of(100), 100); /* too little for the next one */
+    char item[5000] = "\x2a";
+    CHECK_EQ(sl_batch_add(b, &scope_a, sl_str_of(item, sizeof item), 1), 0);
+    REQUIRE(sl_batch_finish(b, &r) == 0 && r);
+    CHECK_EQ(r->items, 1);
+    CHECK(holds_little_more(r));
+    sl_request_free(r);
+    sl_batch_supply(b, memory_of(6000), 6000);
     batch_free(b);
 }
 
