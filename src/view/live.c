@@ -8,7 +8,8 @@
 #include "src/view/live_impl.h"
 #include "src/wire/otlp_read.h"
 
-#define FLOOD_SPANS 20000u /* spans a second that are all read */
+#define FLOOD_SPANS 10000u /* spans a second that are all kept */
+#define MAX_SHIFT 7u       /* at least one trace in 128 is */
 #define MAX_SERVICE_BYTES 255
 #define MIN_PREFIX 4
 
@@ -202,33 +203,33 @@ static sl_str service_of(sl_str resource)
     return sl_str_sub(any.str, 0, sl_utf8_prefix(any.str, MAX_SERVICE_BYTES));
 }
 
-/*
- * In a flood the newest traces push each other out within moments, and reading each of them would cost more than the
- * requests they tell of. Above FLOOD_SPANS in a second only one trace in 2, 4, 8 … is kept, chosen by its id so that
- * traces stay whole; below it every one is.
- */
-static bool is_thinned(sl_live *live, sl_str item)
-{
-    /* The recorder writes the trace id first: tag 0x0a, length 16. */
-    if (item.len < 2 + SL_TRACE_ID_SIZE || item.ptr[0] != 0x0a || item.ptr[1] != SL_TRACE_ID_SIZE)
-        return false;
-    live->flood_spans++;
-    if (live->flood_spans > (uint64_t)FLOOD_SPANS << live->flood_shift && live->flood_shift < 7)
-        live->flood_shift++;
-    unsigned mask = (1u << live->flood_shift) - 1u;
-    return ((unsigned char)item.ptr[1 + SL_TRACE_ID_SIZE] & mask) != 0;
-}
-
 /* Once a second the share is set anew by what came in the last one. */
-static void pace(sl_live *live)
+static void pace(sl_live *live, uint64_t now_ns)
 {
-    uint64_t second = sl_mono_ns() / 1000000000u;
+    uint64_t second = now_ns / 1000000000u;
     if (second == live->flood_second)
         return;
     while (live->flood_shift > 0 && live->flood_spans <= (uint64_t)FLOOD_SPANS << (live->flood_shift - 1))
         live->flood_shift--;
     live->flood_second = second;
     live->flood_spans = 0;
+}
+
+bool sl_live_wants(sl_live *live, sl_str span, uint64_t now_ns)
+{
+    SL_ASSERT(live && (span.ptr || !span.len));
+    /* The recorder writes the trace id first: tag 0x0a, length 16. */
+    if (span.len < 2 + SL_TRACE_ID_SIZE || span.ptr[0] != 0x0a || span.ptr[1] != SL_TRACE_ID_SIZE)
+        return true;
+    pace(live, now_ns);
+    live->flood_spans++;
+    if (live->flood_spans > (uint64_t)FLOOD_SPANS << live->flood_shift && live->flood_shift < MAX_SHIFT)
+        live->flood_shift++;
+    unsigned mask = (1u << live->flood_shift) - 1u;
+    if (((unsigned char)span.ptr[1 + SL_TRACE_ID_SIZE] & mask) == 0)
+        return true;
+    atomic_fetch_add_explicit(&live->thinned_spans, 1, memory_order_relaxed);
+    return false;
 }
 
 int sl_live_add(sl_live *live, sl_str request)
@@ -239,14 +240,8 @@ int sl_live_add(sl_live *live, sl_str request)
     sl_str service = {NULL, 0};
     sl_otlp_records records = sl_otlp_records_of(request);
     pthread_mutex_lock(&live->lock);
-    pace(live);
     while (sl_otlp_records_next(&records)) {
         sl_otlp_span span;
-        if (is_thinned(live, records.item)) {
-            live->stats.received_spans++;
-            live->stats.thinned_spans++;
-            continue;
-        }
         if (records.resource.self.ptr != resource) {
             resource = records.resource.self.ptr;
             service = service_of(records.resource.head);
@@ -268,6 +263,11 @@ static int deliver(void *user, sl_signal signal, sl_str request, size_t items, u
     return signal == SL_SIGNAL_TRACES ? sl_live_add(user, request) : SL_EINVAL;
 }
 
+static bool wants(void *user, sl_signal signal, sl_str item)
+{
+    return signal == SL_SIGNAL_TRACES && sl_live_wants(user, item, sl_now_coarse_ns());
+}
+
 sl_exporter sl_live_exporter(sl_live *live)
 {
     SL_ASSERT(live);
@@ -278,6 +278,7 @@ sl_exporter sl_live_exporter(sl_live *live)
     exporter.signals = SL_SIGNAL_BIT(SL_SIGNAL_TRACES);
     exporter.deliver = deliver;
     exporter.immediate = true;
+    exporter.wants = wants;
     return exporter;
 }
 
@@ -337,5 +338,6 @@ void sl_live_get_stats(sl_live *live, sl_live_stats *ret_stats)
     SL_ASSERT(live && ret_stats);
     pthread_mutex_lock(&live->lock);
     *ret_stats = live->stats;
+    ret_stats->thinned_spans = atomic_load_explicit(&live->thinned_spans, memory_order_relaxed);
     pthread_mutex_unlock(&live->lock);
 }

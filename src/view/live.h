@@ -30,6 +30,13 @@ void sl_live_free(sl_live *live);
 /* The exporter that feeds it. It does not own the view. */
 sl_exporter sl_live_exporter(sl_live *live);
 
+/*
+ * Whether an encoded span is to be kept, asked before anything is done with it. In a flood the newest traces push each
+ * other out within moments, and reading each of them would cost more than the requests they tell of: above 10,000 spans
+ * in a second only one trace in 2, 4, 8 … is kept, chosen by its id so that traces stay whole. One call at a time.
+ */
+bool sl_live_wants(sl_live *live, sl_str span, uint64_t now_ns);
+
 /* Takes the spans of an ExportTraceServiceRequest. Errors: SL_EPARSE (spans before the fault are kept), SL_ENOMEM. Any
  * thread. */
 SL_MUST_CHECK int sl_live_add(sl_live *live, sl_str request);
@@ -55,7 +62,7 @@ typedef struct sl_live_stats {
     uint64_t received_spans;
     uint64_t evicted_traces;
     uint64_t dropped_spans; /* of traces that were too big, or for want of memory */
-    uint64_t thinned_spans; /* of traces left out in a flood */
+    uint64_t thinned_spans; /* of traces left out in a flood: received they are not */
 } sl_live_stats;
 void sl_live_get_stats(sl_live *live, sl_live_stats *ret_stats);
 

@@ -3,6 +3,7 @@
 #define SL_VIEW_LIVE_IMPL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "src/view/live.h"
 
@@ -33,9 +34,12 @@ struct sl_live {
     sl_live_trace *buckets[SL_LIVE_BUCKETS];
     sl_live_trace *newest, *oldest;
     sl_live_stats stats;
-    uint64_t flood_second; /* of the monotonic clock */
-    uint64_t flood_spans;  /* that came in it */
-    unsigned flood_shift;  /* one trace in 2^shift is kept */
+    /* Of the one that asks sl_live_wants; without the lock. */
+    uint64_t flood_second;
+    uint64_t flood_spans; /* that came in it */
+    unsigned flood_shift; /* one trace in 2^shift is kept */
+    /* Any thread. */
+    _Atomic uint64_t thinned_spans;
 };
 
 static inline sl_str sl_live_span_service(const sl_live_span *span)

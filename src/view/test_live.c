@@ -98,6 +98,71 @@ static void expect_trace(const char *file, int line, sl_live *live, const char *
 }
 #define EXPECT_TRACE(...) expect_trace(__FILE__, __LINE__, __VA_ARGS__)
 
+/* ---- floods ---- */
+
+/* A span as the recorder writes it: the trace id first, which ends in `last`. */
+static sl_str encoded(char *bytes, unsigned last)
+{
+    memset(bytes, 7, 30);
+    bytes[0] = 0x0a;
+    bytes[1] = 16;
+    bytes[17] = (char)last;
+    return sl_str_of(bytes, 30);
+}
+
+/* Offers `count` spans of traces with all endings in a second; returns how many are wanted. */
+static unsigned offer(sl_live *live, unsigned count, uint64_t second)
+{
+    char bytes[30];
+    unsigned wanted = 0;
+    for (unsigned i = 0; i < count; i++)
+        wanted += sl_live_wants(live, encoded(bytes, i & 255), second * 1000000000u + i);
+    return wanted;
+}
+
+/* Below the limit every span is wanted; above it one trace in 2, 4, 8 …; the next calm second ends it. */
+SL_TEST(live_thins_floods)
+{
+    static const struct {
+        unsigned offered, least, most;
+    } seconds[] = {
+        {10000, 10000, 10000}, {10001, 10000, 10001}, {5000, 2500, 5000},    {5000, 5000, 5000}, {100000, 15000, 40000},
+        {100000, 6000, 6500},  {20000, 1200, 1300},   {20000, 10000, 10000}, {9000, 4500, 4500}, {9000, 9000, 9000},
+    };
+    sl_live *live = sl_live_new(NULL);
+    REQUIRE(live != NULL);
+    uint64_t left_out = 0;
+    for (size_t i = 0; i < sizeof seconds / sizeof *seconds; i++) {
+        unsigned wanted = offer(live, seconds[i].offered, i + 1);
+        CHECK(wanted >= seconds[i].least && wanted <= seconds[i].most);
+        left_out += seconds[i].offered - wanted;
+    }
+    sl_live_stats stats;
+    sl_live_get_stats(live, &stats);
+    CHECK_EQ(stats.thinned_spans, left_out);
+    sl_live_free(live);
+}
+
+/* All spans of a trace, or none; one in 128 at least; what does not begin with a trace id is let through. */
+SL_TEST(live_keeps_traces_whole_in_a_flood)
+{
+    char bytes[30];
+    sl_live *live = sl_live_new(NULL);
+    REQUIRE(live != NULL);
+    (void)offer(live, 5000000, 1);
+    unsigned kept = 0;
+    for (unsigned last = 0; last < 256; last++) {
+        bool first = sl_live_wants(live, encoded(bytes, last), 1000000000u);
+        CHECK_EQ(sl_live_wants(live, encoded(bytes, last), 1000000000u), first);
+        kept += first;
+    }
+    CHECK_EQ(kept, 2);
+    for (size_t len = 0; len < 18; len++)
+        CHECK(sl_live_wants(live, sl_str_sub(encoded(bytes, 1), 0, len), 1000000000u));
+    CHECK(sl_live_wants(live, SL_STR("\x12\x08xxxxxxxxxxxxxxxxxxxxxxxxxx"), 1000000000u));
+    sl_live_free(live);
+}
+
 SL_TEST(live_groups_spans_in_any_order)
 {
     static const spec child = {1, 0x12, 0x11, "chat model", 2000, 8000, 3, 0};
