@@ -156,7 +156,7 @@ def check_scope(scoped):
 def expected_metrics(ids):
     """By name: (description, unit, kind, monotonic, [(attributes, value)])."""
     a, bb, called = {"k": s("a")}, {"k": s("b")}, {"from": s("callback")}
-    histogram = {"count": "5", "sum": 556.5, "explicitBounds": [1.0, 10.0, 100.0],
+    histogram = {"count": "5", "sum": 556.5, "min": 0.5, "max": 500.0, "explicitBounds": [1.0, 10.0, 100.0],
                  "bucketCounts": ["2", "1", "1", "1"],
                  "exemplars": [(50.0, REMOTE_TRACE, ids["server"]["span_id"])]}
     return {
@@ -189,8 +189,7 @@ def seen_metric(metric):
 def seen_point(p, kind):
     if kind != "histogram":
         return {k: p[k] for k in ("asInt", "asDouble") if k in p}
-    # min and max are optional in OTLP and are not recorded: the cells of threads and processes only add up.
-    found = {k: p.get(k) for k in ("count", "sum", "explicitBounds", "bucketCounts")}
+    found = {k: p.get(k) for k in ("count", "sum", "min", "max", "explicitBounds", "bucketCounts")}
     found["exemplars"] = [(e.get("asDouble"), e.get("traceId"), e.get("spanId")) for e in p.get("exemplars", [])]
     return found
 

@@ -86,7 +86,7 @@ static void read_histogram(const sl_point *point, sl_reading *reading)
     for (uint32_t i = 0; i < point->source_count; i++) {
         const sl_source *s = &point->sources[i];
         reading->real += sl_segment_sum_double(s->segment, s->cell);
-        sl_segment_sum_range(s->segment, s->cell + 1, buckets, reading->counts);
+        sl_segment_sum_range(s->segment, s->cell + SL_HISTOGRAM_COUNTS, buckets, reading->counts);
     }
     for (uint32_t b = 0; b < buckets; b++)
         reading->count += reading->counts[b];
@@ -117,6 +117,35 @@ bool sl_point_read(const sl_point *point, sl_reading *ret_reading)
     if (metric->kind == SL_GAUGE)
         return r->time_ns != 0;
     return point->source_count > 0 || point->folded != NULL;
+}
+
+/* Widens a range of inverted cells by what a source has recorded. */
+static void widen(const sl_source *source, uint64_t *min, uint64_t *max)
+{
+    SL_ASSERT(source->segment && min && max);
+    for (uint32_t b = 0; b < sl_segment_blocks(source->segment); b++) {
+        const sl_cell *cells = sl_segment_block_cells(source->segment, b) + source->cell;
+        uint64_t low = atomic_load_explicit(&cells[SL_HISTOGRAM_MIN], memory_order_relaxed);
+        uint64_t high = atomic_load_explicit(&cells[SL_HISTOGRAM_MAX], memory_order_relaxed);
+        if (low && !(sl_cell_to_extreme(*min) <= sl_cell_to_extreme(low)))
+            *min = low;
+        if (high && !(sl_cell_to_extreme(*max) >= sl_cell_to_extreme(high)))
+            *max = high;
+    }
+}
+
+bool sl_point_extremes(const sl_point *point, double *ret_min, double *ret_max)
+{
+    SL_ASSERT(point->metric->kind == SL_HISTOGRAM && ret_min && ret_max);
+    uint64_t min = point->folded_min, max = point->folded_max;
+    for (uint32_t i = 0; i < point->source_count; i++)
+        widen(&point->sources[i], &min, &max);
+    double low = sl_cell_to_extreme(min), high = sl_cell_to_extreme(max);
+    if (!(low <= high))
+        return false; /* none yet, or damaged */
+    *ret_min = low;
+    *ret_max = high;
+    return true;
 }
 
 bool sl_point_exemplar(const sl_point *point, uint32_t bucket, sl_exemplar *ret_exemplar)
@@ -175,9 +204,10 @@ static int fold(sl_point *point, const sl_source *source)
         point->folded = sl_calloc(buckets ? buckets : 1, sizeof *point->folded);
     if (!point->folded)
         return SL_ENOMEM;
-    if (metric->kind == SL_HISTOGRAM)
-        sl_segment_sum_range(source->segment, source->cell + 1, buckets, point->folded);
-    else if (!metric->is_double)
+    if (metric->kind == SL_HISTOGRAM) {
+        sl_segment_sum_range(source->segment, source->cell + SL_HISTOGRAM_COUNTS, buckets, point->folded);
+        widen(source, &point->folded_min, &point->folded_max);
+    } else if (!metric->is_double)
         point->folded[0] += sl_segment_sum(source->segment, source->cell);
     if (metric->is_double || metric->kind == SL_HISTOGRAM)
         point->folded_sum += sl_segment_sum_double(source->segment, source->cell);

@@ -29,11 +29,15 @@ typedef struct sl_point {
     sl_source *sources;
     uint32_t source_count;
     uint32_t source_cap;
-    uint64_t *folded;   /* counts of segments that are gone: 1, or one per bucket; NULL: none */
-    double folded_sum;  /* and their sum of doubles */
-    uint64_t *previous; /* as of the previous delta collection; NULL: none yet */
-    double previous_sum;
-    uint64_t previous_ns;
+    uint64_t *folded;    /* counts of segments that are gone: 1, or one per bucket; NULL: none */
+    double folded_sum;   /* and their sum of doubles */
+    uint64_t folded_min; /* and their extremes, as cells have them */
+    uint64_t folded_max;
+    /* As of the previous delta collection, and behind it as of the one under way; NULL: none yet. */
+    uint64_t *previous;
+    double previous_sum[2];
+    uint64_t previous_ns[2];
+    bool is_taken; /* by the one under way */
     sl_str attrs;
     sl_str labels;
     char bytes[]; /* of both */
@@ -113,6 +117,11 @@ SL_MUST_CHECK int sl_collector_refresh(sl_collector *collector);
 sl_metric **sl_collector_sorted(sl_collector *collector);
 /* Reads a point. False when it has no value (a gauge never set, an up-down counter whose processes are gone). */
 bool sl_point_read(const sl_point *point, sl_reading *ret_reading);
+/*
+ * Smallest and largest value of a histogram since it began. False while there is none. A reader may be ahead of the
+ * counts by a record that is being written.
+ */
+bool sl_point_extremes(const sl_point *point, double *ret_min, double *ret_max);
 /* Newest exemplar of a bucket over all sources. */
 bool sl_point_exemplar(const sl_point *point, uint32_t bucket, sl_exemplar *ret_exemplar);
 

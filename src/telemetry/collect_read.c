@@ -259,7 +259,8 @@ static int add_series(sl_collector *collector, sl_reader *reader, uint64_t offse
     if (series.start_ns < point->start_ns)
         point->start_ns = series.start_ns;
     bool exemplars = metric->kind == SL_HISTOGRAM && (series.flags & SL_SERIES_EXEMPLARS);
-    sl_source source = {reader->segment, series.cell, exemplars ? series.cell + 1 + sl_metric_buckets(metric) : 0};
+    sl_source source = {reader->segment, series.cell,
+                        exemplars ? series.cell + sl_histogram_exemplars(metric->bound_count) : 0};
     return add_source(point, &source);
 }
 

@@ -26,51 +26,74 @@ static bool is_delta(const export *e, const sl_metric *metric)
 
 /* ---- Deltas ---- */
 
+/* Numbers that a point's deltas are made of. */
+static uint32_t delta_words(const sl_point *point)
+{
+    uint32_t buckets = sl_metric_buckets(point->metric);
+    return buckets ? buckets : 1;
+}
+
 /*
- * Turns a reading into what has come since the last time, and remembers it. `ret_start` is when that was.
- * False when there is nothing new. Errors: SL_ENOMEM.
+ * Turns a reading into what has come since the last time. `ret_start` is when that was; `ret_changed` is false when
+ * there is nothing new. What was read is remembered when the collection has succeeded (keep_taken). Errors: SL_ENOMEM.
  */
 static int take_delta(sl_point *point, uint64_t now, sl_reading *reading, uint64_t *ret_start, bool *ret_changed)
 {
     SL_ASSERT(point->metric->kind == SL_COUNTER || point->metric->kind == SL_HISTOGRAM);
-    uint32_t buckets = sl_metric_buckets(point->metric);
+    uint32_t buckets = sl_metric_buckets(point->metric), count = delta_words(point);
     uint64_t *current = buckets ? reading->counts : &reading->whole;
-    uint32_t count = buckets ? buckets : 1;
-    bool first = point->previous == NULL;
-    if (first)
-        point->previous = sl_calloc(count, sizeof *point->previous);
+    if (!point->previous)
+        point->previous = sl_calloc(2 * (size_t)count, sizeof *point->previous);
     if (!point->previous)
         return SL_ENOMEM;
-    bool changed = first && !buckets;
+    bool first = point->previous_ns[0] == 0, changed = first && !buckets;
     for (uint32_t i = 0; i < count; i++) {
         uint64_t total = current[i];
         changed |= total != point->previous[i];
         current[i] = total - point->previous[i];
-        point->previous[i] = total;
+        point->previous[count + i] = total;
     }
     double total = reading->real;
-    changed |= total > point->previous_sum || total < point->previous_sum;
-    reading->real = total - point->previous_sum;
-    point->previous_sum = total;
+    changed |= total > point->previous_sum[0] || total < point->previous_sum[0];
+    reading->real = total - point->previous_sum[0];
+    point->previous_sum[1] = total;
     reading->count = 0;
     for (uint32_t b = 0; b < buckets; b++)
         reading->count += reading->counts[b];
-    *ret_start = first ? point->start_ns : point->previous_ns;
+    *ret_start = first ? point->start_ns : point->previous_ns[0];
     *ret_changed = changed;
-    if (changed)
-        point->previous_ns = now;
+    point->previous_ns[1] = now;
+    point->is_taken = changed;
     return 0;
+}
+
+/* Ends a delta collection: the next one begins where this one ended, or, when this one failed, where it began. */
+static void keep_taken(const sl_collector *collector, bool succeeded)
+{
+    SL_ASSERT(collector);
+    for (const sl_metric *m = collector->metrics; m; m = m->next) {
+        for (size_t i = 0; i < m->point_count; i++) {
+            sl_point *p = m->points[i];
+            if (p->is_taken && succeeded) {
+                memcpy(p->previous, p->previous + delta_words(p), delta_words(p) * sizeof *p->previous);
+                p->previous_sum[0] = p->previous_sum[1];
+                p->previous_ns[0] = p->previous_ns[1];
+            }
+            p->is_taken = false;
+        }
+    }
 }
 
 /* ---- Data points ---- */
 
-static void put_exemplars(export *e, const sl_point *point, uint32_t field)
+/* Those of the interval: since `start`. */
+static void put_exemplars(export *e, const sl_point *point, uint64_t start, uint32_t field)
 {
     static const uint8_t none[SL_TRACE_ID_SIZE];
     for (uint32_t b = 0; b < sl_metric_buckets(point->metric); b++) {
         sl_exemplar x;
         size_t mark;
-        if (!sl_point_exemplar(point, b, &x) || x.time_ns < point->previous_ns || sl_pb_buf_open(e->out, field, &mark))
+        if (!sl_point_exemplar(point, b, &x) || x.time_ns < start || sl_pb_buf_open(e->out, field, &mark))
             continue;
         (void)sl_pb_buf_fixed64(e->out, 2, x.time_ns);
         (void)sl_pb_buf_double(e->out, 3, x.value);
@@ -97,6 +120,12 @@ static void put_histogram(export *e, const sl_point *point, const sl_reading *re
         (void)sl_buf_put(e->out, bytes, sizeof bytes);
     }
     sl_pb_buf_close(e->out, mark);
+    double min, max;
+    /* Extremes cannot be taken back, so nobody knows those of an interval: deltas go without (both are optional). */
+    if (!is_delta(e, m) && reading->count && sl_point_extremes(point, &min, &max)) {
+        (void)sl_pb_buf_double(e->out, 11, min);
+        (void)sl_pb_buf_double(e->out, 12, max);
+    }
     if (m->bound_count == 0 || sl_pb_buf_open(e->out, 7, &mark))
         return;
     for (uint32_t b = 0; b < m->bound_count; b++) {
@@ -130,7 +159,7 @@ static int put_point(export *e, sl_point *point)
     (void)sl_pb_buf_fixed64(e->out, 3, e->now);
     if (m->kind == SL_HISTOGRAM) {
         put_histogram(e, point, &reading);
-        put_exemplars(e, point, 8);
+        put_exemplars(e, point, is_delta(e, m) ? start : 0, 8);
     } else if (m->is_double) {
         (void)sl_pb_buf_double(e->out, 4, reading.real);
     } else {
@@ -229,6 +258,8 @@ int sl_otlp_metrics_write(sl_collector *collector, sl_str resource, sl_str schem
         out->len = before;
     else
         sl_pb_buf_close(out, mark);
+    if (delta)
+        keep_taken(collector, !error);
     if (!error)
         *ret_points = e.points;
     return error;

@@ -379,7 +379,7 @@ static int put_histogram(sl_buf *out, const family *f, const sl_point *point, sl
             return out->failed;
         below += reading.counts[b];
         put_whole(out, below, false);
-        if (format == SL_PROMETHEUS_OPENMETRICS && point->sources && point->sources[0].exemplar_cell)
+        if (format == SL_PROMETHEUS_OPENMETRICS)
             (void)put_exemplar(out, point, b);
         (void)sl_buf_put_char(out, '\n');
     }

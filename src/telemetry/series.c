@@ -85,17 +85,22 @@ static void fill_handle(sl_series *h, const sl_instrument *instrument, const sl_
     h->padded = stream->padded;
     h->cell = cell;
     h->exemplars = (uint8_t)registry->exemplars;
-    h->exemplar_cell = exemplars ? cell + 1 + stream->bound_count + 1 : 0;
+    h->exemplar_cell = exemplars ? cell + sl_histogram_exemplars(stream->bound_count) : 0;
+}
+
+static uint32_t exemplar_cells_of(const sl_stream *stream)
+{
+    SL_ASSERT(stream->bound_count <= SL_MAX_BOUNDS);
+    return (stream->bound_count + 1) * SL_EXEMPLAR_CELLS;
 }
 
 /* True when there is still room for this series' exemplars; they may take a quarter of the cells. */
 static bool take_exemplar_cells(sl_instrument *instrument, const sl_stream *stream)
 {
-    SL_ASSERT(stream->bound_count <= SL_MAX_BOUNDS);
     sl_registry *registry = instrument->registry;
     if (instrument->kind != SL_HISTOGRAM || registry->exemplars == SL_EXEMPLARS_ALWAYS_OFF)
         return false;
-    uint32_t need = (stream->bound_count + 1) * SL_EXEMPLAR_CELLS;
+    uint32_t need = exemplar_cells_of(stream);
     uint32_t used = atomic_fetch_add(&registry->exemplar_cells, need);
     if (used + need <= sl_segment_cell_count(registry->segment) / 4)
         return true;
@@ -115,6 +120,7 @@ static int place_series(sl_instrument *instrument, const sl_stream *stream, sl_s
         sl_segment_alloc_cells(segment, sl_series_cells(instrument->kind, stream->bound_count, exemplars), &cell);
     if (error && exemplars) {
         exemplars = false;
+        atomic_fetch_sub(&instrument->registry->exemplar_cells, exemplar_cells_of(stream));
         error = sl_segment_alloc_cells(segment, sl_series_cells(instrument->kind, stream->bound_count, false), &cell);
     }
     if (error)
@@ -304,7 +310,7 @@ static int adopt_series(sl_instrument *instrument, sl_stream *stream, const sl_s
     bool exemplars = (found.flags & SL_SERIES_EXEMPLARS) != 0;
     fill_handle(&s->handle, instrument, stream, found.cell, exemplars);
     if (exemplars)
-        atomic_fetch_add(&instrument->registry->exemplar_cells, (stream->bound_count + 1) * SL_EXEMPLAR_CELLS);
+        atomic_fetch_add(&instrument->registry->exemplar_cells, exemplar_cells_of(stream));
     if (is_overflow) {
         stream->overflow = s;
         return 0;

@@ -215,21 +215,61 @@ static void bump(sl_cell *cell)
     atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + 1, memory_order_relaxed);
 }
 
-/* Adds to sum and bucket; the cells of this thread, or NULL when it has none of its own. */
-static inline sl_cell *histogram_add(const sl_series *series, double value, uint32_t bucket)
+static inline double extreme_in(const sl_cell *cell)
+{
+    return sl_cell_to_extreme(atomic_load_explicit(cell, memory_order_relaxed));
+}
+
+/* A store is rare: only when the value is smaller or larger than all before. */
+static inline void widen(sl_cell *cells, double value)
+{
+    if (SL_UNLIKELY(!(value >= extreme_in(cells + SL_HISTOGRAM_MIN))))
+        atomic_store_explicit(cells + SL_HISTOGRAM_MIN, sl_cell_from_extreme(value), memory_order_relaxed);
+    if (SL_UNLIKELY(!(value <= extreme_in(cells + SL_HISTOGRAM_MAX))))
+        atomic_store_explicit(cells + SL_HISTOGRAM_MAX, sl_cell_from_extreme(value), memory_order_relaxed);
+}
+
+/* The same in the shared block, where other threads do it too. */
+static void widen_shared(sl_cell *cells, double value)
+{
+    SL_ASSERT(!isnan(value));
+    for (int which = SL_HISTOGRAM_MIN; which <= SL_HISTOGRAM_MAX; which++) {
+        uint64_t now = atomic_load_explicit(cells + which, memory_order_relaxed);
+        bool inside;
+        do {
+            double before = sl_cell_to_extreme(now);
+            inside = which == SL_HISTOGRAM_MIN ? value >= before : value <= before;
+        } while (!inside && !atomic_compare_exchange_weak_explicit(cells + which, &now, sl_cell_from_extreme(value),
+                                                                   memory_order_relaxed, memory_order_relaxed));
+    }
+}
+
+/* Of a thread that has no block of its own. */
+static __attribute__((noinline)) void histogram_add_slow(const sl_series *series, double value, uint32_t bucket)
+{
+    SL_ASSERT(series);
+    sl_segment *segment = series->segment;
+    sl_segment_add_double_slow(segment, series->cell + SL_HISTOGRAM_SUM, value);
+    sl_segment_add_slow(segment, series->cell + SL_HISTOGRAM_COUNTS + bucket, 1);
+    if (may_set(segment))
+        widen_shared(sl_segment_shared_cell(segment, series->cell), value);
+}
+
+/* Adds to sum, extremes and bucket. False when this thread has no cells of its own. */
+static inline bool histogram_add(const sl_series *series, double value, uint32_t bucket)
 {
     SL_ASSERT(series);
     sl_segment *segment = series->segment;
     if (SL_UNLIKELY(sl_segment_this.id != segment->id) && !sl_segment_enter(segment)) {
-        sl_segment_add_double_slow(segment, series->cell, value);
-        sl_segment_add_slow(segment, series->cell + 1 + bucket, 1);
-        return NULL;
+        histogram_add_slow(series, value, bucket);
+        return false;
     }
     sl_cell *cells = sl_segment_this.cells + series->cell;
-    double sum = sl_cell_to_double(atomic_load_explicit(cells, memory_order_relaxed));
-    atomic_store_explicit(cells, sl_cell_from_double(sum + value), memory_order_relaxed);
-    bump(cells + 1 + bucket);
-    return cells;
+    double sum = sl_cell_to_double(atomic_load_explicit(cells + SL_HISTOGRAM_SUM, memory_order_relaxed));
+    atomic_store_explicit(cells + SL_HISTOGRAM_SUM, sl_cell_from_double(sum + value), memory_order_relaxed);
+    widen(cells, value);
+    bump(cells + SL_HISTOGRAM_COUNTS + bucket);
+    return true;
 }
 
 static bool has_ids(const sl_span_context *context)

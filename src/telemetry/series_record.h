@@ -6,8 +6,9 @@
  *
  *     COUNTER, UPDOWN_COUNTER    1 cell: integer, or double when the stream says so
  *     GAUGE                      2 cells of the shared block: value, time of setting (0: never set)
- *     HISTOGRAM                  sum (double), one count per bucket, the last for +Inf; then, when the series has
- *                                exemplars, SL_EXEMPLAR_CELLS for each bucket (exemplar.h)
+ *     HISTOGRAM                  sum (double), smallest and largest value (inverted, see sl_cell_to_extreme), one count
+ *                                per bucket, the last for +Inf; then, when the series has exemplars,
+ *                                SL_EXEMPLAR_CELLS for each bucket (exemplar.h)
  *
  * Readers take nothing for granted: what lies here may be damaged or hostile.
  */
@@ -73,6 +74,23 @@ typedef struct sl_series_view {
     sl_str labels;
 } sl_series_view;
 
+/* Cells of a histogram, from its first one. */
+enum { SL_HISTOGRAM_SUM = 0, SL_HISTOGRAM_MIN, SL_HISTOGRAM_MAX, SL_HISTOGRAM_COUNTS };
+
+/*
+ * Smallest and largest values lie inverted in their cells, so that a cell never written reads as NaN: every comparison
+ * with that is false.
+ */
+static inline double sl_cell_to_extreme(uint64_t bits)
+{
+    return sl_cell_to_double(~bits);
+}
+
+static inline uint64_t sl_cell_from_extreme(double value)
+{
+    return ~sl_cell_from_double(value);
+}
+
 /* Field number of attributes in the kind's data point (OTLP metrics.proto). */
 static inline uint32_t sl_point_attrs_field(sl_instrument_kind kind)
 {
@@ -84,7 +102,13 @@ static inline uint32_t sl_series_cells(sl_instrument_kind kind, uint32_t bound_c
 {
     if (kind != SL_HISTOGRAM)
         return kind == SL_GAUGE ? 2 : 1;
-    return 1 + (bound_count + 1) * (exemplars ? 1 + SL_EXEMPLAR_CELLS : 1);
+    return SL_HISTOGRAM_COUNTS + (bound_count + 1) * (exemplars ? 1 + SL_EXEMPLAR_CELLS : 1);
+}
+
+/* First of a histogram's exemplar cells, counted from its first cell. */
+static inline uint32_t sl_histogram_exemplars(uint32_t bound_count)
+{
+    return SL_HISTOGRAM_COUNTS + bound_count + 1;
 }
 
 /* Writes a stream record, not published. `overflow` is filled in by the caller. Errors: SL_ELIMIT. */

@@ -1,5 +1,8 @@
 /* The collector: OTLP output, deltas, order, segments that come and go, damaged segments. */
+#include <math.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "src/base/rng.h"
@@ -16,7 +19,8 @@ typedef struct point_seen {
     uint32_t data_field; /* 5 gauge, 7 sum, 9 histogram */
     uint64_t start, time, temporality, monotonic;
     int64_t as_int;
-    double as_double, sum;
+    double as_double, sum, min, max;
+    bool has_extremes;
     uint64_t count;
     uint64_t buckets[32];
     size_t bucket_count, bound_count, exemplar_count, attr_count;
@@ -56,6 +60,16 @@ static uint64_t word_of(sl_str message, uint32_t number)
     return found;
 }
 
+static bool has_word(sl_str message, uint32_t number)
+{
+    sl_pb_reader r = sl_pb_reader_of(message);
+    sl_pb_field f;
+    bool found = false;
+    while (sl_pb_next(&r, &f))
+        found |= f.number == number && f.wire == SL_PB_FIXED64;
+    return found;
+}
+
 static void read_point(point_seen *p, sl_str message, bool histogram)
 {
     sl_pb_reader r = sl_pb_reader_of(message);
@@ -66,6 +80,10 @@ static void read_point(point_seen *p, sl_str message, bool histogram)
     p->as_double = histogram ? 0 : sl_pb_bits_double(word_of(message, 4));
     p->as_int = histogram ? 0 : (int64_t)word_of(message, 6);
     p->sum = histogram ? sl_pb_bits_double(word_of(message, 5)) : 0;
+    p->has_extremes = histogram && has_word(message, 11) && has_word(message, 12);
+    CHECK_EQ(p->has_extremes, histogram && (has_word(message, 11) || has_word(message, 12)));
+    p->min = sl_pb_bits_double(word_of(message, 11));
+    p->max = sl_pb_bits_double(word_of(message, 12));
     while (sl_pb_next(&r, &f)) {
         if (sl_pb_is(&f, histogram ? 9 : 7, SL_PB_LEN) && (histogram || f.wire == SL_PB_LEN)) {
             (void)sl_str_to_c(field_of(f.bytes, 1), p->attr_key, sizeof p->attr_key);
@@ -234,6 +252,175 @@ SL_TEST(deltas_add_up_over_a_segment_that_goes)
     CHECK_EQ(seen.count, 0);
     collect(&rig, false, &seen);
     CHECK(point_named(&seen, "h")->count == 3 && point_named(&seen, "h")->sum == 6);
+    rig_done(&rig);
+}
+
+/* A collection that fails takes nothing out of the deltas: the next one has it all. */
+SL_TEST(a_failed_collection_loses_no_delta)
+{
+    metrics_rig rig;
+    static request_seen seen;
+    REQUIRE(rig_init(&rig, NULL, 0));
+    sl_series *c = sl_instrument_bind(rig_declare(&rig, SL_COUNTER, "c", ""), NULL, 0);
+    sl_series *h = sl_instrument_bind(rig_declare(&rig, SL_HISTOGRAM, "h", ""), NULL, 0);
+    uint64_t last = 0;
+    for (uint64_t round = 1; round <= 3; round++) {
+        sl_counter_add(c, round);
+        sl_histogram_record(h, (double)round);
+        for (size_t max = 1; max < 200; max += 7) {
+            size_t points = 0;
+            sl_buf out;
+            sl_buf_init(&out, max);
+            CHECK_EQ(sl_collector_otlp(rig.sdk.collector, SL_STR("\x0A\x00"), SL_STR(""), true, &out, &points),
+                     SL_ELIMIT);
+            sl_buf_done(&out);
+        }
+        collect(&rig, true, &seen);
+        const point_seen *p = point_named(&seen, "c");
+        CHECK(p->as_int == (int64_t)round && (round == 1 || p->start == last));
+        last = p->time;
+        p = point_named(&seen, "h");
+        CHECK(p->count == 1 && p->sum == (double)round);
+    }
+    rig_done(&rig);
+}
+
+/* Exemplars of an interval go out with its delta; the next interval does not repeat them. */
+SL_TEST(deltas_have_exemplars)
+{
+    metrics_rig rig;
+    static request_seen seen;
+    REQUIRE(rig_init(&rig, NULL, 0));
+    sl_series *h = sl_instrument_bind(rig_declare(&rig, SL_HISTOGRAM, "h", ""), NULL, 0);
+    sl_span_context context = {.flags = SL_TRACE_FLAG_SAMPLED};
+    memset(context.trace_id, 3, sizeof context.trace_id);
+    memset(context.span_id, 4, sizeof context.span_id);
+    for (int round = 0; round < 3; round++) {
+        usleep(20000); /* a tick of the coarse clock */
+        sl_histogram_record_in(h, 1, &context);
+        collect(&rig, true, &seen);
+        CHECK_EQ(point_named(&seen, "h")->exemplar_count, 1);
+        sl_histogram_record(h, 1);
+        collect(&rig, true, &seen);
+        CHECK(point_named(&seen, "h")->count == 1 && point_named(&seen, "h")->exemplar_count == 0);
+    }
+    rig_done(&rig);
+}
+
+/* ---- Extremes ---- */
+
+SL_TEST(smallest_and_largest_of_a_histogram)
+{
+    const double nan_value = strtod("nan", NULL);
+    const struct {
+        double values[4];
+        size_t count;
+        double min, max;
+    } rows[] = {
+        {{3}, 1, 3, 3},
+        {{0}, 1, 0, 0},
+        {{-0.0}, 1, 0, 0},
+        {{5, -5, 2}, 3, -5, 5},
+        {{1, 2, 3, 4}, 4, 1, 4},
+        {{4, 3, 2, 1}, 4, 1, 4},
+        {{-1e308, 1e308}, 2, -1e308, 1e308},
+        {{5e-324, 1e-300}, 2, 5e-324, 1e-300},
+        {{INFINITY, 1}, 2, 1, INFINITY},
+        {{-INFINITY, 1}, 2, -INFINITY, 1},
+        {{7, nan_value, 8}, 3, 7, 8},
+        {{nan_value}, 1, nan_value, nan_value},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        metrics_rig rig;
+        static request_seen seen;
+        REQUIRE(rig_init(&rig, NULL, 0));
+        sl_series *h = sl_instrument_bind(rig_declare(&rig, SL_HISTOGRAM, "h", ""), NULL, 0);
+        collect(&rig, false, &seen);
+        CHECK(!point_named(&seen, "h")->has_extremes); /* count is 0 */
+        for (size_t v = 0; v < rows[i].count; v++)
+            sl_histogram_record(h, rows[i].values[v]);
+        collect(&rig, false, &seen);
+        const point_seen *p = point_named(&seen, "h");
+        CHECK_EQ(p->has_extremes, !isnan(rows[i].min));
+        if (p->has_extremes && !(p->min == rows[i].min && p->max == rows[i].max))
+            sl_test_failed(__FILE__, __LINE__, "row %zu: %g to %g", i, p->min, p->max);
+        collect(&rig, true, &seen);
+        CHECK(!point_named(&seen, "h")->has_extremes); /* of an interval they are not known */
+        rig_done(&rig);
+    }
+}
+
+static void *record_range(void *user)
+{
+    sl_series *const *job = user;
+    static _Atomic int number;
+    int mine = atomic_fetch_add(&number, 1) % 8;
+    for (int i = 0; i < 20000; i++)
+        sl_histogram_record(*job, mine * 1000 + i % 1000 + 1);
+    return NULL;
+}
+
+/* With blocks of their own, and with fewer blocks than threads. */
+SL_TEST(extremes_over_threads)
+{
+    for (uint32_t blocks = 1; blocks <= 8; blocks += 7) {
+        sl_segment *segment;
+        const sl_segment_options o = {
+            .size_bytes = 32u << 20, .threads = blocks, .cells = 4096, .span_ring_bytes = 4096, .log_ring_bytes = 4096};
+        metrics_rig rig;
+        static request_seen seen;
+        REQUIRE(sl_segment_new(&o, &segment) == 0 && rig_init(&rig, segment, 0));
+        sl_series *h = sl_instrument_bind(rig_declare(&rig, SL_HISTOGRAM, "h", ""), NULL, 0);
+        pthread_t ids[8];
+        for (int i = 0; i < 8; i++)
+            REQUIRE(pthread_create(&ids[i], NULL, record_range, &h) == 0);
+        for (int i = 0; i < 8; i++)
+            pthread_join(ids[i], NULL);
+        collect(&rig, false, &seen);
+        const point_seen *p = point_named(&seen, "h");
+        CHECK(p->count == 160000 && p->min == 1 && p->max == 8000);
+        rig_done(&rig);
+    }
+}
+
+/* Processes that record into segments of their own; then the segments go, the extremes stay. */
+SL_TEST(extremes_over_processes)
+{
+    enum { PROCESSES = 3 };
+    static const double values[PROCESSES][2] = {{5, 6}, {-2, 4}, {1, 90}};
+    metrics_rig rig;
+    static request_seen seen;
+    sl_segment *segments[PROCESSES];
+    REQUIRE(rig_init(&rig, NULL, 0));
+    const sl_segment_options o = {
+        .size_bytes = 16u << 20, .threads = 2, .cells = 4096, .span_ring_bytes = 4096, .log_ring_bytes = 4096};
+    for (int i = 0; i < PROCESSES; i++) {
+        int fd = memfd_create("extremes", MFD_CLOEXEC), status = 0;
+        REQUIRE(fd >= 0 && sl_segment_new_shared(&o, fd, &segments[i]) == 0);
+        close(fd);
+        pid_t pid = fork();
+        if (pid == 0) {
+            metrics_rig child;
+            sl_segment_adopt(segments[i], -1);
+            if (!rig_init(&child, segments[i], 0))
+                _exit(1);
+            sl_series *h = sl_instrument_bind(rig_declare(&child, SL_HISTOGRAM, "h", ""), NULL, 0);
+            sl_histogram_record(h, values[i][0]);
+            sl_histogram_record(h, values[i][1]);
+            raise(SIGKILL);
+        }
+        CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+        REQUIRE(sl_collector_add_segment(rig.sdk.collector, segments[i]) == 0);
+    }
+    for (int gone = 0; gone <= PROCESSES; gone++) {
+        collect(&rig, false, &seen);
+        const point_seen *p = point_named(&seen, "h");
+        CHECK(p->has_extremes && p->count == 6 && p->min == -2 && p->max == 90);
+        if (gone == PROCESSES)
+            break;
+        sl_collector_remove_segment(rig.sdk.collector, segments[gone]);
+        sl_segment_free(segments[gone]);
+    }
     rig_done(&rig);
 }
 
