@@ -4,7 +4,8 @@
  *     gateway.c    configuration put to use, routing, local answers
  *     request.c    the life of a request: states, authorisation, ends
  *     forward.c    what goes to the upstream: head, fields, edited body, attempts
- *     relay.c      what comes back: whole answers, streams, usage
+ *     relay.c      what comes back: heads, whole answers, ends
+ *     frames.c     what comes back as a stream
  *     telemetry.c  spans, metrics, access records (telemetry.h)
  *
  * All of it belongs to the loop's thread.
@@ -217,5 +218,15 @@ const char *sl_gw_status_text(int status);
 /* ---- relay.c ---- */
 
 extern const sl_call_handler sl_gw_call_handler;
+
+/* Gives bytes to the client; the upstream waits when too much of them does. */
+void sl_gw_pass_on(sl_gw_request *request, sl_str data, bool last);
+
+/* ---- frames.c ---- */
+
+/* Looks at the frames in `bytes`, which may be overwritten; returns what of them is for the client. */
+sl_str sl_gw_frames_for_client(sl_gw_request *request, sl_str bytes, bool end);
+/* Whether a frame's data may have a usage or a finish reason other than null: false is certain. */
+bool sl_gw_may_tell(sl_str data);
 
 #endif

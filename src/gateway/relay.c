@@ -122,118 +122,14 @@ static sl_str answer_fields(sl_gw_request *request, const sl_http1_head *head)
     return sl_buf_str(out);
 }
 
-/* ---- frames ---- */
+/* ---- to the client ---- */
 
-static void learn(sl_gw_request *request, sl_str data)
-{
-    SL_ASSERT(request);
-    int error = sl_answer_read(&request->answer, data);
-    (void)error; /* a frame that is not JSON tells nothing */
-}
-
-/* Looks at a frame. True: it is the one that only we asked for. */
-static bool see_frame(sl_gw_request *request, const sl_sse_frame *frame, uint64_t now)
-{
-    SL_ASSERT(request && frame);
-    sl_gw_stream *stream = &request->stream;
-    sl_str data;
-    if (frame->cut || sl_sse_frame_data(frame, NULL, &data) != 0 || sl_sse_frame_is_done(frame))
-        return false;
-    sl_frame_kind kind = sl_frame_look(data);
-    if (stream->hide_usage && kind.usage && sl_frame_is_usage_only(data)) {
-        learn(request, data);
-        return true;
-    }
-    if (stream->frames == 0 || kind.usage || kind.finish)
-        learn(request, data);
-    if (stream->frames++ == 0) {
-        stream->first_ns = now;
-        sl_gw_trace_first(request, now);
-    } else {
-        sl_gw_trace_frame(request, now - stream->last_ns);
-    }
-    stream->last_ns = now;
-    return false;
-}
-
-/* Watches what passes. */
-static void watch_frames(sl_gw_request *request, sl_str bytes, bool end)
-{
-    SL_ASSERT(request);
-    sl_sse_frame frame;
-    uint64_t now = sl_mono_ns();
-    while (sl_sse_next(&request->stream.sse, &bytes, &frame) == 0)
-        (void)see_frame(request, &frame, now);
-    if (end && sl_sse_finish(&request->stream.sse, &frame) == 0)
-        (void)see_frame(request, &frame, now);
-}
-
-static void pass_on(sl_gw_request *request, sl_str data, bool last)
+void sl_gw_pass_on(sl_gw_request *request, sl_str data, bool last)
 {
     if (data.len == 0 && !last)
         return;
     if (sl_exchange_write(request->x, data, last))
         sl_call_pause(&request->call, true);
-}
-
-/* Sends the held beginning of a frame that turned out to be one for the client. */
-static void send_held(sl_gw_request *request)
-{
-    SL_ASSERT(request);
-    sl_buf *hold = &request->stream.hold;
-    if (hold->len == 0)
-        return;
-    pass_on(request, sl_buf_str(hold), false);
-    sl_buf_clear(hold);
-}
-
-/*
- * Takes hidden frames out of `bytes`, in place. Whole frames go on at once; the beginning of one that is not complete
- * waits for its rest (nobody could have read it anyway). Returns what may go out now, behind what was held.
- */
-static sl_str hide_frames(sl_gw_request *request, sl_str bytes, bool end)
-{
-    SL_ASSERT(request && (bytes.ptr || !bytes.len));
-    sl_gw_stream *stream = &request->stream;
-    char *to = (char *)bytes.ptr;
-    size_t kept = 0;
-    uint64_t now = sl_mono_ns();
-    sl_sse_frame frame;
-    for (;;) {
-        sl_str before = bytes;
-        int result = sl_sse_next(&stream->sse, &bytes, &frame);
-        if (result != 0 && end)
-            result = sl_sse_finish(&stream->sse, &frame);
-        size_t len = before.len - bytes.len;
-        if (result != 0) {
-            if (!end && sl_buf_put(&stream->hold, before.ptr, before.len) == 0)
-                break;
-            if (!end)
-                stream->hide_usage = false; /* a frame beyond all bounds: it passes as it is */
-            send_held(request);
-        } else if (see_frame(request, &frame, now)) {
-            sl_buf_clear(&stream->hold);
-            continue;
-        } else {
-            send_held(request);
-        }
-        SL_ASSERT(to || !len);
-        if (len)
-            memmove(to + kept, before.ptr, len);
-        kept += len;
-        if (result != 0)
-            break;
-    }
-    return sl_str_of(to, kept);
-}
-
-static sl_str frames_for_client(sl_gw_request *request, sl_str bytes, bool end)
-{
-    SL_ASSERT(request);
-    if (request->stream.hide_usage)
-        return hide_frames(request, bytes, end);
-    watch_frames(request, bytes, end);
-    return bytes;
 }
 
 /* ---- whole answers that come in parts ---- */
@@ -303,7 +199,7 @@ static void begin(sl_gw_request *request, const sl_http1_head *head, sl_str body
     sl_http_stream answer = {.status = head->status, .fields = answer_fields(request, head), .last = end};
     if (request->stream.on) {
         /* Nothing can be held from an earlier read, so nothing is written before the head. */
-        answer.first = frames_for_client(request, body, false);
+        answer.first = sl_gw_frames_for_client(request, body, false);
         answer.last = false;
     } else {
         answer.first = body;
@@ -315,7 +211,7 @@ static void begin(sl_gw_request *request, const sl_http1_head *head, sl_str body
     if (sl_exchange_begin(request->x, &answer))
         sl_call_pause(&request->call, true);
     if (request->stream.on && end)
-        pass_on(request, frames_for_client(request, sl_str_of(NULL, 0), true), true);
+        sl_gw_pass_on(request, sl_gw_frames_for_client(request, sl_str_of(NULL, 0), true), true);
     if (request->stream.on)
         return;
     if (end)
@@ -330,11 +226,11 @@ static void go_on(sl_gw_request *request, sl_str body, bool end)
     if (end)
         count_wait(request, sl_mono_ns());
     if (request->stream.on) {
-        sl_str out = frames_for_client(request, body, end);
-        pass_on(request, out, end);
+        sl_str out = sl_gw_frames_for_client(request, body, end);
+        sl_gw_pass_on(request, out, end);
         return;
     }
-    pass_on(request, body, end);
+    sl_gw_pass_on(request, body, end);
     if (body.len)
         keep_part(request, body);
     if (end)
