@@ -68,6 +68,25 @@ static int take_over(int fd, sl_segment **ret_segment)
     return 0;
 }
 
+/* True when the process that was making the file ended before there was a segment in it. The lock is held. */
+static bool is_half_made(int fd)
+{
+    SL_ASSERT(fd >= 0);
+    uint64_t magic = 0;
+    ssize_t got = pread(fd, &magic, sizeof magic, 0);
+    return got >= 0 && magic == 0;
+}
+
+/* Makes a segment in the file, or takes over the one that is there. The lock is held. */
+static int make_or_take_over(int fd, off_t size, const sl_segment_options *options, sl_segment **ret_segment)
+{
+    SL_ASSERT(ret_segment && size >= 0);
+    int error = size > 0 ? take_over(fd, ret_segment) : SL_EPARSE;
+    if (error != SL_EPARSE || !is_half_made(fd))
+        return error;
+    return ftruncate(fd, 0) != 0 ? SL_EIO : sl_segment_new_shared(options, fd, ret_segment);
+}
+
 /* Tries one number. SL_EAGAIN: another process has it. */
 static int claim_number(const char *folder, unsigned number, const sl_segment_options *options,
                         sl_segment **ret_segment, int *ret_fd)
@@ -86,7 +105,7 @@ static int claim_number(const char *folder, unsigned number, const sl_segment_op
     if (!error && !identify(fd, &id, &size))
         error = SL_EIO;
     if (!error)
-        error = size == 0 ? sl_segment_new_shared(options, fd, ret_segment) : take_over(fd, ret_segment);
+        error = make_or_take_over(fd, size, options, ret_segment);
     if (error) {
         close(fd);
         return error;
@@ -187,9 +206,25 @@ static int add_file(sl_multiproc *reader, int folder, const char *name)
     return 0;
 }
 
+/* Files that were deleted make room for new ones; what they counted stays in the collector. */
+static void forget_deleted(sl_multiproc *reader)
+{
+    SL_ASSERT(reader->count <= SL_MAX_MULTIPROC_FILES);
+    for (size_t i = 0; i < reader->count; i++) {
+        struct stat st;
+        sl_segment *segment = reader->files[i].segment;
+        if (fstat(segment->fd, &st) != 0 || st.st_nlink > 0)
+            continue;
+        sl_collector_remove_segment(reader->collector, segment);
+        sl_segment_free(segment);
+        reader->files[i--] = reader->files[--reader->count];
+    }
+}
+
 int sl_multiproc_refresh(sl_multiproc *reader)
 {
     SL_ASSERT(reader);
+    forget_deleted(reader);
     DIR *dir = opendir(reader->folder);
     if (!dir)
         return SL_EIO;

@@ -5,7 +5,8 @@
  * A segment file is `sightline-N.segment` (never `*.db`: Python's collector reads every such file), locked by flock()
  * while a process records into it. A file whose lock is free belonged to a process that has ended: it stays in the
  * sums, and the next process that starts takes it over and goes on counting in it. So nothing is lost, and there are
- * never more files than there were processes at once.
+ * never more files than there were processes at once. A file whose maker ended before it was a segment is made anew;
+ * one that holds anything else is left alone.
  */
 #ifndef SL_TELEMETRY_MULTIPROC_H
 #define SL_TELEMETRY_MULTIPROC_H
@@ -34,7 +35,8 @@ sl_multiproc *sl_multiproc_new(const char *folder, sl_collector *collector);
 void sl_multiproc_free(sl_multiproc *reader);
 /* Tells which file is our own: it is not read a second time. */
 void sl_multiproc_own(sl_multiproc *reader, int fd);
-/* Looks for new files and adds them to the collector. Errors: SL_EIO, SL_ENOMEM. Not from two threads at once. */
+/* Looks for new files and adds them to the collector; deleted ones are folded into it and forgotten. Errors: SL_EIO,
+ * SL_ENOMEM. Not from two threads at once. */
 SL_MUST_CHECK int sl_multiproc_refresh(sl_multiproc *reader);
 
 #endif

@@ -34,14 +34,16 @@ typedef struct sample {
 } sample;
 
 #define TABLE_SIZE 16384
+#define MAX_SAMPLE_BYTES (sizeof(sample) + 6 * (size_t)SL_MAX_PYTHON_KEY_BYTES)
 
 struct sl_python_merge {
-    sl_arena arena;
+    sl_arena arena;   /* what samples are made of */
+    sl_arena scratch; /* of the entry at hand; what its keys may need always fits */
+    bool no_memory;   /* something of an entry could not be held */
     sample *table[TABLE_SIZE];
     sample **all;
     size_t count;
     size_t cap;
-    size_t unreadable;
 };
 
 /* Type and merge mode of a file, by its name. */
@@ -89,8 +91,10 @@ static bool kind_of(sl_str name, file_kind *ret_kind)
 sl_python_merge *sl_python_merge_new(void)
 {
     sl_python_merge *merge = sl_calloc(1, sizeof *merge);
-    if (merge)
-        sl_arena_init(&merge->arena, 64 * 1024, 512u * 1024 * 1024);
+    if (!merge)
+        return NULL;
+    sl_arena_init(&merge->arena, 64 * 1024, SL_MAX_PYTHON_MERGE_BYTES);
+    sl_arena_init(&merge->scratch, 64 * 1024, 16 * SL_MAX_PYTHON_KEY_BYTES);
     return merge;
 }
 
@@ -99,6 +103,7 @@ void sl_python_merge_free(sl_python_merge *merge)
     if (!merge)
         return;
     sl_arena_done(&merge->arena);
+    sl_arena_done(&merge->scratch);
     sl_free(merge->all);
     sl_free(merge);
 }
@@ -120,45 +125,53 @@ static int compare_labels(const void *a, const void *b)
     return order ? order : (x->name.len > y->name.len) - (x->name.len < y->name.len);
 }
 
-/* Decodes a JSON string into the arena; ptr NULL when it is none. */
-static sl_str decode(sl_arena *arena, sl_json_value value)
+/* Decodes a JSON string; ptr NULL when it is none. The text lives as long as the scratch and the value's own bytes. */
+static sl_str decode(sl_python_merge *merge, sl_json_value value)
 {
     sl_str raw = sl_json_string_raw(value), text;
-    char *buffer = value.type == SL_JSON_STRING ? sl_arena_alloc(arena, raw.len * 3 + 1) : NULL;
+    char *buffer = value.type == SL_JSON_STRING ? sl_arena_alloc(&merge->scratch, raw.len * 3 + 1) : NULL;
+    merge->no_memory |= value.type == SL_JSON_STRING && !buffer;
     if (!buffer || sl_json_string(value, buffer, raw.len * 3 + 1, &text) != 0)
         return sl_str_of(NULL, 0);
-    return sl_arena_dup(arena, text);
+    return text.ptr ? text : sl_str_of("", 0);
+}
+
+/* Names stand in the text unescaped: one that is no name would make the whole page unreadable. */
+static bool is_name(sl_str name, bool colons)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+        bool good = (c && strchr(letters, c)) || (i > 0 && c >= '0' && c <= '9') || (colons && c == ':');
+        if (!good)
+            return false;
+    }
+    return name.len > 0;
 }
 
 /* `name="value",…` with the escapes of the text format. */
-static sl_str render_labels(sl_arena *arena, label *labels, size_t count)
+static sl_str render_labels(sl_python_merge *merge, label *labels, size_t count)
 {
     SL_ASSERT(labels || !count);
     sl_buf out;
-    sl_buf_init(&out, 64 * 1024);
-    qsort(labels, count, sizeof *labels, compare_labels);
+    sl_buf_init(&out, 2 * SL_MAX_PYTHON_KEY_BYTES);
+    if (count)
+        qsort(labels, count, sizeof *labels, compare_labels);
     for (size_t i = 0; i < count; i++) {
         if (i)
             (void)sl_buf_put_char(&out, ',');
         (void)sl_buf_put_str(&out, labels[i].name);
         (void)sl_buf_put_c(&out, "=\"");
-        for (size_t k = 0; k < labels[i].value.len; k++) {
-            char c = labels[i].value.ptr[k];
-            if (c == '\\' || c == '"')
-                (void)sl_buf_put_char(&out, '\\');
-            if (c == '\n')
-                (void)sl_buf_put_c(&out, "\\n");
-            else
-                (void)sl_buf_put_char(&out, c);
-        }
+        (void)sl_prom_escape_label(labels[i].value, &out);
         (void)sl_buf_put_char(&out, '"');
     }
-    sl_str text = out.failed ? sl_str_of(NULL, 0) : sl_arena_dup(arena, sl_buf_str(&out));
+    sl_str text = out.failed ? sl_str_of(NULL, 0) : sl_arena_dup(&merge->scratch, sl_buf_str(&out));
+    merge->no_memory |= out.failed == SL_ENOMEM || (!out.failed && !text.ptr);
     sl_buf_done(&out);
     return text;
 }
 
-/* What an entry's key says. */
+/* What an entry's key says; its texts are scratch. */
 static bool read_key(sl_python_merge *merge, sl_str key, const file_kind *kind, sample *ret_sample)
 {
     SL_ASSERT(ret_sample);
@@ -174,16 +187,16 @@ static bool read_key(sl_python_merge *merge, sl_str key, const file_kind *kind, 
     sl_str *const texts[] = {&s.family, &s.name, NULL, &s.help};
     for (size_t i = 0; i < 4 && sl_json_iter_next(&iter, &name, &part); i++) {
         if (texts[i])
-            *texts[i] = decode(&merge->arena, part);
+            *texts[i] = decode(merge, part);
         else
             labels = part;
     }
-    if (!s.family.ptr || !s.name.ptr || labels.type != SL_JSON_OBJECT)
+    if (!is_name(s.family, true) || !is_name(s.name, true) || labels.type != SL_JSON_OBJECT)
         return false;
     sl_json_iter_init(&iter, labels);
     while (count < MAX_LABELS - 1 && sl_json_iter_next(&iter, &name, &part)) {
-        label l = {decode(&merge->arena, name), decode(&merge->arena, part)};
-        if (!l.name.ptr || !l.value.ptr)
+        label l = {decode(merge, name), decode(merge, part)};
+        if (!is_name(l.name, false) || !l.value.ptr)
             return false;
         if (sl_str_eq_c(l.name, "le")) {
             s.is_bucket = true;
@@ -196,7 +209,7 @@ static bool read_key(sl_python_merge *merge, sl_str key, const file_kind *kind, 
         list[count].name = SL_STR("pid");
         list[count++].value = kind->pid;
     }
-    s.labels = render_labels(&merge->arena, list, count);
+    s.labels = render_labels(merge, list, count);
     s.type = kind->type;
     *ret_sample = s;
     return s.labels.ptr != NULL;
@@ -242,6 +255,21 @@ static void fold(sample *into, const sample *s, merge_mode mode)
     }
 }
 
+/* A copy with texts of its own. NULL without memory or beyond the limit. */
+static sample *keep_sample(sl_python_merge *merge, const sample *s)
+{
+    SL_ASSERT(s->family.ptr && s->name.ptr && s->labels.ptr);
+    sample *copy = sl_arena_alloc(&merge->arena, sizeof *copy);
+    if (!copy)
+        return NULL;
+    *copy = *s;
+    copy->family = sl_arena_dup(&merge->arena, s->family);
+    copy->name = sl_arena_dup(&merge->arena, s->name);
+    copy->labels = sl_arena_dup(&merge->arena, s->labels);
+    copy->help = sl_arena_dup(&merge->arena, s->help);
+    return copy->family.ptr && copy->name.ptr && copy->labels.ptr && copy->help.ptr ? copy : NULL;
+}
+
 static int add_sample(sl_python_merge *merge, sample *s, merge_mode mode)
 {
     SL_ASSERT(s && merge);
@@ -263,10 +291,9 @@ static int add_sample(sl_python_merge *merge, sample *s, merge_mode mode)
         merge->all = all;
         merge->cap = cap;
     }
-    sample *copy = sl_arena_alloc(&merge->arena, sizeof *copy);
+    sample *copy = keep_sample(merge, s);
     if (!copy)
-        return SL_ENOMEM;
-    *copy = *s;
+        return merge->arena.used + MAX_SAMPLE_BYTES > merge->arena.max ? SL_ELIMIT : SL_ENOMEM;
     copy->next_in_table = *slot;
     *slot = copy;
     merge->all[merge->count++] = copy;
@@ -314,17 +341,17 @@ int sl_python_merge_add(sl_python_merge *merge, sl_str name, sl_str bytes)
     size_t values = value_bytes(bytes, end), key_len = 0;
     for (size_t at = 8; at + 4 <= end; at += values) {
         size_t padded = padded_key(bytes, at, end, values, &key_len);
-        if (!padded) {
-            merge->unreadable++;
+        if (!padded)
             break;
-        }
         sample s;
-        bool ok = read_key(merge, sl_str_of(bytes.ptr + at + 4, key_len), &kind, &s);
+        sl_arena_reset(&merge->scratch);
+        bool ok =
+            key_len <= SL_MAX_PYTHON_KEY_BYTES && read_key(merge, sl_str_of(bytes.ptr + at + 4, key_len), &kind, &s);
         at += 4 + padded;
-        if (!ok) {
-            merge->unreadable++;
+        if (merge->no_memory)
+            return SL_ENOMEM;
+        if (!ok)
             continue;
-        }
         memcpy(&s.value, bytes.ptr + at, sizeof s.value);
         s.time = 0;
         if (values == 16)
@@ -374,16 +401,6 @@ static void write_head(const sample *s, sl_prometheus_format format, sl_buf *out
     (void)sl_buf_printf(out, "\n# TYPE %.*s%s %s\n", (int)family.len, family.ptr, suffix, s->type);
 }
 
-static void write_le(double le, sl_prometheus_format format, sl_buf *out)
-{
-    SL_ASSERT(out);
-    size_t from = out->len;
-    (void)sl_buf_put_double(out, le);
-    bool plain = !memchr(out->data + from, '.', out->len - from) && !memchr(out->data + from, 'e', out->len - from);
-    if (format == SL_PROMETHEUS_OPENMETRICS && plain && !isinf(le))
-        (void)sl_buf_put_c(out, ".0");
-}
-
 static void write_sample(const sample *s, double value, sl_str suffix, sl_prometheus_format format, sl_buf *out)
 {
     SL_ASSERT(s);
@@ -394,13 +411,13 @@ static void write_sample(const sample *s, double value, sl_str suffix, sl_promet
         (void)sl_buf_put_str(out, s->labels);
         if (s->is_bucket && suffix.len == 0) {
             (void)sl_buf_put_c(out, s->labels.len ? ",le=\"" : "le=\"");
-            write_le(s->le, format, out);
+            (void)sl_prom_bound(s->le, format, out);
             (void)sl_buf_put_char(out, '"');
         }
         (void)sl_buf_put_char(out, '}');
     }
     (void)sl_buf_put_char(out, ' ');
-    (void)sl_buf_put_double(out, value);
+    (void)sl_prom_number(value, out);
     (void)sl_buf_put_char(out, '\n');
 }
 

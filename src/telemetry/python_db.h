@@ -6,7 +6,7 @@
  * `["family","sample",{labels},"help"]`) padded with spaces so that the value is 8-aligned, float64 value, float64
  * time. The file's name gives type and process: counter_PID.db, histogram_PID.db, summary_PID.db, gauge_MODE_PID.db.
  * Merging follows prometheus_client's MultiProcessCollector. Files are read while their owners write: an entry is taken
- * as it stands.
+ * as it stands. Entries whose names the text formats cannot have bare (UTF-8 names) are left out.
  */
 #ifndef SL_TELEMETRY_PYTHON_DB_H
 #define SL_TELEMETRY_PYTHON_DB_H
@@ -18,6 +18,9 @@
 #define SL_MAX_PYTHON_FILES 10000
 #define SL_MAX_PYTHON_FILE_BYTES (64u * 1024 * 1024)
 #define SL_MAX_PYTHON_SAMPLES 200000
+#define SL_MAX_PYTHON_KEY_BYTES (64u * 1024)           /* of one entry; a longer one is left out */
+#define SL_MAX_PYTHON_MERGE_BYTES (128u * 1024 * 1024) /* all samples of a merge, however many entries they come from  \
+                                                        */
 
 /* An accumulating merge. */
 typedef struct sl_python_merge sl_python_merge;
@@ -26,7 +29,7 @@ typedef struct sl_python_merge sl_python_merge;
 sl_python_merge *sl_python_merge_new(void);
 void sl_python_merge_free(sl_python_merge *merge);
 /*
- * Adds the contents of one file; `name` is its file name. Entries that cannot be read are counted and left out.
+ * Adds the contents of one file; `name` is its file name. Entries that cannot be read are left out.
  * Errors: SL_EINVAL (not such a name), SL_ENOMEM, SL_ELIMIT.
  */
 SL_MUST_CHECK int sl_python_merge_add(sl_python_merge *merge, sl_str name, sl_str bytes);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,6 +99,64 @@ SL_TEST(multiproc_sums_the_living_and_the_dead)
     for (int i = 1; i < 3; i++) {
         kill(pids[i], SIGKILL);
         waitpid(pids[i], NULL, 0);
+    }
+    sl_multiproc_free(reader);
+    sl_collector_free(collector);
+}
+
+/* A process that is killed while it makes its file leaves one of any length without a segment: it is not lost for good.
+ */
+SL_TEST(multiproc_half_made_files_are_made_anew)
+{
+    static const off_t lengths[] = {0, 1, 7, 8, 4096, 32 << 20};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        char folder[32], path[96];
+        make_folder(folder);
+        snprintf(path, sizeof path, "%s/sightline-1.segment", folder);
+        FILE *file = fopen(path, "w");
+        REQUIRE(file != NULL && ftruncate(fileno(file), lengths[i]) == 0);
+        sl_collector *collector = sl_collector_new(NULL);
+        sl_multiproc *reader = sl_multiproc_new(folder, collector);
+        REQUIRE(collector && reader);
+        CHECK_EQ(sl_multiproc_refresh(reader), 0); /* not yet readable */
+        sl_segment *segment, *second;
+        int fd, second_fd;
+        REQUIRE(flock(fileno(file), LOCK_EX) == 0); /* its maker still lives: another number */
+        REQUIRE(sl_multiproc_claim(folder, &small, &segment, &fd) == 0);
+        CHECK_EQ(count_files(folder), 2);
+        fclose(file);
+        REQUIRE(sl_multiproc_claim(folder, &small, &second, &second_fd) == 0);
+        CHECK_EQ(count_files(folder), 2);
+        CHECK_EQ(sl_multiproc_refresh(reader), 0);
+        sl_multiproc_free(reader);
+        sl_collector_free(collector);
+        sl_segment_free(segment);
+        sl_segment_free(second);
+        close(fd);
+        close(second_fd);
+    }
+}
+
+/* A folder that is emptied again and again does not use up the reader's places; counters never go down. */
+SL_TEST(multiproc_deleted_files_are_forgotten)
+{
+    char folder[32], path[96];
+    make_folder(folder);
+    snprintf(path, sizeof path, "%s/sightline-1.segment", folder);
+    sl_collector *collector = sl_collector_new(NULL);
+    sl_multiproc *reader = sl_multiproc_new(folder, collector);
+    REQUIRE(collector && reader);
+    for (int round = 1; round <= SL_MAX_MULTIPROC_FILES / 20; round++) {
+        int status;
+        waitpid(record(folder, 10, false), &status, 0);
+        CHECK_EQ(status, 0);
+        CHECK_EQ(sl_multiproc_refresh(reader), 0);
+        CHECK_EQ(unlink(path), 0);
+        char wanted[40];
+        snprintf(wanted, sizeof wanted, "requests_total %d\n", 10 * round);
+        check_text(collector, wanted);
+        CHECK_EQ(sl_multiproc_refresh(reader), 0);
+        check_text(collector, wanted);
     }
     sl_multiproc_free(reader);
     sl_collector_free(collector);

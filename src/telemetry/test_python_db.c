@@ -164,3 +164,106 @@ SL_TEST(python_damaged_files)
     sl_python_merge_free(merge);
     sl_buf_done(&file);
 }
+
+/* Many entries of few samples take the memory of few samples. */
+SL_TEST(python_memory_grows_with_samples_not_with_entries)
+{
+    sl_python_merge *merge = sl_python_merge_new();
+    sl_buf file;
+    sl_buf_init(&file, 1u << 20);
+    for (int i = 0; i < 1000; i++) {
+        char key[128];
+        (void)snprintf(key, sizeof key, "[\"a\",\"a_total\",{\"k\":\"v%d\"},\"A.\"]", i);
+        put_entry(&file, key, 1, 0);
+    }
+    REQUIRE(merge != NULL && sl_python_merge_add(merge, SL_STR("counter_1.db"), sl_buf_str(&file)) == 0);
+    size_t blocks = sl_test_live_blocks();
+    for (int round = 0; round < 50; round++)
+        CHECK_EQ(sl_python_merge_add(merge, SL_STR("counter_2.db"), sl_buf_str(&file)), 0);
+    CHECK_EQ(sl_test_live_blocks(), blocks);
+    sl_buf_done(&file);
+    sl_python_merge_free(merge);
+}
+
+/* What is no name is left out, whatever else is in the file; values are escaped. */
+SL_TEST(python_names_that_are_none)
+{
+    static const char *const bad[] = {
+        "[\"a b\",\"a_total\",{},\"h\"]",
+        "[\"a\",\"a\\n_total\",{},\"h\"]",
+        "[\"\",\"a_total\",{},\"h\"]",
+        "[\"1a\",\"1a_total\",{},\"h\"]",
+        "[\"a\",\"\",{},\"h\"]",
+        "[\"a\",\"a_total\",{\"k 1\":\"v\"},\"h\"]",
+        "[\"a\",\"a_total\",{\"k:\":\"v\"},\"h\"]",
+        "[\"a\",\"a_total\",{\"\":\"v\"},\"h\"]",
+        "[\"a\",\"a_total\",{\"k\":1},\"h\"]",
+        "[\"a\",\"a_total\",[],\"h\"]",
+        "[\"a\",\"a_total\"]",
+        "{}",
+        "[1,\"a_total\",{},\"h\"]",
+        "[\"a\\u0000\",\"a_total\",{},\"h\"]",
+    };
+    sl_python_merge *merge = sl_python_merge_new();
+    REQUIRE(merge != NULL);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        add(merge, "counter_1.db", bad[i], 1, 0);
+    check_output(merge, SL_PROMETHEUS_TEXT, "");
+    add(merge, "counter_1.db", "[\"a:b\",\"a:b_total\",{\"k\":\"x\\\\y\\n\\r\\u00e9\"},\"h\"]", 9007199254740993.0, 0);
+    check_output(
+        merge, SL_PROMETHEUS_TEXT,
+        "# HELP a:b_total h\n# TYPE a:b_total counter\na:b_total{k=\"x\\\\y\\n \xC3\xA9\"} 9007199254740992\n");
+    sl_python_merge_free(merge);
+}
+
+/* One key exactly at the limit, and one above. */
+SL_TEST(python_long_keys)
+{
+    sl_python_merge *merge = sl_python_merge_new();
+    sl_buf file, key;
+    sl_buf_init(&file, 1u << 20);
+    sl_buf_init(&key, 1u << 20);
+    REQUIRE(merge != NULL);
+    for (size_t over = 0; over < 2; over++) {
+        sl_buf_clear(&key);
+        (void)sl_buf_printf(&key, "[\"a%zu\",\"a%zu_total\",{},\"", over, over);
+        while (key.len < SL_MAX_PYTHON_KEY_BYTES - 2 + over)
+            (void)sl_buf_put_char(&key, 'h');
+        (void)sl_buf_put(&key, "\"]", 3); /* with its NUL */
+        put_entry(&file, key.data, 1, 0);
+    }
+    CHECK_EQ(sl_python_merge_add(merge, SL_STR("counter_1.db"), sl_buf_str(&file)), 0);
+    sl_buf_clear(&key);
+    CHECK_EQ(sl_python_merge_write(merge, SL_PROMETHEUS_TEXT, &key), 0);
+    CHECK(sl_str_find(sl_buf_str(&key), SL_STR("\na0_total 1\n")) != SL_NPOS);
+    CHECK(sl_str_find(sl_buf_str(&key), SL_STR("a1_total")) == SL_NPOS);
+    sl_buf_done(&file);
+    sl_buf_done(&key);
+    sl_python_merge_free(merge);
+}
+
+/* Every allocation of a merge failing in turn: an error, nothing left behind. */
+SL_TEST(python_no_memory)
+{
+    sl_buf file;
+    sl_buf_init(&file, 1u << 16);
+    put_entry(&file, "[\"c\",\"c_total\",{\"a\":\"b\"},\"h\"]", 1, 0);
+    put_entry(&file, "[\"d\",\"d_total\",{},\"h\"]", 2, 0);
+    bool done = false;
+    for (long n = 0; n < 100 && !done; n++) {
+        sl_buf out;
+        sl_buf_init(&out, 1u << 16);
+        sl_test_fail_alloc(n);
+        sl_python_merge *merge = sl_python_merge_new();
+        int error = merge ? sl_python_merge_add(merge, SL_STR("counter_1.db"), sl_buf_str(&file)) : SL_ENOMEM;
+        if (!error)
+            error = sl_python_merge_write(merge, SL_PROMETHEUS_TEXT, &out);
+        done = !sl_test_alloc_failed();
+        sl_test_fail_alloc(-1);
+        CHECK_EQ(error, done ? 0 : SL_ENOMEM); /* never a sum with something missing */
+        sl_python_merge_free(merge);
+        sl_buf_done(&out);
+    }
+    CHECK(done);
+    sl_buf_done(&file);
+}
