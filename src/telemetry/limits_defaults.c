@@ -26,6 +26,13 @@ int sl_limits_init(sl_limits *limits, const sl_limits *given)
     filled.link_count = or_default(filled.link_count);
     filled.event_attr_count = or_default(filled.event_attr_count);
     filled.link_attr_count = or_default(filled.link_attr_count);
+    return sl_limits_copy(limits, &filled);
+}
+
+int sl_limits_copy(sl_limits *limits, const sl_limits *given)
+{
+    SL_ASSERT(limits && given);
+    sl_limits filled = *given;
     const char *const *from = filled.priority_keys ? filled.priority_keys : default_priority_keys;
     size_t count = filled.priority_keys ? filled.priority_key_count
                                         : sizeof default_priority_keys / sizeof default_priority_keys[0];

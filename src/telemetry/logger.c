@@ -256,7 +256,7 @@ static void encode(encoding *e, key_hints hints, uint8_t *buffer, size_t size, s
     e->cut = false;
     put_head(e);
     put_body(e);
-    size_t limit = logger->sdk->log_limits.attr_count ? logger->sdk->log_limits.attr_count : SL_DEFAULT_ATTR_COUNT;
+    size_t limit = logger->sdk->log_limits.attr_count;
     size_t fields = logger->field_count;
     uint8_t *split = e->c.at;
     sl_piece context = {logger->bytes, logger->fields_len};

@@ -7,6 +7,7 @@
 
 #include "src/base/arena.h"
 #include "src/telemetry/env.h"
+#include "src/telemetry/exemplar.h"
 #include "src/telemetry/exporter_factory.h"
 #include "src/telemetry/log_line.h"
 
@@ -21,6 +22,7 @@ typedef struct sl_otel_config {
     sl_batch_options batch[SL_SIGNAL_COUNT];
     uint64_t metric_interval_ms;
     bool delta;
+    sl_exemplar_filter exemplars;
     unsigned propagators;
     sl_severity log_level;
     sl_log_format log_format;

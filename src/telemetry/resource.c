@@ -9,6 +9,8 @@
 #include "src/base/rng.h"
 #include "src/wire/otlp_encode.h"
 
+#define OWN_ATTRS 2 /* room kept for names of the service */
+
 typedef struct attr_list {
     sl_attr attrs[SL_MAX_RESOURCE_ATTRS];
     size_t count;
@@ -107,7 +109,7 @@ static int add_environment(attr_list *list, const sl_env *env, sl_arena *arena)
     SL_ASSERT(list);
     size_t count = 0;
     int error = sl_resource_parse(sl_env_text(env, SL_VAR_OTEL_RESOURCE_ATTRIBUTES), arena, list->attrs + list->count,
-                                  SL_MAX_RESOURCE_ATTRS - list->count, &count);
+                                  SL_MAX_RESOURCE_ATTRS - OWN_ATTRS - list->count, &count);
     if (error == SL_ENOMEM)
         return error;
     if (error)
@@ -155,9 +157,11 @@ int sl_resource_encode(const sl_env *env, const sl_resource_options *options, sl
     int error = add_environment(&list, env, &arena);
     if (!error && options->service_name)
         add(&list, "service.name", sl_value_cstr(options->service_name));
-    for (size_t i = 0; i < options->attr_count && list.count < SL_MAX_RESOURCE_ATTRS; i++)
+    size_t room = SL_MAX_RESOURCE_ATTRS - list.count;
+    size_t own = options->attr_count < room ? options->attr_count : room;
+    for (size_t i = 0; i < own; i++)
         list.attrs[list.count++] = options->attrs[i];
-    uint32_t dropped = clean(&list);
+    uint32_t dropped = clean(&list) + (uint32_t)(options->attr_count - own);
     if (!error)
         error = sl_otlp_buf_resource(out, list.attrs, list.count, dropped);
     sl_arena_done(&arena);

@@ -197,14 +197,15 @@ static int init_plain(sl_sdk *sdk, const sl_sdk_options *o, const sl_otel_config
     sdk->health = sl_health_new();
     if (!sdk->sampler || !sdk->health)
         return SL_ENOMEM;
-    int error = sl_limits_init(&sdk->span_limits, &config->span_limits);
-    return error ? error : sl_limits_init(&sdk->log_limits, &config->log_limits);
+    int error = sl_limits_copy(&sdk->span_limits, &config->span_limits);
+    return error ? error : sl_limits_copy(&sdk->log_limits, &config->log_limits);
 }
 
 /* Segment, scopes, instruments. */
-static int init_recording(sl_sdk *sdk, const sl_sdk_options *o, const sl_sdk_internal_options *internal)
+static int init_recording(sl_sdk *sdk, const sl_sdk_options *o, const sl_otel_config *config,
+                          const sl_sdk_internal_options *internal)
 {
-    SL_ASSERT(sdk && internal);
+    SL_ASSERT(sdk && config && internal);
     int error = 0;
     sdk->segment = internal->segment;
     sdk->owns_segment = !internal->segment;
@@ -222,6 +223,7 @@ static int init_recording(sl_sdk *sdk, const sl_sdk_options *o, const sl_sdk_int
     sdk->registry = sl_registry_new(sdk, sdk->segment, o->max_series);
     if (!sdk->registry)
         return SL_ENOMEM;
+    sdk->registry->exemplars = config->exemplars;
     for (size_t i = 0; i < o->view_count && !error; i++)
         error = sl_view_add(sdk, &o->views[i]);
     return error;
@@ -310,7 +312,7 @@ static int build(sdk_object *object, const sl_sdk_options *o, const sl_sdk_inter
     if (!error)
         error = init_plain(&object->sdk, o, config);
     if (!error)
-        error = init_recording(&object->sdk, o, internal);
+        error = init_recording(&object->sdk, o, config, internal);
     if (!error)
         error = guard_locks(object);
     if (error || internal->record_only) {
