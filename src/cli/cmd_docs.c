@@ -19,26 +19,17 @@ static const sl_option options[] = {
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 static const sl_option *const tables[] = {options, NULL};
 
-static const sl_command *find_command(const char *name)
-{
-    for (const sl_command *const *c = sl_commands; *c; c++) {
-        if (strcmp((*c)->name, name) == 0)
-            return *c;
-    }
-    return NULL;
-}
-
 /* Fills in the text; an exit status. */
 static int make(const docs_command_options *o, const char *name, sl_buf *out)
 {
     char section[32];
     int error = SL_EINVAL;
-    const sl_command *about = name ? find_command(name) : NULL;
+    const sl_command *about = name ? sl_command_find(name) : NULL;
     if (name && (!about || !sl_str_eq_c(o->format, "man")))
         return sl_fail(SL_EXIT_USAGE, "docs: %s: %s", name,
-                       about ? "a command goes with --format man" : "there is no such command");
+                       about ? "a command goes with --format man; add it" : "no such command; see `sightline --help`");
     if (o->section.len && (!sl_str_eq_c(o->format, "markdown") || !sl_str_to_c(o->section, section, sizeof section)))
-        return sl_fail(SL_EXIT_USAGE, "docs: --section goes with --format markdown");
+        return sl_fail(SL_EXIT_USAGE, "docs: --section: goes with --format markdown alone; leave one of them out");
     if (sl_str_eq_c(o->format, "markdown"))
         error = sl_docs_markdown(o->section.len ? section : NULL, out);
     else if (sl_str_eq_c(o->format, "json"))
@@ -57,7 +48,8 @@ static int make(const docs_command_options *o, const char *name, sl_buf *out)
     if (error == SL_ENOENT)
         return sl_fail(SL_EXIT_USAGE, "--section: \"%.*s\" is not known; see `sightline docs --help`",
                        (int)o->section.len, o->section.ptr);
-    return error ? sl_fail(SL_EXIT_FAILED, "docs: %s", sl_strerror(error)) : SL_EXIT_OK;
+    return error ? sl_fail(SL_EXIT_FAILED, "docs: cannot be printed: %s; is there memory?", sl_strerror(error))
+                 : SL_EXIT_OK;
 }
 
 static int run_docs(const sl_command *command, void *given, char **args, size_t arg_count)

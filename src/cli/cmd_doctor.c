@@ -1,4 +1,5 @@
 /* `sightline doctor`: checks the set-up and says how to mend it. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -38,10 +39,13 @@ static const sl_option *const tables[] = {sl_server_option_table, options, NULL}
 static void say_diagnostics(sl_doctor *doctor, const sl_config *config)
 {
     SL_ASSERT(config);
-    for (const sl_diagnostic *d = config->diagnostics; d; d = d->next)
+    for (const sl_diagnostic *d = config->diagnostics; d; d = d->next) {
+        char place[32] = "";
+        if (d->line)
+            snprintf(place, sizeof place, ":%u:%u", d->line, d->column);
         sl_doctor_say(doctor, d->level == SL_DIAG_ERROR ? SL_DOCTOR_FAIL : SL_DOCTOR_WARN, "configuration", NULL,
-                      "%s:%u:%u: %.*s", config->path.ptr ? config->path.ptr : "", d->line, d->column, (int)d->text.len,
-                      d->text.ptr);
+                      "%s%s: %s", config->path.ptr, place, d->text.ptr);
+    }
 }
 
 /* The configuration when there is one that can be read; NULL otherwise. */
@@ -58,12 +62,13 @@ static sl_config *check_config(sl_doctor *doctor, sl_str path)
     int error = sl_str_to_c(path, text, sizeof text) ? sl_config_load(text, &config) : SL_ETOOBIG;
     if (!config) {
         sl_doctor_say(doctor, SL_DOCTOR_FAIL, "configuration", "check the path and its permissions",
-                      "%.*s: cannot be read: %s", (int)path.len, path.ptr, sl_strerror(error));
+                      "%.*s: cannot be read: %s", (int)path.len, path.ptr,
+                      error == SL_EIO ? strerror(errno) : sl_strerror(error));
         return NULL;
     }
     say_diagnostics(doctor, config);
     if (!error)
-        sl_doctor_say(doctor, SL_DOCTOR_OK, "configuration", NULL, "%.*s: %zu models, %zu health checks, key %s",
+        sl_doctor_say(doctor, SL_DOCTOR_OK, "configuration", NULL, "%.*s: models %zu, health checks %zu, key %s",
                       (int)path.len, path.ptr, config->deployment_count, config->health_check_count,
                       config->master_key.len ? "set" : "not set");
     return config;
@@ -109,8 +114,8 @@ static void find_addresses(sl_doctor *doctor, const sl_server_options *server, c
             text = other;
         ret_found->text[i][0] = 0;
         if (sl_addr_parse(text, "127.0.0.1", &addr, reason) != 0) {
-            sl_doctor_say(doctor, SL_DOCTOR_FAIL, sl_listener_key(id), "write HOST:PORT, PORT or off", "--%s: %s",
-                          sl_listener_option(id), reason);
+            sl_doctor_say(doctor, SL_DOCTOR_FAIL, sl_listener_key(id), NULL, "--%s: %s", sl_listener_option(id),
+                          reason);
             continue;
         }
         sl_ready ready = {.count = 0};
@@ -211,7 +216,7 @@ static int run_doctor(const sl_command *command, void *given, char **args, size_
         return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
                        o->format.ptr);
     if (o->timeout_ms == 0 || o->timeout_ms > 600000)
-        return sl_fail(SL_EXIT_USAGE, "--timeout: out of range; give up to 600 seconds");
+        return sl_fail(SL_EXIT_USAGE, "--timeout: out of range; give more than 0, up to 600 seconds");
     sl_doctor *doctor = sl_calloc(1, sizeof *doctor);
     if (!doctor)
         return sl_fail(SL_EXIT_FAILED, "doctor: out of memory");

@@ -1,4 +1,5 @@
 /* `sightline gen`: files made from the program's own tables. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "src/base/assert.h"
@@ -16,10 +17,11 @@ static const sl_option *const tables[] = {options, NULL};
 
 static int gen_gguf(const char *path, uint64_t seed)
 {
+    errno = 0;
     int error = sl_gguf_tiny_write(path, seed);
     if (error)
         return sl_fail(SL_EXIT_FAILED, "%s: cannot be written: %s; check the folder and its permissions", path,
-                       sl_strerror(error));
+                       error == SL_EIO && errno ? strerror(errno) : sl_strerror(error));
     return SL_EXIT_OK;
 }
 

@@ -8,6 +8,8 @@
 #include "src/cli/commands.h"
 #include "src/cli/load_run.h"
 
+#define SL_LOAD_MAX_DURATION_MS (31ull * 86400 * 1000)
+
 typedef struct load_command_options {
     sl_str url;
     sl_str model;
@@ -53,15 +55,6 @@ static const sl_option options[] = {
 static const sl_option *const tables[] = {options, NULL};
 
 /* Room for the sockets: one per request at a time. */
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 static int check_descriptors(uint64_t concurrency)
 {
     struct rlimit limit;
@@ -77,11 +70,15 @@ static int make_plan(const load_command_options *o, sl_load_plan *ret_plan)
     SL_ASSERT(o && ret_plan);
     if (o->concurrency == 0 || o->concurrency > SL_LOAD_MAX_CONCURRENCY)
         return sl_fail(SL_EXIT_USAGE, "--concurrency: out of range; give 1 to %u", SL_LOAD_MAX_CONCURRENCY);
-    if (o->rate < 0 || o->rate > 1e6)
-        return sl_fail(SL_EXIT_USAGE,
-                       "--rate: out of range; give up to 1000000 per second, or nothing for as fast as answers come");
+    if (sl_option_given(&sl_cmd_load, "rate") && !(o->rate >= 0.001 && o->rate <= 1e6))
+        return sl_fail(
+            SL_EXIT_USAGE,
+            "--rate: out of range; give 0.001 to 1000000 per second, or nothing for as fast as answers come");
+    if (o->duration_ms > SL_LOAD_MAX_DURATION_MS)
+        return sl_fail(SL_EXIT_USAGE, "--duration: out of range; give up to %llu seconds",
+                       SL_LOAD_MAX_DURATION_MS / 1000ull);
     if (o->timeout_ms == 0 || o->timeout_ms > 86400000)
-        return sl_fail(SL_EXIT_USAGE, "--timeout: out of range; give up to 86400 seconds");
+        return sl_fail(SL_EXIT_USAGE, "--timeout: out of range; give more than 0, up to 86400 seconds");
     if (!sl_str_eq_c(o->format, "text") && !sl_str_eq_c(o->format, "json"))
         return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
                        o->format.ptr);
@@ -144,7 +141,7 @@ static int run_load(const sl_command *command, void *given, char **args, size_t 
     (void)arg_count;
     const load_command_options *o = given;
     sl_load_plan plan = {0};
-    raise_descriptors();
+    sl_raise_descriptors();
     int status = make_plan(o, &plan);
     if (!status)
         status = check_descriptors(plan.concurrency);

@@ -1,4 +1,5 @@
 /* `sightline mock`: the fake provider as a program. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -96,13 +97,17 @@ static int serve(int fd, const sl_mock_options *m, const sl_ready *ready, sl_str
         return sl_fail(SL_EXIT_FAILED, "mock: cannot serve: %s", sl_strerror(error));
     }
     watch_signals(&run);
-    if (sl_ready_write(ready, ready_file) != 0)
-        (void)sl_fail(0, "%.*s: cannot be written; check the folder and its permissions", (int)ready_file.len,
-                      ready_file.ptr);
+    int status = SL_EXIT_OK;
+    if (sl_ready_write(ready, ready_file) != 0) {
+        status =
+            sl_fail(SL_EXIT_FAILED, "--ready-file %.*s: cannot be written: %s; check the folder and its permissions",
+                    (int)ready_file.len, ready_file.ptr, strerror(errno));
+        stop(&run.term, 0);
+    }
     (void)uv_run(&run.loop.uv, UV_RUN_DEFAULT);
     sl_mock_server_free(run.server);
     sl_loop_done(&run.loop);
-    return SL_EXIT_OK;
+    return status;
 }
 
 static int run_mock(const sl_command *command, void *given, char **args, size_t arg_count)

@@ -1,15 +1,14 @@
 /* Dispatch of commands, help texts, messages. */
 #include "src/cli/command.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "src/base/assert.h"
-#include "src/base/mem.h"
+#include "src/cli/suggest.h"
 
 #define HELP_COLUMN 34
 #define HELP_WIDTH 100
@@ -32,16 +31,13 @@ bool sl_use_colour(int fd)
     return isatty(fd) && !(off && *off) && !(term && strcmp(term, "dumb") == 0);
 }
 
-unsigned sl_terminal_width(int fd, unsigned fallback)
+void sl_raise_descriptors(void)
 {
-    struct winsize size;
-    if (isatty(fd) && ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        return size.ws_col;
-    const char *columns = getenv("COLUMNS");
-    uint64_t value;
-    if (columns && sl_str_to_u64(sl_str_c(columns), &value) == 0 && value >= 20 && value <= 1000)
-        return (unsigned)value;
-    return fallback;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 /* Appends text wrapped at HELP_WIDTH, continuation lines indented. */
@@ -79,9 +75,12 @@ static void put_option(sl_buf *out, const sl_option *option)
     else
         (void)sl_buf_printf(out, "%*s", HELP_COLUMN - len, "");
     char help[512];
-    bool shown = option->fallback && *option->fallback;
-    snprintf(help, sizeof help, "%s%s%s%s", option->help, shown ? " (default " : "", shown ? option->fallback : "",
-             shown ? ")" : "");
+    const char *fallback = option->fallback && *option->fallback ? option->fallback : NULL;
+    snprintf(help, sizeof help, "%s%s%s%s%s%s", option->help, fallback ? " (default " : "", fallback ? fallback : "",
+             fallback && option->env ? "; or "
+             : option->env           ? " (or "
+                                     : "",
+             option->env ? option->env : "", fallback || option->env ? ")" : "");
     put_wrapped(out, help, HELP_COLUMN, HELP_COLUMN);
 }
 
@@ -111,14 +110,17 @@ void sl_command_help(const sl_command *command, sl_buf *out)
         for (const sl_option *option = *table; option->name; option++)
             put_option(out, option);
     }
-    static const sl_option help = {"help", 'h', SL_OPT_FLAG, 0, NULL, "Show this text.", NULL, NULL};
-    put_option(out, &help);
+    static const sl_option common[] = {{"help", 'h', SL_OPT_FLAG, 0, NULL, "Show this text.", NULL, NULL},
+                                       {"version", 'V', SL_OPT_FLAG, 0, NULL, "Show the version.", NULL, NULL}};
+    put_option(out, &common[0]);
+    put_option(out, &common[1]);
     if (command->examples)
         (void)sl_buf_printf(out, "\nExamples:\n%s", command->examples);
 }
 
-static const sl_command *find_command(const char *name)
+const sl_command *sl_command_find(const char *name)
 {
+    SL_ASSERT(name);
     for (const sl_command *const *c = sl_commands; *c; c++) {
         if (strcmp((*c)->name, name) == 0)
             return *c;
@@ -126,20 +128,36 @@ static const sl_command *find_command(const char *name)
     return NULL;
 }
 
-static int print_help(const sl_command *command)
+static int written(FILE *stream)
+{
+    return fflush(stream) == 0 && !ferror(stream) ? SL_EXIT_OK : SL_EXIT_FAILED;
+}
+
+static int print_help(const sl_command *command, FILE *stream)
 {
     sl_buf text;
     sl_buf_init(&text, 1u << 20);
     sl_command_help(command, &text);
-    fwrite(text.data, 1, text.len, stdout);
+    fwrite(text.data, 1, text.len, stream);
     sl_buf_done(&text);
-    return fflush(stdout) == 0 ? SL_EXIT_OK : SL_EXIT_FAILED;
+    return written(stream);
 }
 
 static int print_version(void)
 {
     printf("sightline %s\n", sl_version());
-    return SL_EXIT_OK;
+    return written(stdout);
+}
+
+static int no_such_command(const char *name)
+{
+    sl_suggestion near;
+    sl_suggest_init(&near, sl_str_c(name));
+    for (const sl_command *const *c = sl_commands; *c; c++)
+        sl_suggest_offer(&near, (*c)->name);
+    if (near.best)
+        return sl_fail(SL_EXIT_USAGE, "%s: no such command; did you mean `sightline %s`?", name, near.best);
+    return sl_fail(SL_EXIT_USAGE, "%s: no such command; see `sightline --help`", name);
 }
 
 static int run_command(const sl_command *command, int argc, char **argv)
@@ -157,7 +175,7 @@ static int run_command(const sl_command *command, int argc, char **argv)
     else if (sl_options_parse(command, argc, argv, options, args, &arg_count, &special, &error) != 0)
         status = sl_fail(SL_EXIT_USAGE, "%.*s; see `sightline %s --help`", (int)error.len, error.data, command->name);
     else if (special == 'h')
-        status = print_help(command);
+        status = print_help(command, stdout);
     else if (special == 'V')
         status = print_version();
     else
@@ -168,21 +186,23 @@ static int run_command(const sl_command *command, int argc, char **argv)
     return status;
 }
 
+static int help_about(const char *name)
+{
+    const sl_command *command = name ? sl_command_find(name) : NULL;
+    return name && !command ? no_such_command(name) : print_help(command, stdout);
+}
+
 int sl_command_main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
     if (!name) {
-        (void)print_help(NULL);
+        (void)print_help(NULL, stderr);
         return SL_EXIT_USAGE;
     }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
-        return print_help(NULL);
-    if (strcmp(name, "help") == 0)
-        return print_help(argc > 2 ? find_command(argv[2]) : NULL);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return help_about(argc > 2 ? argv[2] : NULL);
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0 || strcmp(name, "version") == 0)
         return print_version();
-    const sl_command *command = find_command(name);
-    if (!command)
-        return sl_fail(SL_EXIT_USAGE, "%s: no such command; see `sightline --help`", name);
-    return run_command(command, argc - 2, argv + 2);
+    const sl_command *command = sl_command_find(name);
+    return command ? run_command(command, argc - 2, argv + 2) : no_such_command(name);
 }

@@ -49,8 +49,10 @@ typedef struct sl_command {
     int (*run)(const struct sl_command *command, void *options, char **args, size_t arg_count);
 } sl_command;
 
-/* All commands, ended by one without a name. */
+/* All commands, ended by NULL. */
 extern const sl_command *const sl_commands[];
+/* The command of a name; NULL when there is none. */
+const sl_command *sl_command_find(const char *name);
 
 /* Exit statuses of every command. */
 enum { SL_EXIT_OK = 0, SL_EXIT_FAILED = 1, SL_EXIT_USAGE = 2 };
@@ -59,15 +61,18 @@ enum { SL_EXIT_OK = 0, SL_EXIT_FAILED = 1, SL_EXIT_USAGE = 2 };
 int sl_command_main(int argc, char **argv);
 
 /*
- * Parses the arguments of a command into `options` (zeroed, then defaults and environment). Options may stand before
- * and after positional arguments; "--" ends them. Effect on failure: `error` holds the message. SL_EINVAL.
- * With --help or --version among them `*ret_special` is 'h' or 'V'.
+ * Parses the arguments of a command into `options` (zeroed before): defaults, then arguments, then the environment of
+ * options that were not among them. Options may stand before and after positional arguments; "--" ends them; names are
+ * whole, not abbreviated. Effect on failure: `error` holds the message. SL_EINVAL.
+ * With --help or --version among them `*ret_special` is 'h' or 'V', and the environment is not looked at.
  */
 int sl_options_parse(const sl_command *command, int argc, char **argv, void *options, char **args,
                      size_t *ret_arg_count, char *ret_special, sl_buf *error);
 
 /* True when the option was given on the command line or by its environment variable (not the default). */
 bool sl_option_given(const sl_command *command, const char *name);
+/* What gave the option's value, for messages: "--workers", or its variable's name. Static. */
+const char *sl_option_source(const sl_command *command, const char *name);
 
 /* The one-screen help of a command, or of the program (NULL). */
 void sl_command_help(const sl_command *command, sl_buf *out);
@@ -77,7 +82,7 @@ int sl_fail(int status, const char *format, ...) __attribute__((format(printf, 2
 
 /* Colours for a stream: a terminal, NO_COLOR empty or unset, TERM not dumb. */
 bool sl_use_colour(int fd);
-/* Width of the terminal at `fd`; `fallback` when it is none. */
-unsigned sl_terminal_width(int fd, unsigned fallback);
+/* Allows this process as many descriptors as it may have. */
+void sl_raise_descriptors(void);
 
 #endif

@@ -2,7 +2,6 @@
 #include "src/base/assert.h"
 #include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
-#include "src/llm/config_schema.h"
 #include "src/telemetry/attributes.h"
 #include "src/telemetry/env.h"
 #include "src/telemetry/prom_name.h"
@@ -68,19 +67,28 @@ static void put_environment(sl_jw *w)
     sl_jw_end(w);
 }
 
+static void put_key(sl_jw *w, const char *section, const sl_key_def *key)
+{
+    SL_ASSERT(key);
+    const sl_config_doc *doc = sl_config_doc_of(section, key->name);
+    sl_jw_object(w);
+    sl_jw_member_c(w, "section", section);
+    sl_jw_member_c(w, "key", key->name);
+    sl_jw_member_c(w, "type", sl_config_type_name(key->type));
+    sl_jw_member_bool(w, "effective", key->type != SL_KEY_NOT_YET);
+    sl_jw_member_c(w, "default", doc ? doc->fallback : "");
+    sl_jw_member_c(w, "help", doc ? doc->help : "");
+    sl_jw_end(w);
+}
+
 static void put_configuration(sl_jw *w)
 {
     size_t count;
     const sl_config_section *sections = sl_config_sections(&count);
     sl_jw_member_array(w, "configuration");
     for (size_t i = 0; i < count; i++) {
-        for (size_t k = 0; k < sections[i].count; k++) {
-            sl_jw_object(w);
-            sl_jw_member_c(w, "section", sections[i].name);
-            sl_jw_member_c(w, "key", sections[i].keys[k].name);
-            sl_jw_member_bool(w, "effective", sections[i].keys[k].type != SL_KEY_NOT_YET);
-            sl_jw_end(w);
-        }
+        for (size_t k = 0; k < sections[i].count; k++)
+            put_key(w, sections[i].name, &sections[i].keys[k]);
     }
     sl_jw_end(w);
 }

@@ -4,7 +4,6 @@
 #include "src/base/assert.h"
 #include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
-#include "src/llm/config_schema.h"
 #include "src/telemetry/attributes.h"
 #include "src/telemetry/env.h"
 #include "src/telemetry/prom_name.h"
@@ -109,47 +108,13 @@ static void put_environment(sl_buf *out)
                             "The key that clients send, when general_settings.master_key gives none. |\n");
 }
 
-static const char *key_type_name(sl_key_type type)
-{
-    switch (type) {
-    case SL_KEY_STR:
-        return "text";
-    case SL_KEY_SECRET:
-        return "secret";
-    case SL_KEY_BOOL:
-        return "boolean";
-    case SL_KEY_SECONDS:
-        return "seconds";
-    case SL_KEY_U32:
-        return "number";
-    case SL_KEY_BYTES:
-        return "bytes, with KiB, MiB, GiB";
-    case SL_KEY_CHILD:
-        return "section";
-    case SL_KEY_NOT_YET:
-        return "no effect yet";
-    }
-    return "";
-}
-
-static const sl_config_doc *find_doc(const char *section, const char *key)
-{
-    size_t count;
-    const sl_config_doc *docs = sl_config_docs(&count);
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(docs[i].section, section) == 0 && strcmp(docs[i].key, key) == 0)
-            return &docs[i];
-    }
-    return NULL;
-}
-
 static void put_key(sl_buf *out, const char *section, const sl_key_def *key)
 {
     SL_ASSERT(key);
-    const sl_config_doc *doc = find_doc(section, key->name);
+    const sl_config_doc *doc = sl_config_doc_of(section, key->name);
     (void)sl_buf_put_char(out, '|');
     put_code(out, key->name);
-    put_cell(out, key_type_name(key->type));
+    put_cell(out, sl_config_type_name(key->type));
     put_cell(out, doc ? doc->fallback : "");
     put_cell(out, doc ? doc->help : "");
     (void)sl_buf_put_char(out, '\n');

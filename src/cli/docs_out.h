@@ -21,7 +21,7 @@
 /* Appends one section, or all of them (`section` NULL), as Markdown. Errors: SL_ENOENT (no such section), the buffer's.
  */
 SL_MUST_CHECK int sl_docs_markdown(const char *section, sl_buf *out);
-/* Appends the tables as one JSON object with a member for each section. */
+/* Appends the tables as one JSON object with a member for each section that is a table. */
 SL_MUST_CHECK int sl_docs_json(sl_buf *out);
 /* Appends the manual page of a command, or of the program (NULL). */
 SL_MUST_CHECK int sl_docs_man(const sl_command *command, sl_buf *out);

@@ -30,6 +30,41 @@ const sl_limit_doc *sl_limit_docs(size_t *ret_count)
     return limit_docs;
 }
 
+const sl_config_doc *sl_config_doc_of(const char *section, const char *key)
+{
+    SL_ASSERT(section && key);
+    size_t count;
+    const sl_config_doc *docs = sl_config_docs(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(docs[i].section, section) == 0 && strcmp(docs[i].key, key) == 0)
+            return &docs[i];
+    }
+    return NULL;
+}
+
+const char *sl_config_type_name(sl_key_type type)
+{
+    switch (type) {
+    case SL_KEY_STR:
+        return "text";
+    case SL_KEY_SECRET:
+        return "secret";
+    case SL_KEY_BOOL:
+        return "boolean";
+    case SL_KEY_SECONDS:
+        return "seconds";
+    case SL_KEY_U32:
+        return "number";
+    case SL_KEY_BYTES:
+        return "bytes, with KiB, MiB, GiB";
+    case SL_KEY_CHILD:
+        return "section";
+    case SL_KEY_NOT_YET:
+        return "no effect yet";
+    }
+    return "";
+}
+
 const char *sl_docs_kind(sl_instrument_kind kind)
 {
     SL_ASSERT(kind >= SL_COUNTER && kind <= SL_HISTOGRAM); /* each has a name */

@@ -3,6 +3,7 @@
 #ifndef SL_CLI_DOCS_TABLES_H
 #define SL_CLI_DOCS_TABLES_H
 
+#include "src/llm/config_schema.h"
 #include "src/telemetry/vocab.h"
 
 typedef struct sl_config_doc {
@@ -22,6 +23,11 @@ typedef struct sl_limit_doc {
 /* Whole tables. Static. */
 const sl_config_doc *sl_config_docs(size_t *ret_count);
 const sl_limit_doc *sl_limit_docs(size_t *ret_count);
+
+/* The row of a key; NULL when there is none. */
+const sl_config_doc *sl_config_doc_of(const char *section, const char *key);
+/* Word for the type of a key, such as "seconds". Static. */
+const char *sl_config_type_name(sl_key_type type);
 
 /* Word for a kind of instrument, such as "histogram". Static. */
 const char *sl_docs_kind(sl_instrument_kind kind);

@@ -1,9 +1,11 @@
 /* Answers of the fake provider. */
 #include "src/cli/mock_answer.h"
 
-#include "src/base/assert.h"
 #include <jansson.h>
 #include <stdio.h>
+
+#include "src/base/assert.h"
+#include "src/wire/json_write.h"
 
 static const char *const words[] = {"This",  "is",    "a",   "mock",  "answer", "from",   "Sightline:", "no",
                                     "model", "wrote", "it.", "Every", "word",   "comes",  "from",       "a",
@@ -108,16 +110,7 @@ bool sl_mock_read(sl_mock_api api, sl_str body, sl_mock_request *ret_request, co
 
 static void put_string(sl_buf *out, const char *text)
 {
-    (void)sl_buf_put_char(out, '"');
-    for (const char *at = text; *at; at++) {
-        if (*at == '"' || *at == '\\')
-            (void)sl_buf_printf(out, "\\%c", *at);
-        else if ((unsigned char)*at < 0x20)
-            (void)sl_buf_printf(out, "\\u%04x", (unsigned)*at);
-        else
-            (void)sl_buf_put_char(out, *at);
-    }
-    (void)sl_buf_put_char(out, '"');
+    (void)sl_json_put_string(out, sl_str_c(text));
 }
 
 static const char *word(const sl_mock_plan *plan, uint32_t index)

@@ -1,8 +1,11 @@
 /* The ledger: a ring of entries and totals. */
 #include "src/cli/mock_ledger.h"
 
+#include <stdio.h>
+
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/wire/json_write.h"
 
 struct sl_mock_ledger {
     sl_mock_entry *entries; /* grown up to SL_MOCK_LEDGER, then a ring */
@@ -87,56 +90,56 @@ void sl_mock_ledger_add(sl_mock_ledger *ledger, const sl_mock_entry *entry)
     ledger->next = (ledger->next + 1) % ledger->cap;
 }
 
-/* Text of a header as JSON: only visible ASCII gets here, quotes and backslashes are escaped. */
-static void put_text(sl_buf *out, const char *key, const char *text)
+/* Sixteen digits: a number of that size is not safe in every reader of JSON. */
+static void put_hash(sl_jw *w, const char *name, uint64_t hash)
 {
-    (void)sl_buf_printf(out, "\"%s\":\"", key);
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            (void)sl_buf_printf(out, "\\%c", c);
-        else if (c < 0x20 || c >= 0x7f)
-            (void)sl_buf_printf(out, "\\u%04x", c);
-        else
-            (void)sl_buf_put_char(out, (char)c);
-    }
-    (void)sl_buf_put_c(out, "\",");
+    SL_ASSERT(w);
+    char text[20];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
+    sl_jw_member_c(w, name, text);
 }
 
-static void put_entry(sl_buf *out, const sl_mock_entry *e)
+static void put_entry(sl_jw *w, const sl_mock_entry *e)
 {
     SL_ASSERT(e);
-    (void)sl_buf_printf(out, "{\"number\":%llu,", (unsigned long long)e->number);
-    put_text(out, "id", e->id);
-    put_text(out, "path", e->path);
-    put_text(out, "model", e->model);
-    put_text(out, "traceparent", e->traceparent);
-    put_text(out, "tracestate", e->tracestate);
-    put_text(out, "baggage", e->baggage);
-    (void)sl_buf_printf(
-        out,
-        "\"key_hash\":\"%016llx\",\"body_hash\":\"%016llx\",\"request_bytes\":%llu,\"response_bytes\":%llu,"
-        "\"prompt_tokens\":%u,\"completion_tokens\":%u,\"stream\":%s,\"include_usage\":%s,\"outcome\":\"%s\"}",
-        (unsigned long long)e->key_hash, (unsigned long long)e->body_hash, (unsigned long long)e->request_bytes,
-        (unsigned long long)e->response_bytes, e->prompt_tokens, e->completion_tokens, e->stream ? "true" : "false",
-        e->include_usage ? "true" : "false", outcome_names[e->outcome]);
+    sl_jw_object(w);
+    sl_jw_member_u64(w, "number", e->number);
+    sl_jw_member_c(w, "id", e->id);
+    sl_jw_member_c(w, "path", e->path);
+    sl_jw_member_c(w, "model", e->model);
+    sl_jw_member_c(w, "traceparent", e->traceparent);
+    sl_jw_member_c(w, "tracestate", e->tracestate);
+    sl_jw_member_c(w, "baggage", e->baggage);
+    put_hash(w, "key_hash", e->key_hash);
+    put_hash(w, "body_hash", e->body_hash);
+    sl_jw_member_u64(w, "request_bytes", e->request_bytes);
+    sl_jw_member_u64(w, "response_bytes", e->response_bytes);
+    sl_jw_member_u64(w, "prompt_tokens", e->prompt_tokens);
+    sl_jw_member_u64(w, "completion_tokens", e->completion_tokens);
+    sl_jw_member_bool(w, "stream", e->stream);
+    sl_jw_member_bool(w, "include_usage", e->include_usage);
+    sl_jw_member_c(w, "outcome", outcome_names[e->outcome]);
+    sl_jw_end(w);
 }
 
 int sl_mock_ledger_json(const sl_mock_ledger *ledger, sl_buf *out)
 {
     SL_ASSERT(ledger && out);
-    (void)sl_buf_printf(out, "{\"served\":%llu,\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"outcomes\":{",
-                        (unsigned long long)ledger->served, (unsigned long long)ledger->prompt_tokens,
-                        (unsigned long long)ledger->completion_tokens);
+    sl_jw w;
+    sl_jw_init(&w, out);
+    sl_jw_object(&w);
+    sl_jw_member_u64(&w, "served", ledger->served);
+    sl_jw_member_u64(&w, "prompt_tokens", ledger->prompt_tokens);
+    sl_jw_member_u64(&w, "completion_tokens", ledger->completion_tokens);
+    sl_jw_member_object(&w, "outcomes");
     for (size_t i = 0; i < SL_MOCK_OUTCOME_COUNT; i++)
-        (void)sl_buf_printf(out, "%s\"%s\":%llu", i ? "," : "", outcome_names[i],
-                            (unsigned long long)ledger->outcomes[i]);
-    (void)sl_buf_put_c(out, "},\"requests\":[");
-    for (size_t i = 0; i < ledger->count && !out->failed; i++) {
-        if (i)
-            (void)sl_buf_put_char(out, ',');
-        put_entry(out, &ledger->entries[(ledger->next + i) % ledger->count]);
-    }
-    (void)sl_buf_put_c(out, "]}\n");
-    return out->failed;
+        sl_jw_member_u64(&w, outcome_names[i], ledger->outcomes[i]);
+    sl_jw_end(&w);
+    sl_jw_member_array(&w, "requests");
+    for (size_t i = 0; i < ledger->count && !out->failed; i++)
+        put_entry(&w, &ledger->entries[(ledger->next + i) % ledger->count]);
+    sl_jw_end(&w);
+    sl_jw_end(&w);
+    int error = sl_jw_finish(&w);
+    return error ? error : sl_buf_put_char(out, '\n');
 }

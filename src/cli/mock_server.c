@@ -61,15 +61,19 @@ bool sl_mock_parse_fault(sl_str text, sl_mock_options *options, const char **ret
         *ret_reason = "the share is a number from 0 to 1";
         return false;
     }
+    size_t found = 0;
     for (size_t i = 1; i < SL_MOCK_FAULT_COUNT; i++) {
-        total += options->share[i];
-        if (!sl_str_eq_c(kind, fault_names[i]))
-            continue;
-        options->share[i] = share;
-        if (total - options->share[i] + share > 1.0 + 1e-9) {
-            *ret_reason = "the shares add up to more than 1";
-            return false;
-        }
+        if (sl_str_eq_c(kind, fault_names[i]))
+            found = i;
+        else
+            total += options->share[i];
+    }
+    if (found && total + share > 1.0 + 1e-9) {
+        *ret_reason = "the shares add up to more than 1";
+        return false;
+    }
+    if (found) {
+        options->share[found] = share;
         return true;
     }
     *ret_reason = "kinds are 429 500 hang reset slow split nousage badjson truncate";

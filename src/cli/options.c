@@ -4,27 +4,40 @@
 
 #include "src/base/assert.h"
 #include "src/cli/command.h"
+#include "src/cli/suggest.h"
 
 #define MAX_GIVEN 128
 
-/* Names of the options given to the running command: one command runs in a process. */
-static const char *given[MAX_GIVEN];
+/* The options given to the running command, and by what: one command runs in a process. */
+static struct {
+    const char *name;
+    const char *env; /* NULL: the command line */
+} given[MAX_GIVEN];
 static size_t given_count;
 
-static void note_given(const char *name)
+static size_t find_given(const char *name)
 {
-    if (given_count < MAX_GIVEN && !sl_option_given(NULL, name))
-        given[given_count++] = name;
+    SL_ASSERT(name);
+    size_t i = 0;
+    while (i < given_count && strcmp(given[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static void note_given(const char *name, const char *env)
+{
+    size_t i = find_given(name);
+    if (i == MAX_GIVEN)
+        return;
+    given[i].name = name;
+    given[i].env = env;
+    given_count += i == given_count;
 }
 
 bool sl_option_given(const sl_command *command, const char *name)
 {
     (void)command;
-    for (size_t i = 0; i < given_count; i++) {
-        if (strcmp(given[i], name) == 0)
-            return true;
-    }
-    return false;
+    return find_given(name) < given_count;
 }
 
 static const sl_option *find_option(const sl_command *command, sl_str name, char letter)
@@ -102,23 +115,57 @@ static int set_option(const sl_option *option, void *options, sl_str text, const
     return SL_EINVAL;
 }
 
-/* Defaults first, then the environment. */
-static int preset(const sl_command *command, void *options, sl_buf *error)
+static void set_defaults(const sl_command *command, void *options)
 {
     SL_ASSERT(command);
     for (const sl_option *const *table = command->tables; *table; table++) {
         for (const sl_option *o = *table; o->name; o++) {
             if (o->fallback && *o->fallback && o->type != SL_OPT_LIST)
                 (void)store(o, options, sl_str_c(o->fallback));
-            const char *value = o->env ? getenv(o->env) : NULL;
+        }
+    }
+}
+
+/* Variables stand for options that were not given; what is not needed may be wrong. */
+static int read_environment(const sl_command *command, void *options, sl_buf *error)
+{
+    SL_ASSERT(command);
+    for (const sl_option *const *table = command->tables; *table; table++) {
+        for (const sl_option *o = *table; o->name; o++) {
+            const char *value = o->env && !sl_option_given(command, o->name) ? getenv(o->env) : NULL;
             if (!value || !*value)
                 continue;
             if (set_option(o, options, sl_str_c(value), o->env, error) != 0)
                 return SL_EINVAL;
-            note_given(o->name);
+            note_given(o->name, o->env);
         }
     }
     return 0;
+}
+
+const char *sl_option_source(const sl_command *command, const char *name)
+{
+    static char text[64];
+    size_t i = find_given(name);
+    (void)command;
+    if (i < given_count && given[i].env)
+        return given[i].env;
+    snprintf(text, sizeof text, "--%s", name);
+    return text;
+}
+
+static int no_such_option(const sl_command *command, const char *word, sl_str name, bool is_long, sl_buf *error)
+{
+    sl_suggestion near;
+    sl_suggest_init(&near, name);
+    for (const sl_option *const *table = command->tables; is_long && *table; table++) {
+        for (const sl_option *o = *table; o->name; o++)
+            sl_suggest_offer(&near, o->name);
+    }
+    (void)sl_buf_printf(error, "%s: no such option", word);
+    if (near.best)
+        (void)sl_buf_printf(error, " (did you mean --%s?)", near.best);
+    return SL_EINVAL;
 }
 
 /* One option at argv[*i]; moves *i past its argument. */
@@ -139,19 +186,18 @@ static int parse_option(const sl_command *command, int argc, char **argv, int *i
         return 0;
     }
     const sl_option *option = find_option(command, name, letter);
-    if (!option || (!is_long && word.len > 2 && option->type == SL_OPT_FLAG)) {
-        (void)sl_buf_printf(error, "%s: no such option", argv[*i]);
-        return SL_EINVAL;
-    }
-    note_given(option->name);
+    if (!option || (!is_long && word.len > 2 && option->type == SL_OPT_FLAG))
+        return no_such_option(command, argv[*i], name, is_long, error);
+    note_given(option->name, NULL);
+    char source[64];
+    snprintf(source, sizeof source, "--%s", option->name);
     if (option->type == SL_OPT_FLAG)
-        return set_option(option, options, value.ptr ? value : SL_STR("true"), argv[*i], error);
-    const char *source = argv[*i];
+        return set_option(option, options, value.ptr ? value : SL_STR("true"), source, error);
     if (!is_long && word.len > 2)
         value = sl_str_sub(word, 2, word.len);
     if (!value.ptr) {
         if (*i + 1 >= argc) {
-            (void)sl_buf_printf(error, "--%s: needs an argument %s", option->name, option->arg);
+            (void)sl_buf_printf(error, "%s: a value is missing; give %s %s", source, source, option->arg);
             return SL_EINVAL;
         }
         value = sl_str_c(argv[++*i]);
@@ -167,7 +213,8 @@ int sl_options_parse(const sl_command *command, int argc, char **argv, void *opt
     bool ended = false;
     char special = 0;
     given_count = 0;
-    int fault = preset(command, options, error);
+    int fault = 0;
+    set_defaults(command, options);
     for (int i = 0; i < argc && !fault && !special; i++) {
         if (!ended && strcmp(argv[i], "--") == 0) {
             ended = true;
@@ -176,10 +223,12 @@ int sl_options_parse(const sl_command *command, int argc, char **argv, void *opt
         } else if (count < command->max_args) {
             args[count++] = argv[i];
         } else {
-            (void)sl_buf_printf(error, "%s: unexpected argument", argv[i]);
+            (void)sl_buf_printf(error, "%s: one argument too many", argv[i]);
             fault = SL_EINVAL;
         }
     }
+    if (!fault && !special)
+        fault = read_environment(command, options, error);
     if (fault)
         return fault;
     *ret_arg_count = count;

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "src/base/assert.h"
@@ -15,10 +14,12 @@
 #include "src/cli/mock_server.h"
 #include "src/gateway/worker.h"
 #include "src/telemetry/multiproc.h"
+#include "src/telemetry/otel_config.h"
 #include "src/telemetry/sdk_impl.h"
 #include "src/telemetry/series_record.h"
 
 #define DEV_KEY "sk-dev-key"
+#define MAX_DRAIN_MS (86400u * 1000)
 
 /* ---- configuration ---- */
 
@@ -50,7 +51,7 @@ static sl_config *load_config(const sl_serve *s)
     if (error == SL_EIO)
         (void)sl_fail(0, "%s: cannot be read: %s; check the path and its permissions", path, strerror(errno));
     else if (error && error != SL_ECONFIG)
-        (void)sl_fail(0, "%s: cannot be read: %s", path, sl_strerror(error));
+        (void)sl_fail(0, "%s: cannot be read: %s; at most %u bytes", path, sl_strerror(error), SL_MAX_CONFIG_BYTES);
     if (!error)
         return config;
     sl_config_free(config);
@@ -117,6 +118,17 @@ static void release_config(void *user, void *generation)
     sl_config_free(generation);
 }
 
+/* What to name in a message about a setting: its option, its variable, or the configuration file. */
+static const char *given_by(const sl_serve *s, const char *option, bool in_file)
+{
+    SL_ASSERT(s && option);
+    static char text[4200];
+    if (sl_option_given(s->command, option) || !in_file || !s->config->path.len)
+        return sl_option_source(s->command, option);
+    snprintf(text, sizeof text, "--%s (from %s)", option, s->config->path.ptr);
+    return text;
+}
+
 /* ---- listeners ---- */
 
 /* Address of a listener: option or environment, then configuration file, then default. */
@@ -130,6 +142,27 @@ static sl_str listen_text(const sl_serve *s, sl_listener_id id, bool *ret_asked)
     return given || !from_file[id].len ? s->options->listen[id] : from_file[id];
 }
 
+/* Where a listener is to listen. SL_EXIT_USAGE, said, when that is no address or none that is allowed. */
+static int listener_address(const sl_serve *s, sl_listener_id id, bool *ret_asked, sl_addr *ret_wanted)
+{
+    SL_ASSERT(s && ret_wanted);
+    char reason[SL_ADDR_REASON_MAX];
+    sl_str text = listen_text(s, id, ret_asked);
+    const char *source = given_by(s, sl_listener_option(id), *ret_asked);
+    if (sl_addr_parse(text, "127.0.0.1", ret_wanted, reason) != 0)
+        return sl_fail(SL_EXIT_USAGE, "%s: %s", source, reason);
+    if (id != SL_LISTENER_gateway)
+        return 0;
+    if (ret_wanted->off)
+        return sl_fail(SL_EXIT_USAGE, "%s: off; the gateway needs an address", source);
+    if (s->default_key && !sl_addr_is_loopback(ret_wanted))
+        return sl_fail(SL_EXIT_USAGE,
+                       "%s: %.*s is not loopback, and no key is configured; set general_settings.master_key or "
+                       "LITELLM_MASTER_KEY",
+                       source, (int)text.len, text.ptr);
+    return 0;
+}
+
 /* Opens one listener. A default one whose port is taken is left out with a warning. Returns an exit status or 0. */
 static int open_listener(sl_serve *s, sl_listener_id id)
 {
@@ -138,24 +171,17 @@ static int open_listener(sl_serve *s, sl_listener_id id)
     bool asked;
     sl_addr wanted;
     sl_serve_listener *l = &s->listeners[id];
-    sl_str text = listen_text(s, id, &asked);
     l->fd = -1;
     l->addr.off = true;
-    if (sl_addr_parse(text, "127.0.0.1", &wanted, reason) != 0)
-        return sl_fail(SL_EXIT_USAGE, "--%s: %s", sl_listener_option(id), reason);
-    if (wanted.off)
-        return 0;
-    if (id == SL_LISTENER_gateway && s->default_key && !sl_addr_is_loopback(&wanted))
-        return sl_fail(SL_EXIT_USAGE,
-                       "--gateway-listen %.*s: no key is configured, so the gateway binds to loopback only; set "
-                       "general_settings.master_key or LITELLM_MASTER_KEY",
-                       (int)text.len, text.ptr);
+    int status = listener_address(s, id, &asked, &wanted);
+    if (status || wanted.off)
+        return status;
     if (sl_addr_listen(&wanted, NULL, &l->fd, &l->addr, reason) == 0)
         return 0;
     l->fd = -1;
     l->addr.off = true;
     if (asked || id == SL_LISTENER_gateway)
-        return sl_fail(SL_EXIT_FAILED, "--%s: %s", sl_listener_option(id), reason);
+        return sl_fail(SL_EXIT_FAILED, "%s: %s", given_by(s, sl_listener_option(id), asked), reason);
     (void)sl_fail(0, "warning: the %s listener is left out: %s (--%s changes it)", sl_listener_key(id), reason,
                   sl_listener_option(id));
     return 0;
@@ -171,8 +197,7 @@ static int open_worker_sockets(sl_serve *s)
     sl_serve_listener *l = &s->listeners[SL_LISTENER_gateway];
     char reason[SL_ADDR_REASON_MAX];
     static const sl_addr_listen_options shared = {true, 4096};
-    if (l->fd < 0)
-        return sl_fail(SL_EXIT_USAGE, "--gateway-listen: off; the gateway needs an address");
+    SL_ASSERT(l->fd >= 0); /* the gateway is never off */
     sl_addr real = l->addr;
     close(l->fd);
     l->fd = -1;
@@ -267,7 +292,7 @@ static int run_worker(void *user, const sl_child_start *start)
     o.config = start->generation;
     o.listen_fd = s->worker_fds[start->index];
     o.segment = s->telemetry_off ? NULL : s->segments[start->slot];
-    o.drain_timeout_ms = (uint32_t)s->options->drain_timeout_ms;
+    o.drain_timeout_ms = (uint32_t)s->drain_timeout_ms;
     o.on_ready = worker_is_ready;
     o.user = &mine;
     if (o.segment)
@@ -347,22 +372,13 @@ static int on_ready(void *user)
         fprintf(stderr, "  models   claude-haiku and mock, answered by the built-in mock: no model is configured\n");
     announce_curl(s, sl_ready_url(&ready, "gateway"));
     if (sl_ready_write(&ready, s->options->ready_file) != 0)
-        return sl_fail(SL_EXIT_FAILED, "%.*s: cannot be written: %s; check the folder and its permissions",
+        return sl_fail(SL_EXIT_FAILED, "--ready-file %.*s: cannot be written: %s; check the folder and its permissions",
                        (int)s->options->ready_file.len, s->options->ready_file.ptr, strerror(errno));
     sl_log(s->logger, SL_INFO, "serving", NULL, 0);
     return 0;
 }
 
 /* ---- the command ---- */
-
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
 
 static int decide_workers(sl_serve *s)
 {
@@ -371,9 +387,54 @@ static int decide_workers(sl_serve *s)
     if (!sl_option_given(s->command, "workers") && s->config->workers)
         workers = s->config->workers;
     if (workers == 0 || workers > SL_MAX_WORKERS)
-        return sl_fail(SL_EXIT_USAGE, "--workers: out of range; give 1 to %d", SL_MAX_WORKERS);
+        return sl_fail(SL_EXIT_USAGE, "%s: out of range; give 1 to %d", given_by(s, "workers", s->config->workers > 0),
+                       SL_MAX_WORKERS);
     s->workers = (unsigned)workers;
     return 0;
+}
+
+/* The workers' patience and the supervisor's are one. */
+static int decide_drain(sl_serve *s)
+{
+    SL_ASSERT(s);
+    s->drain_timeout_ms = s->options->drain_timeout_ms;
+    if (!sl_option_given(s->command, "drain-timeout") && s->config->drain_timeout_ms)
+        s->drain_timeout_ms = s->config->drain_timeout_ms;
+    if (s->drain_timeout_ms > MAX_DRAIN_MS)
+        return sl_fail(SL_EXIT_USAGE, "%s: out of range; give up to %u seconds", given_by(s, "drain-timeout", true),
+                       MAX_DRAIN_MS / 1000);
+    return 0;
+}
+
+/* Variables that would fail the start of telemetry; what only warns is said by the process that exports. */
+static int check_environment(void)
+{
+    static const sl_env env;
+    static const sl_sdk_options options;
+    sl_otel_config config;
+    int error = sl_otel_config_load(&env, &options, true, &config);
+    int status = error ? sl_fail(SL_EXIT_USAGE, "%s", config.why[0] ? config.why : sl_strerror(error)) : 0;
+    sl_otel_config_done(&config);
+    return status;
+}
+
+/* What can be known without touching anything; says every fault. Returns an exit status, or 0. */
+static int check_settings(sl_serve *s)
+{
+    SL_ASSERT(s && s->config);
+    bool asked;
+    sl_addr wanted;
+    s->default_key = !s->config->master_key.len;
+    int status = 0;
+    if (decide_workers(s) != 0)
+        status = SL_EXIT_USAGE;
+    if (decide_drain(s) != 0)
+        status = SL_EXIT_USAGE;
+    for (int id = 0; id < SL_LISTENER_COUNT; id++) {
+        if (listener_address(s, (sl_listener_id)id, &asked, &wanted) != 0)
+            status = SL_EXIT_USAGE;
+    }
+    return check_environment() != 0 ? SL_EXIT_USAGE : status;
 }
 
 /* Everything before the first child. Returns an exit status, or 0. */
@@ -383,10 +444,9 @@ static int prepare(sl_serve *s)
     char path[SL_DATA_PATH_MAX], reason[256];
     const char *disabled = getenv("OTEL_SDK_DISABLED");
     s->telemetry_off = disabled && sl_str_ieq(sl_str_c(disabled), SL_STR("true"));
-    s->default_key = !s->config->master_key.len;
     if (sl_data_dir_open(s->options->data_dir, path, reason) != 0)
         return sl_fail(SL_EXIT_FAILED, "%s", reason);
-    int status = decide_workers(s);
+    int status = 0;
     for (int id = 0; id < SL_LISTENER_COUNT && !status; id++)
         status = open_listener(s, (sl_listener_id)id);
     if (!status)
@@ -411,12 +471,9 @@ static int supervise(sl_serve *s)
         kinds[count++] = (sl_child_kind){"mock", 1, 1, false, run_mock, NULL, s};
     kinds[count++] = (sl_child_kind){"control", 1, 1, false, sl_serve_control, NULL, s};
     kinds[count++] = (sl_child_kind){"worker", s->workers, 2 * s->workers + 1, true, run_worker, worker_ended, s};
-    uint64_t drain = s->options->drain_timeout_ms;
-    if (!sl_option_given(s->command, "drain-timeout") && s->config->drain_timeout_ms)
-        drain = s->config->drain_timeout_ms;
     sl_supervisor_options o = {.kinds = kinds,
                                .kind_count = count,
-                               .drain_timeout_ms = drain,
+                               .drain_timeout_ms = s->drain_timeout_ms,
                                .announce_ms = 1000,
                                .generation = s->config,
                                .reload = reload_config,
@@ -425,6 +482,38 @@ static int supervise(sl_serve *s)
                                .on_note = on_note,
                                .user = s};
     return sl_supervisor_run(&o);
+}
+
+static void say_checked(const sl_serve *s)
+{
+    SL_ASSERT(s);
+    sl_str name = s->options->config.len ? s->options->config : SL_STR("no configuration");
+    fprintf(stderr, "%.*s: ok, %zu deployments, %zu warnings\n", (int)name.len, name.ptr, s->config->deployment_count,
+            s->config->warning_count);
+}
+
+/* --check: what a start would refuse, without opening anything; all of it at once. */
+static int check(sl_serve *s)
+{
+    SL_ASSERT(s->config);
+    bool asked;
+    sl_addr addr;
+    char reason[SL_ADDR_REASON_MAX];
+    int status = decide_workers(s);
+    if (decide_drain(s))
+        status = SL_EXIT_USAGE;
+    for (int i = 0; i < SL_LISTENER_COUNT; i++) {
+        sl_listener_id id = (sl_listener_id)i;
+        sl_str text = listen_text(s, id, &asked);
+        if (sl_addr_parse(text, "127.0.0.1", &addr, reason) != 0)
+            status = sl_fail(SL_EXIT_USAGE, "%s: %s", given_by(s, sl_listener_option(id), asked), reason);
+    }
+    if (!status)
+        fprintf(stderr, "%s: ok, %zu deployments, %zu warnings\n",
+                s->config->path.len ? s->config->path.ptr : "no configuration", s->config->deployment_count,
+                s->config->warning_count);
+    sl_config_free(s->config);
+    return status;
 }
 
 int sl_serve_run(const sl_command *command, const sl_server_options *options)
@@ -437,15 +526,14 @@ int sl_serve_run(const sl_command *command, const sl_server_options *options)
     s->config = load_config(s);
     if (!s->config)
         return SL_EXIT_USAGE;
-    if (options->check) {
-        fprintf(stderr, "%.*s: ok, %zu deployments, %zu warnings\n",
-                options->config.len ? (int)options->config.len : 16,
-                options->config.len ? options->config.ptr : "no configuration", s->config->deployment_count,
-                s->config->warning_count);
+    int status = check_settings(s);
+    if (status || options->check) {
+        if (!status)
+            say_checked(s);
         sl_config_free(s->config);
-        return SL_EXIT_OK;
+        return status;
     }
-    raise_descriptor_limit();
-    int status = prepare(s);
+    sl_raise_descriptors();
+    status = prepare(s);
     return status ? status : supervise(s);
 }

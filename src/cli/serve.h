@@ -12,13 +12,13 @@
 
 #include <sightline/sdk.h>
 
+#include "src/base/limits.h"
 #include "src/cli/ready_file.h"
 #include "src/cli/server_options.h"
 #include "src/gateway/supervisor.h"
 #include "src/llm/config.h"
 #include "src/telemetry/segment.h"
 
-#define SL_MAX_WORKERS 64
 #define SL_MAX_SEGMENT_SLOTS (2 * SL_MAX_WORKERS + 2) /* two generations, and the supervisor's own */
 
 /* A listener that is open, or off (fd -1). */
@@ -35,6 +35,7 @@ typedef struct sl_serve {
     sl_serve_listener listeners[SL_LISTENER_COUNT]; /* of the gateway: only the address */
     int worker_fds[SL_MAX_WORKERS];
     unsigned workers;
+    uint64_t drain_timeout_ms;
     sl_serve_listener mock; /* fd -1: not needed */
     bool default_key;       /* sk-dev-key */
     int wake_fd;

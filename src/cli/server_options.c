@@ -16,7 +16,7 @@ const sl_option sl_server_option_table[] = {
      "Holds everything that lasts; empty: the XDG state directory, such as ~/.local/state/sightline.", NULL,
      "SIGHTLINE_DATA_DIR"},
     {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH",
-     "Written once everything answers: JSON with pid and addresses.", NULL, NULL},
+     "Written once everything answers, and read by `doctor`: JSON with pid and addresses.", NULL, NULL},
     {"check", 0, SL_OPT_FLAG, OPT(check), NULL, "Check the configuration, print what is wrong, and exit 0 or 2.", NULL,
      NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};

@@ -3,21 +3,9 @@
 
 #include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
-#include "src/llm/config_schema.h"
 #include "src/telemetry/attributes.h"
 #include "src/wire/json_scan.h"
 #include "tests/harness/sl_test.h"
-
-static const sl_config_doc *find_doc(const char *section, const char *key)
-{
-    size_t count;
-    const sl_config_doc *docs = sl_config_docs(&count);
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(docs[i].section, section) == 0 && strcmp(docs[i].key, key) == 0)
-            return &docs[i];
-    }
-    return NULL;
-}
 
 SL_TEST(every_configuration_key_is_explained)
 {
@@ -29,7 +17,7 @@ SL_TEST(every_configuration_key_is_explained)
             if (key->type == SL_KEY_NOT_YET)
                 continue;
             effective++;
-            const sl_config_doc *doc = find_doc(sections[i].name, key->name);
+            const sl_config_doc *doc = sl_config_doc_of(sections[i].name, key->name);
             CHECK(doc != NULL);
             if (!doc)
                 fprintf(stderr, "docs_config.def lacks %s %s\n", sections[i].name, key->name);
