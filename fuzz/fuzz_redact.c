@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         "\npassword=" SECRET "\n",
         "\nhttps://user:" SECRET "@host/\n",
         "\nsk-" SECRET "\n",
-        "\n-----BEGIN RSA PRIVATE KEY-----\n" SECRET,
+        "\n-----BEGIN RSA PRIVATE KEY-----\n" SECRET "\n",
     };
     sl_str text = sl_str_of((const char *)data, size);
     if (size == 0 || sl_str_find(text, SL_STR(SECRET)) != SL_NPOS)
