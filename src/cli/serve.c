@@ -418,7 +418,7 @@ static int check_environment(void)
     return status;
 }
 
-/* What can be known without touching anything; says every fault. Returns an exit status, or 0. */
+/* What a start would refuse, without opening anything; all of it at once. Returns an exit status, or 0. */
 static int check_settings(sl_serve *s)
 {
     SL_ASSERT(s && s->config);
@@ -487,33 +487,9 @@ static int supervise(sl_serve *s)
 static void say_checked(const sl_serve *s)
 {
     SL_ASSERT(s);
-    sl_str name = s->options->config.len ? s->options->config : SL_STR("no configuration");
-    fprintf(stderr, "%.*s: ok, %zu deployments, %zu warnings\n", (int)name.len, name.ptr, s->config->deployment_count,
+    fprintf(stderr, "%s: ok, %zu deployments, %zu warnings\n",
+            s->config->path.len ? s->config->path.ptr : "no configuration", s->config->deployment_count,
             s->config->warning_count);
-}
-
-/* --check: what a start would refuse, without opening anything; all of it at once. */
-static int check(sl_serve *s)
-{
-    SL_ASSERT(s->config);
-    bool asked;
-    sl_addr addr;
-    char reason[SL_ADDR_REASON_MAX];
-    int status = decide_workers(s);
-    if (decide_drain(s))
-        status = SL_EXIT_USAGE;
-    for (int i = 0; i < SL_LISTENER_COUNT; i++) {
-        sl_listener_id id = (sl_listener_id)i;
-        sl_str text = listen_text(s, id, &asked);
-        if (sl_addr_parse(text, "127.0.0.1", &addr, reason) != 0)
-            status = sl_fail(SL_EXIT_USAGE, "%s: %s", given_by(s, sl_listener_option(id), asked), reason);
-    }
-    if (!status)
-        fprintf(stderr, "%s: ok, %zu deployments, %zu warnings\n",
-                s->config->path.len ? s->config->path.ptr : "no configuration", s->config->deployment_count,
-                s->config->warning_count);
-    sl_config_free(s->config);
-    return status;
 }
 
 int sl_serve_run(const sl_command *command, const sl_server_options *options)
