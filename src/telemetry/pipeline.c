@@ -279,15 +279,26 @@ int sl_pipeline_add_segment(sl_pipeline *pipeline, sl_segment *segment)
     return fits ? 0 : SL_ELIMIT;
 }
 
+static void add_stats(sl_ring_stats *totals, const sl_segment *segment, sl_ring_kind kind)
+{
+    SL_ASSERT(totals && segment);
+    sl_ring_stats stats;
+    sl_segment_ring_stats(segment, kind, &stats);
+    totals->written += stats.written;
+    totals->dropped += stats.dropped;
+    totals->begun += stats.begun;
+    totals->abandoned += stats.abandoned;
+}
+
 /* Keeps the counts of a segment that goes away. Under the lock. */
 static void retire(sl_pipeline *p, const sl_source *from)
 {
-    for (int kind = 0; kind < SL_RING_COUNT; kind++) {
-        sl_ring_stats stats;
-        sl_segment_ring_stats(from->segment, (sl_ring_kind)kind, &stats);
-        p->retired[kind].written += stats.written;
-        p->retired[kind].dropped += stats.dropped;
-    }
+    for (int kind = 0; kind < SL_RING_COUNT; kind++)
+        add_stats(&p->retired[kind], from->segment, (sl_ring_kind)kind);
+    /* What a segment that is gone still has open will not be ended here. */
+    sl_ring_stats *spans = &p->retired[SL_RING_SPANS];
+    uint64_t ended = spans->written + spans->dropped;
+    spans->abandoned = spans->begun > ended ? spans->begun - ended : 0;
 }
 
 void sl_pipeline_remove_segment(sl_pipeline *pipeline, sl_segment *segment)
@@ -429,12 +440,8 @@ static sl_ring_stats ring_totals(sl_pipeline *p, sl_ring_kind kind)
 {
     SL_ASSERT(p);
     sl_ring_stats totals = p->retired[kind];
-    for (size_t i = 0; i < p->source_count; i++) {
-        sl_ring_stats stats;
-        sl_segment_ring_stats(p->sources[i]->segment, kind, &stats);
-        totals.written += stats.written;
-        totals.dropped += stats.dropped;
-    }
+    for (size_t i = 0; i < p->source_count; i++)
+        add_stats(&totals, p->sources[i]->segment, kind);
     return totals;
 }
 
@@ -456,6 +463,7 @@ void sl_pipeline_stats(sl_pipeline *pipeline, sl_signal signal, sl_sdk_stats *re
         pthread_mutex_lock(&pipeline->lock);
         sl_ring_stats ring = ring_totals(pipeline, signal == SL_SIGNAL_TRACES ? SL_RING_SPANS : SL_RING_LOGS);
         pthread_mutex_unlock(&pipeline->lock);
+        stats.started = ring.begun;
         stats.ended = ring.written + ring.dropped;
         stats.dropped = ring.dropped;
     }

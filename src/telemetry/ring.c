@@ -261,7 +261,7 @@ size_t sl_segment_drain(sl_segment *segment, sl_ring_kind kind, sl_record_fn fn,
 void sl_segment_ring_stats(const sl_segment *segment, sl_ring_kind kind, sl_ring_stats *ret_stats)
 {
     SL_ASSERT(ret_stats);
-    sl_ring_stats stats = {0, 0, 0, 0};
+    sl_ring_stats stats = {0};
     for (uint32_t i = 0; i < sl_segment_blocks(segment); i++) {
         sl_ring *ring = &sl_segment_block_at(segment, i)->rings[kind];
         stats.written += atomic_load_explicit(&ring->written, memory_order_relaxed);
@@ -270,6 +270,10 @@ void sl_segment_ring_stats(const sl_segment *segment, sl_ring_kind kind, sl_ring
         uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
         stats.used_bytes += atomic_load_explicit(&ring->head, memory_order_relaxed) - tail;
         stats.size_bytes += segment->shape->ring_bytes[kind];
+    }
+    if (kind == SL_RING_SPANS) {
+        stats.begun = sl_segment_sum(segment, SL_CELL_SPANS_BEGUN);
+        stats.abandoned = sl_segment_sum(segment, SL_CELL_SPANS_ABANDONED);
     }
     *ret_stats = stats;
 }

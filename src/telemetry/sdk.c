@@ -446,6 +446,7 @@ static void ring_stats(sl_sdk *sdk, sl_signal signal, sl_sdk_stats *stats)
         return;
     sl_ring_stats ring;
     sl_segment_ring_stats(sdk->segment, signal == SL_SIGNAL_TRACES ? SL_RING_SPANS : SL_RING_LOGS, &ring);
+    stats->started = ring.begun;
     stats->ended = ring.written + ring.dropped;
     stats->dropped = ring.dropped;
 }
@@ -461,9 +462,7 @@ void sl_sdk_get_stats(sl_sdk *sdk, sl_signal signal, sl_sdk_stats *ret_stats)
             sl_pipeline_stats(sdk->pipeline, signal, &stats);
         else
             ring_stats(sdk, signal, &stats);
-        if (signal == SL_SIGNAL_TRACES)
-            stats.started = sl_tracers_started(sdk);
-        else if (signal == SL_SIGNAL_LOGS)
+        if (signal == SL_SIGNAL_LOGS)
             stats.started = atomic_load(&sdk->logs_emitted);
     }
     *ret_stats = stats;

@@ -53,7 +53,6 @@ struct sl_sdk {
     sl_str resource; /* encoded OTLP Resource message */
     /* Any thread. */
     _Atomic bool recording; /* false: disabled, or shut down; spans and series do nothing */
-    _Atomic uint64_t spans_started;
     _Atomic uint64_t logs_emitted;
     /* Under the lock: tracers, meters, loggers handed out (freed with the SDK). */
     pthread_mutex_t lock;

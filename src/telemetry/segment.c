@@ -59,6 +59,7 @@ static void plan(sl_segment_header *h, const sl_segment_options *o, uint64_t siz
     h->block_count = (uint32_t)(fit < wanted ? fit : wanted);
     h->size = size;
     atomic_init(&h->meta_used, page_up(sizeof *h));
+    atomic_init(&h->cells_used, SL_RESERVED_CELLS);
 }
 
 static sl_block *block_at(const sl_segment *segment, uint32_t index)

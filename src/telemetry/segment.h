@@ -82,6 +82,13 @@ uint64_t sl_segment_head(const sl_segment *segment, sl_segment_list list);
 
 /* ---- cells ---- */
 
+/* Cells that every segment has for those who count records which are not in a ring yet. */
+enum {
+    SL_CELL_SPANS_BEGUN = 0, /* recorded spans started */
+    SL_CELL_SPANS_ABANDONED, /* of these, spans whose process died before their end */
+    SL_RESERVED_CELLS
+};
+
 /* Reserves `count` neighbouring cells in every block. Errors: SL_ELIMIT. */
 SL_MUST_CHECK int sl_segment_alloc_cells(sl_segment *segment, uint32_t count, uint32_t *ret_index);
 /* Cells that each block has. */
@@ -198,6 +205,8 @@ size_t sl_segment_drain(sl_segment *segment, sl_ring_kind kind, sl_record_fn fn,
 typedef struct sl_ring_stats {
     uint64_t written;
     uint64_t dropped;
+    uint64_t begun; /* spans only: started, and of these lost with their process */
+    uint64_t abandoned;
     uint64_t used_bytes;
     uint64_t size_bytes; /* of all rings in use */
 } sl_ring_stats;

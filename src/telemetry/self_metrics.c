@@ -1,6 +1,7 @@
 /*
- * Metrics of the SDK itself. Counts are observed from the sinks and rings when somebody collects; only durations are
- * recorded as they happen, on the sinks' threads, under the sink's lock, and never after the sink was stopped.
+ * Metrics of the SDK itself. Counts are observed from the sinks and rings when somebody collects, over all segments
+ * that the pipeline reads, so those of other recording processes are in them; only durations are recorded as they
+ * happen, on the sinks' threads, under the sink's lock, and never after the sink was stopped.
  */
 #include "src/telemetry/self_metrics.h"
 
@@ -9,57 +10,24 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/pipeline.h"
-#include "src/telemetry/tracer.h"
+#include "src/telemetry/vocab.h"
 
 #define MAX_ATTRS 3u
 
-/* Every instrument: id, name, kind, unit, description. */
-#define SELF_MAP(X)                                                                                                    \
-    X(SPAN_STARTED, "otel.sdk.span.started", SL_COUNTER, "{span}", "Recording spans started")                          \
-    X(SPAN_LIVE, "otel.sdk.span.live", SL_UPDOWN_COUNTER, "{span}", "Recording spans started and not ended")           \
-    X(SPAN_QUEUE, "otel.sdk.processor.span.queue.size", SL_UPDOWN_COUNTER, "{span}", "Spans waiting for export")       \
-    X(SPAN_CAPACITY, "otel.sdk.processor.span.queue.capacity", SL_UPDOWN_COUNTER, "{span}",                            \
-      "Spans that may wait in the ring of one recording thread")                                                       \
-    X(SPAN_PROCESSED, "otel.sdk.processor.span.processed", SL_COUNTER, "{span}",                                       \
-      "Spans taken in, or lost to a full ring")                                                                        \
-    X(LOG_QUEUE, "otel.sdk.processor.log.queue.size", SL_UPDOWN_COUNTER, "{log_record}",                               \
-      "Log records waiting for export")                                                                                \
-    X(LOG_CAPACITY, "otel.sdk.processor.log.queue.capacity", SL_UPDOWN_COUNTER, "{log_record}",                        \
-      "Log records that may wait in the ring of one recording thread")                                                 \
-    X(LOG_PROCESSED, "otel.sdk.processor.log.processed", SL_COUNTER, "{log_record}",                                   \
-      "Log records taken in, or lost to a full ring")                                                                  \
-    X(SPAN_INFLIGHT, "otel.sdk.exporter.span.inflight", SL_UPDOWN_COUNTER, "{span}", "Spans being sent")               \
-    X(SPAN_EXPORTED, "otel.sdk.exporter.span.exported", SL_COUNTER, "{span}", "Spans sent, or lost for good")          \
-    X(POINT_INFLIGHT, "otel.sdk.exporter.metric_data_point.inflight", SL_UPDOWN_COUNTER, "{data_point}",               \
-      "Data points being sent")                                                                                        \
-    X(POINT_EXPORTED, "otel.sdk.exporter.metric_data_point.exported", SL_COUNTER, "{data_point}",                      \
-      "Data points sent, or lost for good")                                                                            \
-    X(LOG_INFLIGHT, "otel.sdk.exporter.log.inflight", SL_UPDOWN_COUNTER, "{log_record}", "Log records being sent")     \
-    X(LOG_EXPORTED, "otel.sdk.exporter.log.exported", SL_COUNTER, "{log_record}",                                      \
-      "Log records sent, or lost for good")                                                                            \
-    X(OPERATION, "otel.sdk.exporter.operation.duration", SL_HISTOGRAM, "s", "Duration of one delivery")                \
-    X(COLLECTION, "otel.sdk.metric_reader.collection.duration", SL_HISTOGRAM, "s", "Duration of one collection")
+/* An instrument that is observed when somebody collects. */
+typedef struct observed {
+    sl_metric_id id;
+    sl_observe_fn observe;
+} observed;
 
-typedef enum self_id {
-#define SELF_ID(id, name, kind, unit, description) SELF_##id,
-    SELF_MAP(SELF_ID)
-#undef SELF_ID
-        SELF_COUNT
-} self_id;
-
-static const sl_instrument_options instruments[SELF_COUNT] = {
-#define SELF_OPTIONS(id, name_, kind_, unit_, description_)                                                            \
-    {.name = name_, .kind = kind_, .unit = unit_, .description = description_},
-    SELF_MAP(SELF_OPTIONS)
-#undef SELF_OPTIONS
-};
-
-static const double seconds_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
+#define OBSERVED_COUNT 15u
 
 struct sl_self_metrics {
     sl_sdk *sdk;
     size_t sink_count;
-    sl_instrument *at[SELF_COUNT];
+    sl_instrument *observed[OBSERVED_COUNT];
+    sl_instrument *export_duration;
+    sl_instrument *collection_duration;
 };
 
 /* ---- attributes ---- */
@@ -183,12 +151,20 @@ static void observe_spans(sl_self_metrics *m, sl_observer *observer, bool live)
     SL_ASSERT(m);
     static const sl_attr recorded = {{"otel.span.sampling_result", 25},
                                      {SL_VALUE_STRING, {.str = {"RECORD_AND_SAMPLE", 17}}}};
-    uint64_t started = sl_tracers_started(m->sdk);
     sl_ring_stats ring;
     sl_pipeline_ring_stats(m->sdk->pipeline, SL_RING_SPANS, &ring);
-    uint64_t ended = ring.written + ring.dropped;
-    uint64_t value = !live ? started : started > ended ? started - ended : 0;
+    uint64_t gone = ring.written + ring.dropped + ring.abandoned;
+    uint64_t value = !live ? ring.begun : ring.begun > gone ? ring.begun - gone : 0;
     sl_observe(observer, (double)value, &recorded, 1);
+}
+
+/* A log record is in its ring, or lost to a full one, as soon as it is made. */
+static void observe_logs(sl_self_metrics *m, sl_observer *observer)
+{
+    SL_ASSERT(m);
+    sl_ring_stats ring;
+    sl_pipeline_ring_stats(m->sdk->pipeline, SL_RING_LOGS, &ring);
+    sl_observe(observer, (double)(ring.written + ring.dropped), NULL, 0);
 }
 
 /* One callback for each instrument, so that each reports to its own. */
@@ -200,6 +176,7 @@ static void observe_spans(sl_self_metrics *m, sl_observer *observer, bool live)
     }
 SELF_CALLBACK(on_started, observe_spans(m, observer, false))
 SELF_CALLBACK(on_live, observe_spans(m, observer, true))
+SELF_CALLBACK(on_log_created, observe_logs(m, observer))
 SELF_CALLBACK(on_span_queue, observe_queue(m, observer, SL_SIGNAL_TRACES))
 SELF_CALLBACK(on_log_queue, observe_queue(m, observer, SL_SIGNAL_LOGS))
 SELF_CALLBACK(on_span_processed, observe_processed(m, observer, SL_SIGNAL_TRACES))
@@ -221,24 +198,22 @@ static void observe_capacity(sl_self_metrics *m, sl_observer *observer, sl_signa
 SELF_CALLBACK(on_span_capacity, observe_capacity(m, observer, SL_SIGNAL_TRACES))
 SELF_CALLBACK(on_log_capacity, observe_capacity(m, observer, SL_SIGNAL_LOGS))
 
-/* In the order of SELF_MAP; NULL: recorded as it happens. */
-static const sl_observe_fn callbacks[SELF_COUNT] = {
-    on_started,
-    on_live,
-    on_span_queue,
-    on_span_capacity,
-    on_span_processed,
-    on_log_queue,
-    on_log_capacity,
-    on_log_processed,
-    on_span_inflight,
-    on_span_exported,
-    on_point_inflight,
-    on_point_exported,
-    on_log_inflight,
-    on_log_exported,
-    NULL,
-    NULL,
+static const observed table[OBSERVED_COUNT] = {
+    {SL_METRIC_SDK_SPAN_STARTED, on_started},
+    {SL_METRIC_SDK_SPAN_LIVE, on_live},
+    {SL_METRIC_SDK_LOG_CREATED, on_log_created},
+    {SL_METRIC_SDK_PROCESSOR_SPAN_QUEUE_SIZE, on_span_queue},
+    {SL_METRIC_SDK_PROCESSOR_SPAN_QUEUE_CAPACITY, on_span_capacity},
+    {SL_METRIC_SDK_PROCESSOR_SPAN_PROCESSED, on_span_processed},
+    {SL_METRIC_SDK_PROCESSOR_LOG_QUEUE_SIZE, on_log_queue},
+    {SL_METRIC_SDK_PROCESSOR_LOG_QUEUE_CAPACITY, on_log_capacity},
+    {SL_METRIC_SDK_PROCESSOR_LOG_PROCESSED, on_log_processed},
+    {SL_METRIC_SDK_EXPORTER_SPAN_INFLIGHT, on_span_inflight},
+    {SL_METRIC_SDK_EXPORTER_SPAN_EXPORTED, on_span_exported},
+    {SL_METRIC_SDK_EXPORTER_POINT_INFLIGHT, on_point_inflight},
+    {SL_METRIC_SDK_EXPORTER_POINT_EXPORTED, on_point_exported},
+    {SL_METRIC_SDK_EXPORTER_LOG_INFLIGHT, on_log_inflight},
+    {SL_METRIC_SDK_EXPORTER_LOG_EXPORTED, on_log_exported},
 };
 
 /* ---- durations ---- */
@@ -256,7 +231,7 @@ static void on_delivery(void *user, const sl_exporter *exporter, sl_signal signa
     describe_exporter(&c, exporter, signal, index);
     if (error)
         with_error(&c, sl_error_name(error));
-    sl_instrument_record(m->at[SELF_OPERATION], (double)ns / 1e9, c.attrs, c.count);
+    sl_instrument_record(m->export_duration, (double)ns / 1e9, c.attrs, c.count);
 }
 
 static void on_collection(void *user, int error, uint64_t ns)
@@ -267,27 +242,23 @@ static void on_collection(void *user, int error, uint64_t ns)
     describe(&c, 0);
     if (error)
         with_error(&c, sl_error_name(error));
-    sl_instrument_record(m->at[SELF_COLLECTION], (double)ns / 1e9, c.attrs, c.count);
+    sl_instrument_record(m->collection_duration, (double)ns / 1e9, c.attrs, c.count);
 }
 
 /* ---- life cycle ---- */
 
 static int declare(sl_self_metrics *m, sl_meter *meter)
 {
-    for (int i = 0; i < SELF_COUNT; i++) {
-        sl_instrument_options o = instruments[i];
-        if (o.kind == SL_HISTOGRAM) {
-            o.bounds = seconds_bounds;
-            o.bound_count = sizeof seconds_bounds / sizeof seconds_bounds[0];
-        }
-        m->at[i] = sl_instrument_new(meter, &o);
-        if (!m->at[i])
-            return SL_ENOMEM;
-        int error = callbacks[i] ? sl_instrument_on_collect(m->at[i], callbacks[i], m) : 0;
+    SL_ASSERT(m && meter);
+    for (size_t i = 0; i < OBSERVED_COUNT; i++) {
+        m->observed[i] = sl_metric_declare(meter, table[i].id);
+        int error = m->observed[i] ? sl_instrument_on_collect(m->observed[i], table[i].observe, m) : SL_ENOMEM;
         if (error)
             return error;
     }
-    return 0;
+    m->export_duration = sl_metric_declare(meter, SL_METRIC_SDK_EXPORT_DURATION);
+    m->collection_duration = sl_metric_declare(meter, SL_METRIC_SDK_COLLECTION_DURATION);
+    return m->export_duration && m->collection_duration ? 0 : SL_ENOMEM;
 }
 
 int sl_self_metrics_new(sl_sdk *sdk, sl_self_metrics **ret_metrics)
@@ -323,9 +294,7 @@ void sl_self_metrics_free(sl_self_metrics *metrics)
 {
     if (!metrics)
         return;
-    for (int i = 0; i < SELF_COUNT; i++) {
-        if (metrics->at[i] && callbacks[i])
-            sl_instrument_off_collect(metrics->at[i], callbacks[i], metrics);
-    }
+    for (size_t i = 0; i < OBSERVED_COUNT; i++)
+        sl_instrument_off_collect(metrics->observed[i], table[i].observe, metrics);
     sl_free(metrics);
 }

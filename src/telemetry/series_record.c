@@ -142,9 +142,21 @@ uint64_t sl_record_next(const sl_segment *segment, uint64_t offset)
     return next ? atomic_load_explicit(next, memory_order_acquire) : 0;
 }
 
+/* The spans that were open have no end. */
+static void abandon_spans(sl_segment *segment)
+{
+    SL_ASSERT(segment);
+    sl_ring_stats s;
+    sl_segment_ring_stats(segment, SL_RING_SPANS, &s);
+    uint64_t gone = s.written + s.dropped + s.abandoned;
+    if (s.begun > gone)
+        atomic_fetch_add(sl_segment_shared_cell(segment, SL_CELL_SPANS_ABANDONED), s.begun - gone);
+}
+
 void sl_series_reset_volatile(sl_segment *segment)
 {
     SL_ASSERT(segment);
+    abandon_spans(segment);
     uint64_t at = sl_segment_head(segment, SL_LIST_SERIES);
     for (size_t steps = 0; at && steps < SL_MAX_RECORD_STEPS; steps++, at = sl_record_next(segment, at)) {
         sl_series_view series;

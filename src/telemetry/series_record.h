@@ -126,7 +126,7 @@ uint64_t sl_record_next(const sl_segment *segment, uint64_t offset);
 
 /*
  * Sets every up-down counter and gauge of a segment to nothing: its writer has died, and what it had in flight is gone
- * with it. Counters and histograms stay. Only while nobody records into the segment.
+ * with it; so are its open spans. Counters and histograms stay. Only while nobody records into the segment.
  */
 void sl_series_reset_volatile(sl_segment *segment);
 

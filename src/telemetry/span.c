@@ -154,10 +154,7 @@ static inline sl_sampling_decision decide(const sl_span *span, const sl_span_con
 static inline void count_start(sl_tracer *tracer)
 {
     SL_ASSERT(tracer);
-    if (SL_LIKELY(tracer->has_cell))
-        sl_segment_add(tracer->sdk->segment, tracer->cell, 1);
-    else
-        atomic_fetch_add_explicit(&tracer->sdk->spans_started, 1, memory_order_relaxed);
+    sl_segment_add(tracer->sdk->segment, SL_CELL_SPANS_BEGUN, 1);
 }
 
 static void take_options(sl_span *span, const sl_span_options *options)

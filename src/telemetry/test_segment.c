@@ -169,7 +169,8 @@ SL_TEST(segment_cells_end)
     CHECK_EQ(sl_segment_alloc_cells(s, 257, &index), SL_ELIMIT);
     CHECK_EQ(sl_segment_alloc_cells(s, UINT32_MAX, &index), SL_ELIMIT);
     CHECK_EQ(index, 77);
-    CHECK_EQ(sl_segment_alloc_cells(s, 256, &index), 0);
+    CHECK_EQ(sl_segment_alloc_cells(s, 256, &index), SL_ELIMIT);
+    CHECK_EQ(sl_segment_alloc_cells(s, 256 - SL_RESERVED_CELLS, &index), 0);
     CHECK_EQ(sl_segment_alloc_cells(s, 1, &index), SL_ELIMIT);
     sl_segment_free(s);
 }
@@ -331,7 +332,7 @@ SL_TEST(segment_private_one_is_empty_in_a_child)
     sl_piece piece = {"parent", 6};
     uint32_t cell;
     REQUIRE(sl_segment_new(&small, &s) == 0);
-    REQUIRE(sl_segment_alloc_cells(s, 1, &cell) == 0 && cell == 0);
+    REQUIRE(sl_segment_alloc_cells(s, 1, &cell) == 0 && cell == SL_RESERVED_CELLS);
     sl_segment_add(s, 0, 42);
     CHECK_EQ(sl_segment_write(s, SL_RING_SPANS, 1, &piece, 1), 0);
     CHECK_EQ(in_child(private_child, s), 0);

@@ -25,7 +25,6 @@ static sl_tracer *make(sl_sdk *sdk, uint32_t scope)
         return NULL;
     tracer->sdk = sdk;
     tracer->scope = scope;
-    tracer->has_cell = sl_segment_alloc_cells(sdk->segment, 1, &tracer->cell) == 0;
     size_t record = sl_segment_max_record(sdk->segment, SL_RING_SPANS);
     size_t most = record < SL_MAX_SPAN_BYTES ? record : SL_MAX_SPAN_BYTES;
     tracer->span_bytes = most > RECORD_OVERHEAD ? (uint32_t)(most - RECORD_OVERHEAD) : 0;
@@ -58,14 +57,7 @@ sl_tracer *sl_tracer_named(sl_sdk *sdk, const char *name)
 uint64_t sl_tracers_started(sl_sdk *sdk)
 {
     SL_ASSERT(sdk);
-    uint64_t count = atomic_load_explicit(&sdk->spans_started, memory_order_relaxed);
-    pthread_mutex_lock(&sdk->lock);
-    for (sl_tracer *tracer = sdk->tracers; tracer; tracer = tracer->next) {
-        if (tracer->has_cell)
-            count += sl_segment_sum(sdk->segment, tracer->cell);
-    }
-    pthread_mutex_unlock(&sdk->lock);
-    return count;
+    return sl_segment_sum(sdk->segment, SL_CELL_SPANS_BEGUN);
 }
 
 void sl_tracers_free(sl_sdk *sdk)
