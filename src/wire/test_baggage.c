@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "src/base/limits.h"
-#include "src/wire/pct.h"
 #include "tests/harness/sl_test.h"
 
 static const struct {
@@ -186,47 +185,5 @@ SL_TEST(baggage_cut_anywhere_and_without_memory)
         sl_baggage_free(baggage);
         if (!failed)
             break;
-    }
-}
-
-SL_TEST(percent_coding)
-{
-    char out[64];
-    static const struct {
-        const char *in, *decoded;
-    } table[] = {{"a%20b", "a b"}, {"%", "%"}, {"%2", "%2"}, {"%2g", "%2g"}, {"%%41", "%A"}, {"%41%", "A%"}, {"", ""}};
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        CHECK_STR(sl_str_of(out, sl_pct_decode(sl_str_c(table[i].in), out)), table[i].decoded);
-    CHECK_STR(sl_str_of(out, sl_pct_encode(SL_STR("a b/~"), sl_pct_unreserved, out)), "a%20b%2F~");
-    CHECK_EQ(sl_pct_encoded_len(SL_STR("a b/~"), sl_pct_unreserved), 9);
-    for (int c = 0; c < 256; c++) {
-        char byte = (char)c;
-        size_t len = sl_pct_encode(sl_str_of(&byte, 1), sl_pct_baggage, out);
-        CHECK_EQ(sl_pct_decode(sl_str_of(out, len), out), 1);
-        CHECK(out[0] == byte);
-    }
-}
-
-SL_TEST(utf8_repair)
-{
-    static const struct {
-        const char *in, *repaired;
-    } table[] = {
-        {"plain", "plain"},
-        {"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80", "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80"},
-        {"\xFF", "\xEF\xBF\xBD"},
-        {"a\x80\x80z", "a\xEF\xBF\xBD\xEF\xBF\xBDz"},
-        {"\xE2\x82z", "\xEF\xBF\xBDz"},
-        {"\xF0\x9F\x98", "\xEF\xBF\xBD"},
-        {"\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD"},
-        {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
-        {"\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
-    };
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        char out[64];
-        size_t len = sl_utf8_repair(sl_str_c(table[i].in), NULL);
-        CHECK_EQ(sl_utf8_repair(sl_str_c(table[i].in), out), len);
-        CHECK_STR(sl_str_of(out, len), table[i].repaired);
-        CHECK(sl_utf8_valid(sl_str_of(out, len)));
     }
 }

@@ -55,7 +55,7 @@ static struct outcome feed_slowly(sl_str text, int method)
     return out;
 }
 
-/* Parses at once, checks the same byte by byte and in two halves. The head's views point into `text`. */
+/* Parses at once, checks the same byte by byte, in two pieces and in three. The head's views point into `text`. */
 static int parse_text(sl_str text, int method, sl_http1_head *head, int *ret_status)
 {
     sl_http1_parser parser;
@@ -70,12 +70,17 @@ static int parse_text(sl_str text, int method, sl_http1_head *head, int *ret_sta
     if (slow.error != whole || slow.status != status)
         sl_test_failed(__FILE__, __LINE__, "byte by byte: %d (%d), at once: %d (%d): %.*s", slow.error, slow.status,
                        whole, status, (int)text.len, text.ptr);
+    /* One cut and two cuts, at every place. */
     for (size_t cut = 0; cut <= text.len && text.len < 600; cut++) {
-        sl_http1_parser_init(&parser, 0);
-        int error = parse_once(&parser, sl_str_sub(text, 0, cut), method, &other, method < 0);
-        if (error == SL_EMORE)
-            error = parse_once(&parser, text, method, &other, method < 0);
-        CHECK_EQ(error, whole);
+        for (size_t second = text.len < 100 ? cut : text.len; second <= text.len; second++) {
+            sl_http1_parser_init(&parser, 0);
+            int error = parse_once(&parser, sl_str_sub(text, 0, cut), method, &other, method < 0);
+            if (error == SL_EMORE)
+                error = parse_once(&parser, sl_str_sub(text, 0, second), method, &other, method < 0);
+            if (error == SL_EMORE)
+                error = parse_once(&parser, text, method, &other, method < 0);
+            CHECK_EQ(error, whole);
+        }
     }
     sl_http1_parser_init(&parser, 0);
     whole = method < 0 ? sl_http1_parse_request(&parser, text, head)
@@ -125,6 +130,25 @@ static const struct good_request good_requests[] = {
     {"DELETE /x HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", N, 0, true, false, "/x", "[::1]:80"},
     {GET "X-Empty:\r\nX-Blank:   \r\nX-Text: caf\xC3\xA9\ttab\r\n\r\n", N, 0, true, false, "/", "a"},
     {GET "!#$%&'*+-.^_`|~09azAZ: odd but a token\r\n\r\n", N, 0, true, false, "/", "a"},
+    {GET "Content-Length: 0\r\n\r\n", N, 0, true, false, "/", "a"},
+    {GET "Transfer-Encoding:chunked\r\nTE: trailers\r\n\r\n", C, 0, true, false, "/", "a"},
+    {GET "Transfer-Encoding: CHUNKED\t\r\n\r\n", C, 0, true, false, "/", "a"},
+    {GET "Content_Length: 5\r\nContent-Length-X: 6\r\nX-Transfer-Encoding: chunked\r\n\r\n", N, 0, true, false, "/",
+     "a"},
+    {"GET / HTTP/1.0\r\nContent-Length: 2\r\n\r\n", L, 2, false, false, "/", ""},
+    {"GET / HTTP/1.0\r\nHost: a:1\r\n\r\n", N, 0, false, false, "/", "a:1"},
+    {GET "Connection:\r\nConnection: ,\r\n\r\n", N, 0, true, false, "/", "a"},
+    {GET "Connection: close, close\r\n\r\n", N, 0, false, false, "/", "a"},
+    {GET "Connection: closed\r\n\r\n", N, 0, true, false, "/", "a"},
+    {POST "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n", C, 0, true, true, "/", "a"},
+    {"HEAD /?%zz HTTP/1.1\r\n" H "\r\n", N, 0, true, false, "/?%zz", "a"},
+    {"GET /~!$&'()*+,;=:@-._%41?/?[]{}|^` HTTP/1.1\r\n" H "\r\n", N, 0, true, false, "/~!$&'()*+,;=:@-._%41?/?[]{}|^`",
+     "a"},
+    {"GET //a/b HTTP/1.1\r\n" H "\r\n", N, 0, true, false, "//a/b", "a"},
+    {"OPTIONS / HTTP/1.1\r\nHost:\ta\t\r\n\r\n", N, 0, true, false, "/", "a"},
+    {"GET http://[::1]:8080/ HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", N, 0, true, false, "http://[::1]:8080/",
+     "[::1]:8080"},
+    {"GET http://A.b/ HTTP/1.1\r\nHost: a.B\r\n\r\n", N, 0, true, false, "http://A.b/", "a.B"},
     {GET "Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n", N, 0, true, false, "/", "a"},
 };
 
@@ -219,6 +243,16 @@ static const struct bad_request bad_requests[] = {
     BAD("Host with open bracket", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n"),
     BAD("Host with space", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
     BAD("Host differs from the target", "GET http://b/ HTTP/1.1\r\n" H "\r\n"),
+    BAD("Host with an empty port", "GET / HTTP/1.1\r\nHost: a:\r\n\r\n"),
+    BAD("Host with port 0", "GET / HTTP/1.1\r\nHost: a:0\r\n\r\n"),
+    BAD("Host with two ports", "GET / HTTP/1.1\r\nHost: a:1:2\r\n\r\n"),
+    BAD("Host with half a percent code", "GET / HTTP/1.1\r\nHost: a%4\r\n\r\n"),
+    BAD("Host with scheme", "GET / HTTP/1.1\r\nHost: http://a\r\n\r\n"),
+    BAD("Host that is no IPv6 address", "GET / HTTP/1.1\r\nHost: [:::]\r\n\r\n"),
+    BAD("Host with zone", "GET / HTTP/1.1\r\nHost: [fe80::1%25eth0]\r\n\r\n"),
+    BAD("Host with non-ASCII", "GET / HTTP/1.1\r\nHost: \xC3\xA9\r\n\r\n"),
+    BAD("Host behind a fold", "GET / HTTP/1.1\r\nHost:\r\n a\r\n\r\n"),
+    BAD("Host given by another spelling too", "GET / HTTP/1.1\r\nHOST: a\r\nhost: a\r\n\r\n"),
     BAD("malformed Host in HTTP/1.0", "GET / HTTP/1.0\r\nHost: a b\r\n\r\n"),
     /* Request line. */
     BAD("HTTP/0.9", "GET /\r\n\r\n"),
@@ -278,6 +312,30 @@ static const struct bad_request bad_requests[] = {
     BAD("quoted coding", POST "Transfer-Encoding: \"chunked\"\r\n\r\n"),
     BAD("coding behind an empty element", POST "Transfer-Encoding: ,chunked\r\n\r\n"),
     BAD("coding in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    BAD("length behind a plus and a blank", POST "Content-Length: + 5\r\n\r\n"),
+    BAD("length with exponent", POST "Content-Length: 5e0\r\n\r\n"),
+    BAD("length with a trailing comma", POST "Content-Length: 5,\r\n\r\n"),
+    BAD("quoted length", POST "Content-Length: \"5\"\r\n\r\n"),
+    BAD("length in other digits", POST "Content-Length: \xD9\xA5\r\n\r\n"),
+    BAD("length with semicolon", POST "Content-Length: 5;a=b\r\n\r\n"),
+    BAD("length behind NUL", POST "Content-Length: \0"
+                                  "5\r\n\r\n"),
+    BAD("octal-looking list", POST "Content-Length: 010, 8\r\n\r\n"),
+    BAD("length in another spelling too", POST "content-length: 5\r\nCONTENT-LENGTH: 5\r\n\r\n"),
+    BAD("chunked with form feed", POST "Transfer-Encoding: chunked\x0c\r\n\r\n"),
+    BAD("chunked with NUL", POST "Transfer-Encoding: chunked\0\r\n\r\n"),
+    BAD("chunked behind a comma and tab", POST "Transfer-Encoding: ,\tchunked\r\n\r\n"),
+    BAD("chunked before a comma", POST "Transfer-Encoding: chunked,\r\n\r\n"),
+    BAD("chunked with semicolon", POST "Transfer-Encoding: chunked;\r\n\r\n"),
+    BAD("chunked with non-ASCII", POST "Transfer-Encoding: chunked\xC2\xA0\r\n\r\n"),
+    BAD("chunked in pieces", POST "Transfer-Encoding: chu\r\n nked\r\n\r\n"),
+    BAD("chunked, gzip", POST "Transfer-Encoding: chunked, gzip\r\n\r\n"),
+    BAD("identity, chunked", POST "Transfer-Encoding: identity, chunked\r\n\r\n"),
+    BAD("two codings in two fields", POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n"),
+    BAD("empty coding beside a length", POST "Content-Length: 5\r\nTransfer-Encoding:\r\n\r\n"),
+    BAD("coding in HTTP/1.0 kept alive",
+        "POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    BAD("length and coding in HTTP/1.0", "POST / HTTP/1.0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
     BAD("malformed Connection", GET "Connection: clo se\r\n\r\n"),
     BAD("Authorization twice", GET "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n"),
     BAD("Content-Type twice", GET "Content-Type: a/b\r\nContent-Type: c/d\r\n\r\n"),
@@ -459,6 +517,19 @@ static const struct bad_request bad_responses[] = {
     BAD("body with 204", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"),
     BAD("coding with 204", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"),
     BAD("body with 100", "HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n"),
+    BAD("coding twice", OK "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    BAD("coding behind a fold", OK "Transfer-Encoding:\r\n chunked\r\n\r\n"),
+    BAD("negative length", OK "Content-Length: -1\r\n\r\n"),
+    BAD("empty length", OK "Content-Length:\r\n\r\n"),
+    BAD("identity", OK "Transfer-Encoding: identity\r\n\r\n"),
+    BAD("coding with 101", "HTTP/1.1 101 Switching Protocols\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    BAD("malformed length with 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: x\r\n\r\n"),
+    BAD("no name", OK ": x\r\n\r\n"),
+    BAD("no colon", OK "X\r\n\r\n"),
+    BAD("bare CR", OK "X: a\rY: b\r\n\r\n"),
+    BAD("space before the version", " HTTP/1.1 200 OK\r\n\r\n"),
+    BAD("letters in the status", "HTTP/1.1 2OO OK\r\n\r\n"),
+    BAD("malformed Connection", OK "Connection: a b\r\n\r\n"),
     BAD("short status", "HTTP/1.1 20\r\n\r\n"),
     BAD("long status", "HTTP/1.1 2000\r\n\r\n"),
     BAD("status with sign", "HTTP/1.1 +20 OK\r\n\r\n"),
@@ -597,4 +668,58 @@ SL_TEST(http1_pipelined_messages)
     rest = sl_str_sub(rest, head.head_bytes, rest.len);
     CHECK_EQ(sl_http1_parse_request(&parser, rest, &head), SL_EMORE);
     CHECK(!sl_http1_parser_is_mid_head(&parser));
+}
+
+/* Every byte at every place of a good head: what is accepted has the same framing as before, or none of the doubt. */
+SL_TEST(http1_every_byte_everywhere)
+{
+    static const char good[] = "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n";
+    sl_http1_parser parser;
+    sl_http1_head head;
+    sl_http1_head_init(&head, fields, SL_MAX_HEAD_FIELDS);
+    for (size_t at = 0; at < sizeof good - 1; at++) {
+        for (int c = 0; c < 256; c++) {
+            char text[sizeof good - 1];
+            memcpy(text, good, sizeof text);
+            text[at] = (char)c;
+            sl_http1_parser_init(&parser, 0);
+            if (sl_http1_parse_request(&parser, sl_str_of(text, sizeof text), &head) != 0)
+                continue;
+            CHECK(c == '\r' || c == '\n' || c == '\t' || (c >= ' ' && c != 0x7F));
+            CHECK_EQ(head.head_bytes, sizeof text);
+            CHECK_EQ(head.field_count, 2);
+            CHECK(head.body == L ? head.content_length > 0 : head.body == N);
+            CHECK(c < 0x80 || (at > 10 && head.fields[0].value.len + head.fields[1].value.len > 0));
+        }
+    }
+}
+
+/* RFC 9110, 7.6.1: what Connection names goes no further, however it is spelled. */
+SL_TEST(http1_nominated_fields)
+{
+    static const struct {
+        const char *connection, *name;
+        bool hop;
+    } rows[] = {
+        {"x", "X", true},           {"X", "x", true},
+        {" a , x , b ", "X", true}, {",,x,,", "x", true},
+        {"xy", "x", false},         {"x", "xy", false},
+        {"close", "x", false},      {"keep-alive", "Keep-Alive", true},
+        {"", "x", false},           {"", "TE", true},
+        {"", "te", true},           {"", "Trailer", true},
+        {"", "Trailers", false},    {"", "Upgrade", true},
+        {"", "proxy-x", true},      {"", "Proxy", false},
+        {"", "Proxy-Status", true}, {"", "Cookie", false},
+        {"cookie", "Cookie", true}, {"traceparent", "TraceParent", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[200];
+        sl_http1_head head;
+        int status = 0;
+        snprintf(text, sizeof text, GET "Connection: %s\r\n%s: 1\r\n\r\n", rows[i].connection, rows[i].name);
+        REQUIRE(parse_text(sl_str_c(text), -1, &head, &status) == 0);
+        if (sl_http1_is_hop_by_hop(&head, 2) != rows[i].hop)
+            sl_test_failed(__FILE__, __LINE__, "Connection: %s, %s", rows[i].connection, rows[i].name);
+        CHECK(sl_http1_is_hop_by_hop(&head, 1) && !sl_http1_is_hop_by_hop(&head, 0));
+    }
 }

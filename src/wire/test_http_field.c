@@ -1,6 +1,8 @@
 /* Values of HTTP fields, as tables. */
 #include "src/wire/http_field.h"
 
+#include <stdio.h>
+
 #include "tests/harness/sl_test.h"
 
 SL_TEST(field_lists)
@@ -100,6 +102,7 @@ SL_TEST(field_bearer)
     } rows[] = {
         {"Bearer abc", "abc"}, {"bearer  abc ", "abc"},   {"BEARER sk-1_2.3~4+5/6==", "sk-1_2.3~4+5/6=="},
         {"Bearer", NULL},      {"Bearer ", NULL},         {"Bearer   ", NULL},
+        {"Bearer\tabc", NULL}, {"Bearer abc\x7f", NULL},  {"Bearer a,b", "a,b"},
         {"Bearerabc", NULL},   {"Basic abc", NULL},       {"Bearer a b", NULL},
         {"Bearer a\tb", NULL}, {"Bearer \xC3\xA9", NULL}, {"", NULL},
         {"xBearer abc", NULL},
@@ -120,9 +123,11 @@ SL_TEST(field_dates)
         const char *text;
         int64_t unix_s;
     } rows[] = {
-        {"Sun, 06 Nov 1994 08:49:37 GMT", 784111777}, {"Sunday, 06-Nov-94 08:49:37 GMT", 784111777},
-        {"Sun Nov  6 08:49:37 1994", 784111777},      {"Thu, 01 Jan 1970 00:00:00 GMT", 0},
-        {"Tue, 29 Feb 2000 23:59:59 GMT", 951868799}, {"Wed, 31 Dec 1969 23:59:59 GMT", -1},
+        {"Sun, 06 Nov 1994 08:49:37 GMT", 784111777},   {"Sunday, 06-Nov-94 08:49:37 GMT", 784111777},
+        {"Sun Nov  6 08:49:37 1994", 784111777},        {"Thu, 01 Jan 1970 00:00:00 GMT", 0},
+        {"Tue, 29 Feb 2000 23:59:59 GMT", 951868799},   {"Thu, 29 Feb 2024 00:00:00 GMT", 1709164800},
+        {"Sat, 31 Dec 2016 23:59:60 GMT", 1483228800},  {"Thursday, 01-Jan-70 00:00:00 GMT", 0},
+        {"Friday, 31-Dec-69 23:59:59 GMT", 3155759999}, {"Wed, 31 Dec 1969 23:59:59 GMT", -1},
         {"Sat Nov 21 04:11:26 2026", 1795234286},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -151,6 +156,23 @@ SL_TEST(field_dates)
                                       "Sun, 06 Nov 1994 08:49:37 UTC",
                                       "Sun, 06 Nov 1994 08:49:37 GMT ",
                                       "Sun, 06 Nov 1994 08:49:37",
+                                      "Wed, 29 Feb 2023 00:00:00 GMT",
+                                      "Mon, 29 Feb 2100 00:00:00 GMT",
+                                      "Mon, 29 Feb 1900 00:00:00 GMT",
+                                      "Thu, 30 Feb 2024 00:00:00 GMT",
+                                      "Sun, 06 Nov 1994 08:49:61 GMT",
+                                      "Sun, 06 Nov 0000 08:49:37 GMT",
+                                      "sun, 06 Nov 1994 08:49:37 GMT",
+                                      "Sun, 06 nov 1994 08:49:37 GMT",
+                                      "Sun, 06 Nov 1994 08:49:37 gmt",
+                                      "Sun, 06 Nov 94 08:49:37 GMT",
+                                      "Sun, 06-Nov-94 08:49:37 GMT+1",
+                                      "Sunday, 06-Nov-1994 08:49:37 GMT",
+                                      "Sun, 06  Nov 1994 08:49:37 GMT",
+                                      "Sun, +6 Nov 1994 08:49:37 GMT",
+                                      "Sun Nov 6 08:49:37 1994",
+                                      "1994-11-06T08:49:37Z",
+                                      "784111777",
                                       "Sun Nov  6 08:49:37 1994 x",
                                       "Sun Nov -6 08:49:37 1994"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -204,11 +226,98 @@ SL_TEST(field_retry_after)
         {"-1", SL_EPARSE, 0},
         {"soon", SL_EPARSE, 0},
         {"1s", SL_EPARSE, 0},
+        {"1e3", SL_EPARSE, 0},
+        {"1.5", 0, 1500},
+        {"1.2.3", SL_EPARSE, 0},
+        {"0x10", SL_EPARSE, 0},
+        {"+1", SL_EPARSE, 0},
+        {".5", SL_EPARSE, 0},
+        {"1 2", SL_EPARSE, 0},
+        {"1,2", SL_EPARSE, 0},
+        {"86400", 0, 86400000},
+        {"86399.9996", 0, 86400000},
+        {"86401", 0, 86400000},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint64_t ms = 0;
         int error = sl_http_retry_after(sl_str_c(rows[i].text), 784111775500, &ms);
         if (error != rows[i].error || ms != rows[i].ms)
             sl_test_failed(__FILE__, __LINE__, "%s: %d, %llu", rows[i].text, error, (unsigned long long)ms);
+    }
+}
+
+/* RFC 9110, 5.6.1 (lists: empty elements do not count), 5.6.4 (quoted strings), 5.6.6 (parameters). */
+SL_TEST(field_lists_with_quotes)
+{
+    static const struct {
+        const char *list;
+        const char *items; /* joined by '|' */
+    } rows[] = {
+        {"", ""},
+        {",", ""},
+        {" , \t,", ""},
+        {"a", "a|"},
+        {"a,b", "a|b|"},
+        {" a ,, b ", "a|b|"},
+        {"\"a,b\",c", "\"a,b\"|c|"},
+        {"x=\"a\\\",b\",c", "x=\"a\\\",b\"|c|"},
+        {"\"never, closed", "\"never, closed|"},
+        {"a;p=\",\", b", "a;p=\",\"|b|"},
+        {"\"a\\", "\"a\\|"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[100] = "";
+        sl_str rest = sl_str_c(rows[i].list), item;
+        while (sl_http_list_next(&rest, &item)) {
+            strncat(text, item.ptr, item.len);
+            strcat(text, "|");
+        }
+        CHECK_STR(sl_str_c(text), rows[i].items);
+    }
+    static const struct {
+        const char *value, *name, *found; /* NULL: absent */
+    } params[] = {
+        {"a/b;charset=utf-8", "charset", "utf-8"},
+        {"a/b; charset=\"utf-8\"", "CHARSET", "utf-8"},
+        {"a/b;x=\"a;charset=no\";charset=yes", "charset", "yes"},
+        {"a/b;charset=", "charset", ""},
+        {"a/b;charset=\"\"", "charset", ""},
+        {"a/b;charset", "charset", NULL},
+        {"charset=utf-8", "charset", NULL},
+        {"a/b;xcharset=1", "charset", NULL},
+        {"a/b;;charset=1;charset=2", "charset", "1"},
+        {"", "charset", NULL},
+        {"a/b;q=\"x\\\"y\"", "q", "x\\\"y"},
+    };
+    for (size_t i = 0; i < sizeof params / sizeof params[0]; i++) {
+        sl_str found = {NULL, 0};
+        bool good = sl_http_param(sl_str_c(params[i].value), sl_str_c(params[i].name), &found);
+        CHECK_EQ(good, params[i].found != NULL);
+        if (good && params[i].found)
+            CHECK_STR(found, params[i].found);
+    }
+}
+
+/* RFC 9110, 12.4.2: qvalue = "0" [ "." 0*3DIGIT ] / "1" [ "." 0*3"0" ]. Another one makes its element not count. */
+SL_TEST(field_weights)
+{
+    static const struct {
+        const char *q;
+        int weight; /* -1: the element does not count */
+    } rows[] = {
+        {"0", 0},       {"1", 1000},   {"0.", 0},       {"1.", 1000},  {"0.5", 500}, {"0.05", 50},   {"0.005", 5},
+        {"0.999", 999}, {"1.0", 1000}, {"1.000", 1000}, {"1.001", -1}, {"1.1", -1},  {"0.0005", -1}, {"1.0000", -1},
+        {"2", -1},      {"-0", -1},    {"+1", -1},      {".5", -1},    {"00", -1},   {"0,5", -1},    {"", -1},
+        {"0.5x", -1},   {"x", -1},     {"1e0", -1},     {"0. 5", -1},  {"01", -1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char accept[64];
+        snprintf(accept, sizeof accept, "text/plain;q=%s", rows[i].q);
+        bool cut = strchr(rows[i].q, ',') != NULL; /* the comma ends the element */
+        CHECK_EQ(sl_http_accept_weight(sl_str_c(accept), SL_STR("text/plain")), cut                  ? 0
+                                                                                : rows[i].weight < 0 ? 0
+                                                                                                     : rows[i].weight);
+        snprintf(accept, sizeof accept, "gzip;q=%s", rows[i].q);
+        CHECK_EQ(sl_http_accepts_encoding(sl_str_c(accept), SL_STR("gzip")), !cut && rows[i].weight > 0);
     }
 }

@@ -176,32 +176,3 @@ SL_TEST(verdicts)
         CHECK_EQ(sl_otlp_grpc_verdict(code, true), code == 8 ? SL_OTLP_RETRY : plain);
     }
 }
-
-SL_TEST(base64)
-{
-    static const struct {
-        const char *plain, *coded;
-    } table[] = {{"", ""},
-                 {"f", "Zg=="},
-                 {"fo", "Zm8="},
-                 {"foo", "Zm9v"},
-                 {"foob", "Zm9vYg=="},
-                 {"fooba", "Zm9vYmE="},
-                 {"foobar", "Zm9vYmFy"},
-                 {"\xfb\xff\xfe", "+//+"}};
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        sl_buf buf;
-        sl_buf_init(&buf, 100);
-        CHECK_EQ(sl_base64_encode(&buf, sl_str_c(table[i].plain)), 0);
-        CHECK_STR(sl_buf_str(&buf), table[i].coded);
-        uint8_t out[16];
-        size_t len = 0;
-        CHECK_EQ(sl_base64_decode(sl_str_c(table[i].coded), out, &len), 0);
-        CHECK_STR(sl_str_of((char *)out, len), table[i].plain);
-        sl_buf_done(&buf);
-    }
-    uint8_t out[16];
-    size_t len;
-    CHECK_EQ(sl_base64_decode(SL_STR("-__-"), out, &len), 0);
-    CHECK_EQ(sl_base64_decode(SL_STR("Zg=x"), out, &len), SL_EPARSE);
-}

@@ -21,6 +21,16 @@ static const struct good_url good_urls[] = {
     {"https://[fe80::1.2.3.4]", true, true, "fe80::1.2.3.4", 443, "[fe80::1.2.3.4]", "/", "/", ""},
     {"http://a/%20b?", false, false, "a", 80, "a", "/%20b?", "/%20b", ""},
     {"http://a:65535//x", false, false, "a", 65535, "a:65535", "//x", "//x", ""},
+    {"http://[2001:DB8::1]:1/", false, true, "2001:DB8::1", 1, "[2001:DB8::1]:1", "/", "/", ""},
+    {"http://[::]", false, true, "::", 80, "[::]", "/", "/", ""},
+    {"http://[1:2:3:4:5:6:7:8]/", false, true, "1:2:3:4:5:6:7:8", 80, "[1:2:3:4:5:6:7:8]", "/", "/", ""},
+    {"http://[::ffff:192.0.2.1]:65535/?", false, true, "::ffff:192.0.2.1", 65535, "[::ffff:192.0.2.1]:65535", "/?", "/",
+     ""},
+    {"http://a:00080/", false, false, "a", 80, "a:00080", "/", "/", ""},
+    {"hTtP://x!$&'()*+;=~%41/", false, false, "x!$&'()*+;=~%41", 80, "x!$&'()*+;=~%41", "/", "/", ""},
+    {"http://256.256.256.256/", false, false, "256.256.256.256", 80, "256.256.256.256", "/", "/", ""}, /* a name */
+    {"http://a/?a=%3F/?", false, false, "a", 80, "a", "/?a=%3F/?", "/", "a=%3F/?"},
+    {"http://a/;p=1,2/..", false, false, "a", 80, "a", "/;p=1,2/..", "/;p=1,2/..", ""},
     {"http://a_b-c.d/p@q:r", false, false, "a_b-c.d", 80, "a_b-c.d", "/p@q:r", "/p@q:r", ""},
 };
 
@@ -69,6 +79,53 @@ SL_TEST(url_refused)
         {"http://[x]/", 11},
         {"http://[12]/", 12},
         {"http://[::1]x/", 14},
+        /* IPv6 addresses as RFC 4291 writes them, without the zones of RFC 6874. */
+        {"http://[fe80::1%25eth0]/", 24},
+        {"http://[fe80::1%eth0]/", 22},
+        {"http://[:::]/", 13},
+        {"http://[1::2::3]/", 17},
+        {"http://[1:2:3:4:5:6:7]/", 23},
+        {"http://[1:2:3:4:5:6:7:8:9]/", 27},
+        {"http://[12345::]/", 17},
+        {"http://[::1.2.3]/", 17},
+        {"http://[::1.2.3.256]/", 21},
+        {"http://[::1.2.3.4:5]/", 21},
+        {"http://[v1.a]/", 14},
+        {"http://[::1]:/", 14},
+        {"http://[::1]:0/", 15},
+        {"http://[[::1]]/", 15},
+        {"http://[::1 ]/", 14},
+        {"http://::1/", 11},
+        {"http://a]/", 10},
+        /* Hosts. */
+        {"http://a,b/", 11},
+        {"http://a%4/", 11},
+        {"http://a%zz/", 12},
+        {"http://a|b/", 11},
+        {"http://a\\b/", 11},
+        {"http://a\t/", 10},
+        {"http://\0a/", 10},
+        {"http://?", 8},
+        {"http://#", 8},
+        {"http:////a/", 11},
+        {"http:\\\\a/", 9},
+        {"https:a", 7},
+        {"httpss://a", 10},
+        {"javascript:1", 12},
+        {"file:///etc", 11},
+        /* Ports. */
+        {"http://a:+80/", 13},
+        {"http://a:-1/", 12},
+        {"http://a: 80/", 13},
+        {"http://a:80:80/", 15},
+        {"http://a:0x50/", 14},
+        {"http://a:00000/", 15},
+        {"http://a:000080/", 16},
+        /* User information hides the host it names. */
+        {"http://good.example@evil.example/", 33},
+        {"http://good.example:80@evil.example/", 36},
+        {"http://:@a/", 11},
+        {"http://a@/", 10},
         {"http://a?x", 10},
         {"http://a/#f", 11},
         {"http://a/ b", 11},
@@ -212,4 +269,42 @@ SL_TEST(path_cleanliness)
             sl_test_failed(__FILE__, __LINE__, "accepted %s", dirty[i]);
     }
     CHECK(!sl_path_is_clean(sl_str_of("/a\0b", 4)));
+}
+
+/* Every byte at every place of a URL: accepted ones keep their parts within the text and read the same again. */
+SL_TEST(url_every_byte_everywhere)
+{
+    static const char good[] = "http://h:1/p?q";
+    for (size_t at = 0; at < sizeof good - 1; at++) {
+        for (int c = 0; c < 256; c++) {
+            char text[sizeof good - 1];
+            sl_url url;
+            memcpy(text, good, sizeof text);
+            text[at] = (char)c;
+            if (sl_url_parse(sl_str_of(text, sizeof text), &url, NULL) != 0)
+                continue;
+            sl_hostport peer;
+            CHECK(c > ' ' && c < 0x7F && c != '#' && c != '"' && c != '<' && c != '>' && c != '\\');
+            CHECK(url.target.ptr[0] == '/' && url.path.len + url.query.len <= url.target.len);
+            CHECK_EQ(sl_hostport_parse_peer(url.authority, &peer), 0);
+            CHECK_STR_EQ(peer.host, url.host);
+            CHECK_EQ(peer.has_port, url.port_given);
+        }
+    }
+}
+
+SL_TEST(hostport_peers_refused)
+{
+    static const char *const rows[] = {
+        "",     ":",  ":80",   "a:",        "a:x",     "a:65536",  "a:0", "a b",  "a/b",    "u@a",    "[::1",
+        "::1]", "[]", "[]:80", "[a]",       "[::1]80", "a:1:2",    "a,b", "a\tb", "a#",     "[::1]:", "[::1%1]",
+        "%",    "%4", "%4g",   "[1.2.3.4]", "a\x7f",   "\xC3\xA9", "a\"", "<a>",  "[::1]]", "a?"};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sl_hostport peer;
+        memset(&peer, 0x5A, sizeof peer);
+        sl_hostport before = peer;
+        if (sl_hostport_parse_peer(sl_str_c(rows[i]), &peer) != SL_EPARSE)
+            sl_test_failed(__FILE__, __LINE__, "accepted %s", rows[i]);
+        CHECK(memcmp(&peer, &before, sizeof peer) == 0);
+    }
 }
