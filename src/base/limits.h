@@ -55,6 +55,9 @@
 /* Health. */
 #define SL_MAX_HEALTH_CHECKS 64
 
+/* Processes behind the gateway's port. */
+#define SL_MAX_WORKERS 64
+
 /* Control server (metrics, health, admin). */
 #define SL_MAX_CTL_CONNECTIONS 64
 #define SL_MAX_CTL_RESPONSE_BYTES (256u * 1024 * 1024)

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 
 #include "src/base/assert.h"
+#include "src/base/limits.h"
 #include "src/base/mem.h"
 #include "src/llm/config_schema.h"
 #include "src/llm/provider.h"
+#include "src/net/lite/addr.h"
 #include "src/wire/url.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -274,6 +276,24 @@ static void read_health_checks(sl_config *config, sl_yaml *yaml, sl_yaml_node *l
     }
 }
 
+/* Values that are read as texts and numbers, and mean something only later: a wrong one is told with its place. */
+static void check_serving(sl_config *config, sl_yaml *yaml, sl_yaml_node *own)
+{
+    SL_ASSERT(config && yaml);
+    sl_yaml_node *listen = sl_yaml_get(yaml, own, "listen");
+    for (size_t i = 0; i < COUNT(listen_keys); i++) {
+        const sl_str *text = (const void *)((const char *)config + listen_keys[i].offset);
+        char reason[SL_ADDR_REASON_MAX];
+        sl_addr addr;
+        if (text->len && sl_addr_parse(*text, "127.0.0.1", &addr, reason) != 0)
+            sl_config_diag(config, SL_DIAG_ERROR, sl_yaml_get(yaml, listen, listen_keys[i].name),
+                           "sightline.listen.%s: %s", listen_keys[i].name, reason);
+    }
+    if (config->workers > SL_MAX_WORKERS)
+        sl_config_diag(config, SL_DIAG_ERROR, sl_yaml_get(yaml, own, "workers"),
+                       "sightline.workers: %u is out of range; give 1 to %d", config->workers, SL_MAX_WORKERS);
+}
+
 static void read_document(sl_config *config, sl_yaml *yaml)
 {
     sl_yaml_node *root = sl_yaml_root(yaml);
@@ -290,6 +310,7 @@ static void read_document(sl_config *config, sl_yaml *yaml)
     sl_config_read_map(config, yaml, own, "sightline", sightline_keys, COUNT(sightline_keys), config);
     sl_config_read_map(config, yaml, sl_yaml_get(yaml, own, "listen"), "sightline.listen", listen_keys,
                        COUNT(listen_keys), config);
+    check_serving(config, yaml, own);
     read_health_checks(config, yaml, sl_yaml_get(yaml, own, "health_checks"));
 }
 
