@@ -199,7 +199,8 @@ static int step(sl_chunked *c, char ch)
     case TRAILER_VALUE:
         return step_trailer(c, ch);
     case TRAILER_LF:
-        c->trailer_bytes++;
+        if (++c->trailer_bytes > SL_MAX_TRAILER_BYTES)
+            return refuse_limit(c, "trailer too large");
         return step_exact(c, ch, '\n', LINE);
     case LAST_LF:
         return step_exact(c, ch, '\n', END);

@@ -26,6 +26,34 @@ static const struct {
     {"k=100%", "k=100%25"},
     {"k=%zz", "k=%25zz"},
     {"k=%2C%3B%22%5C", "k=%2C%3B%22%5C"},
+    /* The examples of the specification, section 3.3. */
+    {"key1=value1;property1;property2, key2 = value2, key3=value3; propertyKey=propertyValue",
+     "key1=value1;property1;property2,key2=value2,key3=value3;propertyKey=propertyValue"},
+    {"userId=alice,serverNode=DF%2028,isProduction=false", "userId=alice,serverNode=DF%2028,isProduction=false"},
+    {"userId=Am%C3%A9lie,serverNode=DF%2028,isProduction=false",
+     "userId=Am%C3%A9lie,serverNode=DF%2028,isProduction=false"},
+    {"k=\tv\t", "k=v"},
+    {"k=a%20", "k=a%20"}, /* a coded blank at the end is the value's */
+    {"k=%20a", "k=%20a"},
+    {"k=%00", "k=%00"},
+    {"k=%7F%0A", "k=%7F%0A"},
+    {"k=!#$%25&'()*+-./:<=>?@[]^_`{|}~", "k=!#$%25&'()*+-./:<=>?@[]^_`{|}~"},
+    {"k%20=v", "k%20=v"}, /* a key is not decoded */
+    {"K=1,k=2", "K=1,k=2"},
+    {"k=v;p = q ; r", "k=v;p=q;r"},
+    {"k=v;p=a=b", "k=v;p=a=b"},
+    {"k=v;p=\"q\"", "k=v"},
+    {"k=v;=q;r", "k=v;r"},
+    {"k=v;;;p", "k=v;p"},
+    {"k=v;p=%zz", "k=v;p=%zz"}, /* properties are not looked into */
+    {"k=v;p,l=w;q", "k=v;p,l=w;q"},
+    {"k=a;b=c,k=d", "k=d"},
+    {"k=\x01,l=1", "l=1"},
+    {"k=\x7f,l=1", "l=1"},
+    {"k@=1,l=1", "l=1"},
+    {"k[=1,l=1", "l=1"},
+    {";k=1,l=1", "l=1"},
+    {"k;p=1,l=1", "l=1"},
     {"k=", "k="},
     {"k=;p", "k=;p"},
     {"k=v;", "k=v"},
@@ -186,4 +214,62 @@ SL_TEST(baggage_cut_anywhere_and_without_memory)
         if (!failed)
             break;
     }
+}
+
+/* Section 3.3.2: 64 members of 8192 bytes together go on, all of them; a member is kept whole or not at all. */
+SL_TEST(baggage_of_64_members_and_8192_bytes)
+{
+    char *header = malloc(9000), *text = malloc(9000);
+    REQUIRE(header && text);
+    size_t len = 0, got = 0;
+    for (int i = 0; i < 64; i++) {
+        /* 127 characters and a comma, 128 for the last: 8192 */
+        len += (size_t)snprintf(header + len, 9000 - len, "%sk%02d=", i ? "," : "", i);
+        size_t fill = (i == 63 ? 128 : 127) - 4;
+        memset(header + len, 'a' + i % 26, fill);
+        len += fill;
+    }
+    CHECK_EQ(len, 8192);
+    for (size_t over = 0; over < 2; over++) {
+        sl_baggage *baggage = NULL;
+        header[len] = 'z';
+        CHECK_EQ(sl_baggage_parse(sl_str_of(header, len + over), &baggage), 0);
+        CHECK_EQ(sl_baggage_count(baggage), 64 - over);
+        CHECK_EQ(sl_baggage_format(baggage, text, 9000, &got), 0);
+        CHECK_EQ(got, over ? 8192 - 129 : 8192);
+        CHECK(memcmp(text, header, got) == 0);
+        sl_baggage_free(baggage);
+    }
+    free(header);
+    free(text);
+}
+
+/* The sum of what members take follows every change, so that formatting needs exactly what it says. */
+SL_TEST(baggage_length_follows_changes)
+{
+    static const char *const steps[][2] = {{"a", "1"},       {"b", "x y"}, {"a", "\xC3\xA4"}, {"c", ""},
+                                           {"b", NULL},      {"a", ""},    {"d", "%"},        {"c", NULL},
+                                           {"absent", NULL}, {"a", NULL},  {"d", NULL},       {"e", "end"}};
+    sl_baggage *baggage = sl_baggage_new();
+    REQUIRE(baggage);
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        if (steps[i][1])
+            CHECK_EQ(sl_baggage_set(baggage, sl_str_c(steps[i][0]), sl_str_c(steps[i][1]), SL_STR("p=1")), 0);
+        else
+            sl_baggage_remove(baggage, sl_str_c(steps[i][0]));
+        char text[256];
+        size_t len = 0, same = 0;
+        CHECK_EQ(sl_baggage_format(baggage, text, sizeof text, &len), 0);
+        char *exact = malloc(len + 1);
+        CHECK_EQ(sl_baggage_format(baggage, exact, len, &same), 0);
+        CHECK(same == len && memcmp(exact, text, len) == 0);
+        if (len)
+            CHECK_EQ(sl_baggage_format(baggage, exact, len - 1, &same), SL_ELIMIT);
+        free(exact);
+        sl_baggage *again = NULL;
+        CHECK_EQ(sl_baggage_parse(sl_str_of(text, len), &again), sl_baggage_count(baggage) ? 0 : SL_EPARSE);
+        CHECK_EQ(sl_baggage_count(again), sl_baggage_count(baggage));
+        sl_baggage_free(again);
+    }
+    sl_baggage_free(baggage);
 }

@@ -85,6 +85,23 @@ static void check_row(const struct row *row, size_t step, size_t first)
     sl_buf_done(&out);
 }
 
+static void check_two_cuts(const struct row *row, size_t first, size_t second)
+{
+    sl_sse sse;
+    sl_sse_frame frame;
+    sl_buf out;
+    sl_str text = sl_str_c(row->text);
+    sl_sse_init(&sse, 0);
+    sl_buf_init(&out, 4096);
+    feed_piece(&sse, sl_str_sub(text, 0, first), &out);
+    feed_piece(&sse, sl_str_sub(text, first, second - first), &out);
+    feed_piece(&sse, sl_str_sub(text, second, SL_NPOS), &out);
+    CHECK_STR(sl_buf_str(&out), row->frames);
+    CHECK_EQ(sl_sse_finish(&sse, &frame), row->last ? 0 : SL_ENOENT);
+    sl_sse_done(&sse);
+    sl_buf_done(&out);
+}
+
 SL_TEST(sse_frames_at_every_split)
 {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -93,6 +110,11 @@ SL_TEST(sse_frames_at_every_split)
             check_row(&rows[i], step, 0);
         for (size_t first = 0; first <= len; first++)
             check_row(&rows[i], len + 1, first);
+        /* Two cuts: the second one wherever the step puts it. */
+        for (size_t first = 1; first < len && len < 60; first++) {
+            for (size_t step = 1; first + step < len; step++)
+                check_two_cuts(&rows[i], first, first + step);
+        }
     }
 }
 
@@ -207,4 +229,122 @@ SL_TEST(sse_data)
     frame.bytes = sl_str_of(NULL, 0);
     CHECK(!sl_sse_frame_has(&frame, SL_STR("a")));
     CHECK_EQ(sl_sse_frame_data(&frame, NULL, &data), SL_ENOENT);
+}
+
+/*
+ * WHATWG HTML, 9.2.6: what a stream dispatches, as "event|id|data;" each. The examples of 9.2.5 and each rule of the
+ * parsing and interpreting steps. An event that the stream leaves unfinished is given here too, behind a '+'.
+ */
+static const struct {
+    sl_str stream;
+    const char *events;
+} dispatches[] = {
+#define STREAM(text)                                                                                                   \
+    {                                                                                                                  \
+        text, sizeof(text) - 1                                                                                         \
+    }
+    {STREAM(""), ""},
+    {STREAM("data: first\ndata: second\n\n"), "message||first\nsecond;"},
+    {STREAM(": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n"),
+     "message|1|first event;message||second event;message|| third event;"},
+    {STREAM("data\n\ndata\ndata\n\ndata:\n"), "message||;message||\n;+message||;"},
+    {STREAM("data:test\n\ndata: test\n\n"), "message||test;message||test;"},
+    {STREAM("event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\n"), "add||73857293;remove||2153;"},
+    {STREAM("event: a\n\ndata: b\n\n"), "message||b;"},       /* no data: the type is forgotten */
+    {STREAM("event: a\nevent:\ndata: b\n\n"), "message||b;"}, /* an empty type is message */
+    {STREAM("event:  a\ndata: b\n\n"), " a||b;"},             /* one space goes */
+    {STREAM("data:\ta\n\n"), "message||\ta;"},                /* a tab stays */
+    {STREAM("data: a: b\n\n"), "message||a: b;"},             /* the first colon counts */
+    {STREAM(":data: a\n\n:\n\n"), ""},
+    {STREAM("Data: a\nDATA: b\ndata : c\n data: d\n\n"), ""}, /* names are compared byte by byte */
+    {STREAM("foo: x\ndata: a\nbar\n\n"), "message||a;"},
+    {STREAM("id: 1\nid: 2\ndata: a\n\n"), "message|2|a;"},
+    {STREAM("id: 1\nid: a\0b\ndata: a\n\n"), "message|1|a;"}, /* an id with NUL is ignored */
+    {STREAM("id: a\0b\ndata: a\n\n"), "message||a;"},
+    {STREAM("retry: 1000\n\nretry: x\ndata: a\n\n"), "message||a;"},
+    {STREAM("data: a\r\rdata: b\r\n\r\ndata: c\n\n"), "message||a;message||b;message||c;"},
+    {STREAM("data: a\rdata: b\r\ndata: c\n\r\n"), "message||a\nb\nc;"},
+    {STREAM("\xEF\xBB\xBF"
+            "data: a\n\n\xEF\xBB\xBF"
+            "data: b\n\n"),
+     "message||a;"}, /* one mark, at the start */
+    {STREAM("\xEF\xBB\xBF\xEF\xBB\xBF"
+            "data: a\n\n"),
+     ""},
+    {STREAM("\xFE\xFF"
+            "data: a\n\n"),
+     ""},
+    {STREAM("data: a\x0b"
+            "b\x85"
+            "c\n\n"),
+     "message||a\x0b"
+     "b\x85"
+     "c;"}, /* no other line ends */
+    {STREAM("data: \xE2\x80\xA8x\n\n"), "message||\xE2\x80\xA8x;"},
+    {STREAM("\n\n\n\ndata: a\n\n\n\n"), "message||a;"},
+    {STREAM("data: a"), "+message||a;"},
+    {STREAM("data: a\n"), "+message||a;"},
+    {STREAM("data: a\n\nevent: x\n"), "message||a;"},
+#undef STREAM
+};
+
+static void put_event(const sl_sse_frame *frame, const char *mark, sl_buf *out)
+{
+    sl_sse_event event;
+    sl_buf scratch;
+    sl_buf_init(&scratch, 4096);
+    if (sl_sse_frame_event(frame, &scratch, &event) == 0) {
+        (void)sl_buf_put_c(out, mark);
+        (void)sl_buf_put_str(out, event.event);
+        (void)sl_buf_put_char(out, '|');
+        (void)sl_buf_put_str(out, event.id);
+        (void)sl_buf_put_char(out, '|');
+        (void)sl_buf_put_str(out, event.data);
+        (void)sl_buf_put_char(out, ';');
+    }
+    sl_buf_done(&scratch);
+}
+
+SL_TEST(sse_dispatches_as_a_client_sees_it)
+{
+    for (size_t i = 0; i < sizeof dispatches / sizeof dispatches[0]; i++) {
+        sl_str text = dispatches[i].stream;
+        for (size_t step = 1; step <= text.len + 1; step++) {
+            sl_sse sse;
+            sl_sse_frame frame;
+            sl_buf out;
+            sl_sse_init(&sse, 0);
+            sl_buf_init(&out, 4096);
+            for (size_t at = 0; at < text.len; at += step) {
+                sl_str rest = sl_str_sub(text, at, step);
+                while (sl_sse_next(&sse, &rest, &frame) == 0)
+                    put_event(&frame, "", &out);
+            }
+            if (sl_sse_finish(&sse, &frame) == 0)
+                put_event(&frame, "+", &out);
+            if (!sl_str_eq_c(sl_buf_str(&out), dispatches[i].events))
+                sl_test_failed(__FILE__, __LINE__, "row %zu by %zu: %.*s", i, step, (int)out.len, out.data);
+            sl_sse_done(&sse);
+            sl_buf_done(&out);
+        }
+    }
+}
+
+SL_TEST(sse_limit_exactly)
+{
+    for (size_t extra = 0; extra < 2; extra++) {
+        for (size_t step = 1; step < 20; step++) {
+            sl_sse sse;
+            sl_buf out;
+            sl_str text = extra ? SL_STR("data: 12345\n\ndata: x\n\n") : SL_STR("data: 1234\n\ndata: x\n\n");
+            sl_sse_init(&sse, 11); /* with its line end */
+            sl_buf_init(&out, 4096);
+            for (size_t at = 0; at < text.len; at += step)
+                feed_piece(&sse, sl_str_sub(text, at, step), &out);
+            CHECK_STR(sl_buf_str(&out), extra ? "CUT|data: x\n|" : "data: 1234\n|data: x\n|");
+            CHECK_EQ(sse.frames, 2);
+            sl_sse_done(&sse);
+            sl_buf_done(&out);
+        }
+    }
 }

@@ -28,6 +28,29 @@ static const struct {
     {"foo=1,foo=1", "foo=1"},
     {"foo=1,foo=2", "foo=1"},
     {"foo=1,bar=2,foo=3", "foo=1,bar=2"},
+    {"foo@@bar=1,bar=2", "foo@@bar=1,bar=2"},
+    {"a=1,*b=2", NULL},
+    {"z", NULL},
+    {"a/=1", "a/=1"},
+    {"9=9", "9=9"},
+    {"a= b c  d", "a= b c  d"},
+    {"a=1 ,b=2\t", "a=1,b=2"},
+    {"a=  ", NULL}, /* a value of blanks alone */
+    {"a=\t", NULL},
+    {"a==", NULL},
+    {"a=b\\\";:", "a=b\\\";:"},
+    {"a=1;b=2", NULL},
+    {"a=1\n", NULL},
+    {"a=1\r", NULL},
+    {"a\t=1", NULL},
+    {"-a=1", NULL},
+    {"/a=1", NULL},
+    {"a+b=1", NULL},
+    {"a=1,b=2,c", NULL},
+    {"a=1,B=2", NULL},
+    {"a=1,b=\x80", NULL},
+    {"a=1,,,,b=2,", "a=1,b=2"},
+    {"b=1,a=2,b=3,a=4,c=5", "b=1,a=2,c=5"},
     {"@foo=1,bar=2", NULL},
     {"foo =1", NULL},
     {"FOO=1", NULL},
@@ -150,4 +173,59 @@ SL_TEST(tracestate_set)
     CHECK_EQ(sl_tracestate_set(sl_str_of(full, full_len), SL_STR("sl"), SL_STR("x"), text, sizeof text, &len), 0);
     CHECK(len < full_len && memcmp(text, "sl=x,bar01=01,", 14) == 0);
     CHECK_STR(sl_str_of(text + len - 8, 8), "bar31=31");
+}
+
+/* Level 2, 3.3.1.3: every character that a key and a value may have, and none that they may not. */
+SL_TEST(tracestate_characters)
+{
+    for (int c = 1; c < 256; c++) {
+        char header[16], text[64];
+        size_t len;
+        bool lower = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+        bool key = lower || strchr("_-*/@", c);
+        bool value = c >= 0x20 && c <= 0x7E && c != ',' && c != '=';
+        snprintf(header, sizeof header, "%ca=1", c); /* a separator in front is an empty member */
+        CHECK_EQ(sl_tracestate_parse(sl_str_c(header), text, sizeof text, &len) == 0, lower || strchr(" \t,", c));
+        snprintf(header, sizeof header, "a%cb=1", c); /* an '=' makes the rest the value, which has one */
+        CHECK_EQ(sl_tracestate_parse(sl_str_c(header), text, sizeof text, &len) == 0, key);
+        snprintf(header, sizeof header, "a=x%cy", c);
+        CHECK_EQ(sl_tracestate_parse(sl_str_c(header), text, sizeof text, &len) == 0, value);
+        snprintf(header, sizeof header, "a=x%c", c); /* blanks and a comma at the end are not the value's */
+        CHECK_EQ(sl_tracestate_parse(sl_str_c(header), text, sizeof text, &len) == 0, value || c == '\t' || c == ',');
+    }
+    char text[64];
+    size_t len;
+    CHECK_EQ(sl_tracestate_parse(sl_str_of("a=x\0y", 5), text, sizeof text, &len), SL_EPARSE);
+    CHECK_EQ(sl_tracestate_parse(sl_str_of("a\0=x", 4), text, sizeof text, &len), SL_EPARSE);
+}
+
+/* Empty members and second entries of a key: the former do not count among the 32, the latter do. */
+SL_TEST(tracestate_counting)
+{
+    char header[2048], text[1024];
+    size_t len = 0, got;
+    for (int i = 0; i < 32; i++)
+        len += (size_t)snprintf(header + len, sizeof header - len, ", ,k%d=v,", i);
+    CHECK_EQ(sl_tracestate_parse(sl_str_of(header, len), text, sizeof text, &got), 0);
+    len += (size_t)snprintf(header + len, sizeof header - len, "k0=v");
+    CHECK_EQ(sl_tracestate_parse(sl_str_of(header, len), text, sizeof text, &got), SL_EPARSE);
+}
+
+/* Level 2, 3.3.1.5: at least 512 characters go on; what is cut is cut whole, long entries first. */
+SL_TEST(tracestate_of_512_characters)
+{
+    char header[SL_MAX_TRACESTATE_BYTES + 8], text[SL_MAX_TRACESTATE_BYTES];
+    size_t got;
+    memset(header, 'x', sizeof header);
+    memcpy(header, "a=", 2);
+    memcpy(header + 250, ",b=", 3);
+    CHECK_EQ(sl_tracestate_parse(sl_str_of(header, 506), text, sizeof text, &got), 0);
+    CHECK_EQ(got, 506);
+    memcpy(header + 506, ",c=123", 6);
+    CHECK_EQ(sl_tracestate_parse(sl_str_of(header, 512), text, sizeof text, &got), 0);
+    CHECK_EQ(got, 512);
+    memcpy(header + 512, "4", 1);
+    CHECK_EQ(sl_tracestate_parse(sl_str_of(header, 513), text, sizeof text, &got), 0);
+    CHECK_EQ(got, 250 + 7); /* without b, the right-most of the long ones */
+    CHECK(memcmp(text, "a=xx", 4) == 0 && memcmp(text + 250, ",c=1234", 7) == 0);
 }
