@@ -314,6 +314,28 @@ SL_TEST(tls_with_a_private_authority)
     tls_files_remove(&files);
 }
 
+SL_TEST(certificates_with_one_fault)
+{
+    tls_files files;
+    tls_files_make(&files);
+    const struct {
+        const char *cert, *why;
+    } table[] = {{files.expired_cert, "certificate has expired"},
+                 {files.early_cert, "certificate is not yet valid"},
+                 {files.other_name_cert, "IP address mismatch"}};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        tls_files bad = files;
+        tls_use(bad.server_cert, table[i].cert);
+        char text[400];
+        sl_grpc_options o;
+        memset(&o, 0, sizeof o);
+        o.ca_file = files.ca;
+        CHECK_EQ(tls_call(&bad, &o, false, false, text), SL_ETLS);
+        CHECK(strstr(text, "not trusted") != NULL && strstr(text, table[i].why) != NULL);
+    }
+    tls_files_remove(&files);
+}
+
 SL_TEST(mutual_tls)
 {
     tls_files files;

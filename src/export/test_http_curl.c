@@ -1,6 +1,8 @@
 /* Tests of OTLP/HTTP by libcurl: https and its refusals, gzip, JSON, the rules of retrying. */
 #include "src/export/http_curl.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -146,6 +148,51 @@ SL_TEST(peers_that_do_not_answer)
     no_answers(true);
 }
 
+/* ---- a resolver that hangs ---- */
+
+static _Atomic bool resolver_hangs;
+static _Atomic unsigned look_ups;
+
+/* Stands in for libc's, also for libcurl. */
+__attribute__((visibility("default"))) int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                                                       struct addrinfo **list)
+{
+    typedef int (*look_up_fn)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    look_up_fn look_up;
+    void *symbol = dlsym(RTLD_NEXT, "getaddrinfo");
+    memcpy(&look_up, &symbol, sizeof look_up);
+    if (host && strcmp(host, "hangs.test") == 0 && !(hints->ai_flags & AI_NUMERICHOST)) {
+        look_ups++;
+        while (resolver_hangs)
+            usleep(1000);
+        look_ups--;
+        host = "127.0.0.1";
+    }
+    return look_up(host, port, hints, list);
+}
+
+SL_TEST(a_hanging_resolver_costs_the_deadline_alone)
+{
+    for (int curl = 0; curl < 2; curl++) {
+        use_curl(curl);
+        resolver_hangs = true;
+        said errors = {""};
+        sl_exporter_spec spec = {.protocol = SL_OTLP_HTTP_PROTOBUF};
+        sl_exporter e;
+        REQUIRE(make(&spec, "http", "hangs.test", 9, &errors, &e) == 0);
+        uint64_t retry_ms, rejected, start = sl_mono_ns();
+        CHECK_EQ(deliver(&e, 100, &retry_ms, &rejected), SL_ERETRY);
+        e.free(e.user);
+        CHECK(sl_mono_ns() - start < 3000000000u);
+        CHECK_EQ(look_ups, 1);
+        resolver_hangs = false;
+        for (int i = 0; i < 5000 && look_ups; i++)
+            usleep(1000);
+        usleep(20000); /* for the thread's last lines */
+    }
+    use_curl(false);
+}
+
 /* ---- https ---- */
 
 typedef struct tls_server {
@@ -249,6 +296,75 @@ SL_TEST(https)
     CHECK_EQ(https_once(&files, true, good, &served, &errors), 0);
     CHECK_EQ(served, 1);
     tls_files_remove(&files);
+}
+
+SL_TEST(https_certificates_with_one_fault)
+{
+    tls_files files;
+    tls_files_make(&files);
+    const struct {
+        const char *cert, *why;
+    } table[] = {{files.expired_cert, "certificate has expired"},
+                 {files.early_cert, "certificate is not yet valid"},
+                 {files.other_name_cert, "127.0.0.1"}};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        tls_files bad = files;
+        tls_use(bad.server_cert, table[i].cert);
+        unsigned served;
+        said errors = {""};
+        sl_exporter_spec spec = {.peer.ca_file = sl_str_c(files.ca)};
+        CHECK_EQ(https_once(&bad, false, spec, &served, &errors), SL_ERETRY);
+        CHECK_EQ(served, 0);
+        CHECK(strstr(errors.last, "certificate is not trusted") != NULL && strstr(errors.last, table[i].why) != NULL);
+    }
+    tls_files_remove(&files);
+}
+
+/* A key in the query of an endpoint is not said. */
+SL_TEST(messages_name_the_peer_alone)
+{
+    use_curl(true);
+    said errors = {""};
+    sl_exporter_spec spec = {.protocol = SL_OTLP_HTTP_PROTOBUF};
+    spec.kind = sl_exporter_kind_named(SL_STR("otlp"), SL_SIGNAL_TRACES);
+    spec.peer.url = SL_STR("http://127.0.0.1:1/v1/traces?api_key=planted-secret");
+    spec.reporter = sl_reporter_new(on_error, &errors, false);
+    sl_exporter e;
+    char why[256];
+    REQUIRE(sl_exporter_make(&spec, &e, why, sizeof why) == 0);
+    uint64_t retry_ms, rejected;
+    CHECK_EQ(deliver(&e, 1000, &retry_ms, &rejected), SL_ERETRY);
+    CHECK(strstr(errors.last, "127.0.0.1:1") != NULL && strstr(errors.last, "planted-secret") == NULL);
+    e.free(e.user);
+    sl_reporter_unref(spec.reporter);
+    use_curl(false);
+}
+
+SL_TEST(answers_at_the_limit)
+{
+    enum { LIMIT = 4 << 20 };
+    for (int more = 0; more < 2; more++) {
+        char *answer = malloc(LIMIT + 256);
+        int head = snprintf(answer, 256, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", LIMIT + more);
+        memset(answer + head, 'x', (size_t)(LIMIT + more));
+        answer[head + LIMIT + more] = 0;
+        for (int curl = 0; curl < 2; curl++) {
+            use_curl(curl);
+            http_act act = {.answer = answer};
+            http_server s;
+            REQUIRE(http_start(&s, &act, 1, false));
+            said errors = {""};
+            sl_exporter_spec spec = {.protocol = SL_OTLP_HTTP_PROTOBUF};
+            sl_exporter e;
+            REQUIRE(make(&spec, "http", "127.0.0.1", s.port, &errors, &e) == 0);
+            uint64_t retry_ms, rejected;
+            CHECK_EQ(deliver(&e, 5000, &retry_ms, &rejected), more ? SL_ETOOBIG : 0);
+            e.free(e.user);
+            http_stop(&s);
+        }
+        free(answer);
+    }
+    use_curl(false);
 }
 
 SL_TEST(bad_options_fail_the_start)

@@ -326,7 +326,7 @@ int sl_http_post_new(const sl_http_post_options *options, sl_http_post **ret_cli
     c->max_answer = options->max_answer_bytes ? options->max_answer_bytes : SL_MAX_OTLP_RESPONSE_BYTES;
     sl_buf_init(&c->head, SL_MAX_HEAD_BYTES);
     sl_buf_init(&c->out, 2 * SL_MAX_HEAD_BYTES);
-    sl_buf_init(&c->in, 8 * c->max_answer + 2 * SL_MAX_HEAD_BYTES + READ_BYTES);
+    sl_buf_init(&c->in, c->max_answer + 2 * SL_MAX_HEAD_BYTES + 2 * READ_BYTES);
     sl_buf_init(&c->body, c->max_answer);
     (void)snprintf(c->port, sizeof c->port, "%u", url.port);
     c->host = sl_strndup(url.host.ptr, url.host.len);
