@@ -79,6 +79,23 @@ def test_check_names_every_fault_at_its_place():
         lib.equal(lib.run(command, "--check", "-c", path).returncode, 0, command)
 
 
+def test_check_refuses_what_a_start_would():
+    """Options, variables and the file; all of it at once, and nothing is opened."""
+    exporter = {"LLAMA_DEPLOY_APISERVER_TRACING_ENABLED": "true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER": "pigeon"}
+    cases = [(["--metrics-listen", "nonsense"], {}, ["metrics-listen"]), (["--gateway-listen", "off"], {}, ["gateway-listen"]),
+             (["--gateway-listen", "0.0.0.0:4000"], {}, ["master_key"]), (["--workers", "65"], {}, ["workers"]),
+             ([], {"SIGHTLINE_HEALTH_LISTEN": "h:x"}, ["SIGHTLINE_HEALTH_LISTEN"]), ([], exporter, ["TRACING_EXPORTER", "pigeon", "otlp"]),
+             (["--workers", "0", "--admin-listen", "a:b"], exporter, ["workers", "admin-listen", "pigeon"])]
+    for arguments, env, words in cases:
+        for check in (["--check"], []):
+            done = lib.run("up", *arguments, *check, env=env, timeout=10)
+            lib.equal((done.returncode, done.stdout), (2, ""), (arguments, env, check))
+            for word in words:
+                lib.contains(done.stderr, word, (arguments, env, check))
+            for line in done.stderr.strip().split("\n"):
+                assert line.startswith("sightline: ") and "; " in line, line
+
+
 def test_no_colour_when_piped():
     for arguments in (["--help"], ["doctor", "--offline"], ["docs", "--section", "limits"]):
         done = lib.run(*arguments, env={"TERM": "xterm-256color"})

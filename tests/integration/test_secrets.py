@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Planted secrets: keys and prompt text must come out of no sink; prompt text alone, when it is asked for."""
 import gzip
+import http.client
 import http.server
 import json
 import os
+import signal
 import threading
 import time
 
@@ -99,6 +101,52 @@ def test_nor_when_the_upstream_is_dead():
     found = sinks(gateway, env, folder)
     found["answers"] = "\n".join(answers)
     check(found, PLANTED)
+
+
+def children(gateway):
+    with open(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children") as file:
+        return [int(pid) for pid in file.read().split()]
+
+
+def test_nor_when_processes_crash():
+    """Every child is killed by SIGSEGV amid a request: what it, its successors and the metric files say afterwards."""
+    folder, shared = lib.tmp(), lib.tmp()
+    mock = lib.mock("--fault", "hang=1")
+    gateway, env = start(config(mock.url("mock")), folder, {"PROMETHEUS_MULTIPROC_DIR": shared, "OTEL_EXPORTER_OTLP_TIMEOUT": "500"})
+    answers = []
+
+    def ask():
+        try:
+            answers.append(lib.chat(gateway.url("gateway"), key=MASTER, content=PROMPT).text)
+        except (OSError, http.client.HTTPException) as error:
+            answers.append(repr(error))
+    asking = threading.Thread(target=ask)
+    asking.start()
+    lib.until(lambda: lib.total(lib.metrics(gateway.url("metrics")), "sightline_gateway_requests_in_flight") == 1, 5, "a request in flight")
+    crashed = children(gateway)
+    for pid in crashed:
+        os.kill(pid, signal.SIGSEGV)
+    asking.join(20 * lib.SLOW)
+    lib.post(mock.url("mock") + "/mock/reset")
+    lib.until(lambda: len(set(children(gateway)) - set(crashed)) == len(crashed), 10, "successors")
+    lib.until(lambda: answered(gateway), 10, "an answer of a successor")
+    answers.append(lib.chat(gateway.url("gateway"), key=WRONG, content=PROMPT).text)
+    lib.until(lambda: json.loads(lib.get(gateway.url("admin") + "/traces").text), 5, "a trace")
+    found = sinks(gateway, env, folder)
+    for name in os.listdir(shared):
+        with open(os.path.join(shared, name), "rb") as file:
+            found["metric file " + name] = file.read().decode("utf-8", "replace")
+    found["answers"] = "\n".join(answers)
+    assert any(name.startswith("metric file ") for name in found), found.keys()
+    check(found, PLANTED)
+
+
+def answered(gateway):
+    """Whether gateway, metrics and admin answer again."""
+    try:
+        return all(lib.get(gateway.url(key) + path).status for key, path in (("gateway", "/v1/models"), ("metrics", "/metrics"), ("admin", "/traces")))
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 class Receiver:
