@@ -12,20 +12,31 @@
 #define MAX_PATH 1024 /* of a flattened key; what is deeper is shown as JSON */
 #define MAX_JSON_BYTES (SL_MAX_SPAN_BYTES * 8u)
 
-/* Keys whose string values are written bare: ids of workflows and traces, enumerated values. Sorted. */
-static const char *const bare_keys[] = {
-    "error_type",  "finish_reason",    "http.request.method",
-    "http.status", "http.status_code", "method",
-    "outcome",     "parent_span_id",   "run_id",
-    "signal",      "span_id",          "state",
-    "status",      "step_type",        "trace_id",
-    "workflow_id",
+/* Keys whose string values are written bare: ids of workflows and traces, enumerated values. */
+#define BARE(text)                                                                                                     \
+    {                                                                                                                  \
+        text, sizeof text - 1                                                                                          \
+    }
+static const sl_str bare_keys[] = {
+    BARE("error_type"),       BARE("finish_reason"), BARE("http.request.method"),
+    BARE("http.status"),      BARE("method"),        BARE("parent_span_id"),
+    BARE("http.status_code"), BARE("outcome"),       BARE("run_id"),
+    BARE("signal"),           BARE("span_id"),       BARE("state"),
+    BARE("status"),           BARE("step_type"),     BARE("trace_id"),
+    BARE("workflow_id"),
 };
+
+/* The text of a second, for all lines of that second. */
+typedef struct line_time {
+    uint64_t second; /* since 1970; 0: none yet */
+    char text[SL_RFC3339_MS_LEN + 1];
+} line_time;
 
 typedef struct line {
     sl_buf *out;
     const sl_otlp_log *log;
     sl_log_format format;
+    line_time *time;
     size_t path_len;
     char path[MAX_PATH];
 } line;
@@ -58,17 +69,66 @@ static size_t character_at(sl_str s, size_t at)
     return 0;
 }
 
+/* What a character is: 1 needs no quotes in any place, 2 none in a value, 4 no escape. */
+enum { WORD = 1, VALUE = 2, PLAIN = 4 };
+#define W (WORD | VALUE | PLAIN)
+#define V (VALUE | PLAIN)
+static const unsigned char classes[256] = {
+    [' '] = PLAIN,
+    ['!'] = PLAIN,
+    ['#' ... '*'] = PLAIN,
+    ['+'] = V,
+    [','] = PLAIN,
+    ['-' ... '.'] = W,
+    ['/'] = V,
+    ['0' ... '9'] = W,
+    [':'] = V,
+    [';' ... '?'] = PLAIN,
+    ['@'] = V,
+    ['A' ... 'Z'] = W,
+    ['['] = PLAIN,
+    [']' ... '^'] = PLAIN,
+    ['_'] = W,
+    ['`'] = PLAIN,
+    ['a' ... 'z'] = W,
+    ['{' ... '~'] = PLAIN,
+};
+#undef W
+#undef V
+
+static inline bool is_class(char c, unsigned class)
+{
+    return (classes[(unsigned char)c] & class) != 0;
+}
+
+#define EACH(byte) (0x0101010101010101ull * (byte))
+
+/* High bit of each byte that is zero; of others too when one below them is. */
+static inline uint64_t zero_bytes(uint64_t word)
+{
+    return (word - EACH(1)) & ~word & EACH(0x80);
+}
+
+/* Not zero when one of eight bytes needs an escape, or may: below 0x20, from 0x7F on, '"', '\\'. */
+static inline uint64_t needs_escape(uint64_t word)
+{
+    uint64_t low = (word - EACH(0x20)) & ~word & EACH(0x80);
+    return (word & EACH(0x80)) | low | zero_bytes(word ^ EACH(0x7F)) | zero_bytes(word ^ EACH('"')) |
+           zero_bytes(word ^ EACH('\\'));
+}
+
 /* Length of the beginning that needs no escape. */
 static size_t plain_run(sl_str s, size_t from)
 {
     SL_ASSERT(s.ptr || !s.len);
     size_t at = from;
-    while (at < s.len) {
-        unsigned char c = (unsigned char)s.ptr[at];
-        if (c < 0x20 || c >= 0x7F || c == '"' || c == '\\')
+    for (uint64_t word; s.len - at >= sizeof word; at += sizeof word) {
+        memcpy(&word, s.ptr + at, sizeof word);
+        if (needs_escape(word))
             break;
-        at++;
     }
+    while (at < s.len && is_class(s.ptr[at], PLAIN))
+        at++;
     return at - from;
 }
 
@@ -113,15 +173,16 @@ static void put_escaped(sl_buf *out, sl_str s)
 
 static void put_quoted(sl_buf *out, sl_str s)
 {
+    if (SL_UNLIKELY(sl_buf_reserve(out, s.len + 2)))
+        return;
+    out->data[out->len++] = '"';
+    size_t run = plain_run(s, 0);
+    if (run)
+        memcpy(out->data + out->len, s.ptr, run);
+    out->len += run;
+    if (SL_UNLIKELY(run < s.len))
+        put_escaped(out, sl_str_sub(s, run, s.len));
     (void)sl_buf_put_char(out, '"');
-    put_escaped(out, s);
-    (void)sl_buf_put_char(out, '"');
-}
-
-static bool is_word_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
-           c == '-';
 }
 
 /* Length of the beginning that needs no quotes in any place. */
@@ -129,7 +190,7 @@ static size_t word_run(sl_str s, size_t from)
 {
     SL_ASSERT(s.ptr || !s.len);
     size_t at = from;
-    while (at < s.len && is_word_char(s.ptr[at]))
+    while (at < s.len && is_class(s.ptr[at], WORD))
         at++;
     return at - from;
 }
@@ -158,18 +219,9 @@ static void put_bare_key(sl_buf *out, sl_str key)
 static bool is_bare_key(sl_str key)
 {
     SL_ASSERT(key.ptr || !key.len);
-    size_t low = 0, high = sizeof bare_keys / sizeof *bare_keys;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        sl_str other = sl_str_c(bare_keys[middle]);
-        size_t len = key.len < other.len ? key.len : other.len;
-        int order = len ? memcmp(key.ptr, other.ptr, len) : 0;
-        if (order == 0 && key.len == other.len)
+    for (size_t i = 0; i < sizeof bare_keys / sizeof *bare_keys; i++) {
+        if (bare_keys[i].len == key.len && memcmp(bare_keys[i].ptr, key.ptr, key.len) == 0)
             return true;
-        if (order < 0 || (order == 0 && key.len < other.len))
-            high = middle;
-        else
-            low = middle + 1;
     }
     return false;
 }
@@ -178,9 +230,8 @@ static bool is_bare_key(sl_str key)
 static bool is_bare_value(sl_str s)
 {
     SL_ASSERT(s.ptr || !s.len);
-    for (size_t i = word_run(s, 0); i < s.len; i++) {
-        char c = s.ptr[i];
-        if (!is_word_char(c) && c != ':' && c != '/' && c != '@' && c != '+')
+    for (size_t i = 0; i < s.len; i++) {
+        if (!is_class(s.ptr[i], VALUE))
             return false;
     }
     return s.len > 0;
@@ -311,15 +362,51 @@ static bool has_span_id(const sl_otlp_log *log)
 /* Names that the line uses itself. */
 static bool is_reserved(const sl_otlp_log *log, sl_str key)
 {
-    return sl_str_eq_c(key, "message") || sl_str_eq_c(key, "timestamp") || sl_str_eq_c(key, "level") ||
-           (has_trace_id(log) && sl_str_eq_c(key, "trace_id")) || (has_span_id(log) && sl_str_eq_c(key, "span_id")) ||
-           (log->event_name.len && sl_str_eq_c(key, "event_name"));
+    SL_ASSERT(log && (key.ptr || !key.len));
+    switch (key.len) {
+    case 5:
+        return memcmp(key.ptr, "level", 5) == 0;
+    case 7:
+        return memcmp(key.ptr, "message", 7) == 0 || (has_span_id(log) && memcmp(key.ptr, "span_id", 7) == 0);
+    case 8:
+        return has_trace_id(log) && memcmp(key.ptr, "trace_id", 8) == 0;
+    case 9:
+        return memcmp(key.ptr, "timestamp", 9) == 0;
+    case 10:
+        return log->event_name.len && memcmp(key.ptr, "event_name", 10) == 0;
+    default:
+        return false;
+    }
+}
+
+/* ` key=` or `,"key":`, where the key needs nothing else. */
+static bool put_plain_key(line *l, sl_str key)
+{
+    SL_ASSERT(l && (key.ptr || !key.len));
+    bool text = l->format == SL_LOG_TEXT;
+    if ((text ? word_run(key, 0) : plain_run(key, 0)) < key.len || sl_buf_reserve(l->out, key.len + 4))
+        return false;
+    char *at = l->out->data + l->out->len;
+    *at++ = text ? ' ' : ',';
+    if (!text)
+        *at++ = '"';
+    if (key.len)
+        memcpy(at, key.ptr, key.len);
+    at += key.len;
+    if (!text)
+        *at++ = '"';
+    *at++ = text ? '=' : ':';
+    l->out->len = (size_t)(at - l->out->data);
+    return true;
 }
 
 static void put_key(line *l, sl_str key, bool own)
 {
     SL_ASSERT(l);
-    sl_str prefix = !own && is_reserved(l->log, key) ? SL_STR("attributes.") : sl_str_of(NULL, 0);
+    bool reserved = !own && is_reserved(l->log, key);
+    if (SL_LIKELY(!reserved && put_plain_key(l, key)))
+        return;
+    sl_str prefix = reserved ? SL_STR("attributes.") : sl_str_of(NULL, 0);
     if (l->format == SL_LOG_TEXT) {
         (void)sl_buf_put_char(l->out, ' ');
         (void)sl_buf_put_str(l->out, prefix);
@@ -377,11 +464,52 @@ static bool enter_path(line *l, sl_str key)
     return true;
 }
 
+/*
+ * KeyValue { 1: key, 2: AnyValue { one scalar } } with lengths of one byte, as nearly every attribute is. False: to be
+ * read in full. Source: opentelemetry-proto, common.proto.
+ */
+static bool read_short(sl_str bytes, sl_otlp_pair *ret_pair)
+{
+    const unsigned char *p = (const unsigned char *)bytes.ptr;
+    if (bytes.len < 6 || bytes.len >= 0x80 || p[0] != 0x0A || p[1] > bytes.len - 6)
+        return false;
+    const unsigned char *any = p + 2 + p[1];
+    size_t len = bytes.len - 4 - p[1]; /* of the AnyValue: at least 2 */
+    if (any[0] != 0x12 || any[1] != len)
+        return false;
+    sl_otlp_any *value = &ret_pair->value;
+    any += 2;
+    if (any[0] == 0x0A && any[1] == len - 2) {
+        value->type = SL_VALUE_STRING;
+        value->str = sl_str_of((const char *)any + 2, len - 2);
+    } else if (any[0] == 0x18) {
+        sl_pb_reader r = {any + 1, any + len, 0};
+        uint64_t number;
+        if (!sl_pb_read_varint(&r, &number) || r.at != r.end)
+            return false;
+        value->type = SL_VALUE_INT;
+        value->integer = (int64_t)number;
+    } else if (any[0] == 0x21 && len == 9) {
+        sl_pb_reader r = {any + 1, any + len, 0};
+        uint64_t bits = 0;
+        (void)sl_pb_read_fixed(&r, 8, &bits);
+        value->type = SL_VALUE_DOUBLE;
+        value->real = sl_pb_bits_double(bits);
+    } else {
+        return false;
+    }
+    ret_pair->key = sl_str_of((const char *)p + 2, p[1]);
+    return true;
+}
+
 /* One attribute, or the members of a map under `path.`. */
 static int put_attribute(line *l, sl_str bytes, unsigned depth)
 {
     sl_otlp_pair pair;
-    int error = sl_otlp_read_pair(bytes, &pair);
+    bool is_short = read_short(bytes, &pair);
+    if (SL_LIKELY(is_short && depth == 0))
+        return put_value(l, pair.key, &pair.value);
+    int error = is_short ? 0 : sl_otlp_read_pair(bytes, &pair);
     if (error)
         return error;
     size_t before = l->path_len;
@@ -394,12 +522,52 @@ static int put_attribute(line *l, sl_str bytes, unsigned depth)
     return error;
 }
 
+/* Bytes of the field at the front, with tag and length of one byte each; 0: it is not such a one, or is damaged. */
+static inline size_t short_field(const sl_pb_reader *r)
+{
+    size_t left = (size_t)(r->end - r->at), size = 0;
+    if (left < 2 || r->at[0] >= 0x80 || r->at[0] < 8)
+        return 0;
+    switch (r->at[0] & 7) {
+    case SL_PB_VARINT:
+        size = r->at[1] < 0x80 ? 2 : 0;
+        break;
+    case SL_PB_FIXED64:
+        size = 9;
+        break;
+    case SL_PB_FIXED32:
+        size = 5;
+        break;
+    case SL_PB_LEN:
+        size = r->at[1] < 0x80 ? 2u + r->at[1] : 0;
+        break;
+    default:
+        break;
+    }
+    return size <= left ? size : 0;
+}
+
+/* As sl_otlp_next, with a short way past short fields. */
+static inline bool next_item(sl_otlp_iter *it, sl_str *ret_item)
+{
+    sl_pb_reader *r = &it->reader;
+    for (size_t size; !r->error && (size = short_field(r)) > 0;) {
+        const unsigned char *field = r->at;
+        r->at += size;
+        if (field[0] == (it->field << 3 | SL_PB_LEN)) {
+            *ret_item = sl_str_of((const char *)field + 2, field[1]);
+            return true;
+        }
+    }
+    return sl_otlp_next(it, ret_item);
+}
+
 static int put_attributes(line *l, sl_str message, uint32_t number, unsigned depth)
 {
     sl_otlp_iter it = sl_otlp_items(message, number);
     sl_str bytes;
     int error = 0;
-    while (!error && sl_otlp_next(&it, &bytes))
+    while (!error && next_item(&it, &bytes))
         error = put_attribute(l, bytes, depth);
     return error ? error : it.reader.error;
 }
@@ -415,20 +583,32 @@ static sl_str level_of(const sl_otlp_log *log)
     return sl_str_c(sl_severity_name((sl_severity)(log->severity > SL_CRITICAL ? SL_CRITICAL : log->severity)));
 }
 
+/* An id in hex, which needs quotes in JSON alone. */
+static void put_id(line *l, const char *key, sl_str id)
+{
+    SL_ASSERT(l && id.len <= SL_TRACE_ID_SIZE);
+    put_key(l, sl_str_c(key), true);
+    if (sl_buf_reserve(l->out, 2 * id.len + 2))
+        return;
+    char *at = l->out->data + l->out->len;
+    if (l->format == SL_LOG_JSON)
+        *at++ = '"';
+    sl_hex_encode((const uint8_t *)id.ptr, id.len, at);
+    at += 2 * id.len;
+    if (l->format == SL_LOG_JSON)
+        *at++ = '"';
+    l->out->len = (size_t)(at - l->out->data);
+}
+
 static void put_ids(line *l)
 {
     SL_ASSERT(l);
-    char hex[2 * SL_TRACE_ID_SIZE];
     if (l->log->event_name.len)
         put_own_string(l, "event_name", l->log->event_name);
-    if (has_trace_id(l->log)) {
-        sl_hex_encode((const uint8_t *)l->log->trace_id.ptr, SL_TRACE_ID_SIZE, hex);
-        put_own_string(l, "trace_id", sl_str_of(hex, 2 * SL_TRACE_ID_SIZE));
-    }
-    if (has_span_id(l->log)) {
-        sl_hex_encode((const uint8_t *)l->log->span_id.ptr, SL_SPAN_ID_SIZE, hex);
-        put_own_string(l, "span_id", sl_str_of(hex, 2 * SL_SPAN_ID_SIZE));
-    }
+    if (has_trace_id(l->log))
+        put_id(l, "trace_id", l->log->trace_id);
+    if (has_span_id(l->log))
+        put_id(l, "span_id", l->log->span_id);
 }
 
 /* The message is always text: of a body that is none, its JSON. */
@@ -446,12 +626,29 @@ static int put_message(line *l)
     return l->out->failed;
 }
 
+/* The time of a line, with the milliseconds put into the text of its second. */
+static const char *time_text(line_time *time, uint64_t unix_ns)
+{
+    SL_ASSERT(time);
+    uint64_t second = unix_ns / 1000000000u;
+    if (second != time->second || second == 0) {
+        sl_rfc3339_ms(unix_ns, time->text);
+        time->second = second;
+        return time->text;
+    }
+    unsigned ms = (unsigned)(unix_ns / 1000000u % 1000u);
+    char *at = time->text + SL_RFC3339_MS_LEN - 4; /* 123Z */
+    at[0] = (char)('0' + ms / 100);
+    at[1] = (char)('0' + ms / 10 % 10);
+    at[2] = (char)('0' + ms % 10);
+    return time->text;
+}
+
 static int put_line(line *l)
 {
     SL_ASSERT(l);
-    char time[SL_RFC3339_MS_LEN + 1];
     const sl_otlp_log *log = l->log;
-    sl_rfc3339_ms(log->time_ns ? log->time_ns : log->observed_ns, time);
+    const char *time = time_text(l->time, log->time_ns ? log->time_ns : log->observed_ns);
     int error;
     if (l->format == SL_LOG_TEXT) {
         (void)sl_buf_put(l->out, time, SL_RFC3339_MS_LEN);
@@ -474,7 +671,7 @@ static int put_line(line *l)
     return error ? error : l->out->failed;
 }
 
-int sl_log_line(sl_str bytes, sl_log_format format, sl_buf *out)
+static int render(sl_str bytes, sl_log_format format, line_time *time, sl_buf *out)
 {
     SL_ASSERT(out && (format == SL_LOG_TEXT || format == SL_LOG_JSON));
     sl_otlp_log log;
@@ -485,6 +682,7 @@ int sl_log_line(sl_str bytes, sl_log_format format, sl_buf *out)
     l.out = out;
     l.log = &log;
     l.format = format;
+    l.time = time;
     l.path_len = 0;
     size_t before = out->len;
     error = put_line(&l);
@@ -493,14 +691,21 @@ int sl_log_line(sl_str bytes, sl_log_format format, sl_buf *out)
     return error;
 }
 
+int sl_log_line(sl_str bytes, sl_log_format format, sl_buf *out)
+{
+    line_time time = {0, ""};
+    return render(bytes, format, &time, out);
+}
+
 int sl_log_lines(sl_str request, sl_log_format format, sl_buf *out, size_t *ret_lines)
 {
     SL_ASSERT(out);
     sl_otlp_records records = sl_otlp_records_of(request);
+    line_time time = {0, ""};
     size_t lines = 0;
     int first_error = 0;
     while (!out->failed && sl_otlp_records_next(&records)) {
-        int error = sl_log_line(records.item, format, out);
+        int error = render(records.item, format, &time, out);
         lines += error == 0;
         if (!first_error)
             first_error = error;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "src/wire/otlp_encode.h"
+#include "src/wire/otlp_read.h"
 #include "tests/harness/sl_test.h"
 
 #define T0 1763116245123000000u /* 2025-11-14T10:30:45.123Z */
@@ -150,6 +151,102 @@ SL_TEST(log_line_quotes)
         snprintf(want, sizeof want, "2025-11-14T10:30:45.123Z INFO %s message=\"m\"\n", cases[i].shown);
         EXPECT_TEXT(&r, want);
     }
+}
+
+/* Appends an attribute as it is: the encoder would repair bad strings. */
+static void raw_attr(rec *r, sl_str key, sl_str value)
+{
+    uint8_t *kv = sl_pb_open(&r->c, 6, 3);
+    (void)sl_pb_put_str(&r->c, 1, key);
+    uint8_t *any = sl_pb_open(&r->c, 2, 3);
+    (void)sl_pb_put_str(&r->c, 1, value);
+    CHECK(sl_pb_close(&r->c, any, 3) && sl_pb_close(&r->c, kv, 3));
+}
+
+/* What a byte among letters becomes inside quotes. */
+static sl_str escaped(unsigned c, char text[8])
+{
+    static const char named[] = "\"\"\\\\\nn\rr\tt";
+    for (size_t i = 0; i + 1 < sizeof named; i += 2) {
+        if ((unsigned char)named[i] == c)
+            return sl_str_of(text, (size_t)snprintf(text, 8, "\\%c", named[i + 1]));
+    }
+    if (c >= 0x80)
+        return SL_STR("\xEF\xBF\xBD");
+    return sl_str_of(
+        text, (size_t)(c < 0x20 || c == 0x7F ? snprintf(text, 8, "\\u%04x", c) : snprintf(text, 8, "%c", (int)c)));
+}
+
+/* Every byte at every place of texts that are looked at in words: once in the value, once in the message. */
+SL_TEST(log_line_escapes_every_character_at_every_place)
+{
+    static rec r;
+    for (unsigned c = 0; c < 256; c++) {
+        for (size_t len = 1; len <= 18; len += len < 8 ? 3 : 1) {
+            for (size_t at = 0; at < len; at++) {
+                char value[18], want[160], text[8];
+                memset(value, 'x', len);
+                value[at] = (char)c;
+                sl_str shown = escaped(c, text);
+                begin(&r, T0, SL_INFO);
+                raw_attr(&r, SL_STR("k"), sl_str_of(value, len));
+                (void)snprintf(want, sizeof want, "2025-11-14T10:30:45.123Z INFO k=\"%.*s%.*s%.*s\" message=\"\"\n",
+                               (int)at, "xxxxxxxxxxxxxxxxxx", (int)shown.len, shown.ptr, (int)(len - at - 1),
+                               "xxxxxxxxxxxxxxxxxx");
+                EXPECT_TEXT(&r, want);
+            }
+        }
+    }
+}
+
+/* Attributes with lengths of one byte take a shorter way: both sides of it, for key and value. */
+SL_TEST(log_line_short_and_long_attributes)
+{
+    static rec r;
+    static char text[400], want[1200];
+    memset(text, 't', sizeof text);
+    for (size_t key = 1; key <= 255; key += key < 100 ? 9 : 1) {
+        for (size_t len = 0; len <= 140; len += key < 100 && len < 20 ? 1 : 5) {
+            sl_attr plain = {sl_str_of(text, key), sl_value_str(sl_str_of(text, len))};
+            begin(&r, T0, SL_INFO);
+            attr(&r, plain);
+            plain.value = sl_value_int((int64_t)len - 70);
+            attr(&r, plain);
+            plain.value = sl_value_double((double)len + 0.5);
+            attr(&r, plain);
+            (void)snprintf(want, sizeof want,
+                           "2025-11-14T10:30:45.123Z INFO %.*s=\"%.*s\" %.*s=%d %.*s=%d.5 message=\"\"\n", (int)key,
+                           text, (int)len, text, (int)key, text, (int)len - 70, (int)key, text, (int)len);
+            EXPECT_TEXT(&r, want);
+        }
+    }
+}
+
+/* An attribute whose lengths do not add up is no shorter way to anything. */
+SL_TEST(log_line_refuses_damaged_short_attributes)
+{
+    static rec r;
+    attr((begin(&r, T0, SL_INFO), &r), sl_attr_str("key", "value"));
+    size_t start = bytes(&r).len - 16; /* 32 0e 0a 03 k e y 12 07 0a 05 v a l u e */
+    CHECK_EQ(r.bytes[start], 0x32);
+    sl_buf out;
+    sl_buf_init(&out, 1u << 20);
+    for (size_t at = 1; at < 11; at++) {
+        for (unsigned c = 0; c < 256; c++) {
+            uint8_t before = r.bytes[start + at];
+            r.bytes[start + at] = (uint8_t)c;
+            sl_otlp_pair pair;
+            int right = sl_otlp_read_pair(sl_str_of((char *)r.bytes + start + 2, 14), &pair);
+            bool list = !right && (pair.value.type == SL_VALUE_ARRAY || pair.value.type == SL_VALUE_MAP);
+            int error = sl_log_line(bytes(&r), SL_LOG_TEXT, &out);
+            if (at != 1 && !list) /* what a list holds is read later */
+                CHECK_EQ(error, right);
+            CHECK(error == 0 ? out.data[out.len - 1] == '\n' : out.len == 0);
+            sl_buf_clear(&out);
+            r.bytes[start + at] = before;
+        }
+    }
+    sl_buf_done(&out);
 }
 
 SL_TEST(log_line_shows_every_type)
@@ -312,6 +409,43 @@ SL_TEST(log_lines_of_a_request)
     CHECK_EQ(lines, 0);
     CHECK_EQ(out.len, 0);
     sl_buf_done(&out);
+}
+
+/* Lines of one request share the text of their second: each is as if it were alone. */
+SL_TEST(log_lines_have_their_own_times)
+{
+    static const uint64_t ms[] = {0,
+                                  1,
+                                  999,
+                                  1000,
+                                  1001,
+                                  1763116245123,
+                                  1763116245007,
+                                  1763116245999,
+                                  1763116246000,
+                                  1763116245000,
+                                  1735689599999,
+                                  1735689600000,
+                                  5,
+                                  1763116245123};
+    static rec r;
+    static uint8_t room[8192];
+    sl_pb_cursor c = sl_pb_cursor_of(room, sizeof room);
+    uint8_t *resource = sl_pb_open(&c, 1, 4), *scope = sl_pb_open(&c, 2, 4);
+    sl_buf each, all;
+    sl_buf_init(&each, 1u << 20);
+    sl_buf_init(&all, 1u << 20);
+    for (size_t i = 0; i < sizeof ms / sizeof *ms; i++) {
+        begin(&r, ms[i] * 1000000u + 999999, SL_INFO);
+        CHECK(sl_pb_put_str(&c, 2, bytes(&r)));
+        CHECK_EQ(sl_log_line(bytes(&r), SL_LOG_JSON, &each), 0);
+    }
+    CHECK(sl_pb_close(&c, scope, 4) && sl_pb_close(&c, resource, 4));
+    CHECK_EQ(sl_log_lines(sl_str_of((char *)room, (size_t)(c.at - room)), SL_LOG_JSON, &all, NULL), 0);
+    CHECK(sl_str_eq(sl_buf_str(&all), sl_buf_str(&each)));
+    CHECK(sl_str_find(sl_buf_str(&all), SL_STR("2024-12-31T23:59:59.999Z")) != SL_NPOS);
+    sl_buf_done(&each);
+    sl_buf_done(&all);
 }
 
 SL_TEST(log_line_survives_no_memory)
