@@ -49,20 +49,32 @@ static void put_commands(sl_jw *w)
     sl_jw_end(w);
 }
 
+static void put_variable(sl_jw *w, const sl_env_def *def)
+{
+    SL_ASSERT(def);
+    sl_jw_object(w);
+    sl_jw_member_c(w, "name", def->name);
+    sl_jw_member_c(w, "type", sl_env_type_name(def->type));
+    sl_jw_member_c(w, "default", def->default_text);
+    put_words(w, "values", def->values);
+    sl_jw_member_c(w, "group", def->group);
+    sl_jw_member_c(w, "help", def->help);
+    sl_jw_end(w);
+}
+
 static void put_environment(sl_jw *w)
 {
     size_t count;
     const sl_env_def *defs = sl_env_defs(&count);
     sl_jw_member_array(w, "environment");
+    for (size_t i = 0; i < count; i++)
+        put_variable(w, &defs[i]);
+    const sl_env_doc *docs = sl_env_docs(&count);
     for (size_t i = 0; i < count; i++) {
-        sl_jw_object(w);
-        sl_jw_member_c(w, "name", defs[i].name);
-        sl_jw_member_c(w, "type", sl_env_type_name(defs[i].type));
-        sl_jw_member_c(w, "default", defs[i].default_text);
-        put_words(w, "values", defs[i].values);
-        sl_jw_member_c(w, "group", defs[i].group);
-        sl_jw_member_c(w, "help", defs[i].help);
-        sl_jw_end(w);
+        sl_env_def def = {.name = docs[i].name, .type = SL_ENV_STRING, .help = docs[i].help};
+        def.default_text = def.values = "";
+        def.group = "The program";
+        put_variable(w, &def);
     }
     sl_jw_end(w);
 }

@@ -103,9 +103,14 @@ static void put_environment(sl_buf *out)
         put_cell(out, defs[i].help);
         (void)sl_buf_put_char(out, '\n');
     }
-    (void)sl_buf_put_c(out, "\n### Gateway\n\n| variable | type | default | values | |\n|---|---|---|---|---|\n| "
-                            "`LITELLM_MASTER_KEY` | text | | | "
-                            "The key that clients send, when general_settings.master_key gives none. |\n");
+    const sl_env_doc *docs = sl_env_docs(&count);
+    (void)sl_buf_put_c(out, "\n### The program\n\n| variable | |\n|---|---|\n");
+    for (size_t i = 0; i < count; i++) {
+        (void)sl_buf_put_char(out, '|');
+        put_code(out, docs[i].name);
+        put_cell(out, docs[i].help);
+        (void)sl_buf_put_char(out, '\n');
+    }
 }
 
 static void put_key(sl_buf *out, const char *section, const sl_key_def *key)
@@ -153,7 +158,7 @@ static void put_metrics(sl_buf *out)
     (void)sl_buf_put_c(
         out,
         "Names as OpenTelemetry has them, and as they stand on the metrics page. A label with `?` is not always there. "
-        "Times are in seconds.\n");
+        "Times are in seconds. The page also has `target_info`, whose labels are the resource's attributes.\n");
     for (int id = 0; id < SL_METRIC_COUNT; id++) {
         const sl_metric_def *def = sl_metric_def_of((sl_metric_id)id);
         char name[SL_PROM_NAME_BYTES];

@@ -10,6 +10,12 @@ static const sl_config_doc config_docs[] = {
 #undef SL_CONFIG_DOC
 };
 
+static const sl_env_doc env_docs[] = {
+#define SL_ENV_DOC(name, help) {name, help},
+#include "src/cli/docs_env.def"
+#undef SL_ENV_DOC
+};
+
 static const sl_limit_doc limit_docs[] = {
 #define SL_LIMIT_DOC(name, unit, help) {#name, name, unit, help},
 #include "src/cli/docs_limits.def"
@@ -21,6 +27,13 @@ const sl_config_doc *sl_config_docs(size_t *ret_count)
     SL_ASSERT(ret_count);
     *ret_count = sizeof config_docs / sizeof *config_docs;
     return config_docs;
+}
+
+const sl_env_doc *sl_env_docs(size_t *ret_count)
+{
+    SL_ASSERT(ret_count);
+    *ret_count = sizeof env_docs / sizeof *env_docs;
+    return env_docs;
 }
 
 const sl_limit_doc *sl_limit_docs(size_t *ret_count)

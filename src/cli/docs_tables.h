@@ -20,7 +20,13 @@ typedef struct sl_limit_doc {
     const char *help;
 } sl_limit_doc;
 
+typedef struct sl_env_doc {
+    const char *name;
+    const char *help;
+} sl_env_doc;
+
 /* Whole tables. Static. */
+const sl_env_doc *sl_env_docs(size_t *ret_count);
 const sl_config_doc *sl_config_docs(size_t *ret_count);
 const sl_limit_doc *sl_limit_docs(size_t *ret_count);
 
