@@ -78,6 +78,8 @@ struct sl_http_server {
     sl_http_server_options options;
     uv_tcp_t *listeners[SL_HTTP_LISTENERS];
     size_t listener_count;
+    unsigned starved; /* one bit each: a connection waits for memory */
+    sl_timer accept_timer;
     sl_exchange *connections;
     size_t connection_count;
     size_t handles; /* listeners and timers that are not closed yet */

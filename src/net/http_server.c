@@ -12,9 +12,10 @@
 
 #define PROBE_MS 5u
 #define DRAIN_IDLE_MS                                                                                                  \
-    300u                /* a client that was told to keep its connection may be sending its next request just now      \
-                         */
-#define PROBE_LOOKS 40u /* 200 ms: a client that is gone has sent its reset by then */
+    300u                    /* a client that was told to keep its connection may be sending its next request just now  \
+                             */
+#define ACCEPT_AGAIN_MS 50u /* without memory for a connection */
+#define PROBE_LOOKS 40u     /* 200 ms: a client that is gone has sent its reset by then */
 
 static void process(sl_exchange *x, sl_str bytes);
 static void on_conn_timer(sl_timer *timer);
@@ -575,6 +576,30 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 
 /* ---- accepting ---- */
 
+static void on_accept(uv_stream_t *listener, int status);
+
+static void on_accept_again(sl_timer *timer)
+{
+    sl_http_server *server = (sl_http_server *)((char *)timer - offsetof(sl_http_server, accept_timer));
+    unsigned starved = server->starved;
+    server->starved = 0;
+    for (size_t i = 0; i < server->listener_count; i++) {
+        if (starved & 1u << i)
+            on_accept((uv_stream_t *)server->listeners[i], 0);
+    }
+}
+
+/* Without memory for a connection: libuv keeps it, and looks at no other one before it is taken. */
+static void accept_later(sl_http_server *server, const uv_stream_t *listener)
+{
+    SL_ASSERT(server && listener);
+    for (size_t i = 0; i < server->listener_count; i++) {
+        if ((const uv_stream_t *)server->listeners[i] == listener)
+            server->starved |= 1u << i;
+    }
+    sl_timer_set(server->loop, &server->accept_timer, on_accept_again, ACCEPT_AGAIN_MS);
+}
+
 static void on_accept(uv_stream_t *listener, int status)
 {
     SL_ASSERT(listener);
@@ -582,10 +607,9 @@ static void on_accept(uv_stream_t *listener, int status)
     if (status != 0 || server->draining || server->closed)
         return;
     sl_exchange *x = sl_calloc(1, sizeof *x);
-    if (!x)
-        return;
-    if (uv_tcp_init(listener->loop, &x->tcp) != 0) {
+    if (!x || uv_tcp_init(listener->loop, &x->tcp) != 0) {
         sl_free(x);
+        accept_later(server, listener);
         return;
     }
     x->server = server;
@@ -714,6 +738,8 @@ void sl_http_server_pause(sl_http_server *server)
     for (size_t i = 0; i < server->listener_count; i++)
         uv_close((uv_handle_t *)server->listeners[i], on_handle_closed);
     server->listener_count = 0;
+    server->starved = 0;
+    sl_timer_stop(server->loop, &server->accept_timer);
 }
 
 void sl_http_server_drain(sl_http_server *server, void (*on_drained)(void *user), void *user)

@@ -833,3 +833,106 @@ SL_TEST(a_server_without_memory)
     sl_loop_done(loop);
     free(loop);
 }
+
+/* Reads what has come; the connection does not block. */
+static size_t take(int fd, char *text, size_t len, size_t cap)
+{
+    ssize_t n = recv(fd, text + len, cap - 1 - len, MSG_DONTWAIT);
+    len += n > 0 ? (size_t)n : 0;
+    text[len] = 0;
+    return len;
+}
+
+/* One failed allocation must not make a listener deaf: libuv waits until the connection is taken. */
+SL_TEST(a_connection_without_memory_is_served_later)
+{
+    site *s = calloc(1, sizeof *s);
+    sl_http_handler handler = {s, NULL, on_request, NULL, on_done, NULL, on_connection};
+    REQUIRE(sl_loop_init(&s->l.loop) == 0);
+    REQUIRE(sl_http_server_new(&s->l.loop, &handler, NULL, &s->server) == 0);
+    s->listen_fd = nf_listen(&s->port);
+    REQUIRE(sl_http_server_listen(s->server, s->listen_fd) == 0);
+    int fds[2] = {nf_connect(s->port), nf_connect(s->port)};
+    sl_test_fail_alloc(0);
+    uv_run(&s->l.loop.uv, UV_RUN_ONCE);
+    CHECK(sl_test_alloc_failed());
+    CHECK_EQ(s->opened, 0);
+    for (int i = 0; i < 2; i++) {
+        char text[1024] = "";
+        size_t len = 0;
+        CHECK(nf_send_c(fds[i], "GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        for (int turn = 0; turn < 1000 && !strstr(text, "hello"); turn++) {
+            uv_run(&s->l.loop.uv, UV_RUN_NOWAIT);
+            len = take(fds[i], text, len, sizeof text);
+            nf_sleep_ms(1);
+        }
+        CHECK(strstr(text, "200 OK") && strstr(text, "hello"));
+        close(fds[i]);
+    }
+    CHECK_EQ(s->opened, 2);
+    sl_http_server_close(s->server);
+    sl_loop_done(&s->l.loop);
+    CHECK_EQ(s->connections, 0);
+    close(s->listen_fd);
+    free(s);
+}
+
+/* ---- what the head says of the connection ---- */
+
+typedef struct framing {
+    const char *request;
+    int status;
+    const char *body; /* of the answer, as it comes on the wire */
+    bool stays;       /* the connection serves a second request */
+} framing;
+
+#define AGAIN "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+static const framing framings[] = {
+    {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200, "hello", true},
+    {"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, "hello", false},
+    {"GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", 200, "hello", false},
+    {"GET / HTTP/1.0\r\n\r\n", 200, "hello", false},
+    {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, "hello", true},
+    {"GET / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx", 200, "x", false},
+    {"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", 200, "", true},
+    {"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", 204, "", true},
+    {"HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n", 200, "", true},
+    {"GET /sized HTTP/1.1\r\nHost: a\r\n\r\n", 200, "fourmore", true},
+    {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 200, "hello", true},
+    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=\"a\"\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n",
+     200, "abc", true},
+    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200, "hello", true},
+    {"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", 401, NULL, true},
+    {"POST /no HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 401, NULL, true},
+};
+
+/* The answer to a request, and whether a second one behind it in the same piece is served. */
+SL_TEST(connections_stay_as_the_head_says)
+{
+    site *s = site_start(NULL);
+    for (size_t i = 0; i < sizeof framings / sizeof *framings; i++) {
+        const framing *f = &framings[i];
+        char text[1024];
+        (void)snprintf(text, sizeof text, "%s%s", f->request, AGAIN);
+        int fd = nf_connect(s->port);
+        nf_message m = {.status = -1};
+        CHECK(nf_send_c(fd, text));
+        bool bare = strncmp(f->request, "HEAD", 4) == 0;
+        bool read = nf_read_message(fd, false, bare, &m);
+        if (!read || m.status != f->status || (!bare && !m.complete) || (f->body && !sl_str_eq_c(m.body, f->body)))
+            sl_test_failed(__FILE__, __LINE__, "row %zu: %d '%.*s'", i, m.status, (int)m.body.len, m.body.ptr);
+        if (read)
+            nf_message_free(&m);
+        bool again = nf_read_message(fd, false, false, &m);
+        if (again != f->stays)
+            sl_test_failed(__FILE__, __LINE__, "row %zu: the connection %s", i, again ? "stays" : "ends");
+        if (again) {
+            CHECK_EQ(m.status, 200);
+            CHECK_STR(m.body, "hello");
+            nf_message_free(&m);
+        }
+        close(fd);
+    }
+    site_stop(s);
+}

@@ -283,6 +283,210 @@ SL_TEST(a_fresh_connection_that_hangs_up_fails_the_call)
     nf_server_stop(&s);
 }
 
+/* Answers the first request of a connection at once, hangs up on the second one after a while. */
+static void hang_up_late(nf_server *server, int fd, int number)
+{
+    nf_message m;
+    (void)number;
+    for (int i = 0; nf_read_message(fd, true, false, &m); i++) {
+        server->requests++;
+        nf_message_free(&m);
+        if (i == 1) {
+            nf_sleep_ms(1200);
+            return;
+        }
+        (void)nf_send_c(fd, ANSWER);
+    }
+}
+
+/* A server that has worked on a request and then broke must not get it again unasked. */
+SL_TEST(a_pooled_connection_that_hangs_up_late_is_not_stale)
+{
+    nf_server s;
+    nf_server_start(&s, hang_up_late, NULL);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    asked first = {.status = 0}, second = {.status = 0};
+    ask(c, &first);
+    CHECK_EQ(first.status, 200);
+    sl_buf_done(&first.body);
+    ask(c, &second);
+    CHECK_EQ(second.error, SL_ECLOSED);
+    CHECK(second.call.reused);
+    CHECK_EQ(second.call.sends, 1);
+    CHECK_EQ(s.requests, 2);
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+/* ---- answers at every split ---- */
+
+typedef struct told {
+    const char *name;
+    const char *answer;
+    const char *body;
+    int status; /* 0: fails with `error` */
+    int error;
+    bool is_head;
+    bool closes; /* the server, behind its answer */
+    bool stays;  /* the connection goes back to the pool */
+} told;
+
+#define OK200 "HTTP/1.1 200 OK\r\n"
+#define CHUNKED OK200 "Transfer-Encoding: chunked\r\n\r\n"
+
+static const told answers[] = {
+    {"length", OK200 "Content-Length: 5\r\n\r\nhello", "hello", 200, .stays = true},
+    {"no body", OK200 "Content-Length: 0\r\n\r\n", "", 200, .stays = true},
+    {"100", "HTTP/1.1 100 Continue\r\n\r\n" OK200 "Content-Length: 2\r\n\r\nhi", "hi", 200, .stays = true},
+    {"103, 102",
+     "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" CHUNKED "1\r\na\r\n0\r\n\r\n", "a",
+     200, .stays = true},
+    {"chunks", CHUNKED "3\r\nabc\r\n00A\r\n0123456789\r\n0\r\n\r\n", "abc0123456789", 200, .stays = true},
+    {"extensions", CHUNKED "3;n=v;q=\"a;b\"\r\nabc\r\n0;last\r\n\r\n", "abc", 200, .stays = true},
+    {"trailers", CHUNKED "3\r\nabc\r\n0\r\nX-A: 1\r\nX-B: 2\r\n\r\n", "abc", 200, .stays = true},
+    {"204", "HTTP/1.1 204 No Content\r\n\r\n", "", 204, .stays = true},
+    {"304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", "", 304, .stays = true},
+    {"HEAD", OK200 "Content-Length: 9\r\n\r\n", "", 200, .is_head = true, .stays = true},
+    {"HEAD, chunked", CHUNKED, "", 200, .is_head = true, .stays = true},
+    {"until the end", OK200 "X: y\r\n\r\nall of it", "all of it", 200, .closes = true},
+    {"close", OK200 "Connection: close\r\nContent-Length: 2\r\n\r\nhi", "hi", .status = 200},
+    {"1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", "hi", .status = 200},
+    {"1.0 kept", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi", "hi", 200, .stays = true},
+    {"cut in an interim head", "HTTP/1.1 100 Con", NULL, .error = SL_ECLOSED, .closes = true},
+    {"cut behind it", "HTTP/1.1 100 Continue\r\n\r\n", NULL, .error = SL_ECLOSED, .closes = true},
+    {"cut in the head", OK200 "Content-Le", NULL, .error = SL_ECLOSED, .closes = true},
+    {"cut in the body", OK200 "Content-Length: 5\r\n\r\nhell", "hell", .error = SL_ECLOSED, .closes = true},
+    {"cut in a chunk", CHUNKED "5\r\nhell", "hell", .error = SL_ECLOSED, .closes = true},
+    {"cut behind a chunk", CHUNKED "5\r\nhello\r\n", "hello", .error = SL_ECLOSED, .closes = true},
+    {"cut in the last chunk", CHUNKED "5\r\nhello\r\n0\r\n", "hello", .error = SL_ECLOSED, .closes = true},
+    {"cut in a trailer", CHUNKED "0\r\nX: ", "", .error = SL_ECLOSED, .closes = true},
+    {"garbage", "garbage\r\n\r\n", NULL, .error = SL_EPROTO},
+    {"LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n", NULL, .error = SL_EPROTO},
+    {"two lengths", OK200 "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", NULL, .error = SL_EPROTO},
+    {"both framings", OK200 "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", NULL,
+     .error = SL_EPROTO},
+    {"bad chunk size", CHUNKED "x\r\n", NULL, .error = SL_EPROTO},
+    {"chunk too long", CHUNKED "1\r\nabc\r\n0\r\n\r\n", "a", .error = SL_EPROTO},
+    {"101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", NULL, .error = SL_EPROTO},
+};
+
+/* The answer under test, and where it is cut in two. */
+typedef struct cutting {
+    const told *row;
+    _Atomic size_t at;
+} cutting;
+
+static void serve_cut(nf_server *server, int fd, int number)
+{
+    cutting *cut = server->user;
+    nf_message m;
+    (void)number;
+    while (nf_read_message(fd, true, false, &m)) {
+        nf_message_free(&m);
+        size_t len = strlen(cut->row->answer), at = cut->at;
+        if (at && nf_send(fd, cut->row->answer, at))
+            nf_sleep_ms(1);
+        if (!nf_send(fd, cut->row->answer + at, len - at) || cut->row->closes)
+            return;
+    }
+}
+
+static void check_told(client *c, const told *row, size_t at)
+{
+    asked a = {.call = {.is_head = row->is_head}};
+    ask(c, &a);
+    sl_origin_stats stats;
+    sl_origin_get_stats(c->origin, &stats);
+    bool good = row->status ? a.status == row->status && a.error == 0 : a.error == row->error;
+    /* Of a broken answer, the beginning may have been told; what was told is right. */
+    sl_str body = sl_buf_str(&a.body);
+    bool same = row->status ? sl_str_eq_c(body, row->body) : sl_str_starts(sl_str_c(row->body ? row->body : ""), body);
+    if (!good || !same || stats.idle != (row->stays ? 1u : 0u) || stats.active != 0)
+        sl_test_failed(__FILE__, __LINE__, "%s cut at %zu: status %d error %d idle %zu '%.*s'", row->name, at, a.status,
+                       a.error, stats.idle, (int)body.len, body.ptr);
+    sl_buf_done(&a.body);
+}
+
+#define CUTS 60 /* for one server, which takes 64 connections */
+
+static void check_cuts(const told *row, size_t from, size_t to)
+{
+    nf_server s;
+    cutting cut = {.row = row};
+    nf_server_start(&s, serve_cut, &cut);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    for (size_t at = from; at < to; at++) {
+        cut.at = at;
+        check_told(c, row, at);
+    }
+    client_free(c);
+    nf_server_stop(&s);
+}
+
+SL_TEST(every_answer_at_every_split)
+{
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        size_t len = strlen(answers[i].answer);
+        for (size_t from = 0; from < len; from += CUTS)
+            check_cuts(&answers[i], from, from + CUTS < len ? from + CUTS : len);
+    }
+}
+
+/* A connection that has carried a broken answer is not used again, whatever comes next. */
+SL_TEST(after_a_failure_the_next_call_has_a_fresh_connection)
+{
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        if (answers[i].status)
+            continue;
+        nf_server s;
+        cutting cut = {.row = &answers[i]};
+        nf_server_start(&s, serve_cut, &cut);
+        client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+        check_told(c, &answers[i], 0);
+        cut.row = &answers[0];
+        check_told(c, &answers[0], 0);
+        sl_origin_stats stats;
+        sl_origin_get_stats(c->origin, &stats);
+        CHECK_EQ(stats.opened, 2);
+        CHECK_EQ(stats.reused, 0);
+        client_free(c);
+        nf_server_stop(&s);
+    }
+}
+
+/* A call that fails because its name cannot be found, and is started again from inside the failure. */
+typedef struct stubborn {
+    sl_call call;
+    sl_origin *origin;
+    int fails;
+    int turn; /* of the loop */
+    int turns[2];
+} stubborn;
+
+static void fail_again(sl_call *call, int error, const char *reason)
+{
+    stubborn *t = call->user;
+    (void)reason;
+    CHECK_EQ(error, SL_ERESOLVE);
+    t->turns[t->fails++] = t->turn;
+    if (t->fails == 1)
+        sl_call_start(call, t->origin);
+}
+
+SL_TEST(a_name_is_looked_up_again_for_who_asks_again)
+{
+    static const sl_call_handler again = {on_read, fail_again};
+    client *c = client_new("no-such-host.invalid", 80, false, NULL, NULL);
+    stubborn t = {.origin = c->origin};
+    t.call = (sl_call){.handler = &again, .user = &t, .pieces = {SL_STR("x")}, .piece_count = 1};
+    sl_call_start(&t.call, c->origin);
+    for (; t.turn < 100000 && t.fails < 2; t.turn++)
+        (void)uv_run(&c->loop.uv, UV_RUN_ONCE);
+    CHECK_EQ(t.fails, 2);
+    CHECK(t.turns[1] > t.turns[0]); /* not failed by the answer that was there already */
+    client_free(c);
+}
+
 SL_TEST(silence_times_out)
 {
     uint16_t port;

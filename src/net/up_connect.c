@@ -179,8 +179,13 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     char text[SL_UP_REASON];
     (void)snprintf(text, sizeof text, "host name %.80s cannot be resolved: %s", origin->host,
                    status ? uv_strerror(status) : "it has no address");
-    while (origin->waiting) {
-        sl_call *call = origin->waiting;
+    /* Whoever begins to wait from inside a callback waits for the next answer. */
+    sl_call *calls = origin->waiting;
+    origin->waiting = NULL;
+    if (calls)
+        calls->prev_waiting = &calls;
+    while (calls) {
+        sl_call *call = calls;
         sl_up_unwait(call);
         if (good)
             connect_to(call, 0);

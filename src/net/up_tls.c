@@ -83,6 +83,13 @@ static void wait_for(sl_up_conn *conn, int events)
         (void)uv_poll_stop(&conn->poll);
 }
 
+/* A paused call reads nothing. */
+static int read_events(const sl_up_conn *conn)
+{
+    SL_ASSERT(conn);
+    return conn->call && conn->call->paused ? 0 : UV_READABLE;
+}
+
 static bool make_ssl(sl_up_conn *conn)
 {
     SL_ASSERT(conn);
@@ -245,12 +252,12 @@ void sl_up_tls_flush(sl_up_conn *conn)
             int error = SSL_get_error(conn->ssl, result);
             if (error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_READ) {
                 conn->writing = true;
-                wait_for(conn, UV_READABLE | UV_WRITABLE);
+                wait_for(conn, read_events(conn) | UV_WRITABLE);
             } else {
                 conn->reusable = false; /* reading tells how it ends */
                 conn->out_at = conn->out.len;
                 conn->writing = false;
-                wait_for(conn, UV_READABLE);
+                wait_for(conn, read_events(conn));
             }
             return;
         }
@@ -258,7 +265,7 @@ void sl_up_tls_flush(sl_up_conn *conn)
     }
     conn->writing = false;
     sl_buf_done(&conn->out);
-    wait_for(conn, UV_READABLE);
+    wait_for(conn, read_events(conn));
 }
 
 void sl_up_tls_want_read(sl_up_conn *conn, bool want)

@@ -8,6 +8,7 @@
 #include "src/base/mem.h"
 #include "src/net/up_conn.h"
 
+#define STALE_NS 1000000000u /* after sending: a connection that was closed meanwhile has told by then */
 #define HEAD_IN_PARTS_MAX (2u * SL_MAX_HEAD_BYTES + SL_LOOP_READ_BYTES)
 
 static void on_call_timer(sl_timer *timer);
@@ -202,12 +203,16 @@ static sl_up_conn *take_idle(sl_origin *origin)
 
 /* ---- sending ---- */
 
-/* True when the call has been put on a fresh connection, because the pooled one was closed by the peer meanwhile. */
+/*
+ * True when the call has been put on a fresh connection, because the pooled one was closed by the peer meanwhile. That
+ * shows at once: a server that hangs up later has worked on the request, which must not be done twice unasked.
+ */
 static bool retried_stale(sl_up_conn *conn)
 {
     SL_ASSERT(conn);
     sl_call *call = conn->call;
-    if (!call || !conn->served || call->first_byte_ns != 0 || call->sends > 1)
+    if (!call || !conn->served || call->first_byte_ns != 0 || call->sends > 1 ||
+        sl_mono_ns() - call->connected_ns > STALE_NS)
         return false;
     conn->origin->stats.stale++;
     call->conn = NULL;
