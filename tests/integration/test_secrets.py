@@ -149,6 +149,45 @@ def answered(gateway):
         return False
 
 
+class Parrot:
+    """An upstream whose errors say everything that it was sent: in the body, in headers, in the reason."""
+
+    def __init__(self):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                said = f"Incorrect API key provided: {self.headers['Authorization']}; asked {json.dumps(asked['messages'])}"
+                body = json.dumps({"error": {"message": said, "type": said, "code": said, "param": said}}).encode()
+                self.send_response(401, said)
+                for name, value in (("Content-Type", "application/json"), ("X-Said", said), ("Content-Length", len(body))):
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+def test_nor_what_an_upstream_repeats():
+    folder = lib.tmp()
+    gateway, env = start(config(Parrot().url), folder)
+    for stream in (False, True):
+        reply = lib.chat(gateway.url("gateway"), key=MASTER, content=PROMPT, stream=stream)
+        lib.equal(reply.status, 401)
+        lib.contains(reply.text, PROMPT, "the answer goes through as it is")
+        assert MASTER not in reply.text
+    lib.until(lambda: len(json.loads(lib.get(gateway.url("admin") + "/traces").text)) == 2, 5, "two traces")
+    found = sinks(gateway, env, folder)
+    lib.contains(found["export.jsonl"], "claude-haiku")
+    check(found, PLANTED)
+
+
 class Receiver:
     """Takes OTLP over HTTP: every byte of path, headers and body."""
 
