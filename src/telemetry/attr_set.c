@@ -273,7 +273,7 @@ int sl_attr_set_labels(const sl_attr_set *set, const char *reserved, sl_buf *out
         join_values(set, i, name, &scratch);
         if (out->len > 0)
             (void)sl_buf_put_char(out, ',');
-        if (reserved && strcmp(name, reserved) == 0)
+        if ((reserved && strcmp(name, reserved) == 0) || sl_str_starts(sl_str_c(name), SL_STR("otel_scope_")))
             (void)sl_buf_put_c(out, "exported_");
         (void)sl_buf_put_c(out, name);
         (void)sl_buf_put_c(out, "=\"");

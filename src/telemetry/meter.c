@@ -84,6 +84,24 @@ static void put_scope_label(sl_buf *out, const char *name, sl_str value)
     (void)sl_buf_put_char(out, '"');
 }
 
+/* True when the label of an earlier attribute, or one of the scope's own, has this name: two would make text invalid.
+ */
+static bool is_taken(const sl_scope_options *scope, size_t index, const char *name)
+{
+    SL_ASSERT(scope && index < scope->attr_count);
+    if (strcmp(name, "name") == 0 || strcmp(name, "version") == 0 || strcmp(name, "schema_url") == 0)
+        return true;
+    for (size_t i = 0; i < index; i++) {
+        char other[SL_PROM_LABEL_BYTES];
+        if (scope->attrs[i].key.len == 0 || scope->attrs[i].key.len > SL_MAX_KEY_BYTES)
+            continue;
+        sl_prom_label_name(scope->attrs[i].key, other);
+        if (strcmp(name, other) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* The labels that every series of the scope carries in Prometheus text. NULL without memory. */
 static char *scope_labels(const sl_scope_options *scope)
 {
@@ -99,6 +117,8 @@ static char *scope_labels(const sl_scope_options *scope)
         if (scope->attrs[i].key.len == 0 || scope->attrs[i].key.len > SL_MAX_KEY_BYTES)
             continue;
         sl_prom_label_name(scope->attrs[i].key, name);
+        if (is_taken(scope, i, name))
+            continue;
         sl_buf_clear(&value);
         (void)sl_value_text(&scope->attrs[i].value, &value);
         put_scope_label(&out, name, sl_buf_str(&value));

@@ -2,6 +2,7 @@
 #include "src/telemetry/process_metrics.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -51,7 +52,7 @@ static int read_file(const char *path, char *text, size_t size, size_t *ret_len)
     SL_ASSERT(size > 0 && ret_len);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return SL_ENOENT;
+        return errno == ENOENT || errno == ESRCH ? SL_ENOENT : SL_EIO;
     size_t len = 0;
     ssize_t got = 0;
     while (len < size && (got = read(fd, text + len, size - len)) > 0)
@@ -153,12 +154,14 @@ int sl_process_sample_read(pid_t pid, sl_process_sample *ret_sample)
 
 /* ---- The sum ---- */
 
-/* Reads a process again. False when it is gone; its CPU time is kept. Lock held. */
+/* Reads a process again. False when it is gone; its CPU time is kept then. Lock held. */
 static bool refresh(sl_process_metrics *m, member *one)
 {
     SL_ASSERT(one->pid > 0);
     sl_process_sample sample;
     int error = sl_process_sample_read(one->pid, &sample);
+    if (error && error != SL_ENOENT)
+        return true; /* cannot be read now (no descriptor is free): as it was */
     bool same = !error && (one->last.start_ticks == 0 || one->last.start_ticks == sample.start_ticks);
     if (!same) {
         m->ended_cpu_seconds += one->last.cpu_seconds;

@@ -3,6 +3,9 @@
  *
  * Metrics are grouped into families by their Prometheus names; the grouping, the order and the names are kept until a
  * new metric or point appears, so a scrape formats numbers and copies labels.
+ *
+ * Left out: `_created` samples. OpenMetrics 1.0 makes them optional, scrapers that do not know them store them as
+ * series of their own (which doubles the counters), and OpenMetrics 2.0 drops them.
  */
 #include <stdlib.h>
 
@@ -86,6 +89,9 @@ static int family_of(sl_families *families, sl_metric *metric, family **ret_fami
     SL_ASSERT(metric && ret_family);
     char name[SL_PROM_NAME_BYTES];
     (void)sl_prom_name(metric->name, metric->unit, metric->kind, name);
+    *ret_family = NULL;
+    if (strcmp(name, "target_info") == 0 || strcmp(name, "target_info_total") == 0)
+        return 0; /* the resource's, in one of the formats */
     for (size_t i = 0; i < families->count; i++) {
         family *f = families->items[i];
         if (strcmp(f->name, name) != 0)
@@ -157,26 +163,50 @@ static int add_rows(family *f, sl_metric *metric)
     return 0;
 }
 
-/* Families are sorted by name. */
-static bool has_family(const sl_families *families, sl_str name)
+/* Families are sorted by name. NULL when there is none. */
+static family *find_family(const sl_families *families, sl_str name)
 {
     SL_ASSERT(families);
     size_t low = 0, high = families->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        const family *f = families->items[middle];
+        family *f = families->items[middle];
         size_t len = f->name_len < name.len ? f->name_len : name.len;
         int order = memcmp(f->name, name.ptr, len);
         if (order == 0)
             order = (f->name_len > name.len) - (f->name_len < name.len);
         if (order == 0)
-            return true;
+            return f;
         if (order < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    return false;
+    return NULL;
+}
+
+static bool has_family(const sl_families *families, sl_str name)
+{
+    return find_family(families, name) != NULL;
+}
+
+/* What has the name of a histogram's samples, in either format, is left out. */
+static void drop_clashes(const sl_families *families)
+{
+    static const sl_str suffixes[] = {{"_bucket", 7}, {"_count", 6}, {"_sum", 4}};
+    for (size_t i = 0; i < families->count; i++) {
+        family *f = families->items[i];
+        for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes && f->first->kind != SL_HISTOGRAM; k++) {
+            sl_str name = sl_str_of(f->name, f->name_len);
+            if (f->first->kind == SL_COUNTER && sl_str_ends(name, SL_STR("_total")))
+                name.len -= strlen("_total");
+            if (!sl_str_ends(name, suffixes[k]))
+                continue;
+            const family *histogram = find_family(families, sl_str_sub(name, 0, name.len - suffixes[k].len));
+            if (histogram && histogram->first->kind == SL_HISTOGRAM)
+                f->row_count = 0;
+        }
+    }
 }
 
 /* OpenMetrics describes the counter x_total as x: that must be free. */
@@ -216,6 +246,7 @@ static int group(sl_collector *collector)
     if (families->count)
         qsort(families->items, families->count, sizeof *families->items, compare_families);
     mark_unknown(families);
+    drop_clashes(families);
     families->generation = collector->generation;
     collector->families = families;
     return 0;
@@ -362,6 +393,14 @@ typedef struct bounds_text {
     size_t ends[SL_MAX_BOUNDS + 1];
 } bounds_text;
 
+/* OpenMetrics has no sum, and then no count, where the sum is no counter: of values that may be negative. */
+static bool has_sum(const sl_metric *metric, const sl_reading *reading, sl_prometheus_format format)
+{
+    SL_ASSERT(metric->kind == SL_HISTOGRAM);
+    bool negative = !(reading->real >= 0) || (metric->bound_count && metric->bounds[0] < 0);
+    return format == SL_PROMETHEUS_TEXT || !negative;
+}
+
 static int put_histogram(sl_buf *out, const family *f, const sl_point *point, sl_prometheus_format format,
                          bounds_text *bounds)
 {
@@ -383,6 +422,8 @@ static int put_histogram(sl_buf *out, const family *f, const sl_point *point, sl
             (void)put_exemplar(out, point, b);
         (void)sl_buf_put_char(out, '\n');
     }
+    if (!has_sum(point->metric, &reading, format))
+        return out->failed;
     if (put_series(out, f, "_sum", point->labels, sl_str_of(NULL, 0)))
         return out->failed;
     (void)sl_prom_number(reading.real, out);
@@ -530,7 +571,8 @@ static size_t decode_resource(sl_str resource, sl_attr *attrs, size_t max)
     return count;
 }
 
-static int put_target_info(sl_buf *out, sl_str resource, sl_prometheus_format format)
+/* `info`: as the info metric "target", which OpenMetrics has and which must be free. */
+static int put_target_info(sl_buf *out, sl_str resource, bool info)
 {
     SL_ASSERT(out);
     sl_attr attrs[SL_MAX_METRIC_ATTRS];
@@ -541,8 +583,7 @@ static int put_target_info(sl_buf *out, sl_str resource, sl_prometheus_format fo
         return 0;
     sl_buf_init(&labels, SL_MAX_ATTR_SET_BYTES);
     if (sl_attr_set_labels(&set, NULL, &labels) == 0) {
-        bool open = format == SL_PROMETHEUS_OPENMETRICS;
-        (void)sl_buf_put_c(out, open ? "# TYPE target info\n# HELP target Target metadata\ntarget_info{"
+        (void)sl_buf_put_c(out, info ? "# TYPE target info\n# HELP target Target metadata\ntarget_info{"
                                      : "# HELP target_info Target metadata\n# TYPE target_info gauge\ntarget_info{");
         (void)sl_buf_put_str(out, sl_buf_str(&labels));
         (void)sl_buf_put_c(out, "} 1\n");
@@ -551,12 +592,20 @@ static int put_target_info(sl_buf *out, sl_str resource, sl_prometheus_format fo
     return out->failed;
 }
 
+/* No family is described as "target". */
+static bool is_target_free(const sl_families *families)
+{
+    SL_ASSERT(families);
+    return !has_family(families, SL_STR("target")) && !has_family(families, SL_STR("target_total"));
+}
+
 int sl_prom_write(sl_collector *collector, sl_str resource, sl_prometheus_format format, sl_buf *out)
 {
     SL_ASSERT(collector && out);
     int error = group(collector);
+    bool info = !error && format == SL_PROMETHEUS_OPENMETRICS && is_target_free(collector->families);
     if (!error)
-        error = put_target_info(out, resource, format);
+        error = put_target_info(out, resource, info);
     bounds_text *bounds = sl_calloc(1, sizeof *bounds);
     if (!error && !bounds)
         error = SL_ENOMEM;

@@ -2,6 +2,7 @@
 #include "src/telemetry/process_metrics.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -107,6 +108,27 @@ SL_TEST(cpu_time_of_ended_processes_stays)
     CHECK_EQ(sl_process_metrics_set_pids(m, pids, 1), 0);
     CHECK(rig_value(&rig, "process_cpu_seconds_total") >= before);
     CHECK_EQ(sl_process_metrics_set_pids(m, pids, 300), SL_ELIMIT);
+    sl_process_metrics_free(m);
+    rig_done(&rig);
+}
+
+/* A process that cannot be read for want of descriptors has not ended. */
+SL_TEST(a_moment_without_descriptors_loses_no_process)
+{
+    metrics_rig rig;
+    struct rlimit before, none;
+    REQUIRE(rig_init(&rig, NULL, 0) && getrlimit(RLIMIT_NOFILE, &before) == 0);
+    sl_process_metrics *m = sl_process_metrics_new(rig.meter);
+    CHECK(rig_value(&rig, "process_threads") >= 1);
+    none = before;
+    none.rlim_cur = 0;
+    usleep(60000);
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    double threads = rig_value(&rig, "process_threads");
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    CHECK(threads >= 1);
+    usleep(60000);
+    CHECK(rig_value(&rig, "process_threads") >= 1);
     sl_process_metrics_free(m);
     rig_done(&rig);
 }
