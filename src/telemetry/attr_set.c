@@ -4,7 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/limits.h"
 #include "src/telemetry/prom_name.h"
-#include "src/wire/pb.h"
+#include "src/wire/otlp_encode.h"
 
 /* ---- The set ---- */
 
@@ -67,79 +67,10 @@ void sl_attr_set_init(sl_attr_set *set, const sl_attr *attrs, size_t count, cons
 
 /* ---- OTLP ---- */
 
-/* AnyValue is encoded by its own recursion, which the depth limit bounds. */
-static void encode_any(const sl_value *value, unsigned depth, sl_buf *out);
-
-static void encode_key_value(const sl_attr *attr, uint32_t field, unsigned depth, sl_buf *out)
-{
-    SL_ASSERT(attr && field > 0);
-    size_t mark, inner;
-    if (sl_pb_buf_open(out, field, &mark))
-        return;
-    (void)sl_pb_buf_str(out, 1, attr->key);
-    if (sl_pb_buf_open(out, 2, &inner))
-        return;
-    encode_any(&attr->value, depth, out);
-    sl_pb_buf_close(out, inner);
-    sl_pb_buf_close(out, mark);
-}
-
-static void encode_list(const sl_value *value, unsigned depth, sl_buf *out)
-{
-    SL_ASSERT(value->type == SL_VALUE_MAP || value->type == SL_VALUE_ARRAY);
-    bool is_map = value->type == SL_VALUE_MAP;
-    size_t count = is_map ? value->as.map.count : value->as.array.count;
-    size_t mark, inner;
-    if (sl_pb_buf_open(out, is_map ? 6 : 5, &mark))
-        return;
-    for (size_t i = 0; i < count && depth < SL_MAX_VALUE_DEPTH && !out->failed; i++) {
-        if (is_map) {
-            encode_key_value(&value->as.map.items[i], 1, depth + 1, out);
-            continue;
-        }
-        if (sl_pb_buf_open(out, 1, &inner))
-            return;
-        encode_any(&value->as.array.items[i], depth + 1, out);
-        sl_pb_buf_close(out, inner);
-    }
-    sl_pb_buf_close(out, mark);
-}
-
-static void encode_any(const sl_value *value, unsigned depth, sl_buf *out)
-{
-    SL_ASSERT(value);
-    switch (value->type) {
-    case SL_VALUE_STRING:
-        (void)sl_pb_buf_str(out, sl_utf8_valid(value->as.str) ? 1 : 7, value->as.str);
-        break;
-    case SL_VALUE_BOOL:
-        (void)sl_pb_buf_uint(out, 2, value->as.boolean);
-        break;
-    case SL_VALUE_INT:
-        (void)sl_pb_buf_uint(out, 3, (uint64_t)value->as.integer);
-        break;
-    case SL_VALUE_DOUBLE:
-        (void)sl_pb_buf_double(out, 4, value->as.real);
-        break;
-    case SL_VALUE_ARRAY:
-    case SL_VALUE_MAP:
-        encode_list(value, depth, out);
-        break;
-    case SL_VALUE_BYTES:
-        (void)sl_pb_buf_str(out, 7, value->as.str);
-        break;
-    case SL_VALUE_EMPTY:
-    default:
-        break;
-    }
-}
-
 int sl_attr_set_encode(const sl_attr_set *set, uint32_t field, sl_buf *out)
 {
     SL_ASSERT(set && out && field > 0);
-    for (size_t i = 0; i < set->count; i++)
-        encode_key_value(&set->items[i], field, 0, out);
-    return out->failed;
+    return sl_otlp_buf_attrs(out, field, set->items, set->count, SL_OTLP_NO_LIMIT);
 }
 
 /* ---- Text ---- */

@@ -10,6 +10,8 @@
 #include "src/base/limits.h"
 #include "src/wire/pb.h"
 
+#define AROUND_VALUE 3u /* messages of a span around a value: the event, its KeyValue, the AnyValue */
+
 typedef enum shape { COPY, TEXT, BLOB, SPAN, EVENT, LINK, STATUS, RECORD, KEY_VALUE, ANY, ARRAY, MAP } shape;
 
 /* What field `number` of message `message` is. Source: OTLP trace.proto, logs.proto, common.proto. */
@@ -77,7 +79,7 @@ static int put_cut(sl_buf *out, uint32_t number, sl_str s, shape what, size_t li
 /* Copies a message with its texts cut. */
 static int cut_message(shape message, sl_str bytes, size_t limit, unsigned depth, sl_buf *out)
 {
-    if (depth > 2 * SL_MAX_VALUE_DEPTH + 8)
+    if (depth > SL_MAX_VALUE_MESSAGES + AROUND_VALUE)
         return SL_EPARSE;
     sl_pb_reader r = sl_pb_reader_of(bytes);
     sl_pb_field field;
