@@ -56,6 +56,37 @@ static const sl_str good_texts[] = {
     T("[\"a long plain string of more than sixteen bytes\"]"),
     T("\"0123456789abcde\\n0123456789abcdef\xC3\xA9 0123456789\""),
     T("[1,[2,{\"a\":[3,null,true,false,\"x\"]}],-4.5e-6]"),
+    /* Section 6, numbers: every form, and values that no double holds. */
+    T("0e0"),
+    T("0E+0"),
+    T("-0.0"),
+    T("0.000000000000000000000000000000000000000000000000000000000000000000000000000000000000000001"),
+    T("1e0001"),
+    T("20e-00"),
+    T("1.0E+10"),
+    T("-1e-999999"),
+    T("[123e65]"),
+    T("-9223372036854775809"),
+    T("18446744073709551616.5"),
+    /* Section 7, strings: noncharacters, private use, and what other formats refuse. */
+    T("\"\\u0000\""),
+    T("\"\\uFFFF\\uFFFE\\uDBFF\\uDFFF\""),
+    T("\"\\uD800\\u0041\""),
+    T("\"\\uDC00\\uDC00\""),
+    T("\"\xEF\xBF\xBE\xEF\xBF\xBF\xEE\x80\x80\""),
+    T("\"\xF3\xBF\xBF\xBF\xF0\x9F\x98\x80\""),
+    T("\"\xEF\xBB\xBF\""),             /* a mark within a string is text */
+    T("\"\xE2\x80\xA8\xE2\x80\xA9\""), /* line separators of other languages */
+    T("\"/ \\/ // /* */ #\""),
+    T("\"'\""),
+    T("{\"\\u0000\":1,\"a\\nb\":2,\"\xC3\xA4\":3}"),
+    /* Sections 2, 4 and 5: white space everywhere, empty names, names alike. */
+    T("\t\n\r [\t\n\r ]\t\n\r "),
+    T("{\t\n\r \"a\"\t\n\r :\t\n\r 1\t\n\r ,\t\n\r \"b\":2}"),
+    T("{\"\":{\"\":{\"\":[]}}}"),
+    T("{\"a\":1,\"a\":1,\"\\u0061\":1}"),
+    T("[null,1,\"1\",{}]"),
+    T("[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"),
 };
 
 static const sl_str bad_texts[] = {
@@ -162,6 +193,144 @@ static const sl_str bad_texts[] = {
     T("\"\xFE\""),
     T("\"\xFF\""),
     T("\"0123456789abcdef0123456789abcdef\xFF\""),
+    /* Section 6: what other number grammars allow. */
+    T("1_000"),
+    T("1,000"),
+    T("-.5"),
+    T("-e1"),
+    T("1e"),
+    T("1E"),
+    T("1e-"),
+    T("1eE2"),
+    T("1e+-2"),
+    T("1e 2"),
+    T("1 e2"),
+    T("1. 5"),
+    T("1.5."),
+    T("1..5"),
+    T("0b1"),
+    T("0o7"),
+    T("007"),
+    T("-007"),
+    T("0x1F"),
+    T("1f"),
+    T("1L"),
+    T("1n"),
+    T("-Infinity"),
+    T("-NaN"),
+    T("nan"),
+    T("inf"),
+    T("+0"),
+    T("++1"),
+    T("-+1"),
+    T("1+2"),
+    T("1-"),
+    T("-\xD9\xA1"),
+    T("\xEF\xBC\x91"), /* a full-width digit */
+    T("[1a]"),
+    T("[-]"),
+    T("[0e]"),
+    T("[.]"),
+    T("[1.]"),
+    /* Section 3: the words, and only they. */
+    T("nullx"),
+    T("NULL"),
+    T("False"),
+    T("TRUE"),
+    T("undefined"),
+    T("fals"),
+    T("truetrue"),
+    T("null null"),
+    T("\"null"),
+    T("nul\0"),
+    /* Section 7. */
+    T("\"\\a\""),
+    T("\"\\0\""),
+    T("\"\\'\""),
+    T("\"\\v\""),
+    T("\"\\x41\""),
+    T("\"\\\n\""),
+    T("\"\\\xC3\xA4\""),
+    T("\"\\u\""),
+    T("\"\\u1\""),
+    T("\"\\u123\""),
+    T("\"\\u{41}\""),
+    T("\"\\u 041\""),
+    T("\"\\u+041\""),
+    T("\"\\uD834\\u\""),
+    T("\"\\uD834\\uD\""),
+    T("\"\\uD834\\\""),
+    T("\"\\u00G0\""),
+    T("\"\r\""),
+    T("\"a\0b\""),
+    T("\"\x1b\""),
+    T("\"a\"b\""),
+    T("\"a\" \"b\""),
+    T("`a`"),
+    T("\xE2\x80\x9C"
+      "a\xE2\x80\x9D"),
+    /* Sections 4 and 5. */
+    T("[1;2]"),
+    T("[1:2]"),
+    T("[a]"),
+    T("[\"a]"),
+    T("[\"a\"\"b\"]"),
+    T("[1,\n2,\n"),
+    T("[1]]"),
+    T("[}"),
+    T("[[1]"),
+    T("[{}"),
+    T("[{]}"),
+    T("(1)"),
+    T("{\"a\":1,\"b\"}"),
+    T("{\"a\":1,\"b\":}"),
+    T("{\"a\":1;\"b\":2}"),
+    T("{\"a\"=1}"),
+    T("{\"a\"=>1}"),
+    T("{\"a\":1,,\"b\":2}"),
+    T("{\"a\":1 2}"),
+    T("{'a':1}"),
+    T("{null:1}"),
+    T("{[]:1}"),
+    T("{\"a\":b}"),
+    T("{\"a\":1}}"),
+    T("{\"a\":[1}"),
+    T("{\"a\":{]}"),
+    T("{\"a\""),
+    T("{\"a"),
+    T(":"),
+    T(","),
+    T("{:1}"),
+    T("{\"a\" \"b\"}"),
+    /* Section 2 and 8.1: nothing beside the value; no mark, no other encoding. */
+    T("1\n2"),
+    T("{} //"),
+    T("{} #"),
+    T("{} /* */"),
+    T("[1] ]"),
+    T("\xEF\xBB\xBF 1"),
+    T("\xFE\xFF\0"
+      "1"),
+    T("\xFF\xFE"
+      "1\0"),
+    T("1\0\0\0"),
+    T("[\xE2\x81\xA0]"),
+    T("[\xE2\x80\x83"
+      "1]"),
+    T("[1\x0c]"),
+    T("[1\x0b]"),
+    T("\x1e"
+      "1"),
+    T(")]}'\n1"),
+    T("\xC0\xAF"),
+    T("[\xFF]"),
+    T("{\"\xC3\":1}"),
+    T("{\"a\xED\xA0\x80\":1}"),
+    T("\"\xF8\x88\x80\x80\x80\""),
+    T("\"\xFC\x84\x80\x80\x80\x80\""),
+    T("\"\xC3\""),
+    T("\"\xE2\x82\""),
+    T("\"\xF0\x9F\x98\""),
 };
 
 /* Validates an exact heap copy, so that a sanitizer sees reads behind the end. */
@@ -511,4 +680,113 @@ SL_TEST(json_numbers)
     CHECK(flag);
     CHECK_EQ(sl_json_double(value, &number), SL_EINVAL);
     CHECK_STR(sl_str_c(sl_json_type_name(SL_JSON_OBJECT)), "an object");
+}
+
+/* Every pair of bytes behind every beginning that leaves the scanner in another state: refused or accepted, never read
+ * beyond; and what is accepted is accepted again with blanks around it. */
+SL_TEST(json_every_two_bytes_in_every_state)
+{
+    static const char *const begins[] = {"",       "1",      "-",      "1.",         "1e",       "1e+",
+                                         "0",      "\"",     "\"\\",   "\"\\u0",     "[",        "[1",
+                                         "[1,",    "{",      "{\"a\"", "{\"a\":",    "{\"a\":1", "tru",
+                                         "\"\xC3", "\"\xE0", "\"\xED", "\"\xF0\x90", "\"\xF4",   "[\"a\""};
+    for (size_t b = 0; b < sizeof begins / sizeof begins[0]; b++) {
+        size_t len = strlen(begins[b]);
+        for (unsigned pair = 0; pair < 65536; pair += pair % 256 < 0x80 ? 1 : 5) {
+            char text[12], wide[16];
+            memcpy(text, begins[b], len);
+            text[len] = (char)(pair >> 8);
+            text[len + 1] = (char)pair;
+            if (sl_json_scan(sl_str_of(text, len + 2), NULL, NULL, NULL, NULL) != 0)
+                continue;
+            memset(wide, ' ', sizeof wide);
+            memcpy(wide + 2, text, len + 2);
+            CHECK_EQ(sl_json_scan(sl_str_of(wide, len + 4), NULL, NULL, NULL, NULL), 0);
+            CHECK(sl_utf8_valid(sl_str_of(text, len + 2)));
+        }
+    }
+}
+
+/* Mixed and long nesting at the limit: what is open counts, not what was. */
+SL_TEST(json_depth_counts_what_is_open)
+{
+    char text[8 * SL_MAX_JSON_DEPTH];
+    size_t len = 0;
+    for (size_t i = 0; i < SL_MAX_JSON_DEPTH / 2; i++) {
+        memcpy(text + len, "[{\"\":", 5);
+        len += 5;
+    }
+    memcpy(text + len, "1", 1);
+    len++;
+    for (size_t i = 0; i < SL_MAX_JSON_DEPTH / 2; i++) {
+        memcpy(text + len, "}]", 2);
+        len += 2;
+    }
+    sl_json_value root;
+    CHECK_EQ(sl_json_parse(sl_str_of(text, len), &root, NULL), 0);
+    CHECK_EQ(sl_json_count(root), 1);
+    static char wide[4 * 5000 + 2];
+    wide[0] = '[';
+    for (size_t i = 0; i < 5000; i++)
+        memcpy(wide + 1 + 4 * i, "[] ,", 4);
+    wide[4 * 5000] = ']';
+    CHECK_EQ(sl_json_parse(sl_str_of(wide, 4 * 5000 + 1), &root, NULL), 0);
+    CHECK_EQ(sl_json_count(root), 5000);
+}
+
+SL_TEST(json_numbers_as_doubles)
+{
+    static const struct {
+        const char *text;
+        int error;
+        double number;
+    } rows[] = {
+        {"0", 0, 0},
+        {"-0", 0, 0},
+        {"1.5", 0, 1.5},
+        {"-1.5e2", 0, -150},
+        {"1E-2", 0, 0.01},
+        {"1e308", 0, 1e308},
+        {"1e309", SL_ELIMIT, 0},
+        {"-1e309", SL_ELIMIT, 0},
+        {"1e-400", 0, 0},
+        {"5e-324", 0, 5e-324},
+        {"9007199254740993", 0, 9007199254740992.0},
+        {"\"1\"", SL_EINVAL, 0},
+        {"true", SL_EINVAL, 0},
+        {"[]", SL_EINVAL, 0},
+        {"0.1000000000000000055511151231257827021181583404541015625", 0, 0.1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sl_json_value value;
+        double number = 0;
+        REQUIRE(sl_json_parse(sl_str_c(rows[i].text), &value, NULL) == 0);
+        CHECK_EQ(sl_json_double(value, &number), rows[i].error);
+        CHECK(number == rows[i].number);
+    }
+    static const struct {
+        const char *text;
+        int error;
+        int64_t number;
+    } whole[] = {
+        {"-0.0", 0, 0},
+        {"1e18", SL_ELIMIT, 0},
+        {"9007199254740991.0", 0, 9007199254740991},
+        {"9007199254740992.0", SL_ELIMIT, 0},
+        {"-9007199254740991e0", 0, -9007199254740991},
+        {"100e-2", 0, 1},
+        {"1e-400", 0, 0},
+        {"0.5e1", 0, 5},
+        {"-9223372036854775809", SL_ELIMIT, 0},
+        {"99999999999999999999999999", SL_ELIMIT, 0},
+        {"0.0000001", SL_EPARSE, 0},
+        {"false", SL_EINVAL, 0},
+    };
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
+        sl_json_value value;
+        int64_t number = 0;
+        REQUIRE(sl_json_parse(sl_str_c(whole[i].text), &value, NULL) == 0);
+        CHECK_EQ(sl_json_i64(value, &number), whole[i].error);
+        CHECK_EQ(number, whole[i].number);
+    }
 }

@@ -414,3 +414,104 @@ SL_TEST(json_of_damaged_text_and_limit)
     CHECK_STR(sl_buf_str(&out), "{\"resourceSpans\":[{\"schemaUrl\":\"a\xEF\xBF\xBD\\n\"}]}");
     sl_buf_done(&out);
 }
+
+/* What the reader of a message does with fields that it does not know or that are not as they should be. */
+SL_TEST(fields_of_other_kinds_are_skipped)
+{
+    static const struct {
+        sl_str bytes;
+        bool good;
+        const char *name;
+        uint32_t kind;
+    } rows[] = {
+#define ROW(text, good, name, kind) {{text, sizeof(text) - 1}, good, name, kind}
+        ROW("", true, "", 0),
+        ROW("\x2a\x01n\x30\x03", true, "n", 3),
+        ROW("\x30\x03\x2a\x01n", true, "n", 3),                                    /* any order */
+        ROW("\x2a\x01n\x30\x03\x2a\x01m\x30\x02", true, "m", 2),                   /* the last one counts */
+        ROW("\x28\x05\x2a\x01n", true, "n", 0),                                    /* name as a varint */
+        ROW("\x32\x01x\x2a\x01n", true, "n", 0),                                   /* kind as text */
+        ROW("\xfa\x07\x01x\x2a\x01n", true, "n", 0),                               /* field 127 */
+        ROW("\xf8\xff\xff\xff\x0f\x01\x2a\x01n", true, "n", 0),                    /* the highest number */
+        ROW("\x2b\x08\x01\x2c\x2a\x01n", true, "n", 0),                            /* name as a group */
+        ROW("\x30\x83\x80\x80\x80\x00\x2a\x00", true, "", 3),                      /* a padded varint */
+        ROW("\x30\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", true, "", UINT32_MAX), /* a negative enum */
+        ROW("\x7a\x00\x2a\x01n", true, "n", 0),                                    /* an empty status */
+        ROW("\x7a\x02\x1a\x05\x2a\x01n", false, "", 0),                            /* a status that is cut */
+        ROW("\x2a\x02n", false, "", 0),
+        ROW("\x2a\xff\xff\xff\xff\xff\xff\xff\xff\x7fn", false, "", 0),
+        ROW("\x2e\x01n", false, "", 0), /* wire type 6 */
+        ROW("\x2f\x01n", false, "", 0),
+        ROW("\x2c", false, "", 0),
+        ROW("\x02\x01n", false, "", 0), /* field 0 */
+#undef ROW
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sl_otlp_span span_view;
+        memset(&span_view, 0x5A, sizeof span_view);
+        char *exact = malloc(rows[i].bytes.len + 1);
+        memcpy(exact, rows[i].bytes.ptr, rows[i].bytes.len);
+        int error = sl_otlp_read_span(sl_str_of(exact, rows[i].bytes.len), &span_view);
+        if (error != (rows[i].good ? 0 : SL_EPARSE))
+            sl_test_failed(__FILE__, __LINE__, "row %zu: %d", i, error);
+        if (!error) {
+            CHECK_STR(span_view.name, rows[i].name);
+            CHECK_EQ(span_view.kind, rows[i].kind);
+        } else {
+            CHECK_EQ(span_view.kind, 0x5A5A5A5A); /* untouched */
+        }
+        free(exact);
+    }
+}
+
+SL_TEST(records_of_empty_and_broken_envelopes)
+{
+    static const struct {
+        sl_str bytes;
+        size_t items;
+        int error;
+    } rows[] = {
+#define ROW(text, items, error) {{text, sizeof(text) - 1}, items, error}
+        ROW("", 0, 0),
+        ROW("\x0a\x00", 0, 0),
+        ROW("\x0a\x02\x12\x00", 0, 0),
+        ROW("\x0a\x04\x12\x02\x12\x00", 1, 0),
+        ROW("\x0a\x08\x12\x02\x12\x00\x12\x02\x12\x00", 2, 0),
+        ROW("\x0a\x04\x12\x02\x12\x00\x0a\x00\x0a\x04\x12\x02\x12\x00", 2, 0),
+        ROW("\x0a\x04\x12\x02\x12\x00\x0a\x05", 1, SL_EPARSE),
+        ROW("\x0a\x04\x12\x03\x12\x00", 0, SL_EPARSE),
+        ROW("\x0a\x04\x12\x02\x12\x01", 0, SL_EPARSE),
+        ROW("\x10\x01\x0a\x04\x12\x02\x12\x00", 1, 0),
+        ROW("\x0a\x06\x18\x01\x12\x02\x12\x00", 1, 0),
+#undef ROW
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sl_otlp_records records = sl_otlp_records_of(rows[i].bytes);
+        size_t items = 0;
+        while (sl_otlp_records_next(&records))
+            items++;
+        CHECK_EQ(items, rows[i].items);
+        CHECK_EQ(records.error, rows[i].error);
+        CHECK(!sl_otlp_records_next(&records)); /* it stays at its end */
+    }
+}
+
+SL_TEST(packed_numbers)
+{
+    static const char bytes[] = "\x01\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\xf0?";
+    for (size_t len = 0; len < sizeof bytes; len++) {
+        sl_str run = sl_str_of(bytes, len);
+        CHECK_EQ(sl_otlp_packed_count(run), len / 8);
+        CHECK(sl_otlp_packed_u64(run, 0) == (len >= 8 ? 1 : 0));
+        CHECK(sl_otlp_packed_u64(run, 1) == (len >= 16 ? UINT64_MAX : 0));
+        CHECK(sl_otlp_packed_double(run, 2) == (len >= 24 ? 1.0 : 0.0));
+        CHECK(sl_otlp_packed_u64(run, SIZE_MAX) == 0);
+        /* Of a histogram point only whole runs are taken. */
+        sl_buf point;
+        sl_otlp_histogram view;
+        sl_buf_init(&point, 100);
+        CHECK_EQ(sl_pb_buf_str(&point, 6, run), 0);
+        CHECK_EQ(sl_otlp_read_histogram(sl_buf_str(&point), &view), len % 8 ? SL_EPARSE : 0);
+        sl_buf_done(&point);
+    }
+}

@@ -176,3 +176,48 @@ SL_TEST(verdicts)
         CHECK_EQ(sl_otlp_grpc_verdict(code, true), code == 8 ? SL_OTLP_RETRY : plain);
     }
 }
+
+/* docs/specification.md, "JSON Protobuf Encoding": int64 as a string or a number, unknown members ignored, null absent.
+ */
+SL_TEST(partial_success_in_json)
+{
+    static const struct {
+        const char *body;
+        int error;
+        int64_t rejected;
+        const char *message;
+    } rows[] = {
+        {"{}", 0, 0, ""},
+        {"{\"partialSuccess\":null}", 0, 0, ""},
+        {"{\"partialSuccess\":{}}", 0, 0, ""},
+        {"{\"partialSuccess\":[]}", 0, 0, ""},
+        {"{\"partialSuccess\":{\"rejectedSpans\":\"5\"}}", 0, 5, ""},
+        {"{\"partialSuccess\":{\"rejectedSpans\":5}}", 0, 5, ""},
+        {"{\"partialSuccess\":{\"rejectedSpans\":5.0}}", 0, 5, ""},
+        {"{\"partialSuccess\":{\"rejectedLogRecords\":\"6\",\"errorMessage\":null}}", 0, 6, ""},
+        {"{\"partialSuccess\":{\"rejectedDataPoints\":\"9223372036854775807\"}}", 0, INT64_MAX, ""},
+        {"{\"partialSuccess\":{\"rejectedDataPoints\":\"9223372036854775808\"}}", 0, 0, ""},
+        {"{\"partialSuccess\":{\"rejectedSpans\":\"-5\"}}", 0, 0, ""},
+        {"{\"partialSuccess\":{\"rejectedSpans\":1.5}}", 0, 0, ""},
+        {"{\"partialSuccess\":{\"rejectedSpans\":true}}", 0, 0, ""},
+        {"{\"partialSuccess\":{\"rejectedSpans\":\"\"}}", 0, 0, ""},
+        {"{\"partial_success\":{\"rejectedSpans\":5}}", 0, 0, ""}, /* other spellings are unknown members */
+        {"{\"x\":[1,{}],\"partialSuccess\":{\"errorMessage\":\"a\\u00e4\\n\",\"y\":{}}}", 0, 0, "a\xC3\xA4\n"},
+        {"{\"partialSuccess\":{\"errorMessage\":\"\\ud800\\u0000\"}}", 0, 0, "\xEF\xBF\xBD "},
+        {"{\"partialSuccess\":{\"errorMessage\":5}}", 0, 0, ""},
+        {"[]", SL_EPARSE, 0, ""},
+        {"null", SL_EPARSE, 0, ""},
+        {"{", SL_EPARSE, 0, ""},
+        {"{}x", SL_EPARSE, 0, ""},
+        {"<html>", SL_EPARSE, 0, ""},
+        {" ", SL_EPARSE, 0, ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sl_otlp_response r;
+        memset(&r, 0, sizeof r);
+        CHECK_EQ(sl_otlp_response_parse(sl_str_c(rows[i].body), true, &r), rows[i].error);
+        CHECK_EQ(r.rejected, rows[i].rejected);
+        CHECK_STR(sl_str_c(r.message), rows[i].message);
+        CHECK_EQ(r.partial, rows[i].rejected != 0 || rows[i].message[0] != '\0');
+    }
+}
