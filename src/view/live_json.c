@@ -118,6 +118,12 @@ static void put_id(sl_jw *w, const char *name, sl_str id)
 
 /* ---- one trace ---- */
 
+/* Readers of JSON know signed numbers of 64 bits; a clock that is off must not make a whole list unreadable. */
+static void put_ns(sl_jw *w, const char *name, uint64_t ns)
+{
+    sl_jw_member_u64(w, name, ns < INT64_MAX ? ns : INT64_MAX);
+}
+
 static void put_events(sl_jw *w, sl_str span)
 {
     sl_otlp_iter it = sl_otlp_items(span, SL_OTLP_SPAN_EVENTS);
@@ -129,7 +135,7 @@ static void put_events(sl_jw *w, sl_str span)
             continue;
         sl_jw_object(w);
         sl_jw_member_str(w, "name", event.name);
-        sl_jw_member_u64(w, "time_ns", event.time_ns);
+        put_ns(w, "time_ns", event.time_ns);
         put_attributes(w, event.self, SL_OTLP_EVENT_ATTRS);
         sl_jw_end(w);
     }
@@ -178,8 +184,8 @@ static void put_span(sl_jw *w, const sl_otlp_span *span, sl_str service)
     sl_jw_member_str(w, "name", span->name);
     sl_jw_member_c(w, "kind", kind_name(span->kind));
     sl_jw_member_str(w, "service", service);
-    sl_jw_member_u64(w, "start_ns", span->start_ns);
-    sl_jw_member_u64(w, "duration_ns", duration_of(span->start_ns, span->end_ns));
+    put_ns(w, "start_ns", span->start_ns);
+    put_ns(w, "duration_ns", duration_of(span->start_ns, span->end_ns));
     sl_jw_member_c(w, "status", status_name(span->status_code));
     if (span->status_message.len)
         sl_jw_member_str(w, "status_message", span->status_message);
@@ -283,7 +289,7 @@ static void put_line(sl_jw *w, const sl_live_trace *trace)
     sl_jw_member_str(w, "root", root);
     sl_jw_member_str(w, "service", service);
     sl_jw_member_c(w, "start", start);
-    sl_jw_member_u64(w, "duration_ns", duration_of(trace->start_ns, trace->end_ns));
+    put_ns(w, "duration_ns", duration_of(trace->start_ns, trace->end_ns));
     sl_jw_member_u64(w, "spans", trace->spans);
     sl_jw_member_bool(w, "error", trace->error);
     sl_jw_end(w);

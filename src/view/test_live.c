@@ -273,6 +273,32 @@ SL_TEST(live_shows_all_of_a_span)
     sl_buf_done(&request);
 }
 
+/* Times that no signed number holds, as a clock that is off gives them, must not make the list unreadable. */
+SL_TEST(live_numbers_can_be_read_by_all)
+{
+    static const spec specs[] = {{1, 1, 0, "wrong", 0, UINT64_MAX - T0, 2, 0},
+                                 {2, 2, 0, "later", UINT64_MAX - T0, 0, 2, 0}};
+    sl_live *live = sl_live_new(NULL);
+    REQUIRE(live != NULL);
+    CHECK_EQ(add(live, "s", specs, 2), 0);
+    sl_buf out;
+    sl_buf_init(&out, 1u << 20);
+    CHECK_EQ(sl_live_list_json(live, NULL, &out), 0);
+    CHECK_EQ(sl_live_trace_json(live, SL_STR("00000001"), &out), 0);
+    CHECK_EQ(sl_live_trace_json(live, SL_STR("00000002"), &out), 0);
+    CHECK(sl_str_find(sl_buf_str(&out), SL_STR(":9223372036854775807")) != SL_NPOS);
+    sl_str rest = sl_buf_str(&out);
+    for (size_t i = 0; i + 19 < rest.len; i++) { /* no number of 20 digits, none above INT64_MAX of 19 */
+        size_t digits = 0;
+        while (i + digits < rest.len && rest.ptr[i + digits] >= '0' && rest.ptr[i + digits] <= '9')
+            digits++;
+        CHECK(digits < 19 || rest.ptr[i - 1] == '"' || memcmp(rest.ptr + i, "9223372036854775807", 19) <= 0);
+        i += digits;
+    }
+    sl_buf_done(&out);
+    sl_live_free(live);
+}
+
 SL_TEST(live_finds_by_prefix)
 {
     spec a = {0xABCD0001, 1, 0, "a", 0, 1, 1, 0}, b = {0xABCD0002, 2, 0, "b", 0, 1, 1, 0};

@@ -83,19 +83,19 @@ SL_TEST(waterfall_in_ascii_on_a_narrow_terminal)
     options.width = 1; /* as narrow as it gets */
     EXPECT(sl_waterfall_trace, trace_json, &options,
            "trace 4bf92f3577b34da6a3ce929d0e0e4736\n"
-           "1.25 s, 7 spans, 1 failed; gateway, llama-cpp\n"
+           "1.25 s, 7 spans, 1 failed; gateway\n"
            "\n"
-           "POST /v1/chat/completio~   1.25 s |########################|\n"
-           "|- auth                    300 us |'                       |\n"
-           "|- x chat claude-haiku     200 ms |#####                   |\n"
-           "|     429: rate limited\n"
-           "`- chat claude-haiku       1.02 s |    ######*#############|\n"
-           "   |  claude-haiku - first token after 320 ms - 12 tokens i~\n"
-           "   `- POST /v1/messages    1.00 s |    ####################|\n"
-           "      |- process_prompt    300 ms |    #######             |\n"
-           "      |  12 tokens in\n"
-           "      `- generate_tokens   690 ms |          ##############|\n"
-           "         240 tokens out\n");
+           "POST /v1/chat/c~   1.25 s |############|\n"
+           "|- auth            300 us |'           |\n"
+           "|- x chat claud~   200 ms |###         |\n"
+           "|  429: rate limited\n"
+           "`- chat claude-~   1.02 s |  ###*######|\n"
+           "   claude-haiku - first token after 320~\n"
+           "   `- POST /v1/~   1.00 s |  ##########|\n"
+           "   |- process_p~   300 ms |  ####      |\n"
+           "   |  12 tokens in\n"
+           "   `- generate_~   690 ms |     #######|\n"
+           "      240 tokens out\n");
 }
 
 SL_TEST(waterfall_in_colours)
@@ -161,24 +161,83 @@ static char *make_chain(size_t count, bool ring)
     return text;
 }
 
+/* Names of every width, wide and joined characters, bytes that are no UTF-8, deep and failed ones. */
+static const char odd_json[] =
+    "{\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"spans\":["
+    "{\"span_id\":\"01\",\"name\":"
+    "\"\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe3\x81\xae\xe3\x83\xa2\xe3\x83\x87\xe3\x83\xab"
+    "\xe3\x81\xab\xe8\x81\x9e\xe3\x81\x8f\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe3\x81\xae\xe3\x83\xa2\xe3\x83\x87\","
+    "\"service\":"
+    "\"\xe6\x97\xa5\xe6\x9c\xac\",\"start_ns\":1000,\"duration_ns\":9223372036854775807},"
+    "{\"span_id\":\"02\",\"parent_span_id\":\"01\",\"name\":\"e\xcc\x81t\xcc\x82re "
+    "\xf0\x9f\x9a\x80\xf0\x9f\x8e\x89\",\"service\":\"s\",\"start_ns\":"
+    "2000,\"duration_ns\":0,\"status\":\"ERROR\",\"status_message\":"
+    "\"\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\x9f\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\x9f\xe5\xa3\x8a"
+    "\xe3\x82\x8c\xe3\x81\x9f\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\x9f\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\x9f\"},"
+    "{\"span_id\":\"03\",\"parent_span_id\":\"02\",\"name\":\"\",\"service\":\"\",\"start_ns\":3000,\"duration_ns\":5,"
+    "\"status\":"
+    "\"ERROR\"}]}";
+
+static const char odd_list_json[] =
+    "[{\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"root\":"
+    "\"\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe3\x81\xae\xe3\x83\xa2\xe3\x83\x87"
+    "\xe3\x83\xab\xe3\x81\xab\xe8\x81\x9e\xe3\x81\x8f\",\"service\":"
+    "\"\xf0\x9f\x9a\x80\xf0\x9f\x9a\x80\xf0\x9f\x9a\x80\xf0\x9f\x9a\x80\","
+    "\"start\":\"2025-11-14T10:30:45.123Z\",\"duration_ns\":18000000000000,\"spans\":99999,\"error\":true},"
+    "{\"trace_id\":\"1\",\"start\":\"when\"},{},5]";
+
+/* No line is wider than the terminal, at any width of one. */
 SL_TEST(waterfall_fits_its_width)
 {
     char *chain = make_chain(100, false);
-    const char *const jsons[] = {trace_json, chain};
-    for (unsigned width = 60; width <= 250; width += 19) {
-        for (int look = 0; look < 4; look++) {
-            sl_waterfall_options options = {width, false, look % 2 == 1};
+    const char *const traces[] = {trace_json, chain, odd_json};
+    const char *const lists[] = {list_json, odd_list_json};
+    for (unsigned width = 40; width <= 200; width++) {
+        for (int look = 0; look < 2; look++) {
+            sl_waterfall_options options = {width, false, look == 1};
             sl_buf out;
             sl_buf_init(&out, 1u << 22);
-            CHECK_EQ(sl_waterfall_trace(sl_str_c(jsons[look / 2]), &options, &out), 0);
-            check_widths(&out, width);
-            sl_buf_clear(&out);
-            CHECK_EQ(sl_waterfall_list(sl_str_c(list_json), &options, &out), 0);
-            check_widths(&out, width);
+            for (size_t i = 0; i < 3; i++) {
+                sl_buf_clear(&out);
+                CHECK_EQ(sl_waterfall_trace(sl_str_c(traces[i]), &options, &out), 0);
+                check_widths(&out, width);
+            }
+            for (size_t i = 0; i < 2; i++) {
+                sl_buf_clear(&out);
+                CHECK_EQ(sl_waterfall_list(sl_str_c(lists[i]), &options, &out), 0);
+                check_widths(&out, width);
+            }
             sl_buf_done(&out);
         }
     }
     free(chain);
+}
+
+SL_TEST(waterfall_widths_beyond_the_bounds)
+{
+    static const unsigned given[] = {0, 1, 39, 401, 100000}, taken[] = {100, 40, 40, 400, 400};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        sl_waterfall_options a = {given[i], false, true}, b = {taken[i], false, true};
+        sl_buf one, two;
+        sl_buf_init(&one, 1u << 20);
+        sl_buf_init(&two, 1u << 20);
+        CHECK_EQ(sl_waterfall_trace(sl_str_c(trace_json), &a, &one), 0);
+        CHECK_EQ(sl_waterfall_trace(sl_str_c(trace_json), &b, &two), 0);
+        CHECK_STR_EQ(sl_buf_str(&one), sl_buf_str(&two));
+        sl_buf_done(&one);
+        sl_buf_done(&two);
+    }
+}
+
+SL_TEST(table_on_the_narrowest_terminal)
+{
+    sl_waterfall_options options = {40, false, true};
+    EXPECT(sl_waterfall_list,
+           "[{\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"root\":\"POST /v1/chat\",\"service\":\"gateway\","
+           "\"start\":\"2025-11-14T10:30:45.123Z\",\"duration_ns\":1250000000,\"spans\":7,\"error\":false}]",
+           &options,
+           "TRACE         DURATION SPANS   ROOT\n"
+           "4bf92f3577b3    1.25 s     7   POST /v1~\n");
 }
 
 static size_t count_lines_with(const sl_buf *out, const char *part)

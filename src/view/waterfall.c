@@ -11,7 +11,8 @@
 #include "src/view/waterfall_tree.h"
 
 #define DEFAULT_WIDTH 100u
-#define MIN_WIDTH 60u
+#define MIN_WIDTH 40u
+#define NARROW 60u /* below it the table has neither start nor service */
 #define MAX_WIDTH 400u
 #define DURATION_COLUMNS 8u
 #define MAX_GUIDES 64u /* of a line; how many fit is a matter of width */
@@ -303,7 +304,7 @@ static void measure(view *v)
     }
     v->name_columns = widest < most ? widest : most;
     v->bar_columns = v->options.width - v->name_columns - DURATION_COLUMNS - 4;
-    SL_ASSERT(v->bar_columns >= 20);
+    SL_ASSERT(v->bar_columns >= 10);
 }
 
 /* Services with their colours, in order of appearance, as many as fit. */
@@ -373,6 +374,7 @@ int sl_waterfall_trace(sl_str json, const sl_waterfall_options *options, sl_buf 
 
 typedef struct table {
     size_t start, service, root; /* columns */
+    bool narrow;
 } table;
 
 /* "2025-11-14T10:30:45.123Z" without its date. */
@@ -383,7 +385,7 @@ static sl_str time_of_day(sl_str start)
 
 static table table_of(const view *v, const json_t *traces)
 {
-    table t = {v->options.width < 80 ? 8 : 12, 7, 0};
+    table t = {v->options.width < 80 ? 8 : 12, 7, 0, v->options.width < NARROW};
     size_t index;
     json_t *trace;
     json_array_foreach((json_t *)traces, index, trace)
@@ -394,7 +396,8 @@ static table table_of(const view *v, const json_t *traces)
     }
     if (t.service > v->options.width / 5)
         t.service = v->options.width / 5;
-    t.root = v->options.width - (ID_COLUMNS + 2 + t.start + 1 + DURATION_COLUMNS + 6 + 3 + t.service + 2);
+    size_t others = t.narrow ? 0 : t.start + 1 + t.service + 2;
+    t.root = v->options.width - (ID_COLUMNS + 2 + DURATION_COLUMNS + 6 + 3 + others);
     SL_ASSERT(t.root >= 4 && t.root < v->options.width);
     return t;
 }
@@ -407,9 +410,11 @@ static void put_row(view *v, const json_t *trace, const table *t)
     sl_str start = time_of_day(sl_tree_str(trace, "start"));
     put_inked(v, sl_str_sub(sl_tree_str(trace, "trace_id"), 0, ID_COLUMNS), ID_COLUMNS, true, SL_INK_BOLD);
     (void)sl_buf_put_c(v->out, "  ");
-    put_inked(v, sl_str_sub(start, 0, t->start), t->start, true, SL_INK_DIM);
+    if (!t->narrow) {
+        put_inked(v, sl_str_sub(start, 0, t->start), t->start, true, SL_INK_DIM);
+        (void)sl_buf_put_char(v->out, ' ');
+    }
     sl_text_duration(sl_tree_u64(trace, "duration_ns"), number);
-    (void)sl_buf_put_char(v->out, ' ');
     put_right(v, number, DURATION_COLUMNS, SL_INK_NONE);
     snprintf(number, sizeof number, "%llu", (unsigned long long)sl_tree_u64(trace, "spans"));
     put_right(v, number, 6, SL_INK_NONE);
@@ -418,8 +423,10 @@ static void put_row(view *v, const json_t *trace, const table *t)
         put_inked(v, sl_str_c(v->pens->cross), 1, false, SL_INK_ERROR);
         (void)sl_buf_put_char(v->out, ' ');
     }
-    put_inked(v, sl_tree_str(trace, "service"), t->service, true, SL_INK_SERVICE);
-    (void)sl_buf_put_c(v->out, "  ");
+    if (!t->narrow) {
+        put_inked(v, sl_tree_str(trace, "service"), t->service, true, SL_INK_SERVICE);
+        (void)sl_buf_put_c(v->out, "  ");
+    }
     put_inked(v, sl_tree_str(trace, "root"), t->root, false, failed ? SL_INK_ERROR : SL_INK_NONE);
     (void)sl_buf_put_char(v->out, '\n');
 }
@@ -440,8 +447,11 @@ int sl_waterfall_list(sl_str text, const sl_waterfall_options *options, sl_buf *
     view_init(&v, options, out);
     table t = table_of(&v, json);
     sl_text_ink(out, &v.options, SL_INK_DIM);
-    (void)sl_buf_printf(out, "%-*s  %-*s %8s%6s   %-*s  %s", (int)ID_COLUMNS, "TRACE", (int)t.start, "START",
-                        "DURATION", "SPANS", (int)t.service, "SERVICE", "ROOT");
+    if (t.narrow)
+        (void)sl_buf_printf(out, "%-*s  DURATION SPANS   ROOT", (int)ID_COLUMNS, "TRACE");
+    else
+        (void)sl_buf_printf(out, "%-*s  %-*s DURATION SPANS   %-*s  ROOT", (int)ID_COLUMNS, "TRACE", (int)t.start,
+                            "START", (int)t.service, "SERVICE");
     sl_text_plain(out, &v.options, SL_INK_DIM);
     (void)sl_buf_put_char(out, '\n');
     json_array_foreach(json, index, trace) put_row(&v, trace, &t);

@@ -8,7 +8,7 @@
 #include "src/base/buf.h"
 
 typedef struct sl_waterfall_options {
-    unsigned width; /* columns; 0: 100; at least 60 */
+    unsigned width; /* columns; 0: 100; at least 40 */
     bool color;
     bool ascii; /* no characters beyond ASCII */
 } sl_waterfall_options;
