@@ -1,0 +1,250 @@
+/* What requests leave behind: attributes of spans, and the usage that nobody told. */
+#include "src/gateway/test_front.h"
+
+#include "src/telemetry/collect.h"
+#include "src/wire/otlp_read.h"
+
+/* ---- spans ---- */
+
+#define SPANS_MAX 16
+
+typedef struct recorded {
+    size_t count;
+    char *copies[SPANS_MAX];
+    sl_otlp_span spans[SPANS_MAX];
+} recorded;
+
+static bool keep_span(void *user, uint32_t tag, const uint8_t *data, size_t len)
+{
+    recorded *all = user;
+    (void)tag;
+    if (all->count == SPANS_MAX)
+        return false;
+    char *copy = malloc(len + 1);
+    memcpy(copy, data, len);
+    all->copies[all->count] = copy;
+    CHECK_EQ(sl_otlp_read_span(sl_str_of(copy, len), &all->spans[all->count]), 0);
+    all->count++;
+    return true;
+}
+
+static void recorded_done(recorded *all)
+{
+    for (size_t i = 0; i < all->count; i++)
+        free(all->copies[i]);
+}
+
+static sl_otlp_any attr(const sl_otlp_span *span, const char *key)
+{
+    sl_otlp_any any;
+    memset(&any, 0, sizeof any);
+    (void)!sl_otlp_find_attr(span->self, SL_OTLP_SPAN_ATTRS, sl_str_c(key), &any);
+    return any;
+}
+
+/* Attributes as encoded, one behind the other. */
+static size_t count_attrs(const sl_otlp_span *span)
+{
+    sl_otlp_iter it = sl_otlp_items(span->self, SL_OTLP_SPAN_ATTRS);
+    sl_str bytes;
+    size_t count = 0;
+    while (sl_otlp_next(&it, &bytes))
+        count++;
+    return count;
+}
+
+/* True when every attribute of `a` stands in `b` with the same bytes, the client's port left out. */
+static bool holds_all(const sl_otlp_span *a, const sl_otlp_span *b)
+{
+    sl_otlp_iter it = sl_otlp_items(a->self, SL_OTLP_SPAN_ATTRS);
+    sl_str bytes, other;
+    while (sl_otlp_next(&it, &bytes)) {
+        sl_otlp_pair pair;
+        bool found = sl_otlp_read_pair(bytes, &pair) == 0 && sl_str_eq_c(pair.key, "network.peer.port");
+        sl_otlp_iter in = sl_otlp_items(b->self, SL_OTLP_SPAN_ATTRS);
+        while (!found && sl_otlp_next(&in, &other))
+            found = sl_str_eq(bytes, other);
+        if (!found) {
+            sl_test_failed(__FILE__, __LINE__, "%.*s differs", (int)pair.key.len, pair.key.ptr);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void ask_twice(const char *answer, const char *body, int status)
+{
+    script *s = script_start(answer);
+    front *f = front_new(s->server.port);
+    sl_segment *segment = front_record(f);
+    sl_sdk *sdk = f->sdk;
+    front_start(f);
+    for (int i = 0; i < 3; i++) {
+        nf_message m = ask(f, body);
+        CHECK_EQ(m.status, status);
+        nf_message_free(&m);
+    }
+    front_stop(f);
+    recorded all = {.count = 0};
+    (void)sl_segment_drain(segment, SL_RING_SPANS, keep_span, &all);
+    CHECK_EQ(all.count, 6);
+    for (size_t i = 2; i < all.count; i++) {
+        CHECK_EQ(count_attrs(&all.spans[i]), count_attrs(&all.spans[i % 2]));
+        CHECK(holds_all(&all.spans[i % 2], &all.spans[i]));
+        CHECK_STR_EQ(all.spans[i].name, all.spans[i % 2].name);
+        CHECK_EQ(attr(&all.spans[i], "http.response.status_code").integer, status);
+        CHECK_EQ(attr(&all.spans[i], "http.status_code").integer, status);
+        CHECK_STR(attr(&all.spans[i], "llm.model").str, "m");
+        CHECK_STR(attr(&all.spans[i], "llm.provider").str, "openai");
+    }
+    recorded_done(&all);
+    record_done(sdk, segment);
+    script_stop(s);
+}
+
+/* The first request sets attributes one by one, later ones take what was encoded then: nobody can tell. */
+SL_TEST(the_first_span_looks_like_all_others)
+{
+    ask_twice(UNARY, "{\"model\":\"m\",\"temperature\":0.5,\"stop\":[\"a\",\"b\"],\"user\":\"u\"}", 200);
+    ask_twice("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "{\"model\":\"m\"}", 200);
+    ask_twice("HTTP/1.1 200 OK\r\nContent-Length: 74\r\n\r\n"
+              "{\"model\":\"a\",\"choices\":[{\"finish_reason\":\"stop\"},{\"finish_reason\":\"length\"}]}",
+              "{\"model\":\"m\",\"n\":2}", 200);
+    ask_twice("HTTP/1.1 400 Bad\r\nContent-Length: 2\r\n\r\n{}", "{\"model\":\"m\"}", 400);
+    ask_twice("HTTP/1.1 503 Down\r\nContent-Length: 2\r\n\r\n{}", "{\"model\":\"m\"}", 503);
+}
+
+/* More models than have a place of their own, and more finish reasons: each span still tells its own. */
+SL_TEST(answers_of_many_models)
+{
+    script *s = script_start(NULL);
+    front *f = front_new(s->server.port);
+    sl_segment *segment = front_record(f);
+    sl_sdk *sdk = f->sdk;
+    char answer[256], body[128], expected[16][24];
+    s->answer = answer;
+    front_start(f);
+    size_t asked = 7; /* all spans in one drain */
+    static const char *const reasons[7] = {"stop", "length", "tool_calls", "content_filter", "stop", "error", "eos"};
+    for (size_t i = 0; i < asked; i++) {
+        (void)snprintf(expected[i], sizeof expected[i], "model-%zu", i % 3);
+        int len = snprintf(body, sizeof body, "{\"model\":\"%s\",\"choices\":[{\"finish_reason\":\"%s\"}]}",
+                           expected[i], reasons[i]);
+        s->answer_len =
+            (size_t)snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len, body);
+        nf_message m = ask(f, "{\"model\":\"m\"}");
+        CHECK_EQ(m.status, 200);
+        nf_message_free(&m);
+    }
+    front_stop(f);
+    recorded all = {.count = 0};
+    (void)sl_segment_drain(segment, SL_RING_SPANS, keep_span, &all);
+    CHECK_EQ(all.count, 2 * asked);
+    for (size_t i = 0; i < asked && 2 * i < all.count; i++) {
+        CHECK_STR(attr(&all.spans[2 * i], "gen_ai.response.model").str, expected[i]);
+        sl_str raw = all.spans[2 * i].self;
+        CHECK(sl_str_find(raw, sl_str_c(reasons[i])) != SL_NPOS);
+    }
+    recorded_done(&all);
+    record_done(sdk, segment);
+    script_stop(s);
+}
+
+/* ---- usage that nobody told ---- */
+
+#define STREAM "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+#define DELTA "2f\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n\r\n"
+
+typedef struct gap {
+    const char *name;
+    const char *answer;
+    bool breaks;      /* the upstream, behind its answer */
+    bool client_goes; /* behind the first bytes */
+    bool stream;
+    const char *reason; /* counted once; NULL: none is */
+} gap;
+
+static const gap gaps[] = {
+    {.name = "told", .answer = UNARY},
+    {.name = "whole, not told", .answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", .reason = "not_reported"},
+    {.name = "refused", .answer = "HTTP/1.1 400 Bad\r\nContent-Length: 2\r\n\r\n{}"},
+    {.name = "no answer", .answer = "HTTP/1.1 2", .breaks = true},
+    {.name = "broken off",
+     .answer = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"id\"",
+     .breaks = true,
+     .reason = "upstream_broke_off"},
+    {.name = "stream broken off",
+     .answer = STREAM DELTA DELTA,
+     .breaks = true,
+     .stream = true,
+     .reason = "upstream_broke_off"},
+    {.name = "stream of no frame broken off",
+     .answer = STREAM,
+     .breaks = true,
+     .stream = true,
+     .reason = "upstream_broke_off"},
+    {.name = "client gone",
+     .answer = STREAM DELTA,
+     .client_goes = true,
+     .stream = true,
+     .reason = "client_disconnected"},
+};
+
+static double sample(sl_str page, const char *series)
+{
+    sl_str line;
+    sl_str wanted = sl_str_c(series);
+    while (sl_str_split(&page, '\n', &line)) {
+        if (sl_str_starts(line, wanted))
+            return strtod(line.ptr + wanted.len, NULL);
+    }
+    return 0;
+}
+
+static void check_gap(const gap *g, sl_sdk *sdk, sl_segment *segment)
+{
+    static const char *const reasons[] = {"not_reported", "client_disconnected", "upstream_broke_off"};
+    sl_collector *collector = sl_collector_new(sdk->registry);
+    sl_buf page;
+    sl_buf_init(&page, 1u << 20);
+    REQUIRE(collector && sl_collector_add_segment(collector, segment) == 0);
+    CHECK_EQ(sl_collector_prometheus(collector, sl_str_of(NULL, 0), SL_PROMETHEUS_TEXT, &page), 0);
+    for (size_t i = 0; i < 3; i++) {
+        char series[128];
+        (void)snprintf(series, sizeof series, "sightline_gateway_usage_missing_total{reason=\"%s\"} ", reasons[i]);
+        double wanted = g->reason && strcmp(g->reason, reasons[i]) == 0;
+        if (sample(sl_buf_str(&page), series) != wanted)
+            sl_test_failed(__FILE__, __LINE__, "%s: %s", g->name, reasons[i]);
+    }
+    CHECK_EQ(sample(sl_buf_str(&page), "sightline_gateway_requests_in_flight "), 0);
+    sl_buf_done(&page);
+    sl_collector_free(collector);
+}
+
+SL_TEST(usage_that_nobody_told_is_counted_once_by_its_reason)
+{
+    for (size_t i = 0; i < sizeof gaps / sizeof *gaps; i++) {
+        const gap *g = &gaps[i];
+        script *s = script_start(g->answer);
+        s->close_after = g->breaks;
+        front *f = front_new(s->server.port);
+        sl_segment *segment = front_record(f);
+        sl_sdk *sdk = f->sdk;
+        front_start(f);
+        int fd =
+            post(f, "/v1/chat/completions", "", g->stream ? "{\"model\":\"m\",\"stream\":true}" : "{\"model\":\"m\"}");
+        nf_message m;
+        char first[1];
+        if (g->client_goes)
+            CHECK_EQ(recv(fd, first, 1, 0), 1);
+        else if (nf_read_message(fd, false, false, &m))
+            nf_message_free(&m);
+        close(fd);
+        for (int ms = 0; ms < 2000 && g->client_goes && !s->closed_ns; ms++)
+            nf_sleep_ms(1);
+        front_stop(f);
+        check_gap(g, sdk, segment);
+        record_done(sdk, segment);
+        script_stop(s);
+    }
+}
