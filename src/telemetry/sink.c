@@ -53,6 +53,7 @@ struct sl_sink {
     uint64_t inflight_seq; /* 0: none */
     uint64_t flush_wanted;
     uint64_t flush_done;
+    bool idle; /* the thread waits for work */
     bool stopping;
     uint64_t stop_deadline;
     bool peer_gone; /* while stopping: nothing more is tried */
@@ -248,7 +249,8 @@ static void report(sl_sink *sink, const sl_request *request, int error, uint64_t
     const char *name = sink->options.exporter.name ? sink->options.exporter.name : "exporter";
     if (error)
         sl_reporter_say(sink->options.reporter, error, "%s: %zu %s lost: %s", name, request->items,
-                        signal_items(request->signal), sl_strerror(error));
+                        signal_items(request->signal),
+                        error == SL_ERETRY ? "trying again did not help in time" : sl_strerror(error));
     else if (rejected)
         sl_reporter_say(sink->options.reporter, SL_EREFUSED, "%s: the peer refused %llu of %zu %s", name,
                         (unsigned long long)rejected, request->items, signal_items(request->signal));
@@ -329,7 +331,9 @@ static void *run(void *user)
         } else if (sink->stopping) {
             break;
         } else {
+            sink->idle = true;
             (void)pthread_cond_wait(&sink->work, &sink->lock);
+            sink->idle = false;
         }
     }
     sink->ended = true;
@@ -423,8 +427,10 @@ void sl_sink_put(sl_sink *sink, sl_request *request)
     queue->tail = request;
     queue->bytes += request->bytes.len;
     counts->queued += request->items;
-    pthread_cond_signal(&sink->work);
+    bool idle = sink->idle;
     pthread_mutex_unlock(&sink->lock);
+    if (idle) /* a thread at work looks at the queue before it waits; one that wakes up must not find the lock taken */
+        pthread_cond_signal(&sink->work);
 }
 
 void sl_sink_count_lost(sl_sink *sink, sl_signal signal, size_t items)

@@ -461,6 +461,41 @@ SL_TEST(ring_between_processes)
     }
 }
 
+/* A child of a process whose threads are in the middle of a write, one of them with the lock of the shared block. */
+SL_TEST(ring_child_of_a_busy_process_never_waits)
+{
+    for (int shared = 0; shared < 2; shared++) {
+        crew c = {.running = THREADS};
+        int fd = shared ? memfd_create("ring", MFD_CLOEXEC) : -1;
+        REQUIRE((shared ? sl_segment_new_shared(&small, fd, &c.segment) : sl_segment_new(&small, &c.segment)) == 0);
+        pthread_t threads[THREADS];
+        for (int i = 0; i < THREADS; i++)
+            REQUIRE(pthread_create(&threads[i], NULL, write_many, &c) == 0);
+        for (int i = 0; i < 20; i++) {
+            pid_t child = fork();
+            if (child == 0) {
+                alarm(20);
+                bool ok = write_one(c.segment, SL_RING_SPANS, 1, 50) == SL_ECLOSED;
+                if (!shared) {
+                    seen got = {.next = 7};
+                    sl_segment_adopt(c.segment, -1);
+                    ok = ok && write_one(c.segment, SL_RING_SPANS, 7, 50) == 0 &&
+                         sl_segment_drain(c.segment, SL_RING_SPANS, in_order, &got) == 1 && got.wrong == 0;
+                }
+                _exit(ok ? 0 : 1);
+            }
+            int status = -1;
+            CHECK_EQ(waitpid(child, &status, 0), child);
+            CHECK_EQ(status, 0);
+        }
+        for (int i = 0; i < THREADS; i++)
+            pthread_join(threads[i], NULL);
+        sl_segment_free(c.segment);
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
 /* ---- damage ---- */
 
 static bool touch(void *user, uint32_t tag, const uint8_t *data, size_t len)
