@@ -8,8 +8,8 @@
 #include "src/view/live_impl.h"
 #include "src/wire/otlp_read.h"
 
-#define FLOOD_SPANS 10000u /* spans a second that are all kept */
-#define MAX_SHIFT 7u       /* at least one trace in 128 is */
+#define FLOOD_SPANS 5000u /* spans a second that are all kept */
+#define MAX_SHIFT 7u      /* at least one trace in 128 is */
 #define MAX_SERVICE_BYTES 255
 #define MIN_PREFIX 4
 
