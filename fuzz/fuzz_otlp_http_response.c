@@ -60,7 +60,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     peer p = {data + 1, size - 1, (size_t)data[0] + 1};
-    sl_net_ops ops = {.user = &p, .connect = peer_connect, .send = peer_send, .recv = peer_recv};
+    sl_net_ops ops = {
+        .user = &p, .connect = peer_connect, .send = peer_send, .recv = peer_recv, .resolve = sl_net_ops_libc.resolve};
     sl_http_post_options o = {.url = SL_STR("http://127.0.0.1:1/v1/traces"),
                               .content_type = SL_STR("application/x-protobuf"),
                               .user_agent = SL_STR("fuzz"),
