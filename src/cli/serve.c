@@ -19,6 +19,7 @@
 #include "src/telemetry/series_record.h"
 
 #define DEV_KEY "sk-dev-key"
+#define DEFAULT_ADMIN "http://127.0.0.1:4001" /* where `sightline traces` looks by itself */
 #define MAX_DRAIN_MS (86400u * 1000)
 
 /* ---- configuration ---- */
@@ -341,7 +342,7 @@ static void on_note(void *user, const char *text)
     sl_log(s->logger, SL_WARN, text, NULL, 0);
 }
 
-static void announce_curl(const sl_serve *s, const char *url)
+static void announce_curl(const sl_serve *s, const char *url, const char *admin)
 {
     SL_ASSERT(s);
     const char *model = s->config->deployments[0].model_name.ptr;
@@ -350,7 +351,11 @@ static void announce_curl(const sl_serve *s, const char *url)
             "    -H \"Content-Type: application/json\" \\\n"
             "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'\n",
             url, s->default_key ? DEV_KEY : "$LITELLM_MASTER_KEY", model);
-    fprintf(stderr, "  sightline traces\n\n");
+    if (admin && strcmp(admin, DEFAULT_ADMIN) == 0)
+        fprintf(stderr, "  sightline traces\n");
+    else if (admin)
+        fprintf(stderr, "  sightline traces --url %s\n", admin);
+    fputc('\n', stderr);
 }
 
 static int on_ready(void *user)
@@ -370,7 +375,7 @@ static int on_ready(void *user)
         fprintf(stderr, "  key      %s (no general_settings.master_key is configured; loopback only)\n", DEV_KEY);
     if (s->mock.fd >= 0)
         fprintf(stderr, "  models   claude-haiku and mock, answered by the built-in mock: no model is configured\n");
-    announce_curl(s, sl_ready_url(&ready, "gateway"));
+    announce_curl(s, sl_ready_url(&ready, "gateway"), sl_ready_url(&ready, "admin"));
     if (sl_ready_write(&ready, s->options->ready_file) != 0)
         return sl_fail(SL_EXIT_FAILED, "--ready-file %.*s: cannot be written: %s; check the folder and its permissions",
                        (int)s->options->ready_file.len, s->options->ready_file.ptr, strerror(errno));
