@@ -7,6 +7,9 @@
  * sums, and the next process that starts takes it over and goes on counting in it. So nothing is lost, and there are
  * never more files than there were processes at once. A file whose maker ended before it was a segment is made anew;
  * one that holds anything else is left alone.
+ *
+ * The gateway does this. A plain sl_sdk_new() does not read the variable: its pipeline would export over OTLP what all
+ * other processes of the folder, and dead ones, have counted, as every other one of them does.
  */
 #ifndef SL_TELEMETRY_MULTIPROC_H
 #define SL_TELEMETRY_MULTIPROC_H
