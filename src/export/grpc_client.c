@@ -21,6 +21,7 @@
 #include "src/base/mem.h"
 #include "src/export/gzip.h"
 #include "src/export/tls_client.h"
+#include "src/wire/pct.h"
 #include "src/wire/url.h"
 
 #define READ_BYTES 16384u
@@ -116,27 +117,14 @@ static void *mem_realloc(void *ptr, size_t size, void *user)
 
 /* ---- callbacks ---- */
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = sl_ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* grpc-message is percent-encoded; what is not well-formed stays as it is. */
 static void take_message(sl_grpc_client *c, sl_str text)
 {
     SL_ASSERT(c && (text.ptr || !text.len));
+    text = sl_str_sub(text, 0, MAX_TEXT_BYTES);
     sl_buf_clear(&c->message);
-    for (size_t i = 0; i < text.len; i++) {
-        char byte = text.ptr[i];
-        if (byte == '%' && i + 2 < text.len && hex_digit(text.ptr[i + 1]) >= 0 && hex_digit(text.ptr[i + 2]) >= 0) {
-            byte = (char)(hex_digit(text.ptr[i + 1]) << 4 | hex_digit(text.ptr[i + 2]));
-            i += 2;
-        }
-        (void)sl_buf_put_char(&c->message, byte); /* cut at its maximum */
-    }
+    if (text.len && sl_buf_reserve(&c->message, text.len) == 0)
+        c->message.len = sl_pct_decode(text, c->message.data);
 }
 
 static int small_number(sl_str text, int max)

@@ -139,14 +139,6 @@ int sl_env_enum(const sl_env *env, sl_env_var var)
     return index;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = sl_ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 int sl_percent_decode(sl_str s, char *text, size_t *ret_len)
 {
     SL_ASSERT(ret_len && (s.ptr || !s.len));
@@ -156,8 +148,8 @@ int sl_percent_decode(sl_str s, char *text, size_t *ret_len)
             text[len++] = s.ptr[i];
             continue;
         }
-        int high = i + 2 < s.len ? hex_digit(s.ptr[i + 1]) : -1;
-        int low = i + 2 < s.len ? hex_digit(s.ptr[i + 2]) : -1;
+        int high = i + 2 < s.len ? sl_hex_value(s.ptr[i + 1]) : -1;
+        int low = i + 2 < s.len ? sl_hex_value(s.ptr[i + 2]) : -1;
         if (high < 0 || low < 0)
             return SL_EPARSE;
         text[len++] = (char)(high << 4 | low);

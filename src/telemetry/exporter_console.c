@@ -15,10 +15,11 @@ static int console_deliver(void *user, sl_signal signal, sl_str request, size_t 
     (void)ret_retry_after_ms;
     (void)ret_rejected;
     sl_buf text;
+    size_t written;
     sl_buf_init(&text, 4u * SL_MAX_OTLP_REQUEST_BYTES);
     int error = sl_console_text(signal, request, &text);
     if (!error)
-        error = sl_fd_write_all(STDOUT_FILENO, sl_buf_str(&text), sl_deadline_ns(timeout_ms));
+        error = sl_fd_write_all(STDOUT_FILENO, sl_buf_str(&text), sl_deadline_ns(timeout_ms), &written);
     sl_buf_done(&text);
     return error;
 }

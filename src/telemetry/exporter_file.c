@@ -14,6 +14,7 @@
 typedef struct file_exporter {
     int fd;
     bool owns_fd;
+    bool torn; /* the last line was not written to its end */
 } file_exporter;
 
 static int file_deliver(void *user, sl_signal signal, sl_str request, size_t items, uint64_t timeout_ms,
@@ -22,14 +23,19 @@ static int file_deliver(void *user, sl_signal signal, sl_str request, size_t ite
     (void)items;
     (void)ret_retry_after_ms;
     (void)ret_rejected;
-    const file_exporter *x = user;
+    file_exporter *x = user;
     sl_buf line;
+    size_t written = 0;
     sl_buf_init(&line, SL_MAX_OTLP_JSON_BYTES);
-    int error = sl_otlp_to_json(sl_wire_signal(signal), request, &line);
+    int error = x->torn ? sl_buf_put_char(&line, '\n') : 0; /* what comes next begins a line of its own */
+    if (!error)
+        error = sl_otlp_to_json(sl_wire_signal(signal), request, &line);
     if (!error)
         error = sl_buf_put_char(&line, '\n');
     if (!error)
-        error = sl_fd_write_all(x->fd, sl_buf_str(&line), sl_deadline_ns(timeout_ms));
+        error = sl_fd_write_all(x->fd, sl_buf_str(&line), sl_deadline_ns(timeout_ms), &written);
+    if (written)
+        x->torn = written < line.len;
     sl_buf_done(&line);
     return error;
 }

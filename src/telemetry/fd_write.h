@@ -6,16 +6,21 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "src/telemetry/sync.h"
+#include "src/base/sync.h"
 
-/* Writes everything by `deadline_ns`, also to a descriptor in non-blocking mode. Errors: SL_EIO, SL_ETIMEOUT. */
-static inline int sl_fd_write_all(int fd, sl_str text, uint64_t deadline_ns)
+/*
+ * Writes everything by `deadline_ns`, also to a descriptor in non-blocking mode; `*ret_written` is what has been
+ * written in any case. Errors: SL_EIO, SL_ETIMEOUT.
+ */
+static inline int sl_fd_write_all(int fd, sl_str text, uint64_t deadline_ns, size_t *ret_written)
 {
     size_t at = 0;
+    *ret_written = 0;
     while (at < text.len) {
         ssize_t put = write(fd, text.ptr + at, text.len - at);
         if (put > 0) {
             at += (size_t)put;
+            *ret_written = at;
             continue;
         }
         if (put < 0 && errno == EINTR)

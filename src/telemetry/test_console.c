@@ -1,8 +1,10 @@
 /* Tests of the console text and of the file exporter. */
 #include "src/telemetry/console.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "src/telemetry/exporter_factory.h"
@@ -144,6 +146,44 @@ SL_TEST(the_file_exporter_appends_json_lines)
         CHECK(sl_str_find(line, SL_STR("\"traceId\":\"61616161616161616161616161616161\"")) != SL_NPOS);
     }
     CHECK_EQ(lines, 2);
+    close(fd);
+    unlink(path);
+    sl_buf_done(&request);
+}
+
+/* A full disk cuts a line; the next one stands on its own. */
+SL_TEST(the_file_exporter_begins_anew_after_a_torn_line)
+{
+    char path[] = "/tmp/sl_console_XXXXXX", why[128], text[8192];
+    int fd = mkstemp(path);
+    REQUIRE(fd >= 0);
+    sl_exporter_spec spec = {.kind = sl_exporter_kind_named(SL_STR("file"), SL_SIGNAL_TRACES),
+                             .signal = SL_SIGNAL_TRACES,
+                             .path = sl_str_c(path)};
+    span_text spans[] = {{TRACE_A, "x-------", NULL, "one", 1, 2, false}};
+    sl_buf request;
+    request_of(spans, 1, &request);
+    sl_exporter e;
+    REQUIRE(sl_exporter_make(&spec, &e, why, sizeof why) == 0);
+    uint64_t retry = 0, rejected = 0;
+    CHECK_EQ(e.deliver(e.user, SL_SIGNAL_TRACES, sl_buf_str(&request), 1, 1000, &retry, &rejected), 0);
+    off_t line = lseek(fd, 0, SEEK_END);
+    struct rlimit before, small;
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    small = before;
+    small.rlim_cur = (rlim_t)line + 10;
+    signal(SIGXFSZ, SIG_IGN);
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    for (int round = 0; round < 2; round++) /* ten bytes, then none */
+        CHECK_EQ(e.deliver(e.user, SL_SIGNAL_TRACES, sl_buf_str(&request), 1, 1000, &retry, &rejected), SL_EIO);
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &before) == 0);
+    for (int round = 0; round < 2; round++)
+        CHECK_EQ(e.deliver(e.user, SL_SIGNAL_TRACES, sl_buf_str(&request), 1, 1000, &retry, &rejected), 0);
+    e.free(e.user);
+    ssize_t len = pread(fd, text, sizeof text, 0);
+    CHECK_EQ(len, 3 * line + 11); /* three lines, ten bytes and their end */
+    CHECK_EQ(text[line + 10], '\n');
+    CHECK(memcmp(text, text + line + 11, (size_t)line) == 0 && memcmp(text, text + 2 * line + 11, (size_t)line) == 0);
     close(fd);
     unlink(path);
     sl_buf_done(&request);
