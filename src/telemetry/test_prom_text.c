@@ -281,3 +281,52 @@ SL_TEST(memory_that_runs_out_is_reported)
     CHECK(rig_value(&rig, "c_total") == 1);
     rig_done(&rig);
 }
+
+/* Integers come out whole in both formats and in every size; nothing passes through a double. */
+SL_TEST(counts_beyond_2_to_the_53_are_exact)
+{
+    static const struct {
+        uint64_t add[2];
+        const char *text;
+    } rows[] = {
+        {{9007199254740992u, 0}, "9007199254740992"},
+        {{9007199254740992u, 1}, "9007199254740993"},
+        {{9223372036854775807u, 1}, "9223372036854775808"},
+        {{18446744073709551614u, 1}, "18446744073709551615"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        metrics_rig rig;
+        REQUIRE(rig_init(&rig, NULL, 0));
+        sl_series *s = sl_instrument_bind(rig_declare(&rig, SL_COUNTER, "c_total", NULL), NULL, 0);
+        sl_counter_add(s, rows[i].add[0]);
+        sl_counter_add(s, rows[i].add[1]);
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "\nc_total %s\n", rows[i].text);
+        for (int format = 0; format < 2; format++)
+            CHECK(sl_str_find(rig_text(&rig, (sl_prometheus_format)format), sl_str_c(wanted)) != SL_NPOS);
+        rig_done(&rig);
+    }
+}
+
+/* A sum that may go down is no counter: OpenMetrics has neither it nor the count, text 0.0.4 has both. */
+SL_TEST(sums_of_negative_values)
+{
+    static const double below[] = {-1, 1}, above[] = {0, 1};
+    static const struct {
+        const double *bounds;
+        double value;
+        bool open; /* has a sum in OpenMetrics */
+    } rows[] = {{above, 1, true}, {above, 0, true}, {above, -1, false}, {below, 1, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        metrics_rig rig;
+        REQUIRE(rig_init(&rig, NULL, 0));
+        sl_instrument_options o = {.kind = SL_HISTOGRAM, .name = "h_x", .bounds = rows[i].bounds, .bound_count = 2};
+        sl_histogram_record(sl_instrument_bind(sl_instrument_new(rig.meter, &o), NULL, 0), rows[i].value);
+        CHECK(rig_value(&rig, "h_x_sum") == rows[i].value && rig_value(&rig, "h_x_count") == 1);
+        sl_str text = rig_text(&rig, SL_PROMETHEUS_OPENMETRICS);
+        CHECK_EQ(sl_str_find(text, SL_STR("h_x_sum")) != SL_NPOS, rows[i].open);
+        CHECK_EQ(sl_str_find(text, SL_STR("h_x_count")) != SL_NPOS, rows[i].open);
+        CHECK(sl_str_find(text, SL_STR("h_x_bucket{le=\"+Inf\"} 1\n")) != SL_NPOS);
+        rig_done(&rig);
+    }
+}
