@@ -1,6 +1,6 @@
 /*
- * One connection of the HTTP server, from inside: shared by http_server.c (accepting, reading) and http_answer.c
- * (writing). Nobody else includes this.
+ * One connection of the HTTP server, from inside: shared by http_server.c (listeners), http_conn.c (reading)
+ * and http_answer.c (writing). Nobody else includes this.
  */
 #ifndef SL_NET_HTTP_CONN_H
 #define SL_NET_HTTP_CONN_H
@@ -96,6 +96,14 @@ struct sl_http_server {
     char date[SL_HTTP_DATE_LEN + 1];
 };
 
+/* Calls on_drained when the last connection of a draining server has gone. */
+void sl_server_maybe_drained(sl_http_server *server);
+/* Frees a closed server once nothing of it is left. */
+void sl_server_release(sl_http_server *server);
+/* Takes the connection that a listener has. Errors: SL_ENOMEM (the listener still has it). */
+SL_MUST_CHECK int sl_conn_accept(sl_http_server *server, uv_stream_t *listener);
+/* The server has begun to drain: this connection ends when its client has its answer. */
+void sl_conn_drain(sl_exchange *x);
 /* Closes the connection; on_done(outcome) comes from the loop. Idempotent. */
 void sl_conn_close(sl_exchange *x, int outcome);
 /* The answer has been given to the kernel in full: tells the handler and goes on with the next request. */

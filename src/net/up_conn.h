@@ -1,6 +1,6 @@
 /*
- * Connections of the upstream client, from inside: upstream.c (calls, pool, parsing), up_connect.c (addresses and
- * connecting), up_tls.c (TLS). Nobody else includes this.
+ * Connections of the upstream client, from inside: upstream.c (calls, pool, parsing), up_origin.c (origins),
+ * up_connect.c (addresses and connecting), up_tls.c (TLS). Nobody else includes this.
  */
 #ifndef SL_NET_UP_CONN_H
 #define SL_NET_UP_CONN_H
