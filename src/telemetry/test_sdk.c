@@ -276,6 +276,76 @@ SL_TEST(a_forked_child_does_nothing)
     sl_sdk_free(sdk);
 }
 
+/* Attributes, events and what was dropped, of spans and records. */
+typedef struct seen {
+    _Atomic size_t attrs, events, dropped, records;
+} seen;
+
+/* The number in a field of a message; 0 when it is not there. */
+static size_t number_in(sl_str message, uint32_t field)
+{
+    sl_pb_reader r = sl_pb_reader_of(message);
+    sl_pb_field f;
+    while (sl_pb_next(&r, &f)) {
+        if (f.number == field)
+            return (size_t)f.value;
+    }
+    return 0;
+}
+
+static int seen_deliver(void *user, sl_signal signal, sl_str request, size_t items, uint64_t timeout_ms,
+                        uint64_t *ret_retry_after_ms, uint64_t *ret_rejected)
+{
+    (void)items;
+    (void)timeout_ms;
+    (void)ret_retry_after_ms;
+    (void)ret_rejected;
+    seen *x = user;
+    bool is_span = signal == SL_SIGNAL_TRACES;
+    sl_otlp_records it = sl_otlp_records_of(request);
+    while (sl_otlp_records_next(&it)) {
+        x->records++;
+        x->attrs += sl_otlp_count(it.item, is_span ? 9 : 6);
+        x->events += is_span ? sl_otlp_count(it.item, 11) : 0;
+        x->dropped += number_in(it.item, is_span ? 10 : 7) + (is_span ? number_in(it.item, 12) : 0);
+    }
+    return it.error;
+}
+
+/* A limit of 0 in the environment allows none, and says that there was something. */
+SL_TEST(limits_of_zero)
+{
+    seen x = {0};
+    sl_exporter e = {.name = "seen", .user = &x, .signals = SL_SIGNALS_ALL, .deliver = seen_deliver};
+    sl_sdk_options o;
+    memset(&o, 0, sizeof o);
+    o.no_default_exporters = true;
+    o.exporters = &e;
+    o.exporter_count = 1;
+    setenv("OTEL_ATTRIBUTE_COUNT_LIMIT", "0", 1);
+    setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "0", 1);
+    setenv("SIGHTLINE_SELF_METRICS", "false", 1);
+    sl_sdk *sdk = NULL;
+    int error = sl_sdk_new(&o, &sdk);
+    unsetenv("OTEL_ATTRIBUTE_COUNT_LIMIT");
+    unsetenv("OTEL_SPAN_EVENT_COUNT_LIMIT");
+    unsetenv("SIGHTLINE_SELF_METRICS");
+    REQUIRE(error == 0);
+    sl_span *span = sl_span_start(sl_tracer_named(sdk, "t"), SL_STR("s"), NULL);
+    sl_span_set_int(span, "i", 1);
+    sl_span_set_int(span, "session.id", 2); /* a key with priority is none the less over the limit */
+    sl_span_add_event(span, SL_STR("e"), 0, NULL, 0);
+    sl_span_end(span);
+    sl_attr attr = sl_attr_int("i", 1);
+    sl_log(sl_logger_named(sdk, "l"), SL_INFO, "message", &attr, 1);
+    CHECK_EQ(sl_sdk_flush(sdk, 5000), 0);
+    CHECK_EQ(x.records, 2);
+    CHECK_EQ(x.attrs, 0);
+    CHECK_EQ(x.events, 0);
+    CHECK_EQ(x.dropped, 4); /* two attributes and an event of the span, one attribute of the record */
+    sl_sdk_free(sdk);
+}
+
 typedef struct largest {
     _Atomic size_t bytes, requests, points, metrics;
 } largest;
