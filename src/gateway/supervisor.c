@@ -49,6 +49,7 @@ typedef struct supervisor {
     restart restarts[SL_MAX_CHILD_KINDS][SL_MAX_CHILDREN]; /* by kind and index */
     void *generation;
     unsigned generation_number;
+    unsigned complete_number; /* the last generation of which all children were ready at once */
     int signal_fd;
     int ready_pipe[2];
     sigset_t old_mask;
@@ -220,6 +221,16 @@ static void tell(const child *c, int signal)
         (void)kill(c->pid, signal);
 }
 
+/* Tells a replaceable child to drain, once. */
+static void drain(const supervisor *s, child *c)
+{
+    SL_ASSERT(s && c);
+    if (c->state == CHILD_NONE || c->state == CHILD_DRAINING || !s->o->kinds[c->kind].replaceable)
+        return;
+    c->state = CHILD_DRAINING;
+    tell(c, SIGTERM);
+}
+
 /* Children of older generations drain once the new one is ready. */
 static void drain_old(supervisor *s)
 {
@@ -227,14 +238,24 @@ static void drain_old(supervisor *s)
         if (s->o->kinds[k].replaceable && !all_ready(s, k, s->generation_number))
             return;
     }
+    s->complete_number = s->generation_number;
     for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
-        child *c = &s->children[i];
-        bool old =
-            c->state != CHILD_NONE && s->o->kinds[c->kind].replaceable && c->generation_number != s->generation_number;
-        if (old && c->state != CHILD_DRAINING) {
-            c->state = CHILD_DRAINING;
-            tell(c, SIGTERM);
-        }
+        if (s->children[i].generation_number != s->generation_number)
+            drain(s, &s->children[i]);
+    }
+}
+
+/*
+ * Children of a generation that another one has overtaken before it was complete. The last complete one goes on
+ * serving; were these kept as well, they could have the slots that the newest one needs to become complete.
+ */
+static void drain_overtaken(supervisor *s)
+{
+    SL_ASSERT(s->complete_number <= s->generation_number);
+    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+        unsigned number = s->children[i].generation_number;
+        if (number > s->complete_number && number != s->generation_number)
+            drain(s, &s->children[i]);
     }
 }
 
@@ -253,6 +274,7 @@ static void reload(supervisor *s)
         s->o->release(s->o->user, s->generation);
     s->generation = generation;
     s->generation_number++;
+    drain_overtaken(s);
     for (size_t k = 0; k < s->o->kind_count; k++) {
         for (unsigned i = 0; s->o->kinds[k].replaceable && i < s->o->kinds[k].count; i++) {
             s->restarts[k][i].due = false;

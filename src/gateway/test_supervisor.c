@@ -2,6 +2,7 @@
 #include "src/gateway/supervisor.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -22,6 +23,7 @@ typedef struct board {
     _Atomic uint32_t last_generation;
     _Atomic uint32_t bad_config;
     _Atomic uint32_t stubborn;
+    _Atomic uint32_t slow; /* to get ready */
     _Atomic pid_t worker_pid[8];
     _Atomic uint64_t status_address;
 } board;
@@ -65,6 +67,8 @@ static int run_worker(void *user, const sl_child_start *start)
     atomic_fetch_add(&b->started[0], 1);
     atomic_store(&b->worker_pid[start->slot], getpid());
     atomic_store(&b->last_generation, (uint32_t)(uintptr_t)start->generation);
+    if (atomic_load(&b->slow))
+        nap(300);
     sl_child_ready(start);
     wait_for_the_end();
 }
@@ -187,6 +191,38 @@ SL_TEST(supervisor_replaces_a_generation)
     kill(pid, SIGHUP);
     nap(200);
     CHECK_EQ(atomic_load(&b->started[0]), 4);
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+static unsigned children_of(pid_t pid)
+{
+    char path[64], word[32];
+    unsigned count = 0;
+    (void)snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", (long)pid, (long)pid);
+    FILE *file = fopen(path, "r");
+    while (file && fscanf(file, "%31s", word) == 1)
+        count++;
+    if (file)
+        fclose(file);
+    return count;
+}
+
+/* Each reload overtakes the one before: children of those may not keep the slots that the last one needs. */
+SL_TEST(supervisor_reloads_faster_than_workers_start)
+{
+    pid_t pid = start_tree(run_worker, 5000);
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    atomic_store(&b->slow, 1);
+    for (unsigned i = 0; i < 5; i++) {
+        kill(pid, SIGHUP);
+        CHECK(wait_for(&b->reloads, i + 1));
+        CHECK(children_of(pid) >= 3); /* the first generation serves until another can */
+    }
+    for (int i = 0; i < 1000 && (children_of(pid) != 3 || atomic_load(&b->last_generation) != 6); i++)
+        nap(10);
+    CHECK_EQ(children_of(pid), 3); /* two workers and control */
+    CHECK_EQ(atomic_load(&b->last_generation), 6);
     kill(pid, SIGTERM);
     CHECK_EQ(end_tree(pid), 0);
 }
