@@ -356,7 +356,7 @@ static void *write_many(void *user)
 }
 
 typedef struct per_thread {
-    uint64_t count[THREADS], last[THREADS], wrong;
+    uint64_t count[THREADS], last[THREADS], turned[THREADS], wrong;
 } per_thread;
 
 static bool sort_by_thread(void *user, uint32_t tag, const uint8_t *data, size_t len)
@@ -369,7 +369,7 @@ static bool sort_by_thread(void *user, uint32_t tag, const uint8_t *data, size_t
     }
     uint64_t thread = number >> 32, i = number & UINT32_MAX;
     if (p->count[thread] && i <= p->last[thread])
-        p->wrong++; /* the order of one thread stays */
+        p->turned[thread]++;
     p->last[thread] = i;
     p->count[thread]++;
     return true;
@@ -394,6 +394,8 @@ SL_TEST(ring_threads_and_a_reader)
     sl_ring_stats stats;
     sl_segment_ring_stats(c.segment, SL_RING_SPANS, &stats);
     CHECK_EQ(got.wrong, 0);
+    for (int i = 0; i < THREADS; i++)
+        CHECK(got.turned[i] <= 1); /* a thread's order stays, but when it moves from the shared ring to its own */
     CHECK_EQ(stats.written, drained);
     CHECK_EQ(stats.dropped, atomic_load(&c.refused));
     CHECK_EQ(drained + atomic_load(&c.refused), (uint64_t)THREADS * RECORDS);
@@ -418,6 +420,8 @@ SL_TEST(ring_block_changes_hands)
     }
     drained += sl_segment_drain(c.segment, SL_RING_SPANS, sort_by_thread, &got);
     CHECK_EQ(got.wrong, 0);
+    for (int i = 0; i < THREADS; i++)
+        CHECK_EQ(got.turned[i], 0);
     CHECK_EQ(drained + atomic_load(&c.refused), (uint64_t)THREADS * RECORDS);
     sl_segment_free(c.segment);
 }
