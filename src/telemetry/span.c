@@ -194,8 +194,10 @@ static inline void begin_recording(sl_span *span, const sl_span_context *parent,
     sl_span_buf_init(&span->buf, tracer->span_bytes);
     (void)sl_span_buf_set_name(&span->buf, name);
     count_start(tracer);
-    span->start_mono_ns = sl_mono_ns();
-    span->start_ns = sl_span_clock_unix(span->start_mono_ns);
+    if (!options || !options->start_ns) {
+        span->start_mono_ns = sl_mono_ns();
+        span->start_ns = sl_span_clock_unix(span->start_mono_ns);
+    }
     if (options)
         take_options(span, options);
 }
