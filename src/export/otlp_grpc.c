@@ -3,9 +3,9 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/base/sync.h"
 #include "src/export/grpc_client.h"
 #include "src/telemetry/exporter_outcome.h"
-#include "src/telemetry/sync.h"
 
 typedef struct grpc_exporter {
     sl_grpc_client *client;

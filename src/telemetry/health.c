@@ -9,10 +9,10 @@
 #include "src/base/clock.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
+#include "src/base/sync.h"
 #include "src/telemetry/fork_guard.h"
 #include "src/telemetry/health_check.h"
 #include "src/telemetry/health_checks.h"
-#include "src/telemetry/sync.h"
 #include "src/wire/json_write.h"
 
 #define FIRST_RESULT_MS 100 /* how long adding waits, so that a quick check is never seen as unchecked */

@@ -9,7 +9,7 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/base/str.h"
-#include "src/telemetry/sync.h"
+#include "src/base/sync.h"
 
 #define DEFAULT_TIMEOUT_MS 5000
 #define DEFAULT_INTERVAL_MS 10000

@@ -12,8 +12,8 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/base/sync.h"
 #include "src/net/lite/tcp_connect.h"
-#include "src/telemetry/sync.h"
 #include "src/wire/http1.h"
 #include "src/wire/http1_write.h"
 #include "src/wire/url.h"

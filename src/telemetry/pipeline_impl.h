@@ -5,9 +5,9 @@
 #ifndef SL_TELEMETRY_PIPELINE_IMPL_H
 #define SL_TELEMETRY_PIPELINE_IMPL_H
 
+#include "src/base/sync.h"
 #include "src/telemetry/pipeline.h"
 #include "src/telemetry/scope.h"
-#include "src/telemetry/sync.h"
 
 #define SL_MAX_SINKS 32u
 

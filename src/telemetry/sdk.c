@@ -9,6 +9,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/base/sync.h"
 #include "src/telemetry/collect.h"
 #include "src/telemetry/fork_guard.h"
 #include "src/telemetry/instrument.h"
@@ -24,7 +25,6 @@
 #include "src/telemetry/scope.h"
 #include "src/telemetry/self_metrics.h"
 #include "src/telemetry/span_thread.h"
-#include "src/telemetry/sync.h"
 #include "src/telemetry/tracer.h"
 
 #define FREE_SHUTDOWN_MS 5000u

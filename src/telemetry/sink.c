@@ -11,7 +11,7 @@
 #include "src/base/limits.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
-#include "src/telemetry/sync.h"
+#include "src/base/sync.h"
 
 #define RETRY_INITIAL_MS 1000u
 #define RETRY_MAX_MS 30000u

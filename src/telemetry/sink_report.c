@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "src/base/mem.h"
-#include "src/telemetry/sync.h"
+#include "src/base/sync.h"
 
 #define REPORT_INTERVAL_NS 1000000000u
 #define REPORT_CODES 32

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "src/base/mem.h"
+#include "src/base/sync.h"
 #include "src/telemetry/scope.h"
-#include "src/telemetry/sync.h"
 #include "src/wire/otlp_read.h"
 #include "tests/harness/sl_test.h"
 

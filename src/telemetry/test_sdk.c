@@ -6,9 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "src/base/sync.h"
 #include "src/net/lite/test_http_server.h"
 #include "src/telemetry/sdk_impl.h"
-#include "src/telemetry/sync.h"
 #include "src/wire/otlp_read.h"
 #include "tests/harness/sl_test.h"
 
