@@ -1,3 +1,6 @@
+/*
+ * Filling in a fault: one place that writes its text.
+ */
 #include "src/flow/fault.h"
 
 #include <stdarg.h>
