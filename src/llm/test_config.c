@@ -7,7 +7,6 @@
 
 #include "src/base/limits.h"
 #include "src/base/mem.h"
-#include "src/llm/provider.h"
 #include "tests/harness/sl_test.h"
 
 static sl_config *parse(const char *text, int expected)
@@ -618,14 +617,4 @@ SL_TEST(config_without_a_file)
         sl_config_free(config);
     }
     unsetenv("LITELLM_MASTER_KEY");
-}
-
-SL_TEST(provider_split)
-{
-    sl_str model;
-    CHECK_STR(sl_str_c(sl_provider_split(SL_STR("groq/llama-3"), &model)->prefix), "groq");
-    CHECK_STR(model, "llama-3");
-    CHECK_STR(sl_str_c(sl_provider_split(SL_STR("meta/llama-3"), &model)->prefix), "openai");
-    CHECK_STR(model, "meta/llama-3");
-    CHECK(sl_provider_find(SL_STR("nobody")) == NULL);
 }

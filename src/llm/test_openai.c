@@ -1,6 +1,8 @@
 /* OpenAI request bodies: what is read, what is refused, what is edited. */
 #include "src/llm/openai.h"
 
+#include <stdlib.h>
+
 #include "src/base/mem.h"
 #include "src/llm/tables.h"
 #include "tests/harness/sl_test.h"
@@ -180,5 +182,51 @@ SL_TEST(edits_leave_all_other_bytes_alone)
         again[edited.len] = 0;
         REQUIRE(read_body(again, &r, &f) == 0);
         CHECK(!sl_openai_usage_missing(&r));
+    }
+}
+
+/* Every cut of a body is refused, and edits of the whole one are the same wherever they stand. */
+SL_TEST(bodies_cut_anywhere)
+{
+    static const char whole[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a \\\"model\\\": \\u00e9\"}],\"stream\":true,"
+        "\"stop\":[\"x\",\"y\"],\"model\":\"m\",\"stream_options\":{\"include_usage\":null}}";
+    sl_llm_init();
+    for (size_t len = 0; len < sizeof whole; len++) {
+        char *copy = malloc(len + 1); /* of its own, so that a sanitizer sees a step beyond */
+        REQUIRE(copy != NULL);
+        memcpy(copy, whole, len);
+        sl_openai_request r;
+        sl_openai_fault f;
+        memset(&f, 0, sizeof f);
+        int error = sl_openai_read_request(sl_str_of(copy, len), &r, &f);
+        CHECK_EQ(error, len == sizeof whole - 1 ? 0 : SL_EPARSE);
+        if (error) {
+            CHECK_STR(sl_str_c(f.code), "invalid_json");
+        } else {
+            CHECK(r.stream && sl_openai_usage_missing(&r));
+            CHECK_EQ(r.stop.type, SL_JSON_ARRAY);
+            CHECK_EQ(r.content_at.type, SL_JSON_ARRAY);
+        }
+        free(copy);
+    }
+}
+
+/* Where the text of a request stands: messages before prompt before input. */
+SL_TEST(content_of_each_operation)
+{
+    static const struct {
+        const char *body;
+        const char *content; /* NULL: none */
+    } rows[] = {{"{\"model\":\"m\",\"messages\":[1]}", "[1]"},
+                {"{\"model\":\"m\",\"prompt\":\"p\"}", "\"p\""},
+                {"{\"model\":\"m\",\"input\":[\"i\"]}", "[\"i\"]"},
+                {"{\"model\":\"m\",\"input\":\"i\",\"prompt\":\"p\",\"messages\":[]}", "[]"},
+                {"{\"model\":\"m\"}", NULL}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sl_openai_request r;
+        sl_openai_fault f;
+        REQUIRE(read_body(rows[i].body, &r, &f) == 0);
+        CHECK_STR(sl_json_at(sl_str_c(rows[i].body), &r.content_at).raw, rows[i].content ? rows[i].content : "");
     }
 }
