@@ -10,6 +10,14 @@
 #include "src/telemetry/segment_layout.h"
 #include "tests/harness/sl_test.h"
 
+/* Children of a process with threads: under TSan, too; that the threads are not theirs to join is no fault. */
+const char *__tsan_default_options(void); /* NOLINT(bugprone-reserved-identifier): the sanitizer's name */
+__attribute__((visibility("default"))) const char *
+__tsan_default_options(void) /* NOLINT(bugprone-reserved-identifier) */
+{
+    return "die_after_fork=0:report_thread_leaks=0";
+}
+
 static const sl_segment_options small = {
     .size_bytes = 2u << 20, .threads = 4, .cells = 64, .span_ring_bytes = 16384, .log_ring_bytes = 4096};
 
