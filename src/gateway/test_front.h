@@ -24,10 +24,10 @@ typedef struct front {
 /* What the scripted upstream does, and what it saw. */
 typedef struct script {
     nf_server server;
-    const char *answer; /* sent whole, unless cut */
-    size_t answer_len;
-    size_t cut;        /* first piece; 0: all at once */
-    unsigned pause_ms; /* between the pieces */
+    const char *_Atomic answer; /* sent whole, unless cut */
+    _Atomic size_t answer_len;
+    _Atomic size_t cut; /* first piece; 0: all at once */
+    unsigned pause_ms;  /* between the pieces */
     bool close_after;
     bool stale; /* answers one request, then closes when the second one comes */
     unsigned hold_ms;
@@ -67,12 +67,14 @@ NF_UNUSED static bool send_answer(script *s, int fd)
 {
     if (s->big)
         return send_big(s, fd);
-    size_t first = s->cut ? s->cut : s->answer_len;
-    if (!nf_send(fd, s->answer, first))
+    /* Read once: the test may change them as soon as it has its answer. */
+    const char *answer = s->answer;
+    size_t len = s->answer_len, first = s->cut ? s->cut : len;
+    if (!nf_send(fd, answer, first))
         return false;
-    if (first < s->answer_len && s->pause_ms)
+    if (first < len && s->pause_ms)
         nf_sleep_ms(s->pause_ms);
-    return nf_send(fd, s->answer + first, s->answer_len - first);
+    return nf_send(fd, answer + first, len - first);
 }
 
 NF_UNUSED static void serve(nf_server *server, int fd, int number)

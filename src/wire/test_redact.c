@@ -1,7 +1,8 @@
 /* Sensitive keys and masked texts. */
 #include "src/wire/redact.h"
 
-#include "src/base/clock.h"
+#include <time.h>
+
 #include "tests/harness/sl_test.h"
 
 SL_TEST(sensitive_keys)
@@ -182,6 +183,13 @@ SL_TEST(texts_are_masked)
 }
 
 /* Texts that look like the beginning of a token at every step must not cost the square of their length. */
+static uint64_t own_cpu_ns(void)
+{
+    struct timespec t = {0, 0};
+    CHECK_EQ(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t), 0);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 SL_TEST(redaction_is_linear)
 {
     static char text[256 * 1024];
@@ -201,9 +209,9 @@ SL_TEST(redaction_is_linear)
         sl_buf_init(&out, 8 * sizeof text);
         for (size_t i = 0; i < sizeof text; i++)
             text[i] = pieces[p][i % strlen(pieces[p])];
-        uint64_t before = sl_mono_ns();
+        uint64_t before = own_cpu_ns(); /* what others on a busy machine take does not count */
         CHECK_EQ(sl_redact_text(sl_str_of(text, sizeof text), &out), 0);
-        CHECK(sl_mono_ns() - before < 2000000000u);
+        CHECK(own_cpu_ns() - before < 2000000000u);
         sl_buf_done(&out);
     }
 }
