@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "src/base/assert.h"
-#include "src/cli/suggest.h"
+#include "src/base/suggest.h"
 
 #define HELP_COLUMN 34
 #define HELP_WIDTH 100

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "src/base/assert.h"
+#include "src/base/suggest.h"
 #include "src/cli/command.h"
-#include "src/cli/suggest.h"
 
 #define MAX_GIVEN 128
 

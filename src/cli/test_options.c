@@ -1,8 +1,8 @@
 /* Option parsing and help, over a command made for the test. */
 #include <stdlib.h>
 
+#include "src/base/suggest.h"
 #include "src/cli/command.h"
-#include "src/cli/suggest.h"
 #include "tests/harness/sl_test.h"
 
 typedef struct demo_options {

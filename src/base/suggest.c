@@ -1,5 +1,5 @@
 /* Suggestions by the number of letters that were left out, added or exchanged. */
-#include "src/cli/suggest.h"
+#include "src/base/suggest.h"
 
 #include "src/base/assert.h"
 

@@ -1,6 +1,6 @@
 /* The known word that an unknown one may have meant: for messages, never acted upon. */
-#ifndef SL_CLI_SUGGEST_H
-#define SL_CLI_SUGGEST_H
+#ifndef SL_BASE_SUGGEST_H
+#define SL_BASE_SUGGEST_H
 
 #include "src/base/str.h"
 
