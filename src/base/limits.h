@@ -66,4 +66,40 @@
 #define SL_LIVE_TRACES 2000
 #define SL_LIVE_BYTES (16u * 1024 * 1024)
 
+/* Calls to LLM providers. */
+#define SL_MAX_LLM_ANSWER_BYTES (16u * 1024 * 1024)  /* body, or text of a stream */
+#define SL_MAX_LLM_REQUEST_BYTES (32u * 1024 * 1024) /* body */
+#define SL_MAX_LLM_MESSAGE_BYTES 512                 /* of a failure */
+
+/* Templates and expressions of workflows. */
+#define SL_MAX_TEMPLATE_BYTES (1024u * 1024)             /* source */
+#define SL_MAX_TEMPLATE_DEPTH 64                         /* blocks, and subexpressions, within one another */
+#define SL_MAX_TEMPLATE_ROUNDS 1000000u                  /* of all loops of one rendering */
+#define SL_MAX_TEMPLATE_STEPS 10000000u                  /* work of one rendering */
+#define SL_MAX_TEMPLATE_OUTPUT_BYTES (16u * 1024 * 1024) /* one rendering */
+#define SL_MAX_EXPR_BYTES (1024u * 1024)                 /* source */
+#define SL_MAX_EXPR_DEPTH 64                             /* of an expression within itself */
+#define SL_MAX_EXPR_STEPS 10000000u                      /* work of one evaluation */
+#define SL_MAX_EXPR_TEXT_BYTES (16u * 1024 * 1024)       /* one text that is built */
+#define SL_MAX_EXPR_BUILT_BYTES (64u * 1024 * 1024)      /* all that one evaluation builds */
+#define SL_MAX_EXPR_ARGS 16                              /* of one call */
+#define SL_MAX_REGEX_STATES 4096
+
+/* The store's SQLite files. */
+#define SL_DB_MAX_WAITING 65536u              /* jobs not yet begun */
+#define SL_DB_MAX_GROUP 4096u                 /* jobs in one commit */
+#define SL_DB_CACHE_BYTES (16u * 1024 * 1024) /* pages in memory, for each connection that writes */
+#define SL_DB_LOG_PAGES 4096u                 /* of the write-ahead log before it is checkpointed */
+#define SL_DB_BUSY_MS 10000                   /* wait for another process's lock */
+
+/* Runs of workflows. */
+#define SL_FLOW_DEFAULT_CONCURRENCY 4                /* tries of one run at once */
+#define SL_FLOW_DEFAULT_TOTAL 4096                   /* tries of all runs at once */
+#define SL_FLOW_DEFAULT_RUNS 4096                    /* under way; more are queued */
+#define SL_FLOW_DEFAULT_QUEUED 65536                 /* runs that wait */
+#define SL_FLOW_TURN_STEPS 512                       /* begun or ended in one turn of the loop */
+#define SL_FLOW_MAX_RESULT_BYTES (16u * 1024 * 1024) /* results of one step, as JSON */
+#define SL_FLOW_MAX_LOOP_ITEMS 100000u               /* rounds of one loop step */
+#define SL_FLOW_MAX_RUN_STEPS 1000000u               /* steps of one run, those of all rounds together */
+
 #endif
