@@ -15,6 +15,9 @@
 #include "src/base/buf.h"
 #include "src/flow/fault.h"
 
+/* An object with this member prints as the member's text: the output of a step, which is text and has parts. */
+#define SL_FLOW_TEXT_KEY "\001text"
+
 typedef struct sl_template sl_template;
 
 /* Compiles. Errors: SL_EPARSE, SL_ETOOBIG, SL_ENOMEM, with `fault` (may be NULL) filled. The text is copied. */
