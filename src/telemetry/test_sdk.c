@@ -432,19 +432,18 @@ SL_TEST(a_dead_backend_costs_the_caller_nothing)
     sl_sdk *sdk = NULL;
     REQUIRE(sl_sdk_new(&o, &sdk) == 0);
     sl_tracer *tracer = sl_tracer_named(sdk, "t");
-    uint64_t start = sl_mono_ns();
+    long waits = sl_test_waits();
     enum { SPANS = 100000 };
     for (int i = 0; i < SPANS; i++) {
         sl_span *span = sl_span_start(tracer, SL_STR("name"), NULL);
         sl_span_set_str(span, "key", "value");
         sl_span_end(span);
     }
-    uint64_t ns = (sl_mono_ns() - start) / SPANS;
-    CHECK(ns < 20000); /* generous: sanitizers, busy machines */
+    CHECK(sl_test_waits() - waits < SPANS / 1000); /* none but the kernel's own */
     sl_sdk_stats stats;
-    start = sl_mono_ns();
+    uint64_t start = sl_mono_ns();
     (void)sl_sdk_shutdown(sdk, 500);
-    CHECK(sl_mono_ns() - start < 1000000000u);
+    CHECK(sl_mono_ns() - start < 10000000000u); /* twenty deadlines: it ends, even on a busy machine */
     sl_sdk_get_stats(sdk, SL_SIGNAL_TRACES, &stats);
     CHECK_EQ(stats.started, SPANS);
     CHECK_EQ(stats.ended, SPANS);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "src/base/mem.h"
 
@@ -80,6 +81,12 @@ static void *counting_resize(void *user, void *ptr, size_t size)
     if (block && !ptr)
         __atomic_fetch_add(&live_blocks, 1, __ATOMIC_RELAXED);
     return block;
+}
+
+long sl_test_waits(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
 }
 
 void sl_test_fail_alloc(long n)

@@ -30,6 +30,9 @@ bool sl_test_alloc_failed(void);
 /* Allocations of sl_malloc made so far, and blocks that are live. */
 size_t sl_test_alloc_count(void);
 size_t sl_test_live_blocks(void);
+/* How often the calling thread has given the processor up of itself: locks, I/O, sleep. Unlike time, no busy machine
+ * adds to it. */
+long sl_test_waits(void);
 /* Blocks that this test may leave behind on purpose (process-wide singletons). */
 void sl_test_allow_leak(void);
 
