@@ -1,0 +1,114 @@
+/*
+ * The message queue: one interface, engines behind it. Embedded: durable in one file, push, at least once with
+ * idempotency keys, leases (visibility timeout), dead letters, delay, priorities, back-pressure.
+ *
+ * A message is accepted when `done` says 0: it is then on disk. It goes to one consumer at a time; if that one neither
+ * acknowledges nor extends its lease in time, it goes to another, and after `max_deliveries` to the dead letters. A
+ * message put again with the same idempotency key, while the first waits or within the retention after its end, is
+ * answered with the first one's id and not stored.
+ */
+#ifndef SL_QUEUE_QUEUE_H
+#define SL_QUEUE_QUEUE_H
+
+#include "src/base/limits.h"
+#include "src/base/str.h"
+
+typedef struct sl_queue sl_queue;
+
+#define SL_QUEUE_ID_BYTES 37 /* UUID text and NUL */
+#define SL_QUEUE_PRIORITIES 10
+#define SL_QUEUE_MAX_TOPIC_BYTES 255
+#define SL_QUEUE_MAX_KEY_BYTES 255
+#define SL_QUEUE_MAX_BODY_BYTES (4u * 1024 * 1024)
+
+typedef struct sl_queue_put {
+    sl_str topic;           /* created when it is not there, up to max_topics */
+    sl_str body;            /* opaque; copied */
+    sl_str idempotency_key; /* may be empty */
+    sl_str trace;           /* traceparent of the producer's span; may be empty */
+    unsigned priority;      /* 0 (default) to 9; higher first */
+    uint64_t delay_ms;
+    unsigned max_deliveries; /* 0: the queue's default, 5 */
+} sl_queue_put;
+
+typedef struct sl_queue_accepted {
+    char id[SL_QUEUE_ID_BYTES];
+    bool duplicate; /* its idempotency key was known: `id` is the first one's */
+} sl_queue_accepted;
+
+/* Called from a thread of the engine (embedded: the writer thread), once. 0: durable. SL_EAGAIN: back-pressure. */
+typedef void (*sl_queue_done_fn)(void *user, int error, const sl_queue_accepted *accepted);
+
+/* Errors at once: SL_EINVAL, SL_ETOOBIG, SL_EAGAIN (the topic or the queue is full), SL_ECLOSED, SL_ENOMEM. Any thread.
+ */
+SL_MUST_CHECK int sl_queue_put_start(sl_queue *queue, const sl_queue_put *put, sl_queue_done_fn done, void *user);
+/* The same, waiting for the disk. */
+SL_MUST_CHECK int sl_queue_put_wait(sl_queue *queue, const sl_queue_put *put, sl_queue_accepted *ret_accepted);
+
+/* A leased message. Freed by sl_queue_message_free, which does not acknowledge it. */
+typedef struct sl_queue_message {
+    char id[SL_QUEUE_ID_BYTES];
+    sl_str topic, body, trace, idempotency_key;
+    uint64_t lease;    /* token: of this delivery alone */
+    unsigned delivery; /* 1 for the first */
+    unsigned priority;
+    uint64_t put_ns;   /* Unix time, accepted */
+    uint64_t ready_ns; /* Unix time from which it could be taken: put, or the end of its delay or of the last lease */
+    uint64_t taken_ns; /* Unix time of this delivery */
+} sl_queue_message;
+
+/*
+ * Takes at most one message for `lease_ms`. SL_EAGAIN: none is ready; `on_ready` (below) tells when. Any thread.
+ */
+SL_MUST_CHECK int sl_queue_take(sl_queue *queue, sl_str topic, uint64_t lease_ms, sl_queue_message **ret_message);
+void sl_queue_message_free(sl_queue_message *message);
+/*
+ * Registers a consumer of a topic: `fn` is called from a thread of the engine when something has become ready (edge;
+ * take until SL_EAGAIN). It must not block; wake your loop. Returns an id for sl_queue_unwatch, or an error.
+ */
+int sl_queue_watch(sl_queue *queue, sl_str topic, void (*fn)(void *user), void *user);
+void sl_queue_unwatch(sl_queue *queue, int id);
+
+typedef void (*sl_queue_end_fn)(void *user, int error);
+/* Done with it: durable when `done` (may be NULL) says 0. SL_ENOENT: the lease was over; somebody else has or had it.
+ * Any thread. */
+SL_MUST_CHECK int sl_queue_ack(sl_queue *queue, const char *id, uint64_t lease, sl_queue_end_fn done, void *user);
+/* Gives it back, to be ready after `delay_ms`; counts as a delivery. `dead`: to the dead letters at once, with
+ * `reason`. */
+SL_MUST_CHECK int sl_queue_nack(sl_queue *queue, const char *id, uint64_t lease, uint64_t delay_ms, bool dead,
+                                sl_str reason);
+/* The lease ends `lease_ms` from now. */
+SL_MUST_CHECK int sl_queue_extend(sl_queue *queue, const char *id, uint64_t lease, uint64_t lease_ms);
+
+typedef struct sl_queue_topic_stats {
+    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
+    uint64_t ready, delayed, leased, dead;
+    uint64_t put, taken, acked, redelivered, duplicates, rejected; /* since start */
+    uint64_t oldest_ready_ns;                                      /* age of the oldest ready message; 0: none */
+} sl_queue_topic_stats;
+/* Fills up to `max`; returns how many topics there are. */
+size_t sl_queue_get_stats(sl_queue *queue, sl_queue_topic_stats *stats, size_t max);
+
+/* ---- the embedded engine ---- */
+
+typedef struct sl_queue_options {
+    const char *path;          /* file, "…/queue.db" */
+    uint64_t max_waiting;      /* messages over all topics; 2,000,000 when 0; beyond it puts are SL_EAGAIN */
+    uint64_t max_topics;       /* 1,024 when 0 */
+    uint64_t key_retention_ms; /* how long an ended message's idempotency key is remembered; 24 h when 0 */
+    unsigned max_deliveries;   /* 5 when 0 */
+} sl_queue_options;
+
+/* Errors: SL_EIO, SL_ECONFIG, SL_ENOMEM, with text in `error`. */
+SL_MUST_CHECK int sl_queue_open(const sl_queue_options *options, char *error, size_t error_size, sl_queue **ret_queue);
+/* Leases end with it: what was taken and not acknowledged is delivered again after the next opening. */
+void sl_queue_close(sl_queue *queue);
+
+/* Syncs to disk and messages they covered: so that "durable" can be counted. */
+typedef struct sl_queue_disk_stats {
+    uint64_t syncs, commits, failed_commits;
+    uint64_t bytes; /* of the files */
+} sl_queue_disk_stats;
+void sl_queue_get_disk_stats(sl_queue *queue, sl_queue_disk_stats *ret_stats);
+
+#endif
