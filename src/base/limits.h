@@ -71,6 +71,15 @@
 #define SL_MAX_LLM_REQUEST_BYTES (32u * 1024 * 1024) /* body */
 #define SL_MAX_LLM_MESSAGE_BYTES 512                 /* of a failure */
 
+/* Workflow files. */
+#define SL_MAX_FLOW_BYTES (4u * 1024 * 1024)
+#define SL_MAX_FLOW_VALUES 1000000u /* of a file, aliases written out */
+#define SL_MAX_FLOW_STEPS 10000u    /* with those inside blocks */
+#define SL_MAX_FLOW_BLOCK_DEPTH 16u /* of parallel, branch and loop steps in one another */
+#define SL_MAX_FLOW_ID_BYTES 128u   /* id of a step, name of an output or a branch */
+#define SL_MAX_FLOW_OUTPUTS 64u     /* names for the results of one step */
+#define SL_MAX_FLOW_BRANCHES 256u   /* of one branch step */
+
 /* Templates and expressions of workflows. */
 #define SL_MAX_TEMPLATE_BYTES (1024u * 1024)             /* source */
 #define SL_MAX_TEMPLATE_DEPTH 64                         /* blocks, and subexpressions, within one another */

@@ -3,6 +3,10 @@
  * protocol, on the gateway's own upstream connections: pooled, streamed when asked, traced, traceparent sent.
  *
  * One client per loop; everything on the loop's thread. It does not retry: the caller's policy does.
+ *
+ * Promises: a key goes into the head of the request to its own provider and nowhere else: not into spans, metrics,
+ * errors (a provider's message is redacted, and the key masked in it by its very bytes). Answers are bounded
+ * (SL_MAX_LLM_ANSWER_BYTES); what is malformed or breaks off is a failure of the provider, never half an answer.
  */
 #ifndef SL_LLM_CLIENT_H
 #define SL_LLM_CLIENT_H
@@ -10,7 +14,9 @@
 #include <jansson.h>
 #include <sightline/sightline.h>
 
+#include "src/llm/config.h"
 #include "src/llm/openai.h"
+#include "src/llm/price.h"
 #include "src/net/upstream.h"
 
 typedef struct sl_llm_client sl_llm_client;
@@ -23,14 +29,27 @@ typedef struct sl_llm_endpoint {
     sl_str name; /* as workflow files say it: "openai", "anthropic", or a name of the configuration */
     sl_llm_protocol protocol;
     sl_str base_url; /* "https://api.openai.com/v1", "https://api.anthropic.com" */
-    sl_str key;      /* may be empty: no key is sent */
+    sl_str key;      /* may be empty: no key is sent; visible ASCII */
     sl_str ca_file;
+    bool tls_insecure;
+    sl_str provider; /* gen_ai.provider.name, and where prices are looked up; empty: the table's for `name`, or the
+                        protocol's */
+    sl_str model;    /* what the provider is asked for when the endpoint was found by the model's name, or no model was
+                        named; empty: `name` */
+    bool has_price;  /* `price` comes before the table's */
+    sl_price price;
 } sl_llm_endpoint;
 
-#define SL_LLM_MAX_ENDPOINTS 64
+#define SL_LLM_MAX_ENDPOINTS 1024
 
-/* Reads OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, as the providers' own clients do. */
+/* Reads OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, as the providers' own clients do: a
+ * provider of which neither is set is not added. Errors: as sl_llm_client_add. */
 SL_MUST_CHECK int sl_llm_endpoints_from_env(sl_llm_client *client);
+/*
+ * Adds the model_list of a configuration: each model by its model_name (the first of several of one name), and each
+ * provider that has no endpoint yet by the address and key of its first model. Errors: as sl_llm_client_add.
+ */
+SL_MUST_CHECK int sl_llm_endpoints_from_config(sl_llm_client *client, const sl_config *config);
 
 /* `sdk` may be NULL: no telemetry. Errors: SL_ENOMEM. */
 SL_MUST_CHECK int sl_llm_client_new(sl_loop *loop, sl_sdk *sdk, sl_llm_client **ret_client);
@@ -41,13 +60,15 @@ void sl_llm_client_free(sl_llm_client *client);
 SL_MUST_CHECK int sl_llm_client_add(sl_llm_client *client, const sl_llm_endpoint *endpoint);
 /* True when the provider is known; for validation and readiness. */
 bool sl_llm_client_has(const sl_llm_client *client, sl_str name);
+/* Writes why a provider cannot be used and what to do: "provider cohere: not configured; ...". Never a key. */
+void sl_llm_client_explain(const sl_llm_client *client, sl_str name, char *text, size_t size);
 
 struct sl_llm_result;
 
 typedef struct sl_llm_request {
     sl_llm_operation operation; /* SL_LLM_CHAT or SL_LLM_EMBEDDINGS */
-    sl_str provider;
-    sl_str model;
+    sl_str provider;  /* name of an endpoint; when there is none, or it is empty, one that has the model's name */
+    sl_str model;     /* may be empty when the endpoint has one */
     sl_str system;    /* chat; may be empty */
     sl_str prompt;    /* chat: one user message, unless `messages` */
     json_t *messages; /* chat: list in OpenAI's shape; borrowed; may be NULL */
@@ -73,21 +94,27 @@ typedef struct sl_llm_result {
     const char *message;     /* of a failure: without secrets */
     sl_str text;             /* chat */
     json_t *vectors;         /* embeddings: list of lists of numbers; borrowed */
-    sl_str model;            /* that answered */
+    sl_llm_protocol protocol;
+    sl_str model; /* that answered; of a failure that was asked for */
     sl_str finish_reason;
     sl_str id;
     json_t *usage; /* the provider's object; borrowed; may be NULL */
     bool has_usage;
-    uint64_t input_tokens, output_tokens, cached_tokens;
+    uint64_t input_tokens; /* with those read from and written to the provider's cache */
+    uint64_t output_tokens;
+    uint64_t cached_tokens; /* read from the cache */
+    uint64_t cache_write_tokens;
     bool cost_known;
     double cost_usd;
     uint64_t duration_ns, first_token_ns;
 } sl_llm_result;
 
-/* Starts. `request` and what it points to is copied, but for json_t, of which references are held. Errors: SL_ENOENT
- * (no such provider), SL_EINVAL, SL_ENOMEM. `on_done` never comes before the return. */
+/* Starts. Nothing of `request` is needed behind the return. Errors: SL_ENOENT (no such provider: see
+ * sl_llm_client_explain), SL_ENOTSUP (the provider's protocol has no such operation), SL_EINVAL (no model, wrong
+ * types), SL_ETOOBIG (the body), SL_ENOMEM, SL_ECLOSED (the client). `on_done` never comes before the return; the call
+ * is gone when it returns. */
 SL_MUST_CHECK int sl_llm_start(sl_llm_client *client, const sl_llm_request *request, sl_llm_call **ret_call);
-/* No callback comes any more; the connection is closed. */
+/* No callback comes any more; the connection is closed. Within on_done: nothing happens. */
 void sl_llm_cancel(sl_llm_call *call);
 
 #endif
