@@ -4,6 +4,7 @@
 
 #include <sightline/base.h>
 #include <sightline/context.h>
+#include <sightline/flow.h>
 #include <sightline/health.h>
 #include <sightline/log.h>
 #include <sightline/metrics.h>

@@ -69,6 +69,7 @@ const char *sl_vocab_name(sl_vocab vocab)
         [SL_VOCAB_GEN_AI_LATEST] = "gen_ai (latest)",
         [SL_VOCAB_HTTP] = "http",
         [SL_VOCAB_LLAMASTACK] = "llamastack",
+        [SL_VOCAB_ORCHESTRATOR] = "orchestrator",
         [SL_VOCAB_SIGHTLINE] = "sightline",
         [SL_VOCAB_PROCESS] = "process",
         [SL_VOCAB_SDK] = "otel.sdk",

@@ -23,6 +23,7 @@ typedef enum sl_vocab {
     SL_VOCAB_GEN_AI_LATEST, /* and of generation 3 alone */
     SL_VOCAB_HTTP,
     SL_VOCAB_LLAMASTACK,
+    SL_VOCAB_ORCHESTRATOR,
     SL_VOCAB_SIGHTLINE,
     SL_VOCAB_PROCESS,
     SL_VOCAB_SDK,
