@@ -922,7 +922,7 @@ static int run_parse_json(CALL)
     if (error)
         return error;
     json_t *value = json_loadb(s.ptr, s.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault);
-    if (!value && json_error_code(&fault) == json_error_out_of_memory)
+    if (!value && (!fault.text[0] || json_error_code(&fault) == json_error_out_of_memory))
         return SL_ENOMEM;
     if (!value)
         return sl_flow_wrong(call->work, "parse_json: line %d: %s", fault.line, fault.text);

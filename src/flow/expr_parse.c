@@ -587,7 +587,7 @@ static int parse_level(parser *p, unsigned level, node **ret_node)
     if (level == LEVELS)
         return parse_unary(p, ret_node);
     int error = parse_level(p, level + 1, ret_node);
-    node *chain = NULL, **tail = &(*ret_node)->next;
+    node *chain = NULL, **tail = NULL;
     while (!error) {
         const op_rule *rule = next_op(p);
         if (!rule || rule->level != level)
