@@ -54,8 +54,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sl_template_free(template);
     sl_condition *condition = NULL;
     bool holds;
-    if (sl_condition_new(text, &fault, &condition) == 0)
-        (void)sl_condition_eval(condition, context, &holds, &fault);
+    if (sl_condition_new(text, &fault, &condition) == 0) {
+        error = sl_condition_eval(condition, context, &holds, &fault);
+        EXPECT(error == 0 || error == SL_ETOOBIG);
+    }
     sl_condition_free(condition);
     return 0;
 }
