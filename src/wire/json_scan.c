@@ -43,6 +43,13 @@ static int fail(struct scan *s, const char *at, const char *reason)
 
 /* ---- Watched paths ---- */
 
+/* The bit of a name in child_bits. */
+static uint64_t name_bit(sl_str name)
+{
+    unsigned first = name.len ? (unsigned char)*name.ptr : 0;
+    return (uint64_t)1 << ((first * 5 + name.len) & 63);
+}
+
 static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
 {
     SL_ASSERT(watch);
@@ -53,6 +60,7 @@ static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
     node->key = key;
     node->path = node->first_child = node->next_sibling = node->element_child = NO_NODE;
     node->parent = (int16_t)parent;
+    node->child_bits = 0;
     node->repeats = element || (parent >= 0 && watch->nodes[parent].repeats);
     if (parent < 0)
         return index;
@@ -62,6 +70,7 @@ static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
     } else {
         node->next_sibling = above->first_child;
         above->first_child = (int16_t)index;
+        above->child_bits |= name_bit(key);
     }
     return index;
 }
@@ -359,7 +368,10 @@ static int match_name(struct scan *s, struct frame *frame, const char *name, boo
     SL_ASSERT(s && frame);
     sl_json_value value = string_value(name, s->p);
     sl_str raw = sl_str_of(name + 1, value.raw.len - 2);
-    int child = s->watch->nodes[frame->node].first_child;
+    const sl_json_node *parent = &s->watch->nodes[frame->node];
+    if (!escapes && !(parent->child_bits & name_bit(raw)))
+        return NO_NODE;
+    int child = parent->first_child;
     for (; child >= 0; child = s->watch->nodes[child].next_sibling) {
         sl_str key = s->watch->nodes[child].key;
         if (escapes) {

@@ -53,6 +53,7 @@ typedef struct sl_json_node {
     int16_t element_child; /* the child for any array element, or -1 */
     int16_t parent;        /* or -1 */
     bool repeats;          /* stands under [*] */
+    uint64_t child_bits;   /* one for each child's length and first byte: most names are none of them */
 } sl_json_node;
 
 /* A set of watched paths, compiled once. Holds views of the path texts, which must outlive it (literals). */

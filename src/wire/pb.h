@@ -363,6 +363,11 @@ static inline bool sl_pb_read_varint(sl_pb_reader *r, uint64_t *ret_value)
 {
     uint64_t value = 0;
     const uint8_t *at = r->at;
+    if (SL_LIKELY(at < r->end && *at < 0x80)) { /* tags, and most lengths */
+        *ret_value = *at;
+        r->at = at + 1;
+        return true;
+    }
     for (unsigned shift = 0; shift < 70 && at < r->end; shift += 7) {
         uint8_t byte = *at++;
         if (shift == 63 && byte > 1)
@@ -386,8 +391,12 @@ static inline bool sl_pb_read_fixed(sl_pb_reader *r, size_t size, uint64_t *ret_
         return false;
     }
     uint64_t value = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(&value, r->at, size);
+#else
     for (size_t i = size; i-- > 0;)
         value = value << 8 | r->at[i];
+#endif
     r->at += size;
     *ret_value = value;
     return true;
