@@ -247,7 +247,10 @@ static int parse_key(parser *p, sl_str *ret_key)
 {
     sl_buf out;
     sl_buf_init(&out, SL_MAX_EXPR_BYTES + 4);
+    size_t from = p->at;
     int error = scan_string(p, &out);
+    if (!error && out.len && memchr(out.data, '\0', out.len))
+        error = fail_at(p, from, "a key cannot hold a NUL");
     sl_str key = error ? sl_str_c("") : sl_arena_dup(&p->expr->arena, sl_buf_str(&out));
     sl_buf_done(&out);
     if (error || !key.ptr)

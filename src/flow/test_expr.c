@@ -220,6 +220,7 @@ static const fault_case faults[] = {
     {"upper(x => 1)", 1, 7, "no lambda"},
     {"x => 1", 1, 3, "should end"},
     {"{1: 2}", 1, 2, "key expected"},
+    {"{'\\u0000': 2}", 1, 2, "NUL"},
     {"{a 2}", 1, 4, "':' expected"},
     {"a ? 1", 1, 6, "':' is missing"},
     {"[1", 1, 3, "']' is missing"},
