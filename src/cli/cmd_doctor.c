@@ -32,7 +32,7 @@ static const sl_option options[] = {
     {"timeout", 't', SL_OPT_MS, OPT(timeout_ms), "SECONDS", "Patience with each address.", "3", NULL},
     {"format", 'f', SL_OPT_STR, OPT(format), "FORMAT", "text or json.", "text", NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
-static const sl_option *const tables[] = {sl_server_option_table, options, NULL};
+static const sl_option *const tables[] = {sl_server_option_table, sl_gateway_option_table, options, NULL};
 
 /* ---- configuration ---- */
 
@@ -80,26 +80,6 @@ typedef struct addresses {
     char text[SL_LISTENER_COUNT][SL_ADDR_TEXT_MAX + 8];
 } addresses;
 
-static sl_str configured(const sl_config *config, sl_listener_id id)
-{
-    const sl_str none = {NULL, 0};
-    if (!config)
-        return none;
-    switch (id) {
-    case SL_LISTENER_gateway:
-        return config->listen.gateway;
-    case SL_LISTENER_metrics:
-        return config->listen.metrics;
-    case SL_LISTENER_health:
-        return config->listen.health;
-    case SL_LISTENER_admin:
-        return config->listen.admin;
-    case SL_LISTENER_COUNT:
-        break;
-    }
-    return none;
-}
-
 /* Options and environment first, then the configuration, then the defaults. */
 static void find_addresses(sl_doctor *doctor, const sl_server_options *server, const sl_config *config,
                            addresses *ret_found)
@@ -107,12 +87,15 @@ static void find_addresses(sl_doctor *doctor, const sl_server_options *server, c
     SL_ASSERT(ret_found);
     for (int i = 0; i < SL_LISTENER_COUNT; i++) {
         sl_listener_id id = (sl_listener_id)i;
-        sl_str text = server->listen[i], other = configured(config, id);
+        sl_str text = server->listen[i];
+        sl_str other = config ? sl_listener_configured(config, id) : sl_str_of(NULL, 0);
+        ret_found->text[i][0] = 0;
+        if (sl_listener_plane(id) == SL_PLANE_FLOW)
+            continue;
         char reason[SL_ADDR_REASON_MAX];
         sl_addr addr;
         if (other.len && !sl_option_given(&sl_cmd_doctor, sl_listener_option(id)))
             text = other;
-        ret_found->text[i][0] = 0;
         if (sl_addr_parse(text, "127.0.0.1", &addr, reason) != 0) {
             sl_doctor_say(doctor, SL_DOCTOR_FAIL, sl_listener_key(id), NULL, "--%s: %s", sl_listener_option(id),
                           reason);

@@ -2,13 +2,22 @@
 #include "src/cli/commands.h"
 #include "src/cli/serve.h"
 
-static const sl_option *const tables[] = {sl_server_option_table, NULL};
+static const sl_option *const gateway_tables[] = {sl_server_option_table, sl_gateway_option_table, NULL};
+static const sl_option *const up_tables[] = {sl_server_option_table, sl_gateway_option_table, sl_flow_option_table,
+                                             NULL};
 
-static int run_serve(const sl_command *command, void *options, char **args, size_t arg_count)
+static int run_gateway(const sl_command *command, void *options, char **args, size_t arg_count)
 {
     (void)args;
     (void)arg_count;
-    return sl_serve_run(command, options);
+    return sl_serve_run(command, options, SL_PLANE_GATEWAY);
+}
+
+static int run_up(const sl_command *command, void *options, char **args, size_t arg_count)
+{
+    (void)args;
+    (void)arg_count;
+    return sl_serve_run(command, options, SL_PLANE_GATEWAY | SL_PLANE_FLOW);
 }
 
 const sl_command sl_cmd_gateway = {
@@ -24,10 +33,10 @@ const sl_command sl_cmd_gateway = {
     "  sightline gateway -c config.yaml --workers 4 --metrics-listen 0.0.0.0:9000\n"
     "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 sightline gateway -c config.yaml\n"
     "  sightline gateway -c config.yaml --check\n",
-    tables,
+    gateway_tables,
     sizeof(sl_server_options),
     0,
-    run_serve};
+    run_gateway};
 
 const sl_command sl_cmd_up = {"up",
                               "everything in one go, no configuration needed",
@@ -38,7 +47,7 @@ const sl_command sl_cmd_up = {"up",
                               "  sightline up\n"
                               "  sightline up -c config.yaml\n"
                               "  sightline up --gateway-listen 127.0.0.1:0 --ready-file /tmp/ready.json\n",
-                              tables,
+                              up_tables,
                               sizeof(sl_server_options),
                               0,
-                              run_serve};
+                              run_up};

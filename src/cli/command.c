@@ -89,7 +89,7 @@ static void program_help(sl_buf *out)
     (void)sl_buf_put_c(
         out, "Sightline: one line of sight through an LLM stack.\n\nUsage: sightline COMMAND [options]\n\nCommands:\n");
     for (const sl_command *const *c = sl_commands; *c; c++)
-        (void)sl_buf_printf(out, "  %-10s %s\n", (*c)->name, (*c)->summary);
+        (void)sl_buf_printf(out, "  %-16s  %s\n", (*c)->name, (*c)->summary);
     (void)sl_buf_put_c(
         out, "\n`sightline COMMAND --help` shows a command's options and examples.\n\nExamples:\n"
              "  sightline up                          gateway, metrics, health and traces, no configuration needed\n"
@@ -160,6 +160,48 @@ static int no_such_command(const char *name)
     return sl_fail(SL_EXIT_USAGE, "%s: no such command; see `sightline --help`", name);
 }
 
+/* ---- commands of two words ("flow server") ---- */
+
+static const sl_command *find_two(const char *first, const char *second)
+{
+    SL_ASSERT(first);
+    char name[64];
+    if (!second || (size_t)snprintf(name, sizeof name, "%s %s", first, second) >= sizeof name)
+        return NULL;
+    return sl_command_find(name);
+}
+
+static bool is_of_group(const sl_command *command, const char *group)
+{
+    size_t len = strlen(group);
+    return strncmp(command->name, group, len) == 0 && command->name[len] == ' ';
+}
+
+static bool is_group(const char *name)
+{
+    SL_ASSERT(name);
+    for (const sl_command *const *c = sl_commands; *c; c++) {
+        if (is_of_group(*c, name))
+            return true;
+    }
+    return false;
+}
+
+/* `sightline flow`, `sightline flow --help`: what there is of it. */
+static int print_group(const char *group, const char *word)
+{
+    bool asked = word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0);
+    FILE *stream = asked ? stdout : stderr;
+    if (word && !asked)
+        (void)sl_fail(0, "%s: no such command of `sightline %s`", word, group);
+    fprintf(stream, "Commands:\n");
+    for (const sl_command *const *c = sl_commands; *c; c++) {
+        if (is_of_group(*c, group))
+            fprintf(stream, "  sightline %-16s  %s\n", (*c)->name, (*c)->summary);
+    }
+    return asked ? written(stream) : SL_EXIT_USAGE;
+}
+
 static int run_command(const sl_command *command, int argc, char **argv)
 {
     SL_ASSERT(command);
@@ -186,9 +228,13 @@ static int run_command(const sl_command *command, int argc, char **argv)
     return status;
 }
 
-static int help_about(const char *name)
+static int help_about(const char *name, const char *second)
 {
     const sl_command *command = name ? sl_command_find(name) : NULL;
+    if (name && !command && is_group(name)) {
+        command = find_two(name, second);
+        return command ? print_help(command, stdout) : print_group(name, "--help");
+    }
     return name && !command ? no_such_command(name) : print_help(command, stdout);
 }
 
@@ -200,9 +246,14 @@ int sl_command_main(int argc, char **argv)
         return SL_EXIT_USAGE;
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
-        return help_about(argc > 2 ? argv[2] : NULL);
+        return help_about(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0 || strcmp(name, "version") == 0)
         return print_version();
     const sl_command *command = sl_command_find(name);
-    return command ? run_command(command, argc - 2, argv + 2) : no_such_command(name);
+    if (command)
+        return run_command(command, argc - 2, argv + 2);
+    command = find_two(name, argc > 2 ? argv[2] : NULL);
+    if (command)
+        return run_command(command, argc - 3, argv + 3);
+    return is_group(name) ? print_group(name, argc > 2 ? argv[2] : NULL) : no_such_command(name);
 }

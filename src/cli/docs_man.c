@@ -61,6 +61,15 @@ static void put_exit(sl_buf *out)
     (void)sl_buf_put_c(out, ".SH EXIT STATUS\n0: good. 1: the work failed. 2: usage or configuration.\n");
 }
 
+/* "sightline-flow-server". */
+static void page_name(const sl_command *command, char *name, size_t size)
+{
+    SL_ASSERT(command);
+    snprintf(name, size, "sightline-%s", command->name);
+    for (char *at = name; *at; at++)
+        *at = *at == ' ' ? '-' : *at;
+}
+
 static void put_program(sl_buf *out)
 {
     put_title(out, "sightline", "one line of sight through an LLM stack");
@@ -70,7 +79,9 @@ static void put_program(sl_buf *out)
                   "live table in the terminal, a load client, a fake provider, a doctor.\n");
     (void)sl_buf_put_c(out, ".SH COMMANDS\n");
     for (const sl_command *const *c = sl_commands; *c; c++) {
-        (void)sl_buf_printf(out, ".TP\n\\fBsightline\\-%s\\fR(1)\n", (*c)->name);
+        char name[64];
+        page_name(*c, name, sizeof name);
+        (void)sl_buf_printf(out, ".TP\n\\fB%s\\fR(1)\n", name);
         put_text(out, (*c)->summary);
         (void)sl_buf_put_char(out, '\n');
     }
@@ -79,8 +90,11 @@ static void put_program(sl_buf *out)
     put_text(out, "OTEL_* variables as the OpenTelemetry specification has them, and others: `sightline docs --section "
                   "environment`.\n");
     (void)sl_buf_put_c(out, ".SH SEE ALSO\n");
-    for (const sl_command *const *c = sl_commands; *c; c++)
-        (void)sl_buf_printf(out, "\\fBsightline\\-%s\\fR(1)%s\n", (*c)->name, c[1] ? "," : "");
+    for (const sl_command *const *c = sl_commands; *c; c++) {
+        char name[64];
+        page_name(*c, name, sizeof name);
+        (void)sl_buf_printf(out, "\\fB%s\\fR(1)%s\n", name, c[1] ? "," : "");
+    }
 }
 
 int sl_docs_man(const sl_command *command, sl_buf *out)
@@ -91,7 +105,7 @@ int sl_docs_man(const sl_command *command, sl_buf *out)
         return out->failed;
     }
     char name[64];
-    snprintf(name, sizeof name, "sightline-%s", command->name);
+    page_name(command, name, sizeof name);
     put_title(out, name, command->summary);
     (void)sl_buf_printf(out, ".SH SYNOPSIS\n\\fBsightline %s\\fR ", command->name);
     put_text(out, command->usage);

@@ -136,11 +136,10 @@ static const char *given_by(const sl_serve *s, const char *option, bool in_file)
 static sl_str listen_text(const sl_serve *s, sl_listener_id id, bool *ret_asked)
 {
     SL_ASSERT(s && ret_asked);
-    const sl_str from_file[SL_LISTENER_COUNT] = {s->config->listen.gateway, s->config->listen.metrics,
-                                                 s->config->listen.health, s->config->listen.admin};
+    sl_str from_file = sl_listener_configured(s->config, id);
     bool given = sl_option_given(s->command, sl_listener_option(id));
-    *ret_asked = given || from_file[id].len;
-    return given || !from_file[id].len ? s->options->listen[id] : from_file[id];
+    *ret_asked = given || from_file.len;
+    return given || !from_file.len ? s->options->listen[id] : from_file;
 }
 
 /* Where a listener is to listen. SL_EXIT_USAGE, said, when that is no address or none that is allowed. */
@@ -152,6 +151,11 @@ static int listener_address(const sl_serve *s, sl_listener_id id, bool *ret_aske
     const char *source = given_by(s, sl_listener_option(id), *ret_asked);
     if (sl_addr_parse(text, "127.0.0.1", ret_wanted, reason) != 0)
         return sl_fail(SL_EXIT_USAGE, "%s: %s", source, reason);
+    if (sl_listener_plane(id) == SL_PLANE_FLOW && !s->options->api_key.len && !ret_wanted->off &&
+        !sl_addr_is_loopback(ret_wanted))
+        return sl_fail(SL_EXIT_USAGE,
+                       "%s: %.*s is not loopback, and no key is configured; set --api-key or SIGHTLINE_API_KEY", source,
+                       (int)text.len, text.ptr);
     if (id != SL_LISTENER_gateway)
         return 0;
     if (ret_wanted->off)
@@ -164,6 +168,13 @@ static int listener_address(const sl_serve *s, sl_listener_id id, bool *ret_aske
     return 0;
 }
 
+static bool is_served(const sl_serve *s, sl_listener_id id)
+{
+    SL_ASSERT(s);
+    unsigned plane = sl_listener_plane(id);
+    return plane == 0 || (s->planes & plane) != 0;
+}
+
 /* Opens one listener. A default one whose port is taken is left out with a warning. Returns an exit status or 0. */
 static int open_listener(sl_serve *s, sl_listener_id id)
 {
@@ -174,6 +185,8 @@ static int open_listener(sl_serve *s, sl_listener_id id)
     sl_serve_listener *l = &s->listeners[id];
     l->fd = -1;
     l->addr.off = true;
+    if (!is_served(s, id))
+        return 0;
     int status = listener_address(s, id, &asked, &wanted);
     if (status || wanted.off)
         return status;
@@ -198,6 +211,8 @@ static int open_worker_sockets(sl_serve *s)
     sl_serve_listener *l = &s->listeners[SL_LISTENER_gateway];
     char reason[SL_ADDR_REASON_MAX];
     static const sl_addr_listen_options shared = {true, 4096};
+    if (!s->workers)
+        return 0;
     SL_ASSERT(l->fd >= 0); /* the gateway is never off */
     sl_addr real = l->addr;
     close(l->fd);
@@ -215,7 +230,7 @@ static int open_mock(sl_serve *s)
     char reason[SL_ADDR_REASON_MAX];
     sl_addr wanted;
     s->mock.fd = -1;
-    if (s->config->deployment_count)
+    if (s->config->deployment_count || !(s->planes & SL_PLANE_GATEWAY))
         return 0;
     if (sl_addr_parse(SL_STR("127.0.0.1:0"), "127.0.0.1", &wanted, reason) != 0 ||
         sl_addr_listen(&wanted, NULL, &s->mock.fd, &s->mock.addr, reason) != 0)
@@ -228,7 +243,9 @@ static int open_mock(sl_serve *s)
 static int open_segment(sl_serve *s, unsigned i)
 {
     SL_ASSERT(s);
-    sl_segment_options o = {.threads = 2, .cells = SL_SEGMENT_CELLS, .size_bytes = 64u << 20, .wake_fd = s->wake_fd};
+    bool flow = i + 2 == s->segment_count; /* has threads for disks and heavy work */
+    sl_segment_options o = {
+        .threads = flow ? 16 : 2, .cells = SL_SEGMENT_CELLS, .size_bytes = 64u << 20, .wake_fd = s->wake_fd};
     s->segment_fds[i] = -1;
     if (s->multiproc_dir)
         return sl_multiproc_claim(s->multiproc_dir, &o, &s->segments[i], &s->segment_fds[i]);
@@ -242,7 +259,7 @@ static int open_segment(sl_serve *s, unsigned i)
 static int open_segments(sl_serve *s)
 {
     SL_ASSERT(s);
-    s->segment_count = 2 * s->workers + 2;
+    s->segment_count = 2 * s->workers + 3;
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (s->wake_fd < 0)
         return sl_fail(SL_EXIT_FAILED, "no event descriptor: %s", strerror(errno));
@@ -310,6 +327,13 @@ static void worker_ended(void *user, unsigned slot, pid_t pid, bool crashed)
     sl_series_reset_volatile(s->segments[slot]);
 }
 
+static void flow_ended(void *user, unsigned slot, pid_t pid, bool crashed)
+{
+    sl_serve *s = user;
+    SL_ASSERT(slot == 0);
+    worker_ended(user, s->segment_count - 2 + slot, pid, crashed);
+}
+
 static void stop_mock(uv_signal_t *signal, int number)
 {
     SL_ASSERT(signal);
@@ -362,7 +386,9 @@ static int on_ready(void *user)
 {
     sl_serve *s = user;
     sl_ready ready = {.count = 0};
-    static const char *const whats[SL_LISTENER_COUNT] = {"/v1", "/metrics", "/health/ready", "/traces"};
+    static const char *const whats[SL_LISTENER_COUNT] = {
+        "/v1",      "/metrics", "/health/ready", "/traces", "/workflows, /runs, /deployments/", "/sessions, /services",
+        "/messages"};
     fprintf(stderr, "sightline %s is ready\n", sl_version());
     for (int id = 0; id < SL_LISTENER_COUNT; id++) {
         if (s->listeners[id].addr.off)
@@ -371,11 +397,12 @@ static int on_ready(void *user)
         fprintf(stderr, "  %-8s %s%s\n", sl_listener_key((sl_listener_id)id), ready.items[ready.count - 1].url,
                 whats[id]);
     }
-    if (s->default_key)
+    if ((s->planes & SL_PLANE_GATEWAY) && s->default_key)
         fprintf(stderr, "  key      %s (no general_settings.master_key is configured; loopback only)\n", DEV_KEY);
     if (s->mock.fd >= 0)
         fprintf(stderr, "  models   claude-haiku and mock, answered by the built-in mock: no model is configured\n");
-    announce_curl(s, sl_ready_url(&ready, "gateway"), sl_ready_url(&ready, "admin"));
+    if (s->planes & SL_PLANE_GATEWAY)
+        announce_curl(s, sl_ready_url(&ready, "gateway"), sl_ready_url(&ready, "admin"));
     if (sl_ready_write(&ready, s->options->ready_file) != 0)
         return sl_fail(SL_EXIT_FAILED, "--ready-file %.*s: cannot be written: %s; check the folder and its permissions",
                        (int)s->options->ready_file.len, s->options->ready_file.ptr, strerror(errno));
@@ -389,6 +416,8 @@ static int decide_workers(sl_serve *s)
 {
     SL_ASSERT(s);
     uint64_t workers = s->options->workers;
+    if (!(s->planes & SL_PLANE_GATEWAY))
+        return 0;
     if (!sl_option_given(s->command, "workers") && s->config->workers)
         workers = s->config->workers;
     if (workers == 0 || workers > SL_MAX_WORKERS)
@@ -436,9 +465,11 @@ static int check_settings(sl_serve *s)
     if (decide_drain(s) != 0)
         status = SL_EXIT_USAGE;
     for (int id = 0; id < SL_LISTENER_COUNT; id++) {
-        if (listener_address(s, (sl_listener_id)id, &asked, &wanted) != 0)
+        if (is_served(s, (sl_listener_id)id) && listener_address(s, (sl_listener_id)id, &asked, &wanted) != 0)
             status = SL_EXIT_USAGE;
     }
+    if ((s->planes & SL_PLANE_FLOW) && sl_serve_flow_check(s) != 0)
+        status = SL_EXIT_USAGE;
     return check_environment() != 0 ? SL_EXIT_USAGE : status;
 }
 
@@ -446,11 +477,13 @@ static int check_settings(sl_serve *s)
 static int prepare(sl_serve *s)
 {
     SL_ASSERT(s);
-    char path[SL_DATA_PATH_MAX], reason[256];
+    static char path[SL_DATA_PATH_MAX];
+    char reason[256];
     const char *disabled = getenv("OTEL_SDK_DISABLED");
     s->telemetry_off = disabled && sl_str_ieq(sl_str_c(disabled), SL_STR("true"));
     if (sl_data_dir_open(s->options->data_dir, path, reason) != 0)
         return sl_fail(SL_EXIT_FAILED, "%s", reason);
+    s->data_dir = path;
     int status = 0;
     for (int id = 0; id < SL_LISTENER_COUNT && !status; id++)
         status = open_listener(s, (sl_listener_id)id);
@@ -470,12 +503,27 @@ static int prepare(sl_serve *s)
 static int supervise(sl_serve *s)
 {
     SL_ASSERT(s);
-    sl_child_kind kinds[3];
+    sl_child_kind kinds[4];
     size_t count = 0;
     if (s->mock.fd >= 0)
-        kinds[count++] = (sl_child_kind){"mock", 1, 1, false, run_mock, NULL, s};
-    kinds[count++] = (sl_child_kind){"control", 1, 1, false, sl_serve_control, NULL, s};
-    kinds[count++] = (sl_child_kind){"worker", s->workers, 2 * s->workers + 1, true, run_worker, worker_ended, s};
+        kinds[count++] = (sl_child_kind){.name = "mock", .count = 1, .slots = 1, .run = run_mock, .user = s};
+    kinds[count++] = (sl_child_kind){.name = "control", .count = 1, .slots = 1, .run = sl_serve_control, .user = s};
+    if (s->planes & SL_PLANE_FLOW)
+        kinds[count++] = (sl_child_kind){.name = "flow",
+                                         .count = 1,
+                                         .slots = 1,
+                                         .serves = true,
+                                         .run = sl_serve_flow,
+                                         .ended = flow_ended,
+                                         .user = s};
+    if (s->planes & SL_PLANE_GATEWAY)
+        kinds[count++] = (sl_child_kind){.name = "worker",
+                                         .count = s->workers,
+                                         .slots = 2 * s->workers + 1,
+                                         .replaceable = true,
+                                         .run = run_worker,
+                                         .ended = worker_ended,
+                                         .user = s};
     sl_supervisor_options o = {.kinds = kinds,
                                .kind_count = count,
                                .drain_timeout_ms = s->drain_timeout_ms,
@@ -497,12 +545,14 @@ static void say_checked(const sl_serve *s)
             s->config->warning_count);
 }
 
-int sl_serve_run(const sl_command *command, const sl_server_options *options)
+int sl_serve_run(const sl_command *command, const sl_server_options *options, unsigned planes)
 {
+    SL_ASSERT(command && options && planes);
     static sl_serve serve; /* the address is inherited by every child */
     sl_serve *s = &serve;
     s->command = command;
     s->options = options;
+    s->planes = planes;
     s->mock.fd = -1;
     s->config = load_config(s);
     if (!s->config)

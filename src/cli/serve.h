@@ -1,10 +1,11 @@
 /*
- * `sightline gateway` and `sightline up`: opens listeners and shared memory, and joins the planes in a tree of
- * processes (src/gateway/supervisor.h).
+ * `sightline gateway`, `sightline flow server` and `sightline up`: opens listeners and shared memory, and joins the
+ * planes in a tree of processes (src/gateway/supervisor.h).
  *
  *     supervisor   this process: listeners, segments, children
  *     ├─ mock      only when no model is configured
  *     ├─ control   serve_control.c: pipeline, exporters, /metrics, /health, /traces
+ *     ├─ flow      serve_flow.c: workflows, their queue and their servers
  *     └─ worker N  src/gateway/worker.h
  */
 #ifndef SL_CLI_SERVE_H
@@ -19,7 +20,7 @@
 #include "src/llm/config.h"
 #include "src/telemetry/segment.h"
 
-#define SL_MAX_SEGMENT_SLOTS (2 * SL_MAX_WORKERS + 2) /* two generations, and the supervisor's own */
+#define SL_MAX_SEGMENT_SLOTS (2 * SL_MAX_WORKERS + 3) /* two generations, flow, and the supervisor's own */
 
 /* A listener that is open, or off (fd -1). */
 typedef struct sl_serve_listener {
@@ -31,6 +32,8 @@ typedef struct sl_serve_listener {
 typedef struct sl_serve {
     const sl_command *command;
     const sl_server_options *options;
+    unsigned planes; /* SL_PLANE_... */
+    const char *data_dir;
     sl_config *config;                              /* of the start; reloads make others */
     sl_serve_listener listeners[SL_LISTENER_COUNT]; /* of the gateway: only the address */
     int worker_fds[SL_MAX_WORKERS];
@@ -40,7 +43,7 @@ typedef struct sl_serve {
     bool default_key;       /* sk-dev-key */
     int wake_fd;
     sl_segment *segments[SL_MAX_SEGMENT_SLOTS];
-    unsigned segment_count;                /* the last one is the supervisor's */
+    unsigned segment_count;                /* the last one is the supervisor's, the one before flow's */
     int segment_fds[SL_MAX_SEGMENT_SLOTS]; /* locks of files in PROMETHEUS_MULTIPROC_DIR; -1: a memfd, closed */
     const char *multiproc_dir;             /* NULL: not set */
     bool telemetry_off;                    /* OTEL_SDK_DISABLED */
@@ -48,10 +51,15 @@ typedef struct sl_serve {
     sl_logger *logger;
 } sl_serve;
 
-/* Runs the command; returns its exit status. */
-int sl_serve_run(const sl_command *command, const sl_server_options *options);
+/* Runs the command with these planes (SL_PLANE_...); returns its exit status. */
+int sl_serve_run(const sl_command *command, const sl_server_options *options, unsigned planes);
 
 /* The control process; `user` is the sl_serve. */
 int sl_serve_control(void *user, const sl_child_start *start);
+
+/* The process of the flow plane; `user` is the sl_serve. */
+int sl_serve_flow(void *user, const sl_child_start *start);
+/* Files of --workflow that do not load are reported. Returns an exit status, or 0. */
+int sl_serve_flow_check(const sl_serve *serve);
 
 #endif

@@ -176,8 +176,10 @@ static int start_server(control *c)
 {
     SL_ASSERT(c);
     int error = (c->server = sl_ctl_server_new(NULL)) ? 0 : SL_ENOMEM;
-    for (int id = SL_LISTENER_gateway + 1; id < SL_LISTENER_COUNT && !error; id++)
-        error = add_listener(c, (sl_listener_id)id);
+    for (int id = 0; id < SL_LISTENER_COUNT && !error; id++) {
+        if (sl_listener_plane((sl_listener_id)id) == 0) /* a plane answers on its own ones */
+            error = add_listener(c, (sl_listener_id)id);
+    }
     return error ? error : sl_ctl_server_start(c->server);
 }
 

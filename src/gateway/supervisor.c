@@ -176,13 +176,19 @@ static void start_due(supervisor *s)
 
 /* ---- counting ---- */
 
-static unsigned count_children(const supervisor *s, bool replaceable, child_state state)
+/* Those that serve users are drained first; control and helpers stay until they have ended. */
+static bool serves(const supervisor *s, size_t kind)
+{
+    SL_ASSERT(kind < s->o->kind_count);
+    return s->o->kinds[kind].replaceable || s->o->kinds[kind].serves;
+}
+
+static unsigned count_children(const supervisor *s, bool serving, child_state state)
 {
     unsigned count = 0;
     for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
         const child *c = &s->children[i];
-        if (c->state != CHILD_NONE && s->o->kinds[c->kind].replaceable == replaceable &&
-            (state == CHILD_NONE || c->state == state))
+        if (c->state != CHILD_NONE && serves(s, c->kind) == serving && (state == CHILD_NONE || c->state == state))
             count++;
     }
     return count;
@@ -206,7 +212,7 @@ static void publish(supervisor *s)
     SL_ASSERT(s);
     uint32_t wanted = 0;
     for (size_t k = 0; k < s->o->kind_count; k++)
-        wanted += s->o->kinds[k].replaceable ? s->o->kinds[k].count : 0;
+        wanted += serves(s, k) ? s->o->kinds[k].count : 0;
     atomic_store(&s->status->wanted, wanted);
     atomic_store(&s->status->ready, count_children(s, true, CHILD_READY));
     atomic_store(&s->status->generation, s->generation_number);
@@ -287,11 +293,11 @@ static void reload(supervisor *s)
 
 /* ---- ending ---- */
 
-static void tell_all(supervisor *s, bool replaceable, int signal)
+static void tell_all(supervisor *s, bool serving, int signal)
 {
     for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
         child *c = &s->children[i];
-        if (c->state == CHILD_NONE || s->o->kinds[c->kind].replaceable != replaceable)
+        if (c->state == CHILD_NONE || serves(s, c->kind) != serving)
             continue;
         c->state = CHILD_DRAINING;
         tell(c, signal);

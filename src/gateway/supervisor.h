@@ -24,7 +24,7 @@
 
 /* What all processes of the tree see (shared memory). Written by the supervisor, `announced` apart. */
 typedef struct sl_tree_status {
-    _Atomic uint32_t wanted;     /* replaceable children that should be there */
+    _Atomic uint32_t wanted;     /* serving children that should be there */
     _Atomic uint32_t ready;      /* and that have said they are ready */
     _Atomic uint32_t draining;   /* 1 after SIGTERM */
     _Atomic uint32_t generation; /* 1 at start, one more for each reload that took */
@@ -48,6 +48,7 @@ typedef struct sl_child_kind {
     unsigned count;
     unsigned slots;   /* at least count; replaceable kinds need room for two generations */
     bool replaceable; /* replaced on SIGHUP, drained on SIGTERM */
+    bool serves;      /* as replaceable ones counted as ready or not, and drained on SIGTERM, but not replaced */
     /* Runs in the child, from its main thread, with default signal handlers and no signal blocked. Returns the exit
      * status. */
     int (*run)(void *user, const sl_child_start *start);

@@ -127,8 +127,8 @@ static pid_t start_tree(int (*worker)(void *, const sl_child_start *), uint64_t 
     pid_t pid = fork();
     if (pid)
         return pid;
-    sl_child_kind kinds[] = {{"control", 1, 1, false, run_control, NULL, NULL},
-                             {"worker", 2, 6, true, worker, worker_ended, NULL}};
+    sl_child_kind kinds[] = {{"control", 1, 1, false, false, run_control, NULL, NULL},
+                             {"worker", 2, 6, true, false, worker, worker_ended, NULL}};
     sl_supervisor_options o = {.kinds = kinds,
                                .kind_count = 2,
                                .drain_timeout_ms = drain_ms,
