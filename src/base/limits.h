@@ -47,6 +47,9 @@
 #define SL_MAX_URL_BYTES 8192
 #define SL_MAX_LOOKUPS 16 /* host names that are being looked up at once */
 
+#define SL_MAX_MULTIPART_PARTS 16 /* of one form */
+#define SL_MAX_MULTIPART_HEAD_BYTES 4096
+
 /* OTLP transport (opentelemetry-proto, specification.md: 64 MiB requests, 4 MiB answers). */
 #define SL_MAX_OTLP_REQUEST_BYTES (64u * 1024 * 1024)
 #define SL_MAX_OTLP_RESPONSE_BYTES (4u * 1024 * 1024)
@@ -110,5 +113,41 @@
 #define SL_FLOW_MAX_RESULT_BYTES (16u * 1024 * 1024) /* results of one step, as JSON */
 #define SL_FLOW_MAX_LOOP_ITEMS 100000u               /* rounds of one loop step */
 #define SL_FLOW_MAX_RUN_STEPS 1000000u               /* steps of one run, those of all rounds together */
+
+/* Collections of vectors. */
+#define SL_MAX_COLLECTIONS 1024
+#define SL_MAX_COLLECTION_NAME_BYTES 128
+#define SL_MAX_COLLECTION_ROWS 16000000u
+#define SL_MAX_COLLECTION_SPACES 65536u /* namespaces of one collection */
+#define SL_MAX_COLLECTION_COLUMNS 64    /* keys of metadata that filters have named, kept ready */
+#define SL_MAX_VECTOR_DIMS 16384
+#define SL_MAX_VECTOR_ID_BYTES 512
+#define SL_MAX_VECTOR_SPACE_BYTES 255
+#define SL_MAX_VECTOR_METADATA_BYTES (1024u * 1024) /* JSON of one row */
+#define SL_MAX_VECTOR_TOP_K 10000
+#define SL_MAX_VECTOR_HITS_BYTES (64u * 1024 * 1024) /* one answer */
+#define SL_MAX_FILTER_TERMS 1024
+#define SL_MAX_FILTER_DEPTH 16
+#define SL_MAX_POOL_THREADS 64 /* that share one search */
+
+/* Steps of workflows that act on the world. */
+#define SL_MAX_FLOW_HTTP_BODY_BYTES (16u * 1024 * 1024)  /* of an answer */
+#define SL_MAX_FLOW_FILE_BYTES (16u * 1024 * 1024)       /* read or written at once */
+#define SL_MAX_FLOW_FILE_ENTRIES 10000                   /* of a folder's list */
+#define SL_MAX_FLOW_FILE_DEPTH 32                        /* folders within one another */
+#define SL_MAX_FLOW_EXEC_OUTPUT_BYTES (4u * 1024 * 1024) /* each of stdout and stderr; the rest is thrown away */
+#define SL_MAX_FLOW_EXEC_ARGS 256
+#define SL_MAX_FLOW_EXEC_ENV 64
+
+/* The message queue; sizes of a message stand in src/queue/queue.h. */
+#define SL_QUEUE_MAX_WAITING 2000000u /* messages, dead ones too */
+#define SL_QUEUE_MAX_TOPICS 1024u
+#define SL_QUEUE_MAX_WATCHERS 4096u
+#define SL_QUEUE_MAX_DELIVERIES 1000u              /* that a producer may ask for */
+#define SL_QUEUE_CACHE_BYTES (64u * 1024 * 1024)   /* bodies of waiting messages in memory */
+#define SL_QUEUE_FLIGHT_BYTES (256u * 1024 * 1024) /* bodies on their way to disk */
+#define SL_QUEUE_MAX_REASON_BYTES 1024u            /* of a dead letter */
+#define SL_QUEUE_MAX_TRACE_BYTES 64u
+#define SL_QUEUE_MAX_DELAY_MS (366ull * 24 * 3600 * 1000) /* of a delay and of a lease */
 
 #endif
