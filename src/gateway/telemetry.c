@@ -77,7 +77,7 @@ static sl_str get_header_joined(void *user, sl_str name)
 static bool has_parent(const sl_sdk *sdk, const sl_http1_head *head)
 {
     return sl_http1_has(head, SL_HTTP_TRACEPARENT) ||
-           (sdk->propagators & (SL_PROPAGATE_B3 | SL_PROPAGATE_B3MULTI)) != 0;
+           (sdk->propagators & (SL_PROPAGATE_B3 | SL_PROPAGATE_B3MULTI | SL_PROPAGATE_JAEGER)) != 0;
 }
 
 void sl_gw_trace_start(sl_gw_request *request, const sl_http1_head *head, sl_str path)

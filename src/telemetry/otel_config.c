@@ -162,7 +162,7 @@ static void load_batches(const sl_env *env, const sl_sdk_options *o, sl_otel_con
 static unsigned load_propagators(const sl_env *env)
 {
     static const unsigned bits[] = {SL_PROPAGATE_TRACECONTEXT, SL_PROPAGATE_BAGGAGE, SL_PROPAGATE_B3,
-                                    SL_PROPAGATE_B3MULTI, 0};
+                                    SL_PROPAGATE_B3MULTI,      SL_PROPAGATE_JAEGER,  0};
     sl_str rest = sl_env_text(env, SL_VAR_OTEL_PROPAGATORS);
     if (!rest.len)
         return DEFAULT_PROPAGATORS;

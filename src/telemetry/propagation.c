@@ -1,8 +1,8 @@
 /*
  * Context in headers, by the propagators of the SDK.
  *
- * Of several formats that carry a parent, W3C Trace Context counts, then b3, then the X-B3 headers. Names are written
- * in lower case, which every protocol takes.
+ * Of several formats that carry a parent, W3C Trace Context counts, then b3, the X-B3 headers and uber-trace-id. Names
+ * are written in lower case, which every protocol takes.
  */
 #include <sightline/trace.h>
 
@@ -47,6 +47,11 @@ static void inject_context(unsigned which, const sl_span_context *context, sl_he
     }
     if (which & SL_PROPAGATE_B3MULTI)
         inject_b3_multi(context, set, user);
+    if (which & SL_PROPAGATE_JAEGER) {
+        char text[SL_JAEGER_LEN + 1];
+        sl_jaeger_format(context, text);
+        set(user, SL_STR("uber-trace-id"), sl_str_c(text));
+    }
 }
 
 static void inject_baggage(const sl_baggage *baggage, sl_header_set_fn set, void *user)
@@ -106,6 +111,8 @@ int sl_propagation_extract(sl_sdk *sdk, sl_header_get_fn get, void *user, char *
         found = sl_b3_parse(get(user, SL_STR("b3")), &context) == 0;
     if (!found && which & SL_PROPAGATE_B3MULTI)
         found = extract_b3_multi(get, user, &context);
+    if (!found && which & SL_PROPAGATE_JAEGER)
+        found = sl_jaeger_parse(get(user, SL_STR("uber-trace-id")), &context) == 0;
     if (!found || !sl_span_identity_ok(&context))
         memset(&context, 0, sizeof context);
     if (ret_baggage) {

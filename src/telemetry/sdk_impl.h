@@ -30,7 +30,13 @@ typedef struct sl_pipeline sl_pipeline;   /* pipeline.h */
 typedef struct sl_sampler sl_sampler;     /* sampler.h */
 
 /* Bits of OTEL_PROPAGATORS. */
-enum { SL_PROPAGATE_TRACECONTEXT = 1, SL_PROPAGATE_BAGGAGE = 2, SL_PROPAGATE_B3 = 4, SL_PROPAGATE_B3MULTI = 8 };
+enum {
+    SL_PROPAGATE_TRACECONTEXT = 1,
+    SL_PROPAGATE_BAGGAGE = 2,
+    SL_PROPAGATE_B3 = 4,
+    SL_PROPAGATE_B3MULTI = 8,
+    SL_PROPAGATE_JAEGER = 16
+};
 
 struct sl_sdk {
     /* Constant after sl_sdk_new. */

@@ -184,10 +184,11 @@ static const value_row values[] = {
     {"OTEL_PROPAGATORS", "baggage", propagators, SL_PROPAGATE_BAGGAGE, false},
     {"OTEL_PROPAGATORS", "b3", propagators, SL_PROPAGATE_B3, false},
     {"OTEL_PROPAGATORS", "B3MULTI", propagators, SL_PROPAGATE_B3MULTI, false},
+    {"OTEL_PROPAGATORS", "jaeger", propagators, SL_PROPAGATE_JAEGER, false},
     {"OTEL_PROPAGATORS", " b3 ,, baggage,b3,", propagators, SL_PROPAGATE_B3 | SL_PROPAGATE_BAGGAGE, false},
     {"OTEL_PROPAGATORS", "none", propagators, 0, false},
     {"OTEL_PROPAGATORS", "xray,b3", propagators, SL_PROPAGATE_B3, true},
-    {"OTEL_PROPAGATORS", "jaeger", propagators, DEFAULT_PROPAGATORS, true},
+    {"OTEL_PROPAGATORS", "ottrace", propagators, DEFAULT_PROPAGATORS, true},
     {"OTEL_PROPAGATORS", ",", propagators, DEFAULT_PROPAGATORS, false},
     /* Samplers. */
     {"OTEL_TRACES_SAMPLER", "", sampler, ON, false},

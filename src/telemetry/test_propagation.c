@@ -40,6 +40,7 @@ static void add(headers *h, const char *name, const char *value)
 SL_TEST(propagation_there_and_back)
 {
     static const unsigned sets[] = {SL_PROPAGATE_TRACECONTEXT, SL_PROPAGATE_B3, SL_PROPAGATE_B3MULTI,
+                                    SL_PROPAGATE_JAEGER,
                                     SL_PROPAGATE_TRACECONTEXT | SL_PROPAGATE_B3 | SL_PROPAGATE_B3MULTI};
     sl_test_sdk t;
     sl_test_sdk_init(&t, NULL);
@@ -102,17 +103,20 @@ SL_TEST(propagation_which_one_counts)
 {
     sl_test_sdk t;
     sl_test_sdk_init(&t, NULL);
-    t.sdk.propagators = SL_PROPAGATE_TRACECONTEXT | SL_PROPAGATE_B3 | SL_PROPAGATE_B3MULTI;
+    t.sdk.propagators = SL_PROPAGATE_TRACECONTEXT | SL_PROPAGATE_B3 | SL_PROPAGATE_B3MULTI | SL_PROPAGATE_JAEGER;
     static const struct {
-        const char *traceparent, *b3, *multi;
+        const char *traceparent, *b3, *multi, *uber;
         uint8_t first; /* byte of the trace id */
     } rows[] = {
-        {PARENT, "1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1", "2af7651916cd43dd8448eb211c80319c", 0x0a},
-        {"broken", "1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1", "2af7651916cd43dd8448eb211c80319c", 0x1a},
-        {NULL, "0", "2af7651916cd43dd8448eb211c80319c", 0x2a},
-        {PARENT "," PARENT, NULL, NULL, 0},
-        {"00-00000000000000000000000000000000-b7ad6b7169203331-01", NULL, NULL, 0},
-        {NULL, NULL, "x", 0}};
+        {PARENT, "1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1", "2af7651916cd43dd8448eb211c80319c", NULL, 0x0a},
+        {"broken", "1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1", "2af7651916cd43dd8448eb211c80319c", NULL,
+         0x1a},
+        {NULL, "0", "2af7651916cd43dd8448eb211c80319c", "3af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:1", 0x2a},
+        {NULL, NULL, NULL, "3af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:1", 0x3a},
+        {NULL, NULL, NULL, "3af7651916cd43dd8448eb211c80319c:0:0:1", 0},
+        {PARENT "," PARENT, NULL, NULL, NULL, 0},
+        {"00-00000000000000000000000000000000-b7ad6b7169203331-01", NULL, NULL, NULL, 0},
+        {NULL, NULL, "x", "x", 0}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         headers h = {.count = 0};
         if (rows[i].traceparent)
@@ -124,6 +128,8 @@ SL_TEST(propagation_which_one_counts)
             add(&h, "x-b3-spanid", "b7ad6b7169203331");
             add(&h, "x-b3-sampled", "1");
         }
+        if (rows[i].uber)
+            add(&h, "uber-trace-id", rows[i].uber);
         sl_span_context context;
         CHECK_EQ(sl_propagation_extract(&t.sdk, get, &h, NULL, 0, &context, NULL), 0);
         CHECK_EQ(context.trace_id[0], rows[i].first);
