@@ -80,24 +80,42 @@ static int syntax_fault(const yaml_parser_t *parser, sl_config *config)
     return SL_ECONFIG;
 }
 
-/* What one event means for depth and number of documents; SL_ECONFIG ends the look. */
-static int look_at(const yaml_event_t *event, sl_config *config, unsigned *depth, unsigned *documents)
+/* What a first pass counts. */
+typedef struct stream_counts {
+    unsigned depth, documents, anchors;
+} stream_counts;
+
+static bool has_anchor(const yaml_event_t *event)
 {
-    SL_ASSERT(event && depth && documents);
+    SL_ASSERT(event);
+    return (event->type == YAML_SCALAR_EVENT && event->data.scalar.anchor) ||
+           (event->type == YAML_SEQUENCE_START_EVENT && event->data.sequence_start.anchor) ||
+           (event->type == YAML_MAPPING_START_EVENT && event->data.mapping_start.anchor);
+}
+
+/* What one event means for depth, number of documents and of anchors; SL_ECONFIG ends the look. */
+static int look_at(const yaml_event_t *event, sl_config *config, stream_counts *counts)
+{
+    SL_ASSERT(event && counts);
     unsigned line = (unsigned)event->start_mark.line + 1, column = (unsigned)event->start_mark.column + 1;
-    if (event->type == YAML_DOCUMENT_START_EVENT && ++*documents > 1) {
+    if (event->type == YAML_DOCUMENT_START_EVENT && ++counts->documents > 1) {
         sl_config_diag_at(config, SL_DIAG_ERROR, line, column,
                           "YAML: a second document begins; put everything into one, without a `---` between");
         return SL_ECONFIG;
     }
     if ((event->type == YAML_SEQUENCE_START_EVENT || event->type == YAML_MAPPING_START_EVENT) &&
-        ++*depth > SL_MAX_YAML_DEPTH) {
+        ++counts->depth > SL_MAX_YAML_DEPTH) {
         sl_config_diag_at(config, SL_DIAG_ERROR, line, column, "YAML: nested more than %d deep; flatten it",
                           SL_MAX_YAML_DEPTH);
         return SL_ECONFIG;
     }
+    if (has_anchor(event) && ++counts->anchors > SL_MAX_YAML_ANCHORS) {
+        sl_config_diag_at(config, SL_DIAG_ERROR, line, column, "YAML: more than %d anchors; write values out",
+                          SL_MAX_YAML_ANCHORS);
+        return SL_ECONFIG;
+    }
     if (event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT)
-        (*depth)--;
+        counts->depth--;
     return 0;
 }
 
@@ -108,7 +126,7 @@ static int look_at(const yaml_event_t *event, sl_config *config, unsigned *depth
 static int check_stream(sl_str text, sl_config *config)
 {
     yaml_parser_t parser;
-    unsigned depth = 0, documents = 0;
+    stream_counts counts = {0};
     bool ended = false;
     int error = 0;
     if (!yaml_parser_initialize(&parser))
@@ -120,7 +138,7 @@ static int check_stream(sl_str text, sl_config *config)
             error = syntax_fault(&parser, config);
             break;
         }
-        error = look_at(&event, config, &depth, &documents);
+        error = look_at(&event, config, &counts);
         ended = event.type == YAML_STREAM_END_EVENT;
         yaml_event_delete(&event);
     }
@@ -171,6 +189,18 @@ sl_yaml_node *sl_yaml_root(sl_yaml *yaml)
 {
     SL_ASSERT(yaml);
     return yaml_document_get_root_node(&yaml->document);
+}
+
+size_t sl_yaml_count(const sl_yaml *yaml)
+{
+    SL_ASSERT(yaml);
+    return (size_t)(yaml->document.nodes.top - yaml->document.nodes.start);
+}
+
+size_t sl_yaml_index(const sl_yaml *yaml, const sl_yaml_node *node)
+{
+    SL_ASSERT(yaml && node >= yaml->document.nodes.start && node < yaml->document.nodes.top);
+    return (size_t)(node - yaml->document.nodes.start);
 }
 
 bool sl_yaml_is_map(const sl_yaml_node *node)

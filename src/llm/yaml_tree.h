@@ -12,7 +12,8 @@
 typedef struct sl_yaml sl_yaml;
 typedef struct yaml_node_s sl_yaml_node;
 
-#define SL_MAX_YAML_DEPTH 100 /* of maps and lists in one another */
+#define SL_MAX_YAML_DEPTH 100     /* of maps and lists in one another */
+#define SL_MAX_YAML_ANCHORS 10000 /* libyaml looks through all of them for each */
 
 /* Parses one document. A syntax error becomes a diagnostic of `config` and SL_ECONFIG. SL_ENOMEM. */
 SL_MUST_CHECK int sl_yaml_parse(sl_str text, sl_config *config, sl_yaml **ret_yaml);
@@ -20,6 +21,9 @@ void sl_yaml_free(sl_yaml *yaml);
 
 /* The root; NULL for an empty document. */
 sl_yaml_node *sl_yaml_root(sl_yaml *yaml);
+/* Number of nodes, and of a node among them: below that number. A node that an alias leads to has one index. */
+size_t sl_yaml_count(const sl_yaml *yaml);
+size_t sl_yaml_index(const sl_yaml *yaml, const sl_yaml_node *node);
 bool sl_yaml_is_map(const sl_yaml_node *node);
 bool sl_yaml_is_list(const sl_yaml_node *node);
 /* True for a plain scalar that YAML reads as null. */
