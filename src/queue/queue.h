@@ -31,6 +31,12 @@ typedef struct sl_queue_put {
     unsigned max_deliveries; /* 0: the queue's default, 5 */
 } sl_queue_put;
 
+/* Makes a topic that is empty; nothing when it is there. Errors: SL_EINVAL, SL_EAGAIN (max_topics), SL_ENOMEM. It is on
+ * disk with its first message. Any thread. */
+SL_MUST_CHECK int sl_queue_topic_make(sl_queue *queue, sl_str topic);
+/* True when the topic is known. Any thread. */
+bool sl_queue_topic_is(sl_queue *queue, sl_str topic);
+
 typedef struct sl_queue_accepted {
     char id[SL_QUEUE_ID_BYTES];
     bool duplicate; /* its idempotency key was known: `id` is the first one's */
@@ -45,7 +51,7 @@ SL_MUST_CHECK int sl_queue_put_start(sl_queue *queue, const sl_queue_put *put, s
 /* The same, waiting for the disk. */
 SL_MUST_CHECK int sl_queue_put_wait(sl_queue *queue, const sl_queue_put *put, sl_queue_accepted *ret_accepted);
 
-/* A leased message. Freed by sl_queue_message_free, which does not acknowledge it. */
+/* A leased message; valid while the queue is open. Freed by sl_queue_message_free, which does not acknowledge it. */
 typedef struct sl_queue_message {
     char id[SL_QUEUE_ID_BYTES];
     sl_str topic, body, trace, idempotency_key;
@@ -58,13 +64,15 @@ typedef struct sl_queue_message {
 } sl_queue_message;
 
 /*
- * Takes at most one message for `lease_ms`. SL_EAGAIN: none is ready; `on_ready` (below) tells when. Any thread.
+ * Takes at most one message for `lease_ms`. SL_EAGAIN: none is ready; sl_queue_watch (below) tells when. SL_EIO: its
+ * body could not be read; it comes again after the lease, and goes to the dead letters in the end. Any thread.
  */
 SL_MUST_CHECK int sl_queue_take(sl_queue *queue, sl_str topic, uint64_t lease_ms, sl_queue_message **ret_message);
 void sl_queue_message_free(sl_queue_message *message);
 /*
  * Registers a consumer of a topic: `fn` is called from a thread of the engine when something has become ready (edge;
- * take until SL_EAGAIN). It must not block; wake your loop. Returns an id for sl_queue_unwatch, or an error.
+ * take until SL_EAGAIN, now or when there is room again). It must not block, nor call watch or unwatch; wake your loop.
+ * Returns an id for sl_queue_unwatch, or an error. After sl_queue_unwatch `fn` is not running and will not be called.
  */
 int sl_queue_watch(sl_queue *queue, sl_str topic, void (*fn)(void *user), void *user);
 void sl_queue_unwatch(sl_queue *queue, int id);
@@ -80,6 +88,31 @@ SL_MUST_CHECK int sl_queue_nack(sl_queue *queue, const char *id, uint64_t lease,
 /* The lease ends `lease_ms` from now. */
 SL_MUST_CHECK int sl_queue_extend(sl_queue *queue, const char *id, uint64_t lease, uint64_t lease_ms);
 
+/* ---- dead letters ---- */
+
+typedef struct sl_queue_dead {
+    char id[SL_QUEUE_ID_BYTES];
+    sl_str topic, body, trace, idempotency_key, reason;
+    unsigned deliveries, priority;
+    uint64_t put_ns, dead_ns; /* Unix time */
+} sl_queue_dead;
+/*
+ * Calls `fn` for up to `max` dead letters of a topic, oldest first, beginning behind `after` (an id; empty: with the
+ * first). The views are valid during the call. Returns how many, or SL_ENOENT (no such topic), SL_EIO. Any thread but
+ * the engine's; it reads the disk.
+ */
+int sl_queue_dead_list(sl_queue *queue, sl_str topic, sl_str after, size_t max,
+                       void (*fn)(void *user, const sl_queue_dead *dead), void *user);
+/* `count`: how many it was done to, also when there was an error. Called from a thread of the engine, once. */
+typedef void (*sl_queue_count_fn)(void *user, int error, uint64_t count);
+/*
+ * Makes one dead letter (or with an empty `id` all of the topic) ready again, as if never delivered; or removes them
+ * for good. Durable when `done` comes; no such id: a count of 0. Errors: SL_ENOENT (no such topic), SL_EAGAIN,
+ * SL_ENOMEM.
+ */
+SL_MUST_CHECK int sl_queue_dead_requeue(sl_queue *queue, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);
+SL_MUST_CHECK int sl_queue_dead_purge(sl_queue *queue, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);
+
 typedef struct sl_queue_topic_stats {
     char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
     uint64_t ready, delayed, leased, dead;
@@ -92,11 +125,13 @@ size_t sl_queue_get_stats(sl_queue *queue, sl_queue_topic_stats *stats, size_t m
 /* ---- the embedded engine ---- */
 
 typedef struct sl_queue_options {
-    const char *path;          /* file, "…/queue.db" */
-    uint64_t max_waiting;      /* messages over all topics; 2,000,000 when 0; beyond it puts are SL_EAGAIN */
-    uint64_t max_topics;       /* 1,024 when 0 */
-    uint64_t key_retention_ms; /* how long an ended message's idempotency key is remembered; 24 h when 0 */
-    unsigned max_deliveries;   /* 5 when 0 */
+    const char *path;           /* file, "…/queue.db" */
+    uint64_t max_waiting;       /* messages over all topics, dead ones too; 2,000,000 when 0; beyond: SL_EAGAIN */
+    uint64_t max_topic_waiting; /* messages of one topic; as max_waiting when 0 */
+    uint64_t cache_bytes;       /* bodies kept in memory, the others are read when they are taken; 64 MiB when 0 */
+    uint64_t max_topics;        /* 1,024 when 0 */
+    uint64_t key_retention_ms;  /* how long an ended message's idempotency key is remembered; 24 h when 0 */
+    unsigned max_deliveries;    /* 5 when 0 */
 } sl_queue_options;
 
 /* Errors: SL_EIO, SL_ECONFIG, SL_ENOMEM, with text in `error`. */
@@ -106,9 +141,13 @@ void sl_queue_close(sl_queue *queue);
 
 /* Syncs to disk and messages they covered: so that "durable" can be counted. */
 typedef struct sl_queue_disk_stats {
-    uint64_t syncs, commits, failed_commits;
+    uint64_t commits; /* one sync of the log each, before anybody is told */
+    uint64_t failed_commits;
+    uint64_t jobs;  /* puts, acknowledgements and the like that they covered */
     uint64_t bytes; /* of the files */
 } sl_queue_disk_stats;
 void sl_queue_get_disk_stats(sl_queue *queue, sl_queue_disk_stats *ret_stats);
+/* The last failure of the disk, for people, with the way out; empty when there was none. Any thread. */
+void sl_queue_last_error(sl_queue *queue, char *text, size_t size);
 
 #endif
