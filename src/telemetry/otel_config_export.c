@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "src/base/assert.h"
+#include "src/telemetry/exporter_post.h"
 #include "src/telemetry/otel_config.h"
 #include "src/telemetry/otel_config_otlp.h"
 
@@ -117,6 +118,27 @@ static int llama_otlp(const sl_env *env, sl_otel_config *config, sl_exporter_spe
     return spec->peer.url.len ? add_spec(config, spec) : SL_ENOMEM;
 }
 
+/* host:14268, as the guide writes it, or a whole URL. */
+static int llama_jaeger(const sl_env *env, sl_otel_config *config, sl_exporter_spec *spec)
+{
+    SL_ASSERT(spec->kind);
+    sl_str url = sl_env_text(env, SL_VAR_LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT);
+    if (url.len && !sl_otlp_endpoint_ok(url)) {
+        (void)snprintf(config->why, sizeof config->why,
+                       "LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT is neither HOST:PORT nor a URL; give one such as "
+                       "localhost:14268");
+        return SL_ECONFIG;
+    }
+    int error = spec->kind->load(env, &config->arena, spec);
+    if (error)
+        return error;
+    spec->timeout_ms = sl_env_ms(env, SL_VAR_LLAMA_DEPLOY_APISERVER_TRACING_TIMEOUT, 30000);
+    bool insecure = sl_env_bool(env, SL_VAR_LLAMA_DEPLOY_APISERVER_TRACING_INSECURE, true);
+    if (url.len)
+        spec->peer.url = sl_exporter_post_url(&config->arena, url, !insecure, SL_JAEGER_PATH);
+    return spec->peer.url.ptr ? add_spec(config, spec) : SL_ENOMEM;
+}
+
 static int add_llama(const sl_env *env, sl_otel_config *config)
 {
     SL_ASSERT(env);
@@ -128,13 +150,11 @@ static int add_llama(const sl_env *env, sl_otel_config *config)
         return add_spec(config, &spec);
     if (sl_str_ieq(name, SL_STR("otlp")))
         return llama_otlp(env, config, &spec);
-    bool jaeger = sl_str_ieq(name, SL_STR("jaeger"));
-    (void)snprintf(
-        config->why, sizeof config->why,
-        jaeger ? "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER: \"%.*s\" is not built yet; use otlp, which Jaeger takes "
-                 "on port 4317"
-               : "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER: \"%.*s\" is no exporter; use console or otlp",
-        (int)(name.len < 64 ? name.len : 64), name.ptr);
+    if (sl_str_ieq(name, SL_STR("jaeger")))
+        return llama_jaeger(env, config, &spec);
+    (void)snprintf(config->why, sizeof config->why,
+                   "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER: \"%.*s\" is no exporter; use console, jaeger or otlp",
+                   (int)(name.len < 64 ? name.len : 64), name.ptr);
     return SL_ECONFIG;
 }
 

@@ -1,6 +1,8 @@
 /* Tests of the environment, the configuration and the resource. */
 #include "src/telemetry/otel_config.h"
 
+#include <stdio.h>
+
 #include "src/telemetry/resource.h"
 #include "src/telemetry/test_env_fixture.h"
 #include "src/wire/otlp_read.h"
@@ -130,7 +132,7 @@ SL_TEST(lists_of_exporters)
 {
     loaded l;
     load(&l,
-         VARS("OTEL_TRACES_EXPORTER=console, OTLP,zipkin", "OTEL_METRICS_EXPORTER=none",
+         VARS("OTEL_TRACES_EXPORTER=console, OTLP,pigeon", "OTEL_METRICS_EXPORTER=none",
               "OTEL_LOGS_EXPORTER=otlp/stdout,file", "SIGHTLINE_EXPORTER_FILE=/tmp/x.jsonl"),
          NULL, true);
     CHECK_EQ(l.error, 0);
@@ -141,7 +143,7 @@ SL_TEST(lists_of_exporters)
     CHECK(kind_is(&l.config.specs[3], "file"));
     CHECK_STR(l.config.specs[3].path, "/tmp/x.jsonl");
     CHECK_EQ(l.f.errors, 1);
-    CHECK(strstr(l.f.last, "zipkin") != NULL);
+    CHECK(strstr(l.f.last, "pigeon") != NULL);
     unload(&l);
     sl_sdk_options o;
     memset(&o, 0, sizeof o);
@@ -213,8 +215,8 @@ SL_TEST(llama_deploy)
     CHECK_EQ(l.config.spec_count, 2);
     CHECK_STR(l.config.specs[0].peer.url, "http://j:4318/v1/traces");
     unload(&l);
-    static const char *const bad[] = {"jaeger", "zipkin", "otlp"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const bad[] = {"zipkin", "otlp"}; /* no exporter of that guide; no endpoint */
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char text[80] = "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER=";
         strcat(text, bad[i]);
         load(&l, VARS("LLAMA_DEPLOY_APISERVER_TRACING_ENABLED=true", text), NULL, true);
@@ -328,4 +330,111 @@ SL_TEST(one_mistake_discards_all_resource_attributes)
         CHECK_EQ(errors, 1);
         sl_buf_done(&r);
     }
+}
+
+/* ---- jaeger and zipkin ---- */
+
+SL_TEST(jaeger_and_zipkin_endpoints)
+{
+    static const struct {
+        const char *exporter, *var, *url;
+        bool reported;
+    } table[] = {
+        {"jaeger", NULL, "http://localhost:14268/api/traces", false},
+        {"Jaeger", "OTEL_EXPORTER_JAEGER_ENDPOINT=", "http://localhost:14268/api/traces", false},
+        {"jaeger", "OTEL_EXPORTER_JAEGER_ENDPOINT=j:14268", "http://j:14268/api/traces", false},
+        {"jaeger", "OTEL_EXPORTER_JAEGER_ENDPOINT=http://j:14268/", "http://j:14268/api/traces", false},
+        {"jaeger", "OTEL_EXPORTER_JAEGER_ENDPOINT=https://j/x?format=jaeger.thrift", "https://j/x?format=jaeger.thrift",
+         false},
+        {"jaeger", "OTEL_EXPORTER_JAEGER_ENDPOINT=http://[::1]:14268", "http://[::1]:14268/api/traces", false},
+        {"jaeger", "OTEL_EXPORTER_JAEGER_ENDPOINT=udp://j:6831", "http://localhost:14268/api/traces", true},
+        {"zipkin", NULL, "http://localhost:9411/api/v2/spans", false},
+        {"zipkin", "OTEL_EXPORTER_ZIPKIN_ENDPOINT=z:9411", "http://z:9411/api/v2/spans", false},
+        {"zipkin", "OTEL_EXPORTER_ZIPKIN_ENDPOINT=http://z/other", "http://z/other", false},
+        {"zipkin", "OTEL_EXPORTER_ZIPKIN_ENDPOINT=a b", "http://localhost:9411/api/v2/spans", true},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        char exporter[64];
+        loaded l;
+        (void)snprintf(exporter, sizeof exporter, "OTEL_TRACES_EXPORTER=%s", table[i].exporter);
+        load(&l, VARS(exporter, table[i].var), NULL, true);
+        CHECK_EQ(l.error, 0);
+        REQUIRE(l.config.spec_count == 1);
+        CHECK_EQ(l.config.specs[0].signal, SL_SIGNAL_TRACES);
+        CHECK_STR(l.config.specs[0].peer.url, table[i].url);
+        CHECK_EQ(l.config.specs[0].timeout_ms, 10000);
+        CHECK_EQ(l.config.specs[0].peer.header_count, 0);
+        CHECK_EQ(l.f.errors > 0, table[i].reported);
+        unload(&l);
+    }
+}
+
+SL_TEST(jaeger_and_zipkin_details)
+{
+    loaded l;
+    load(&l,
+         VARS("OTEL_TRACES_EXPORTER=jaeger,zipkin,jaeger", "OTEL_EXPORTER_JAEGER_USER=Aladdin",
+              "OTEL_EXPORTER_JAEGER_PASSWORD=open sesame", "OTEL_EXPORTER_JAEGER_TIMEOUT=5",
+              "OTEL_EXPORTER_ZIPKIN_TIMEOUT=0"),
+         NULL, true);
+    CHECK_EQ(l.config.spec_count, 2);
+    CHECK(kind_is(&l.config.specs[0], "jaeger") && kind_is(&l.config.specs[1], "zipkin"));
+    REQUIRE(l.config.specs[0].peer.header_count == 1);
+    CHECK_STR(l.config.specs[0].peer.headers[0].name, "authorization");
+    CHECK_STR(l.config.specs[0].peer.headers[0].value, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    CHECK_EQ(l.config.specs[0].timeout_ms, 5);
+    CHECK_EQ(l.config.specs[1].timeout_ms, 0);
+    CHECK_EQ(l.config.specs[1].peer.header_count, 0);
+    unload(&l);
+    /* A password that is too long is said without itself. */
+    static char password[2000];
+    (void)snprintf(password, sizeof password, "OTEL_EXPORTER_JAEGER_PASSWORD=%01500d", 7);
+    load(&l, VARS("OTEL_TRACES_EXPORTER=jaeger", "OTEL_EXPORTER_JAEGER_USER=u", password), NULL, true);
+    CHECK_EQ(l.error, 0);
+    CHECK_EQ(l.f.errors, 1);
+    CHECK(strstr(l.f.last, "OTEL_EXPORTER_JAEGER_USER") && !strstr(l.f.last, "0007"));
+    CHECK_EQ(l.config.specs[0].peer.header_count, 0);
+    unload(&l);
+    /* Neither takes metrics or logs. */
+    load(&l, VARS("OTEL_METRICS_EXPORTER=jaeger", "OTEL_LOGS_EXPORTER=zipkin"), NULL, true);
+    CHECK_EQ(l.config.spec_count, 0);
+    CHECK(l.f.errors > 0);
+    unload(&l);
+}
+
+SL_TEST(the_guides_jaeger)
+{
+    static const struct {
+        const char *endpoint, *insecure, *url;
+    } table[] = {
+        {"LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT=localhost:14268", NULL, "http://localhost:14268/api/traces"},
+        {NULL, NULL, "http://localhost:14268/api/traces"},
+        {"LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT=http://j:14268/api/traces", NULL, "http://j:14268/api/traces"},
+        {"LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT=j:14268", "LLAMA_DEPLOY_APISERVER_TRACING_INSECURE=false",
+         "https://j:14268/api/traces"},
+        {"LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT=http://j:1", "LLAMA_DEPLOY_APISERVER_TRACING_INSECURE=false",
+         "http://j:1/api/traces"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        const char *endpoint = table[i].endpoint ? table[i].endpoint : "X=";
+        loaded l;
+        load(&l,
+             VARS("LLAMA_DEPLOY_APISERVER_TRACING_ENABLED=true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER=jaeger",
+                  "LLAMA_DEPLOY_APISERVER_TRACING_TIMEOUT=2", endpoint, table[i].insecure),
+             NULL, true);
+        CHECK_EQ(l.error, 0);
+        REQUIRE(l.config.spec_count == 1);
+        CHECK(kind_is(&l.config.specs[0], "jaeger"));
+        CHECK_STR(l.config.specs[0].peer.url, table[i].url);
+        CHECK_EQ(l.config.specs[0].timeout_ms, 2000);
+        unload(&l);
+    }
+    loaded l;
+    load(&l,
+         VARS("LLAMA_DEPLOY_APISERVER_TRACING_ENABLED=true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER=jaeger",
+              "LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT=udp://j:6831"),
+         NULL, true);
+    CHECK_EQ(l.error, SL_ECONFIG);
+    CHECK(strstr(l.config.why, "localhost:14268") != NULL);
+    unload(&l);
 }
