@@ -100,7 +100,7 @@ SL_MUST_CHECK int sl_executor_new(const sl_executor_options *options, sl_executo
  * store when `keep_running`: it goes on at the next start. The loop must run once more before sl_executor_free.
  */
 void sl_executor_close(sl_executor *executor, bool keep_running);
-/* After sl_executor_close. NULL is accepted. */
+/* After sl_executor_close, and when every reference to a run has been given back. NULL is accepted. */
 void sl_executor_free(sl_executor *executor);
 
 typedef struct sl_executor_stats {
@@ -139,6 +139,14 @@ SL_MUST_CHECK int sl_flow_run_start(sl_executor *executor, sl_flow *flow, json_t
                                     const sl_flow_run_options *options, sl_flow_run **ret_run);
 sl_flow_run *sl_flow_run_ref(sl_flow_run *run);
 void sl_flow_run_unref(sl_flow_run *run);
+/*
+ * Starts every run of the executor's store that was accepted and has not ended: steps that have ended are not run
+ * again. `on_event` and `user` are those of all of them. A run whose file does not load any more is ended as failed.
+ * `*ret_count` is how many were started. Errors: SL_EINVAL (no store), SL_EIO, SL_ENOMEM, SL_EAGAIN (the rest did not
+ * fit: call it again later).
+ */
+SL_MUST_CHECK int sl_flow_runs_resume(sl_executor *executor, sl_flow_event_fn on_event, void *user, size_t *ret_count);
+
 /* The run of an id that is queued or running, or NULL. Borrowed. */
 sl_flow_run *sl_flow_run_find(sl_executor *executor, sl_str run_id);
 /* Ends it as cancelled: what is under way is given up. Nothing happens when it has ended. Events come before the
@@ -169,7 +177,7 @@ typedef struct sl_flow_step_view {
     uint64_t duration_ns; /* so far, while it runs */
     sl_step_error error;
     const char *message;
-    json_t *outputs; /* borrowed; may be NULL */
+    json_t *value; /* as templates see it; borrowed, may be NULL. What people see: sl_flow_run_outputs */
     sl_step_usage usage;
 } sl_flow_step_view;
 size_t sl_flow_run_step_count(const sl_flow_run *run);
