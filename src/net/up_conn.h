@@ -61,6 +61,7 @@ struct sl_origin {
     bool tls_insecure;
     char *ca_file; /* NULL: the system's */
     bool numeric;
+    bool (*allow)(const struct sockaddr *address); /* may be NULL */
     SSL_CTX *ssl_ctx;
     SSL_SESSION *session; /* to be resumed */
     struct sockaddr_storage addresses[SL_UP_ADDRESSES];

@@ -149,17 +149,24 @@ static void wait_for_addresses(sl_call *call)
     origin->waiting = call;
 }
 
-static void keep_addresses(sl_origin *origin, const struct addrinfo *list)
+/* True when there was an address that `allow` refused. */
+static bool keep_addresses(sl_origin *origin, const struct addrinfo *list)
 {
     SL_ASSERT(origin);
+    bool refused = false;
     origin->address_count = 0;
     for (const struct addrinfo *a = list; a && origin->address_count < SL_UP_ADDRESSES; a = a->ai_next) {
         if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) || a->ai_addrlen > sizeof *origin->addresses)
             continue;
+        if (origin->allow && !origin->allow(a->ai_addr)) {
+            refused = true;
+            continue;
+        }
         memcpy(&origin->addresses[origin->address_count++], a->ai_addr, a->ai_addrlen);
     }
     if (origin->address_count)
         origin->addresses_until_ms = uv_now(&origin->upstream->loop->uv) + origin->upstream->options.dns_ttl_ms;
+    return refused;
 }
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
@@ -172,13 +179,16 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
         return;
     }
     origin->resolving = NULL;
-    if (status == 0)
-        keep_addresses(origin, list);
+    bool refused = status == 0 && keep_addresses(origin, list);
     uv_freeaddrinfo(list);
     bool good = status == 0 && origin->address_count > 0;
     char text[SL_UP_REASON];
-    (void)snprintf(text, sizeof text, "host name %.80s cannot be resolved: %s", origin->host,
-                   status ? uv_strerror(status) : "it has no address");
+    if (refused)
+        (void)snprintf(text, sizeof text, "host %.80s is not allowed: its address is among those that are refused",
+                       origin->host);
+    else
+        (void)snprintf(text, sizeof text, "host name %.80s cannot be resolved: %s", origin->host,
+                       status ? uv_strerror(status) : "it has no address");
     /* Whoever begins to wait from inside a callback waits for the next answer. */
     sl_call *calls = origin->waiting;
     origin->waiting = NULL;
@@ -190,7 +200,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
         if (good)
             connect_to(call, 0);
         else
-            sl_call_fail(call, SL_ERESOLVE, text);
+            sl_call_fail(call, refused ? SL_EREFUSED : SL_ERESOLVE, text);
     }
 }
 

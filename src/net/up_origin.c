@@ -74,7 +74,8 @@ static bool same_origin(const sl_origin *origin, const sl_origin_options *o)
 {
     SL_ASSERT(origin && o);
     return origin->port == o->port && origin->tls == o->tls && origin->tls_insecure == o->tls_insecure &&
-           sl_str_ieq(sl_str_c(origin->host), o->host) && sl_str_eq(sl_str_c(origin->ca_file), o->ca_file);
+           origin->allow == o->allow && sl_str_ieq(sl_str_c(origin->host), o->host) &&
+           sl_str_eq(sl_str_c(origin->ca_file), o->ca_file);
 }
 
 int sl_upstream_origin(sl_upstream *upstream, const sl_origin_options *options, sl_origin **ret_origin)
@@ -95,6 +96,7 @@ int sl_upstream_origin(sl_upstream *upstream, const sl_origin_options *options, 
     origin->port = options->port;
     origin->tls = options->tls;
     origin->tls_insecure = options->tls_insecure;
+    origin->allow = options->allow;
     origin->host = sl_strndup(options->host.ptr, options->host.len);
     int error = origin->host ? 0 : SL_ENOMEM;
     if (!error && options->ca_file.len) {
@@ -103,6 +105,8 @@ int sl_upstream_origin(sl_upstream *upstream, const sl_origin_options *options, 
     }
     if (!error)
         sl_up_numeric(origin);
+    if (!error && origin->numeric && origin->allow && !origin->allow((const struct sockaddr *)&origin->addresses[0]))
+        error = SL_EREFUSED;
     if (!error && origin->tls)
         error = sl_up_tls_setup(origin);
     if (error) {

@@ -39,6 +39,8 @@ typedef struct sl_origin_options {
     bool tls;
     sl_str ca_file; /* PEM; empty: the system's */
     bool tls_insecure;
+    /* Addresses for which it says false are never connected to, whatever name leads to them. May be NULL. */
+    bool (*allow)(const struct sockaddr *address);
 } sl_origin_options;
 
 /* What became of the way to the server; for spans and errors. */
@@ -63,8 +65,9 @@ typedef struct sl_call_handler {
      */
     void (*on_read)(sl_call *call, const sl_http1_head *head, sl_str body, bool end);
     /*
-     * The call has failed and is over. Errors: SL_ERESOLVE, SL_ECONNECT, SL_ETLS, SL_ETIMEOUT, SL_EPROTO (not HTTP, or
-     * ambiguous), SL_ECLOSED (closed before the end), SL_ENOMEM. `reason` is a short text without secrets.
+     * The call has failed and is over. Errors: SL_ERESOLVE, SL_EREFUSED (`allow`), SL_ECONNECT, SL_ETLS, SL_ETIMEOUT,
+     * SL_EPROTO (not HTTP, or ambiguous), SL_ECLOSED (closed before the end), SL_ENOMEM. `reason` is a short text
+     * without secrets.
      */
     void (*on_fail)(sl_call *call, int error, const char *reason);
 } sl_call_handler;
@@ -110,7 +113,8 @@ void sl_upstream_free(sl_upstream *upstream);
 
 /*
  * The origin with these settings: the same settings give the same origin. Ownership: the upstream's.
- * Errors: SL_ENOMEM, SL_ETLS (the CA file cannot be read), SL_EINVAL.
+ * Errors: SL_ENOMEM, SL_ETLS (the CA file cannot be read), SL_EREFUSED (a numeric host that `allow` refuses),
+ * SL_EINVAL.
  */
 SL_MUST_CHECK int sl_upstream_origin(sl_upstream *upstream, const sl_origin_options *options, sl_origin **ret_origin);
 sl_str sl_origin_host(const sl_origin *origin);
