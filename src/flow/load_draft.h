@@ -5,6 +5,7 @@
 #ifndef SL_FLOW_LOAD_DRAFT_H
 #define SL_FLOW_LOAD_DRAFT_H
 
+#include "src/base/suggest.h"
 #include "src/flow/load_keys.h"
 #include "src/flow/load_tree.h"
 

@@ -65,15 +65,6 @@ const sl_flow_key *sl_flow_key_of(const char *section, sl_str name)
     return NULL;
 }
 
-void sl_flow_suggest_keys(sl_suggestion *suggestion, const char *section)
-{
-    SL_ASSERT(suggestion && section);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        if (strcmp(section, keys[i].section) == 0)
-            sl_suggest_offer(suggestion, keys[i].name);
-    }
-}
-
 const char *sl_flow_key_type_name(sl_flow_key_type type)
 {
     static const char *const names[] = {"word",       "word or list", "text",          "text or list",   "whole number",

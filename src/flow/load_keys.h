@@ -4,7 +4,6 @@
 #ifndef SL_FLOW_LOAD_KEYS_H
 #define SL_FLOW_LOAD_KEYS_H
 
-#include "src/base/suggest.h"
 #include "src/flow/model.h"
 
 typedef enum sl_flow_key_type {
@@ -45,8 +44,6 @@ const sl_flow_key *sl_flow_keys(size_t *ret_count);
 const sl_flow_key *sl_flow_key_of(const char *section, sl_str name);
 /* Type of a key for people: "whole number". Static. */
 const char *sl_flow_key_type_name(sl_flow_key_type type);
-/* Offers all keys of a section. */
-void sl_flow_suggest_keys(sl_suggestion *suggestion, const char *section);
 
 /* Functions of transform steps, beside those of expressions: transforms.def. */
 typedef struct sl_transform_def {

@@ -69,7 +69,7 @@ static size_t walk(sl_str source, const sl_node *node, size_t end)
             return SL_NPOS;
         at++;
     }
-    return skip_white(source, at, node->style);
+    return end < node->text.len ? skip_white(source, at, node->style) : at;
 }
 
 void sl_tree_place(const sl_tree *tree, const sl_node *node, unsigned line, unsigned column, unsigned *ret_line,

@@ -212,7 +212,7 @@ int sl_tree_finish_depth(sl_tree *tree, sl_node *node)
         depth = below > depth ? below : depth;
     }
     node->depth = depth + 1;
-    if (depth < SL_MAX_YAML_DEPTH)
+    if (depth <= SL_MAX_YAML_DEPTH)
         return 0;
     sl_tree_problem(tree, node->line, node->column, "the file: nested more than %d deep; flatten it",
                     SL_MAX_YAML_DEPTH);
