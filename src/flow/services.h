@@ -13,6 +13,13 @@ typedef struct sl_queue sl_queue;
 
 #define SL_FLOW_MAX_ALLOWED 64
 
+/* An action of the name of a webhook calls it. */
+typedef struct sl_flow_webhook {
+    const char *name;
+    const char *url;
+    const char *secret; /* of the signature; may be NULL */
+} sl_flow_webhook;
+
 typedef struct sl_flow_services {
     sl_loop *loop;
     sl_sdk *sdk;                                   /* may be NULL */
@@ -26,6 +33,10 @@ typedef struct sl_flow_services {
     const char *http_allowed[SL_FLOW_MAX_ALLOWED]; /* HOST or HOST:PORT globs; none: any host but link-local and
                                                       metadata addresses */
     size_t http_allowed_count;
+    const sl_flow_webhook *webhooks; /* actions by name, and the secrets of those that are called by URL */
+    size_t webhook_count;
+    const char *qdrant_url; /* of database "qdrant"; NULL: the in-process engine serves it */
+    const char *qdrant_key; /* may be NULL */
 } sl_flow_services;
 
 #endif
