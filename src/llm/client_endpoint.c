@@ -289,7 +289,9 @@ static int add_deployment(sl_llm_client *client, const sl_deployment *d, sl_str 
                  d->host.ptr, v6 ? "]" : "", (unsigned)d->port, (int)d->base_path.len, d->base_path.ptr);
     if (len < 0 || (size_t)len >= sizeof url)
         return SL_EINVAL;
+    sl_llm_protocol protocol = sl_str_eq_c(d->provider, "anthropic") ? SL_LLM_ANTHROPIC : SL_LLM_OPENAI;
     sl_llm_endpoint e = {.name = name,
+                         .protocol = protocol,
                          .base_url = sl_str_of(url, (size_t)len),
                          .key = d->api_key,
                          .ca_file = d->ca_file,

@@ -84,6 +84,7 @@ NF_UNUSED static void script_stop(script *s)
 /* A client, and what its last call gave. */
 typedef struct client {
     sl_loop loop;
+    uv_async_t keep; /* a loop of timers alone does not run */
     sl_llm_client *llm;
     sl_sdk *sdk;
     sl_segment *segment;
@@ -127,7 +128,8 @@ NF_UNUSED static client *client_new(uint16_t port, bool recorded)
         if (sl_sdk_new_internal(&options, &internal, &c->sdk) != 0)
             abort();
     }
-    if (sl_loop_init(&c->loop) != 0 || sl_llm_client_new(&c->loop, c->sdk, &c->llm) != 0)
+    if (sl_loop_init(&c->loop) != 0 || uv_async_init(&c->loop.uv, &c->keep, NULL) != 0 ||
+        sl_llm_client_new(&c->loop, c->sdk, &c->llm) != 0)
         abort();
     if (port) {
         client_add(c, "openai", SL_LLM_OPENAI, "/v1", port);
@@ -139,6 +141,7 @@ NF_UNUSED static client *client_new(uint16_t port, bool recorded)
 NF_UNUSED static void client_close_loop(client *c)
 {
     sl_llm_client_close(c->llm);
+    uv_close((uv_handle_t *)&c->keep, NULL);
     while (uv_run(&c->loop.uv, UV_RUN_ONCE))
         ;
     sl_llm_client_free(c->llm);

@@ -351,6 +351,7 @@ void sl_call_start(sl_call *call, sl_origin *origin)
         sl_up_send(conn);
         return;
     }
+    call->phase = SL_CALL_RESOLVE; /* under way: it can be cancelled even if there is no memory to go further */
     sl_timer_set(origin->upstream->loop, &call->timer, on_call_timer, call->connect_timeout_ms);
     sl_up_connect(call);
 }
