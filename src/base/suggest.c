@@ -10,7 +10,7 @@ void sl_suggest_init(sl_suggestion *suggestion, sl_str word)
     SL_ASSERT(suggestion && (word.ptr || !word.len));
     suggestion->word = word;
     suggestion->best = NULL;
-    suggestion->distance = word.len < 5 ? 2 : 3; /* only what is nearer than this */
+    suggestion->distance = word.len < 2 ? 1 : word.len < 5 ? 2 : 3; /* only what is nearer than this */
 }
 
 static unsigned least(unsigned a, unsigned b, unsigned c)

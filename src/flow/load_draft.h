@@ -47,7 +47,8 @@ struct sl_draft {
     bool needed;    /* something depends on it, or reads it */
     bool moved;     /* by its id, into a block */
     bool has_kind;
-    bool *used; /* of each output: somebody reads it */
+    bool broken; /* one of its texts does not compile */
+    bool *used;  /* of each output: somebody reads it */
     sl_draft_ref *refs, *last_ref;
     sl_template **texts; /* one for each string of step.params; NULL: nothing to fill in */
     size_t text_count, text_room;

@@ -29,9 +29,11 @@ static void read_id(sl_loader *loader, sl_draft *draft)
         sl_load_error(loader, draft, node, "id: %s; give a text", sl_node_type_name(node));
         return;
     }
-    if (!node->text.len || node->text.len > SL_MAX_FLOW_ID_BYTES || memchr(node->text.ptr, '\0', node->text.len)) {
+    if (memchr(node->text.ptr, '\0', node->text.len))
+        return; /* told with the other keys */
+    if (!node->text.len || node->text.len > SL_MAX_FLOW_ID_BYTES) {
         sl_load_error(loader, draft, node, "id: %s; give a name of 1 to %u bytes",
-                      node->text.len ? "too long, or with a NUL in it" : "empty", SL_MAX_FLOW_ID_BYTES);
+                      node->text.len ? "too long" : "empty", SL_MAX_FLOW_ID_BYTES);
         return;
     }
     draft->step.id = sl_load_keep(loader, node->text);

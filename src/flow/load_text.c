@@ -38,10 +38,11 @@ static void hear_path(void *user, sl_str path, unsigned line, unsigned column)
 }
 
 /* A text that does not compile: at its place in the file. */
-static void tell_fault(sl_loader *loader, const sl_draft *draft, const sl_node *node, int error, const char *what,
+static void tell_fault(sl_loader *loader, sl_draft *draft, const sl_node *node, int error, const char *what,
                        const sl_flow_fault *fault)
 {
     SL_ASSERT(loader && fault);
+    draft->broken = true;
     if (error == SL_ENOMEM)
         loader->failed = SL_ENOMEM;
     else

@@ -251,8 +251,10 @@ void sl_load_workflow_keys(sl_loader *loader)
             set_workflow(loader, key, pair->value);
     }
     check_missing(loader, NULL, root, "workflow");
-    if (!loader->flow->metadata && !loader->failed)
+    if (!loader->flow->metadata)
         loader->flow->metadata = json_object();
+    if (!loader->flow->metadata)
+        loader->failed = SL_ENOMEM;
     const sl_node *name = sl_node_get(root, "name");
     if (name && name->type == SL_NODE_TEXT && !name->text.len)
         sl_load_error(loader, NULL, name, "name: empty; give the workflow a name");
@@ -423,7 +425,7 @@ static void read_chooser(sl_loader *loader, sl_draft *draft)
         else if (strcmp(name, "default") != 0)
             return;
     }
-    if (truth && node && is_scalar(node) && node->type != SL_NODE_NULL && !draft->step.chooser)
+    if (truth && node && is_scalar(node) && node->type != SL_NODE_NULL && !draft->broken)
         draft->step.chooser = sl_load_condition(loader, draft, node);
 }
 
