@@ -244,12 +244,12 @@ const char *sl_node_path(const sl_node *node, char text[SL_FLOW_MAX_PATH]);
 /* ---- run_value.c ---- */
 
 /* The value that is bound for a step's results; SL_ETOOBIG, SL_ENOMEM. References are taken over. */
-SL_MUST_CHECK int sl_value_of(const sl_step *step, json_t *results, json_t *extra, json_t *text, size_t max_bytes,
-                              json_t **ret_value);
+SL_MUST_CHECK int sl_output_value(const sl_step *step, json_t *results, json_t *extra, json_t *text, size_t max_bytes,
+                                  json_t **ret_value);
 /* As people see it: the outputs that the step names. The caller holds a reference; NULL: none, or no memory. */
-json_t *sl_value_public(const sl_step *step, json_t *value);
+json_t *sl_output_public(const sl_step *step, json_t *value);
 /* Text of a value as `{{outputs.x}}` has it when it is a string; else NULL. Borrowed. */
-json_t *sl_value_text(json_t *value);
+json_t *sl_output_text(json_t *value);
 
 /* ---- run_step.c ---- */
 

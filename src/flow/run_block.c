@@ -85,7 +85,7 @@ static void succeed(sl_node *node, json_t *results, json_t *extra, json_t *text)
 {
     node->phase = SL_NODE_WAITING;
     size_t max = sl_node_executor(node)->options.max_result_bytes;
-    int error = sl_value_of(sl_node_step(node), results, extra, text, max, &node->value);
+    int error = sl_output_value(sl_node_step(node), results, extra, text, max, &node->value);
     if (!error)
         sl_node_end(node, SL_STEP_SUCCEEDED, SL_STEP_ERROR_NONE, "");
     else if (error == SL_ETOOBIG)
@@ -116,7 +116,7 @@ static json_t *joined_text(json_t *values)
     sl_buf_init(&text, SL_FLOW_MAX_RESULT_BYTES);
     int error = 0;
     for (size_t i = 0; i < json_array_size(values) && !error; i++) {
-        json_t *one = sl_value_text(json_array_get(values, i));
+        json_t *one = sl_output_text(json_array_get(values, i));
         if (i)
             error = sl_buf_put_char(&text, '\n');
         if (!error && one)
@@ -155,7 +155,7 @@ static void end_parallel(sl_node *node, sl_scope *scope)
 static void end_branch(sl_node *node, sl_scope *scope)
 {
     json_t *value = last_value(scope);
-    json_t *text = sl_value_text(value);
+    json_t *text = sl_output_text(value);
     succeed(node, json_pack("[o]", value), json_pack("{s:s}", "branch", scope->plan->block->name), json_incref(text));
 }
 

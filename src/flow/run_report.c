@@ -101,7 +101,7 @@ json_t *sl_flow_run_outputs(const sl_flow_run *run)
     json_t *outputs = json_object();
     for (size_t i = 0; outputs && run->root && i < run->root->node_count; i++) {
         const sl_node *node = &run->root->nodes[i];
-        json_t *shown = sl_value_public(sl_node_step(node), node->value);
+        json_t *shown = sl_output_public(sl_node_step(node), node->value);
         if (shown)
             (void)json_object_set_new(outputs, sl_node_step(node)->id, shown);
     }

@@ -271,7 +271,7 @@ void sl_node_settle(sl_node *node)
     json_t *results = node->results, *extra = node->extra, *text = node->text;
     node->results = node->extra = node->text = NULL;
     size_t max = sl_node_executor(node)->options.max_result_bytes;
-    int error = sl_value_of(sl_node_step(node), results, extra, text, max, &node->value);
+    int error = sl_output_value(sl_node_step(node), results, extra, text, max, &node->value);
     if (!error) {
         sl_node_end(node, SL_STEP_SUCCEEDED, SL_STEP_ERROR_NONE, "");
         return;
@@ -382,7 +382,7 @@ static void emit_end(sl_node *node)
     if (sl_run_is_quiet(run) || node->restored)
         return;
     char path[SL_FLOW_MAX_PATH];
-    json_t *outputs = sl_value_public(sl_node_step(node), node->value);
+    json_t *outputs = sl_output_public(sl_node_step(node), node->value);
     sl_flow_event event = {.kind = SL_FLOW_STEP_ENDED,
                            .step = sl_node_step(node),
                            .path = sl_node_path(node, path),

@@ -53,7 +53,8 @@ static int put_extra(json_t *value, json_t *extra)
     return json_object_update_missing(value, extra) == 0 ? 0 : SL_ENOMEM;
 }
 
-int sl_value_of(const sl_step *step, json_t *results, json_t *extra, json_t *text, size_t max_bytes, json_t **ret_value)
+int sl_output_value(const sl_step *step, json_t *results, json_t *extra, json_t *text, size_t max_bytes,
+                    json_t **ret_value)
 {
     SL_ASSERT(step && ret_value);
     json_t *value = json_object();
@@ -114,7 +115,7 @@ static json_t *without_text(json_t *value, unsigned depth)
     return copy;
 }
 
-json_t *sl_value_public(const sl_step *step, json_t *value)
+json_t *sl_output_public(const sl_step *step, json_t *value)
 {
     SL_ASSERT(step);
     if (!json_is_object(value))
@@ -133,7 +134,7 @@ json_t *sl_value_public(const sl_step *step, json_t *value)
     return shown;
 }
 
-json_t *sl_value_text(json_t *value)
+json_t *sl_output_text(json_t *value)
 {
     json_t *text = json_is_object(value) ? json_object_get(value, SL_FLOW_TEXT_KEY) : NULL;
     return json_is_string(text) ? text : NULL;
