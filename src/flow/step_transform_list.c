@@ -116,8 +116,8 @@ static int keys_of(sl_transform *t, json_t *items, sl_str key, json_t **ret_keys
         return sl_transform_eval(t, "map" LAMBDA, expression, "))", items, ret_keys);
     if (key.len)
         return map_key(t, items, key, ret_keys);
-    *ret_keys = json_incref(items);
-    return 0;
+    *ret_keys = json_copy(items);
+    return *ret_keys ? 0 : SL_ENOMEM;
 }
 
 /* ---- dedupe ---- */
