@@ -1,0 +1,360 @@
+/* Runs on disk: accepted once, found again, events in order, pages, kill -9 in the middle. */
+#include "src/store/run_store.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "src/base/clock.h"
+#include "tests/harness/sl_test.h"
+
+static char folder[64], path[128];
+
+static void make_folder(void)
+{
+    (void)snprintf(folder, sizeof folder, "/tmp/sl-test-runs-XXXXXX");
+    if (!mkdtemp(folder))
+        abort();
+    (void)snprintf(path, sizeof path, "%s/flow.db", folder);
+}
+
+static void remove_folder(void)
+{
+    static const char *const names[] = {"flow.db", "flow.db-wal", "flow.db-shm"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[192];
+        (void)snprintf(name, sizeof name, "%s/%s", folder, names[i]);
+        (void)unlink(name);
+    }
+    (void)rmdir(folder);
+}
+
+typedef struct rig {
+    sl_loop loop;
+    sl_db *db;
+    sl_run_store *store;
+    size_t accepted, existed;
+    int error;
+    char id[64];
+} rig;
+
+static void rig_init(rig *r, size_t max_waiting)
+{
+    char error[256];
+    memset(r, 0, sizeof *r);
+    if (sl_loop_init(&r->loop) ||
+        sl_db_open(&(sl_db_options){.path = path, .schema = "", .format = 1, .max_waiting = max_waiting}, error,
+                   sizeof error, &r->db) ||
+        sl_run_store_new(&r->loop, r->db, &r->store))
+        abort();
+}
+
+static void rig_done(rig *r)
+{
+    sl_run_store_close(r->store);
+    (void)uv_run(&r->loop.uv, UV_RUN_DEFAULT);
+    sl_run_store_free(r->store);
+    sl_db_close(r->db);
+    sl_loop_done(&r->loop);
+}
+
+static void on_accepted(void *user, int error, sl_str id, bool existed)
+{
+    rig *r = user;
+    r->accepted++;
+    r->existed += existed;
+    r->error = error;
+    (void)sl_str_to_c(id, r->id, sizeof r->id);
+}
+
+static sl_run_new new_run(const char *id, const char *key)
+{
+    return (sl_run_new){.id = sl_str_c(id),
+                        .workflow = SL_STR("demo"),
+                        .hash = SL_STR("abc"),
+                        .source = SL_STR("name: demo"),
+                        .inputs = SL_STR("{\"x\":1}"),
+                        .idempotency_key = sl_str_c(key),
+                        .max_concurrency = 2,
+                        .timeout_ms = 5000,
+                        .created_ns = 1700000000123456789u};
+}
+
+/* Accepts and waits for the outcome. */
+static int take_run(rig *r, const char *id, const char *key)
+{
+    sl_run_new run = new_run(id, key);
+    size_t before = r->accepted;
+    int error = sl_run_store_accept(r->store, &run, on_accepted, r);
+    while (!error && r->accepted == before)
+        (void)uv_run(&r->loop.uv, UV_RUN_ONCE);
+    return error ? error : r->error;
+}
+
+/* Waits until everything given has been written. */
+static void settle(rig *r)
+{
+    CHECK_EQ(take_run(r, "settle", ""), 0);
+}
+
+static void put_step(rig *r, const char *run, const char *step, const char *status, const char *value)
+{
+    sl_run_store_step(r->store, &(sl_run_step_row){.run_id = sl_str_c(run),
+                                                   .path = sl_str_c(step),
+                                                   .type = SL_STR("llm"),
+                                                   .status = sl_str_c(status),
+                                                   .attempts = 2,
+                                                   .value = sl_str_c(value),
+                                                   .end_ns = sl_now_ns(),
+                                                   .duration_ns = 1500000});
+}
+
+static json_t *get(rig *r, const char *id)
+{
+    json_t *run = NULL;
+    CHECK_EQ(sl_run_store_get(r->store, sl_str_c(id), &run), 0);
+    return run;
+}
+
+static const char *text_of(json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "(none)";
+}
+
+SL_TEST(a_run_is_accepted_once_for_its_key)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", "key"), 0);
+    CHECK_EQ(r.existed, 0);
+    CHECK_EQ(take_run(&r, "two", "key"), 0);
+    CHECK_EQ(r.existed, 1);
+    CHECK_STR(sl_str_c(r.id), "one");
+    CHECK_EQ(take_run(&r, "three", ""), 0);
+    CHECK_EQ(take_run(&r, "four", ""), 0); /* no key is no key */
+    CHECK_EQ(r.existed, 1);
+    CHECK_EQ(take_run(&r, "one", "other"), 0); /* the same id */
+    CHECK_EQ(r.existed, 2);
+    json_t *run = get(&r, "one");
+    CHECK_STR(sl_str_c(text_of(run, "status")), "queued");
+    CHECK_STR(sl_str_c(text_of(run, "created")), "2023-11-14T22:13:20.123Z");
+    CHECK_EQ(json_integer_value(json_object_get(json_object_get(run, "inputs"), "x")), 1);
+    json_decref(run);
+    CHECK_EQ(sl_run_store_get(r.store, SL_STR("none"), &run), SL_ENOENT);
+    rig_done(&r);
+    remove_folder();
+}
+
+static int look(void *user, const sl_run_left *left)
+{
+    json_t *list = user;
+    json_t *one = json_pack("{s:s#,s:s#,s:s#,s:O,s:I,s:I}", "id", left->run.id.ptr, (int)left->run.id.len, "source",
+                            left->run.source.ptr, (int)left->run.source.len, "inputs", left->run.inputs.ptr,
+                            (int)left->run.inputs.len, "steps", left->steps, "seq", (json_int_t)left->last_seq, "most",
+                            (json_int_t)left->run.max_concurrency);
+    return json_array_append_new(list, one) == 0 ? 0 : SL_ENOMEM;
+}
+
+SL_TEST(a_run_that_did_not_end_is_found_again_with_its_ended_steps)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", ""), 0);
+    CHECK_EQ(take_run(&r, "two", ""), 0);
+    sl_run_store_started(r.store, SL_STR("one"), 5, SL_STR("0af7"));
+    put_step(&r, "one", "a", "succeeded", "{\"text\":\"hi\"}");
+    put_step(&r, "one", "l[0].b", "failed", "");
+    sl_run_store_event(r.store, SL_STR("one"), 7, SL_STR("{\"seq\":7}"));
+    sl_run_store_ended(r.store, &(sl_run_end_row){.run_id = SL_STR("two"),
+                                                  .status = SL_STR("succeeded"),
+                                                  .outputs = SL_STR("{\"a\":1}"),
+                                                  .end_ns = 9000000000u,
+                                                  .input_tokens = 3,
+                                                  .output_tokens = 4,
+                                                  .cost_usd = 0.5});
+    rig_done(&r); /* waits until all is written */
+    rig_init(&r, 0);
+    json_t *left = json_array();
+    CHECK_EQ(sl_run_store_each_left(r.store, look, left), 0);
+    char *text = json_dumps(left, JSON_COMPACT | JSON_SORT_KEYS);
+    CHECK_STR(sl_str_c(text), "[{\"id\":\"one\",\"inputs\":\"{\\\"x\\\":1}\",\"most\":2,\"seq\":7,\"source\":\"name: "
+                              "demo\",\"steps\":{\"a\":{\"attempts\":2,\"status\":\"succeeded\",\"value\":{\"text\":"
+                              "\"hi\"}},\"l[0].b\":{\"attempts\":2,\"status\":\"failed\",\"value\":null}}}]");
+    free(text);
+    json_decref(left);
+    json_t *run = get(&r, "two");
+    CHECK_STR(sl_str_c(text_of(run, "status")), "succeeded");
+    CHECK_EQ(json_integer_value(json_object_get(json_object_get(run, "tokens"), "total")), 7);
+    CHECK_STR(sl_str_c(text_of(run, "ended")), "1970-01-01T00:00:09.000Z");
+    json_decref(run);
+    run = get(&r, "one");
+    CHECK_STR(sl_str_c(text_of(run, "status")), "running");
+    CHECK_EQ(json_array_size(json_object_get(run, "steps")), 2);
+    json_decref(run);
+    rig_done(&r);
+    remove_folder();
+}
+
+SL_TEST(an_ended_run_stays_as_it_ended)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", ""), 0);
+    sl_run_end_row end = {.run_id = SL_STR("one"), .status = SL_STR("failed"), .error = SL_STR("why"), .end_ns = 5};
+    sl_run_store_ended(r.store, &end);
+    end.status = SL_STR("succeeded");
+    sl_run_store_ended(r.store, &end);
+    sl_run_store_started(r.store, SL_STR("one"), 5, SL_STR(""));
+    settle(&r);
+    json_t *run = get(&r, "one");
+    CHECK_STR(sl_str_c(text_of(run, "status")), "failed");
+    CHECK_STR(sl_str_c(text_of(run, "error")), "why");
+    json_decref(run);
+    rig_done(&r);
+    remove_folder();
+}
+
+SL_TEST(events_are_added_and_read_behind_a_place)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", ""), 0);
+    for (uint64_t i = 1; i <= 10; i++) {
+        char body[32];
+        (void)snprintf(body, sizeof body, "{\"seq\":%llu}", (unsigned long long)i);
+        sl_run_store_event(r.store, SL_STR("one"), i, sl_str_c(body));
+    }
+    sl_run_store_event(r.store, SL_STR("one"), 10, SL_STR("{\"seq\":\"again\"}")); /* the first one stays */
+    settle(&r);
+    json_t *events = NULL;
+    CHECK_EQ(sl_run_store_events(r.store, SL_STR("one"), 7, 0, &events), 0);
+    CHECK_EQ(json_array_size(events), 3);
+    CHECK_EQ(json_integer_value(json_object_get(json_array_get(events, 2), "seq")), 10);
+    json_decref(events);
+    CHECK_EQ(sl_run_store_events(r.store, SL_STR("one"), 0, 4, &events), 0);
+    CHECK_EQ(json_array_size(events), 4);
+    json_decref(events);
+    CHECK_EQ(sl_run_store_events(r.store, SL_STR("none"), 0, 4, &events), SL_ENOENT);
+    rig_done(&r);
+    remove_folder();
+}
+
+SL_TEST(lists_go_page_by_page_newest_first)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    static const char *const ids[] = {"a", "b", "c", "d", "e"};
+    for (size_t i = 0; i < 5; i++)
+        CHECK_EQ(take_run(&r, ids[i], ""), 0);
+    json_t *runs = NULL;
+    CHECK_EQ(sl_run_store_list(r.store, &(sl_run_query){.limit = 2}, &runs), 0);
+    CHECK_EQ(json_array_size(runs), 2);
+    CHECK_STR(sl_str_c(text_of(json_array_get(runs, 1), "run_id")), "d");
+    json_decref(runs);
+    CHECK_EQ(sl_run_store_list(r.store, &(sl_run_query){.before = SL_STR("d"), .workflow = SL_STR("demo")}, &runs), 0);
+    CHECK_EQ(json_array_size(runs), 3);
+    json_decref(runs);
+    CHECK_EQ(sl_run_store_list(r.store, &(sl_run_query){.status = SL_STR("failed")}, &runs), 0);
+    CHECK_EQ(json_array_size(runs), 0);
+    json_decref(runs);
+    rig_done(&r);
+    remove_folder();
+}
+
+SL_TEST(what_finds_no_room_waits_its_turn)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 8);
+    CHECK_EQ(take_run(&r, "one", ""), 0);
+    for (uint64_t i = 1; i <= 2000; i++)
+        sl_run_store_event(r.store, SL_STR("one"), i, SL_STR("{}"));
+    sl_run_new late = new_run("late", "");
+    int error = sl_run_store_accept(r.store, &late, on_accepted, &r);
+    CHECK(error == SL_EAGAIN || error == 0);
+    rig_done(&r);
+    rig_init(&r, 0);
+    json_t *events = NULL;
+    CHECK_EQ(sl_run_store_events(r.store, SL_STR("one"), 1500, 0, &events), 0);
+    CHECK_EQ(json_array_size(events), 500);
+    json_decref(events);
+    CHECK_EQ(sl_run_store_failures(r.store), 0);
+    rig_done(&r);
+    remove_folder();
+}
+
+SL_TEST(old_runs_are_removed_with_all_they_have)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "old", ""), 0);
+    CHECK_EQ(take_run(&r, "left", ""), 0);
+    put_step(&r, "old", "a", "succeeded", "{}");
+    sl_run_store_event(r.store, SL_STR("old"), 1, SL_STR("{}"));
+    sl_run_store_ended(r.store, &(sl_run_end_row){.run_id = SL_STR("old"), .status = SL_STR("failed"), .end_ns = 1000});
+    sl_run_store_prune(r.store, 2000);
+    settle(&r);
+    json_t *run = NULL;
+    CHECK_EQ(sl_run_store_get(r.store, SL_STR("old"), &run), SL_ENOENT);
+    run = get(&r, "left");
+    json_decref(run);
+    json_t *left = json_array(); /* its source is still there */
+    CHECK_EQ(sl_run_store_each_left(r.store, look, left), 0);
+    CHECK_EQ(json_array_size(left), 2);
+    json_decref(left);
+    rig_done(&r);
+    remove_folder();
+}
+
+/* A child that accepts runs and says which, until it is killed. */
+static void accept_until_killed(int out)
+{
+    rig r;
+    rig_init(&r, 0);
+    for (unsigned i = 0;; i++) {
+        char id[32];
+        (void)snprintf(id, sizeof id, "run-%u", i);
+        if (take_run(&r, id, id) != 0 || write(out, &i, sizeof i) != (ssize_t)sizeof i)
+            _exit(1);
+    }
+}
+
+SL_TEST(accepted_is_committed_kill_at_any_time)
+{
+    for (unsigned round = 0; round < 5; round++) {
+        make_folder();
+        int ends[2];
+        REQUIRE(pipe(ends) == 0);
+        pid_t child = fork();
+        if (child == 0)
+            accept_until_killed(ends[1]);
+        (void)close(ends[1]);
+        unsigned last = 0, seen = 0, wanted = 5 + round * 17;
+        while (seen < wanted && read(ends[0], &last, sizeof last) == (ssize_t)sizeof last)
+            seen++;
+        (void)kill(child, SIGKILL);
+        (void)waitpid(child, NULL, 0);
+        while (read(ends[0], &last, sizeof last) == (ssize_t)sizeof last)
+            seen++;
+        (void)close(ends[0]);
+        rig r;
+        rig_init(&r, 0);
+        for (unsigned i = 0; i < seen; i++) {
+            char id[32];
+            (void)snprintf(id, sizeof id, "run-%u", i);
+            json_decref(get(&r, id));
+        }
+        CHECK(seen >= wanted);
+        rig_done(&r);
+        remove_folder();
+    }
+}
