@@ -12,6 +12,27 @@ FILES = ("chain.yaml", "fan.json", "helpers.yaml", "conditions.yaml", "search.ya
 INPUTS = {"name": "Ada", "age": 36, "topic": "tides", "n": 42, "f": 0.5, "yes": True, "no": False,
           "html": "<i>&'\"</i>", "list": ["a", "b", "c"], "deep": {"er": {"est": "d"}},
           "people": [{"name": "Bo", "age": 1}, {"name": "Cy", "age": 2.5}], "nobody": [], "question": "Which note?"}
+# Forms of templates, each the prompt of a step of its own, in one more file.
+TEMPLATES = (
+    "{{#each list as |x i|}}{{i}}={{x}};{{/each}}", "{{#each deep as |v k|}}{{k}}{{/each}}",
+    "{{#each people}}{{name}}{{@root.name}}{{/each}}",
+    "{{#each people}}{{#each ../list}}{{this}}{{@../index}}{{/each}}{{/each}}", "{{people.0.name}}",
+    "{{people.[0].name}}", "{{len list}}", "{{eq n 42}}", "{{#if (eq name 'Ada')}}A{{/if}}",
+    "{{#if (and yes no)}}x{{else}}y{{/if}}", "{{#if (or yes no)}}x{{else}}y{{/if}}", "{{#if (not no)}}x{{/if}}",
+    "{{#if (gt n 3)}}x{{/if}}{{#if (lt n 3)}}z{{/if}}{{#if (gte n 42)}}q{{/if}}{{#if (ne n 3)}}w{{/if}}",
+    "{{#if nobody}}x{{else}}empty{{/if}}", "{{#if 0}}x{{else}}y{{/if}}", "{{#if f}}f{{/if}}", "\\{{name}} {{name}}",
+    "{{ name }}  {{~ n }}\n {{n ~}}  \n x", "{{this.name}}", "{{./name}}", "{{inputs.people.[1].age}}",
+    "{{#with people.[0]}}{{name}}{{../name}}{{/with}}", "{{#with gone}}x{{else}}none{{/with}}",
+    "line\n  {{#if yes}}\n  in\n  {{/if}}\nout", "{{#each list}}\n- {{this}}\n{{/each}}", "  {{! c }}  \nx",
+    "{{#if yes}} {{#if no}}a{{else}}b{{/if}} {{/if}}", "{{n}}.{{f}} {{-}}", "}} {", "a{{!-- {{x}} --}}b",
+    "{{#each inputs.list}}{{this}}{{#unless @last}},{{/unless}}{{/each}}", "{{#if yes}}y{{^}}n{{/if}}",
+    "{{#each people}}{{#if @first}}{{else}}, {{/if}}{{name}}{{/each}}", "{{@root.inputs.name}}")
+# Where we mean something else, and why: the library's text, ours.
+DIFFERENT = {
+    "{{list}}": ("[a, b, c]", '["a","b","c"]'),  # lists and objects are JSON, so that a step can read them
+    "{{deep}}": ("[object]", '{"er":{"est":"d"}}'),
+    "{{name.length}}": ("", "3"),  # texts and lists have a length
+}
 STATUS = {"Completed": "succeeded", "Failed": "failed", "Skipped": "skipped"}
 NOTE_DIMENSIONS = 16
 
@@ -58,6 +79,34 @@ def collection(ctx):
     return data
 
 
+def template_steps(templates):
+    return [{"id": "t%d" % i, "type": "llm", "provider": "openai", "model": "m", "prompt": "%02d:%s" % (i, t),
+             "output": ["t"]} for i, t in enumerate(templates)]
+
+
+def prompts(upstream):
+    return sorted(s["body"]["messages"][-1]["content"] for s in upstream.seen)
+
+
+def compare_templates(ctx, upstream):
+    """Every form of TEMPLATES gives the same text; those of DIFFERENT give what is written there."""
+    seen = []
+    path = ctx.write("templates.json", json.dumps({"name": "t", "steps": template_steps(TEMPLATES + tuple(DIFFERENT))}))
+    for run in (lambda: library(path, INPUTS, upstream),
+                lambda: flow.Run(ctx, path, INPUTS, flow.provider_env(upstream.url))):
+        upstream.reset()
+        run()
+        seen.append(prompts(upstream))
+    expect_eq([len(s) for s in seen], [len(TEMPLATES) + len(DIFFERENT)] * 2, "prompts that arrived")
+    for theirs, ours in zip(*seen):
+        number = int(ours[:2])
+        if number < len(TEMPLATES):
+            expect_eq(ours, theirs, "template %s" % TEMPLATES[number])
+        else:
+            template = list(DIFFERENT)[number - len(TEMPLATES)]
+            expect_eq((theirs[3:], ours[3:]), DIFFERENT[template], "template %s" % template)
+
+
 def run_outputs(ctx):
     upstream = ctx.own(flow.Upstream({"notes": notes()}))
     data = collection(ctx)
@@ -80,7 +129,9 @@ def run_outputs(ctx):
                     same(ours["outputs"][step].get(output), value, "%s: %s.%s" % (name, step, output))
                     steps += 1
         requests += len(wanted)
-    return "%d files: %d requests and %d outputs the same" % (len(FILES), requests, steps)
+    compare_templates(ctx, upstream)
+    return "%d files: %d requests and %d outputs the same; %d forms of templates" % (len(FILES), requests, steps,
+                                                                                    len(TEMPLATES))
 
 
 # ---- its defects ----

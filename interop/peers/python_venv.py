@@ -53,3 +53,9 @@ def install(lock, minimum=11, maximum=13):
         cache.sh([os.path.join(venv, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check",
                   "--no-input", "--require-hashes", "-r", path], log, INSTALL_TIMEOUT)
     return os.path.join(cache.Install("py-" + lock, recipe).ensure(build), "venv")
+
+
+def is_installed(lock):
+    """True when the environment of interop/lock/LOCK.txt is in the cache."""
+    with open(os.path.join(LOCKS, lock + ".txt")) as f:
+        return cache.Install("py-" + lock, f.read()).ready()
