@@ -42,4 +42,17 @@ const char *const *sl_step_result_names(sl_step_type type)
     return names[type];
 }
 
-const sl_step_kind *const sl_step_kinds[SL_STEP_TYPE_COUNT] = {NULL};
+/* step_llm.c, step_embed.c, step_vector.c, step_transform.c, step_action.c */
+extern const sl_step_kind sl_step_llm_kind;
+extern const sl_step_kind sl_step_embed_kind;
+extern const sl_step_kind sl_step_vector_kind;
+extern const sl_step_kind sl_step_transform_kind;
+extern const sl_step_kind sl_step_action_kind;
+
+const sl_step_kind *const sl_step_kinds[SL_STEP_TYPE_COUNT] = {
+    [SL_STEP_LLM] = &sl_step_llm_kind,
+    [SL_STEP_EMBED] = &sl_step_embed_kind,
+    [SL_STEP_VECTOR_SEARCH] = &sl_step_vector_kind,
+    [SL_STEP_TRANSFORM] = &sl_step_transform_kind,
+    [SL_STEP_ACTION] = &sl_step_action_kind,
+};
