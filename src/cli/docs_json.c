@@ -2,6 +2,7 @@
 #include "src/base/assert.h"
 #include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
+#include "src/flow/load_keys.h"
 #include "src/telemetry/attributes.h"
 #include "src/telemetry/env.h"
 #include "src/telemetry/prom_name.h"
@@ -105,6 +106,24 @@ static void put_configuration(sl_jw *w)
     sl_jw_end(w);
 }
 
+static void put_workflow(sl_jw *w)
+{
+    size_t count;
+    const sl_flow_key *keys = sl_flow_keys(&count);
+    sl_jw_member_array(w, "workflow");
+    for (size_t i = 0; i < count; i++) {
+        sl_jw_object(w);
+        sl_jw_member_c(w, "section", keys[i].section);
+        sl_jw_member_c(w, "key", keys[i].name);
+        sl_jw_member_c(w, "type", sl_flow_key_type_name(keys[i].type));
+        sl_jw_member_bool(w, "required", keys[i].required);
+        sl_jw_member_c(w, "default", keys[i].fallback);
+        sl_jw_member_c(w, "help", keys[i].help);
+        sl_jw_end(w);
+    }
+    sl_jw_end(w);
+}
+
 static void put_metrics(sl_jw *w)
 {
     sl_jw_member_array(w, "metrics");
@@ -169,6 +188,7 @@ int sl_docs_json(sl_buf *out)
     put_commands(&w);
     put_environment(&w);
     put_configuration(&w);
+    put_workflow(&w);
     put_metrics(&w);
     put_attributes(&w);
     put_limits(&w);

@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
+#include "src/flow/load_keys.h"
 #include "src/telemetry/attributes.h"
 #include "src/telemetry/env.h"
 #include "src/telemetry/prom_name.h"
@@ -140,6 +141,60 @@ static void put_configuration(sl_buf *out)
         for (size_t k = 0; k < sections[i].count; k++)
             put_key(out, sections[i].name, &sections[i].keys[k]);
     }
+}
+
+/* What a number may be, as "1 to 100"; nothing for other values. */
+static void put_range(sl_buf *out, const sl_flow_key *key)
+{
+    SL_ASSERT(key);
+    if (key->min != 0 || key->max != 0)
+        (void)sl_buf_printf(out, " %.15g to %.15g |", key->min, key->max);
+    else
+        (void)sl_buf_put_c(out, "  |");
+}
+
+static void put_transforms(sl_buf *out)
+{
+    SL_ASSERT(out);
+    size_t count;
+    const sl_transform_def *functions = sl_transform_defs(&count);
+    (void)sl_buf_put_c(out, "\n### Functions of transform steps\n\n| function | |\n|---|---|\n");
+    for (size_t i = 0; i < count; i++) {
+        (void)sl_buf_put_char(out, '|');
+        put_code(out, functions[i].name);
+        put_cell(out, functions[i].help);
+        (void)sl_buf_put_char(out, '\n');
+    }
+}
+
+static void put_workflow(sl_buf *out)
+{
+    size_t count;
+    const sl_flow_key *keys = sl_flow_keys(&count);
+    const char *section = "";
+    (void)sl_buf_put_c(out,
+                       "YAML or JSON; docs/workflows.md explains them, `sightline validate FILE` checks them. A key "
+                       "that is marked * must be there. Steps of type llm, transform and action pass keys that "
+                       "are not listed on, to the provider, the function or the action.\n");
+    for (size_t i = 0; i < count; i++) {
+        char name[64];
+        if (strcmp(section, keys[i].section) != 0) {
+            section = keys[i].section;
+            sl_step_type type;
+            (void)sl_buf_printf(
+                out, "\n### %s%s\n\n| key | type | default | range | |\n|---|---|---|---|---|\n",
+                sl_step_type_of(sl_str_c(section), &type) ? "Steps of type " : "Workflow files: ", section);
+        }
+        (void)snprintf(name, sizeof name, "%s%s", keys[i].name, keys[i].required ? "*" : "");
+        (void)sl_buf_put_char(out, '|');
+        put_code(out, name);
+        put_cell(out, sl_flow_key_type_name(keys[i].type));
+        put_cell(out, keys[i].fallback);
+        put_range(out, &keys[i]);
+        put_cell(out, keys[i].help);
+        (void)sl_buf_put_char(out, '\n');
+    }
+    put_transforms(out);
 }
 
 static void put_bounds(sl_buf *out, const sl_metric_def *def)

@@ -12,6 +12,7 @@
     X(commands, "Commands")                                                                                            \
     X(environment, "Environment variables")                                                                            \
     X(configuration, "Configuration file")                                                                             \
+    X(workflow, "Workflow files")                                                                                      \
     X(metrics, "Metrics")                                                                                              \
     X(attributes, "Span attributes")                                                                                   \
     X(logs, "Log lines")                                                                                               \

@@ -19,8 +19,6 @@ static void add_problem(sl_loader *loader, sl_problem_level level, const sl_draf
 {
     SL_ASSERT(loader && format);
     sl_problems_add(loader->problems, level, draft ? draft->step.id : NULL, line, column, format, args);
-    if (level == SL_PROBLEM_WARNING)
-        loader->flow->problem_count++;
 }
 
 void sl_load_error(sl_loader *loader, const sl_draft *draft, const sl_node *at, const char *format, ...)
@@ -175,6 +173,7 @@ static int load(sl_str text, const sl_flow_known *known, sl_flow_problems *probl
     sl_free(loader.root.before);
     sl_arena_done(&scratch);
     sl_problems_sort(problems);
+    flow->problem_count = problems->count + problems->left_out;
     if (loader.failed)
         return loader.failed;
     return problems->errors ? SL_ECONFIG : 0;

@@ -143,6 +143,8 @@ static void collect_branches(sl_loader *loader, sl_draft *draft, unsigned depth)
         loader->stopped = true;
         return;
     }
+    if (branches && branches->type == SL_NODE_MAP && !count)
+        sl_load_error(loader, draft, branches, "branches: none; write at least one");
     if (count + other == 0 || !add_blocks(loader, draft, count + other))
         return;
     for (size_t i = 0; i < count && !loader->stopped; i++)

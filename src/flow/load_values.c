@@ -101,9 +101,12 @@ static bool check_provider(sl_loader *loader, const sl_draft *draft, const sl_no
             return true;
         sl_suggest_offer(&suggestion, known->providers[i]);
     }
-    sl_load_error(loader, draft, node, "provider: \"%.*s\" is not known; %s%s", SL_SHOWN(node->text),
-                  suggestion.best ? "did you mean " : "give one of those that are configured",
-                  suggestion.best ? suggestion.best : "");
+    if (suggestion.best)
+        sl_load_error(loader, draft, node, "provider: \"%.*s\" is not known; did you mean %s?", SL_SHOWN(node->text),
+                      suggestion.best);
+    else
+        sl_load_error(loader, draft, node, "provider: \"%.*s\" is not known; give one of those that are configured",
+                      SL_SHOWN(node->text));
     return false;
 }
 

@@ -279,7 +279,8 @@ SL_TEST(blocks)
          "f:3:44: error: step p: max_concurrency: 0 is out of range; give 1 to 10000\n"},
         {"- {id: b, type: branch, condition: x, branches: [a]}\n",
          "f:3:49: error: step b: branches: a list; give a map\n"},
-        {"- {id: b, type: branch, condition: x, branches: {}}\n", ""},
+        {"- {id: b, type: branch, condition: x, branches: {}}\n",
+         "f:3:49: error: step b: branches: none; write at least one\n"},
         {"- {id: b, type: branch, condition: x, branches: {a: }}\n",
          "f:3:53: error: step b: a: no steps; write at least one\n"},
         {"- {id: b, type: branch, condition: x, branches: {'': {id: i, type: action, action: log}}}\n",
@@ -415,7 +416,7 @@ SL_TEST(providers_when_they_are_known)
     } cases[] = {
         {"openai", ""},
         {"'{{ inputs.p }}'", ""},
-        {"antropic", "f:3:32: error: step a: provider: \"antropic\" is not known; did you mean anthropic\n"},
+        {"antropic", "f:3:32: error: step a: provider: \"antropic\" is not known; did you mean anthropic?\n"},
         {"cohere", "f:3:32: error: step a: provider: \"cohere\" is not known; give one of those that are configured\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -24,7 +24,7 @@ def test_program_help_and_version():
 
 def test_every_command_helps():
     names = commands()
-    for name in ("up", "gateway", "mock", "load", "traces", "top", "doctor", "docs", "gen"):
+    for name in ("up", "gateway", "mock", "load", "traces", "top", "doctor", "docs", "gen", "validate"):
         assert name in names, f"{name} is not among {names}"
     for name in names:
         done = lib.run(name, "--help")
@@ -43,7 +43,7 @@ def test_wrong_usage_exits_2():
              ["load", "--format", "xml"], ["load", "--url", "ftp://x"], ["load", "--requests", "0"], ["traces", "--format", "xml"],
              ["traces", "--limit", "0"], ["top", "--interval", "0"], ["doctor", "--format", "xml"], ["docs", "--format", "xml"],
              ["docs", "--section", "nonsense"], ["docs", "nonsense", "--format", "man"], ["gen"], ["gen", "nonsense"], ["gen", "gguf"],
-             ["gateway", "-c", "/nonexistent/config.yaml"], ["up", "--gateway-listen", "nonsense:x:y"]]
+             ["validate"], ["validate", "--format", "xml", "x"], ["gateway", "-c", "/nonexistent/config.yaml"], ["up", "--gateway-listen", "nonsense:x:y"]]
     for arguments in cases:
         done = lib.run(*arguments)
         lib.equal(done.returncode, 2, arguments)
