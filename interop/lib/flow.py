@@ -212,3 +212,23 @@ def value(point):
 def orphans(tree):
     """Ids of spans whose parent is not in the tree; `tree` as checks/tree.py has it."""
     return [i for i, span in tree.items() if span["parent"] and span["parent"] not in tree]
+
+
+class Server:
+    """A running `sightline flow server`: `.url` (API server), `.control`, `.queue`, `.metrics`, `.record` (its OTLP)."""
+
+    def __init__(self, ctx, name="flow", env=None, more=()):
+        sightline.need_binary(ctx)
+        ready = os.path.join(ctx.dir, name + ".ready")
+        self.record = os.path.join(ctx.dir, name + ".jsonl")
+        argv = [ctx.sightline, "flow", "server", "--ready-file", ready, "--data-dir", ctx.folder(name + "-data"), *more]
+        for part in ("api", "control", "queue", "metrics", "health", "admin"):
+            argv += ["--%s-listen" % part, "127.0.0.1:0"]
+        base = dict(file_env(self.record, "traces"), OTEL_BSP_SCHEDULE_DELAY="200")
+        self.process = ctx.start(name, argv, dict(base, **(env or {})))
+        where = ctx.wait_file(ready, 20)
+        for key in ("api", "control", "queue", "metrics"):
+            if key not in where:
+                raise Failure("the ready file has no '%s': %s" % (key, where))
+        self.url, self.control, self.queue = where["api"], where["control"], where["queue"]
+        self.metrics, self.health, self.admin = where["metrics"] + "/metrics", where.get("health"), where.get("admin")
