@@ -70,6 +70,8 @@ const char *sl_config_type_name(sl_key_type type)
         return "number";
     case SL_KEY_BYTES:
         return "bytes, with KiB, MiB, GiB";
+    case SL_KEY_PRICE:
+        return "USD for one token";
     case SL_KEY_CHILD:
         return "section";
     case SL_KEY_NOT_YET:

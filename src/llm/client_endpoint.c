@@ -298,14 +298,20 @@ static int add_deployment(sl_llm_client *client, const sl_deployment *d, sl_str 
                          .tls_insecure = d->tls_insecure,
                          .provider = d->provider,
                          .model = model};
+    if (d->has_price && model.len) { /* of this model alone */
+        e.has_price = true;
+        e.price = (sl_price){.input = d->input_cost * 1e6,
+                             .output = d->output_cost * 1e6,
+                             .cache_read = d->cache_read_cost * 1e6,
+                             .cache_write = d->cache_write_cost * 1e6};
+    }
     return sl_llm_client_add(client, &e);
 }
 
-int sl_llm_endpoints_from_config(sl_llm_client *client, const sl_config *config)
+static int add_all(sl_llm_client *client, const sl_deployment *deployments, size_t count)
 {
-    SL_ASSERT(client && config);
-    for (size_t i = 0; i < config->deployment_count; i++) {
-        const sl_deployment *d = &config->deployments[i];
+    for (size_t i = 0; i < count; i++) {
+        const sl_deployment *d = &deployments[i];
         int error = 0;
         /* The name `*` passes every model on: it is its provider and no model. */
         if (!sl_str_eq_c(d->model_name, "*") && !sl_llm_client_has(client, d->model_name))
@@ -316,4 +322,11 @@ int sl_llm_endpoints_from_config(sl_llm_client *client, const sl_config *config)
             return error;
     }
     return 0;
+}
+
+int sl_llm_endpoints_from_config(sl_llm_client *client, const sl_config *config)
+{
+    SL_ASSERT(client && config);
+    int error = add_all(client, config->deployments, config->deployment_count);
+    return error ? error : add_all(client, config->others, config->other_count);
 }

@@ -22,12 +22,19 @@
         name, SL_KEY_NOT_YET, 0                                                                                        \
     }
 
+#define PRICES                                                                                                         \
+    DEPLOYMENT("input_cost_per_token", SL_KEY_PRICE, d.input_cost),                                                    \
+        DEPLOYMENT("output_cost_per_token", SL_KEY_PRICE, d.output_cost),                                              \
+        DEPLOYMENT("cache_read_input_token_cost", SL_KEY_PRICE, d.cache_read_cost),                                    \
+        DEPLOYMENT("cache_creation_input_token_cost", SL_KEY_PRICE, d.cache_write_cost)
+
 /* One entry of model_list as it is written, before it becomes a deployment. */
 typedef struct model_entry {
     sl_deployment d;
     sl_str model;
     sl_str api_base;
     sl_str custom_provider;
+    bool other; /* not for the gateway */
 } model_entry;
 
 static const sl_key_def entry_keys[] = {
@@ -57,12 +64,13 @@ static const sl_key_def param_keys[] = {
     NOT_YET("temperature"),
     NOT_YET("max_tokens"),
     NOT_YET("drop_params"),
-    NOT_YET("input_cost_per_token"),
-    NOT_YET("output_cost_per_token"),
+    PRICES,
     NOT_YET("extra_headers"),
     NOT_YET("tags"),
     NOT_YET("mock_response"),
 };
+
+static const sl_key_def info_keys[] = {PRICES};
 
 static const sl_key_def model_sightline_keys[] = {
     DEPLOYMENT("include_usage", SL_KEY_BOOL, d.include_usage),
@@ -131,6 +139,7 @@ const sl_config_section *sl_config_sections(size_t *ret_count)
         {"config", top_keys, COUNT(top_keys)},
         {"model_list[]", entry_keys, COUNT(entry_keys)},
         {"litellm_params", param_keys, COUNT(param_keys)},
+        {"model_info", info_keys, COUNT(info_keys)},
         {"model_list[].sightline", model_sightline_keys, COUNT(model_sightline_keys)},
         {"general_settings", general_keys, COUNT(general_keys)},
         {"sightline", sightline_keys, COUNT(sightline_keys)},
@@ -162,13 +171,20 @@ static bool locate(sl_config *config, const sl_yaml_node *at, model_entry *entry
                        entry->model.ptr);
         return false;
     }
-    if (!provider->speaks_openai && !entry->api_base.len) {
+    sl_str base = entry->api_base.len ? entry->api_base : sl_str_c(provider->api_base);
+    entry->other = !entry->api_base.len && sl_str_eq_c(entry->d.provider, "anthropic");
+    if (entry->other) {
+        base = SL_STR("https://api.anthropic.com");
+        sl_config_diag(
+            config, SL_DIAG_WARNING, at,
+            "model %s: the protocol of provider %s is not supported by the gateway yet; workflows can use it",
+            entry->model.ptr, provider->prefix);
+    } else if (!provider->speaks_openai && !entry->api_base.len) {
         sl_config_diag(config, SL_DIAG_WARNING, at,
                        "model %s: the protocol of provider %s is not supported yet; this deployment is left out",
                        entry->model.ptr, provider->prefix);
         return false;
     }
-    sl_str base = entry->api_base.len ? entry->api_base : sl_str_c(provider->api_base);
     if (!base.len) {
         sl_config_diag(config, SL_DIAG_ERROR, at,
                        "model %s: provider %s has no default address; set litellm_params.api_base", entry->model.ptr,
@@ -191,6 +207,20 @@ static bool locate(sl_config *config, const sl_yaml_node *at, model_entry *entry
     return true;
 }
 
+/* Prices of model_info and of litellm_params; the latter are read later and count. */
+static void read_prices(sl_config *config, sl_yaml *yaml, sl_yaml_node *node, sl_yaml_node *params, model_entry *entry)
+{
+    SL_ASSERT(entry);
+    sl_yaml_node *maps[] = {sl_yaml_get(yaml, node, "model_info"), params};
+    for (size_t i = 0; i < COUNT(maps); i++) {
+        for (size_t k = 0; k < 2 && maps[i]; k++)
+            entry->d.has_price |= sl_yaml_get(yaml, maps[i], info_keys[k].name) != NULL;
+    }
+    sl_config_read_known(config, yaml, maps[0], "model_info", info_keys, COUNT(info_keys), entry);
+}
+
+static int add_deployment(sl_config *config, const sl_deployment *deployment, sl_deployment **list, size_t *list_count);
+
 static void read_model(sl_config *config, sl_yaml *yaml, sl_yaml_node *node)
 {
     model_entry entry;
@@ -199,8 +229,10 @@ static void read_model(sl_config *config, sl_yaml *yaml, sl_yaml_node *node)
     entry.d.timeout_ms = 600000;
     entry.d.connect_timeout_ms = 10000;
     entry.d.line = sl_yaml_line(node);
+    entry.d.cache_read_cost = entry.d.cache_write_cost = -1;
     sl_config_read_map(config, yaml, node, "model_list[]", entry_keys, COUNT(entry_keys), &entry);
     sl_yaml_node *params = sl_yaml_get(yaml, node, "litellm_params");
+    read_prices(config, yaml, node, params, &entry);
     sl_config_read_map(config, yaml, params, "litellm_params", param_keys, COUNT(param_keys), &entry);
     sl_config_read_map(config, yaml, sl_yaml_get(yaml, node, "sightline"), "model_list[].sightline",
                        model_sightline_keys, COUNT(model_sightline_keys), &entry);
@@ -217,7 +249,10 @@ static void read_model(sl_config *config, sl_yaml *yaml, sl_yaml_node *node)
     }
     if (!entry.d.stream_timeout_ms)
         entry.d.stream_timeout_ms = entry.d.timeout_ms;
-    int error = locate(config, params, &entry) ? sl_config_add(config, &entry.d) : 0;
+    int error = 0;
+    if (locate(config, params, &entry))
+        error = entry.other ? add_deployment(config, &entry.d, &config->others, &config->other_count)
+                            : sl_config_add(config, &entry.d);
     if (error == SL_ELIMIT)
         sl_config_diag(config, SL_DIAG_ERROR, NULL, "model_list: more than %d entries; split the configuration",
                        SL_MAX_DEPLOYMENTS);
@@ -329,22 +364,22 @@ sl_config *sl_config_empty(void)
     return NULL;
 }
 
-int sl_config_add(sl_config *config, const sl_deployment *deployment)
+static int add_deployment(sl_config *config, const sl_deployment *deployment, sl_deployment **list, size_t *list_count)
 {
-    SL_ASSERT(config);
-    if (config->deployment_count == SL_MAX_DEPLOYMENTS)
+    SL_ASSERT(config && list && list_count);
+    size_t count = *list_count;
+    if (count == SL_MAX_DEPLOYMENTS)
         return SL_ELIMIT;
     /* Grown by doubling inside the arena: the old arrays are freed with it. */
-    size_t count = config->deployment_count;
     if ((count & (count - 1)) == 0) {
         sl_deployment *grown = sl_arena_alloc(&config->arena, (count ? 2 * count : 1) * sizeof *grown);
         if (!grown)
             return SL_ENOMEM;
         if (count)
-            memcpy(grown, config->deployments, count * sizeof *grown);
-        config->deployments = grown;
+            memcpy(grown, *list, count * sizeof *grown);
+        *list = grown;
     }
-    sl_deployment *d = &config->deployments[count];
+    sl_deployment *d = &(*list)[count];
     *d = *deployment;
     sl_str *const texts[] = {&d->model_name, &d->provider, &d->upstream_model, &d->host,
                              &d->base_path,  &d->api_key,  &d->ca_file};
@@ -353,8 +388,14 @@ int sl_config_add(sl_config *config, const sl_deployment *deployment)
         if (!texts[i]->ptr)
             return SL_ENOMEM;
     }
-    config->deployment_count++;
+    ++*list_count;
     return 0;
+}
+
+int sl_config_add(sl_config *config, const sl_deployment *deployment)
+{
+    SL_ASSERT(config);
+    return add_deployment(config, deployment, &config->deployments, &config->deployment_count);
 }
 
 int sl_config_parse(sl_str text, const char *path, sl_config **ret_config)

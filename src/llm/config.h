@@ -34,7 +34,12 @@ typedef struct sl_deployment {
     uint32_t timeout_ms;         /* whole request without progress; default 600000 */
     uint32_t stream_timeout_ms;  /* between two reads of a stream; default: timeout_ms */
     uint32_t connect_timeout_ms; /* default 10000 */
-    unsigned line;               /* where it stands in the file */
+    bool has_price;              /* USD for one token, of litellm_params or model_info */
+    double input_cost;
+    double output_cost;
+    double cache_read_cost; /* these two: below 0 when not given */
+    double cache_write_cost;
+    unsigned line; /* where it stands in the file */
 } sl_deployment;
 
 /* A health check of the `sightline.health_checks` list. */
@@ -63,6 +68,9 @@ typedef struct sl_config {
     sl_str path;
     sl_deployment *deployments;
     size_t deployment_count;
+    /* Those whose protocol the gateway does not speak, but workflows do: provider anthropic at its own address. */
+    sl_deployment *others;
+    size_t other_count;
     sl_str master_key; /* general_settings.master_key or LITELLM_MASTER_KEY; empty: none configured */
     sl_health_check_config *health_checks;
     size_t health_check_count;

@@ -87,6 +87,17 @@ static bool read_u32(sl_str text, uint32_t *ret_value)
     return true;
 }
 
+/* USD for one token; dearer than a dollar is a price for a million by mistake. */
+static bool read_price(sl_str text, double *ret_value)
+{
+    SL_ASSERT(ret_value);
+    double value;
+    if (sl_str_to_double(text, &value) != 0 || value < 0 || value > 1)
+        return false;
+    *ret_value = value;
+    return true;
+}
+
 /* It goes into a header: what a line break at the end of a secret's file would do there is not told by the upstream. */
 static bool read_secret(sl_str text, sl_str *ret_value)
 {
@@ -116,6 +127,8 @@ static const char *store(sl_str text, sl_key_type type, void *at)
         return read_u32(text, at) ? NULL : "a whole number";
     case SL_KEY_BYTES:
         return read_bytes(text, at) ? NULL : "a number of bytes, such as 1048576 or 64MiB";
+    case SL_KEY_PRICE:
+        return read_price(text, at) ? NULL : "USD for one token, such as 0.0000025";
     case SL_KEY_CHILD:
     case SL_KEY_NOT_YET:
         break;
@@ -209,4 +222,15 @@ void sl_config_read_map(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, con
                        SL_MAX_YAML_MERGES - 1);
     for (size_t i = 0; i < maps.count; i++)
         read_one_map(config, yaml, maps.items[i], where, keys, key_count, target, &seen);
+}
+
+void sl_config_read_known(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, const char *where,
+                          const sl_key_def *keys, size_t key_count, void *target)
+{
+    SL_ASSERT(config && where && keys && target);
+    for (size_t i = 0; sl_yaml_is_map(map) && i < key_count; i++) {
+        const sl_yaml_node *value = sl_yaml_get(yaml, map, keys[i].name);
+        if (value && !sl_yaml_is_null(value))
+            read_value(config, value, where, &keys[i], (char *)target + keys[i].offset);
+    }
 }

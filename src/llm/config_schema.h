@@ -13,6 +13,7 @@ typedef enum sl_key_type {
     SL_KEY_SECONDS, /* uint32_t milliseconds from a number of seconds */
     SL_KEY_U32,     /* uint32_t */
     SL_KEY_BYTES,   /* uint64_t, with optional KiB MiB GiB */
+    SL_KEY_PRICE,   /* double: USD for one token */
     SL_KEY_CHILD,   /* read by code elsewhere: not a fault */
     SL_KEY_NOT_YET  /* a key of LiteLLM that does nothing here yet: a warning */
 } sl_key_type;
@@ -30,6 +31,10 @@ typedef struct sl_key_def {
  */
 void sl_config_read_map(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, const char *where, const sl_key_def *keys,
                         size_t key_count, void *target);
+
+/* The same for a map in which other keys may stand: they are read over. */
+void sl_config_read_known(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, const char *where,
+                          const sl_key_def *keys, size_t key_count, void *target);
 
 /* A section of the file with its keys, as messages name it ("general_settings"). */
 typedef struct sl_config_section {

@@ -293,3 +293,32 @@ SL_TEST(unknown_providers_are_explained)
     CHECK(strstr(text, "...") != NULL && !strstr(text, KEY));
     client_free(c);
 }
+
+/* model_info.input_cost_per_token and the like: of that model, however it is named; its provider's others stay. */
+SL_TEST(prices_of_a_configuration)
+{
+    script *s = script_start(OK_HEAD, ANSWER);
+    client *c = client_new(0, false);
+    char text[512];
+    sl_config *config = NULL;
+    snprintf(text, sizeof text,
+             "model_list:\n- model_name: fast\n  model_info: {input_cost_per_token: 4e-6}\n"
+             "  litellm_params: {model: openai/gpt-4o, api_base: \"http://127.0.0.1:%u/v1\"}\n",
+             (unsigned)s->server.port);
+    REQUIRE(sl_config_parse(sl_str_c(text), "c.yaml", &config) == 0);
+    CHECK_EQ(sl_llm_endpoints_from_config(c->llm, config), 0);
+    sl_config_free(config);
+    static const struct {
+        const char *provider, *model;
+        double usd;
+    } cases[] = {{"fast", "", 4}, {"openai", "fast", 4}, {"openai", "gpt-4o", 2.5}, {"openai", "gpt-4o-mini", 0.15}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sl_llm_request r = {.operation = SL_LLM_CHAT,
+                            .provider = sl_str_c(cases[i].provider),
+                            .model = sl_str_c(cases[i].model)};
+        client_ask(c, r);
+        CHECK(c->r.cost_known && c->r.cost_usd > cases[i].usd - 1e-9 && c->r.cost_usd < cases[i].usd + 1e-9);
+    }
+    client_free(c);
+    script_stop(s);
+}

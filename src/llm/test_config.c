@@ -618,3 +618,67 @@ SL_TEST(config_without_a_file)
     }
     unsetenv("LITELLM_MASTER_KEY");
 }
+
+SL_TEST(config_prices_of_models)
+{
+    static const struct {
+        const char *info, *params;
+        bool has;
+        double input, output, cache_read, cache_write;
+    } cases[] = {
+        {"", "", false, 0, 0, -1, -1},
+        {"id: x, mode: chat, max_tokens: 5, base_model: y", "", false, 0, 0, -1, -1},
+        {"input_cost_per_token: 0.000003", "", true, 0.000003, 0, -1, -1},
+        {"input_cost_per_token: 3e-6, output_cost_per_token: 0.000015, cache_read_input_token_cost: 3e-7,"
+         " cache_creation_input_token_cost: 0",
+         "", true, 0.000003, 0.000015, 0.0000003, 0},
+        {"input_cost_per_token: 3e-6", ", input_cost_per_token: 1e-6, output_cost_per_token: 0", true, 0.000001, 0, -1,
+         -1},
+        {"input_cost_per_token: null", "", true, 0, 0, -1, -1},
+    };
+    char text[512];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text,
+                 "model_list:\n- model_name: a\n  model_info: {%s}\n  litellm_params: {model: openai/m%s}\n",
+                 cases[i].info, cases[i].params);
+        sl_config *config = parse(text, 0);
+        REQUIRE(config && config->deployment_count == 1);
+        const sl_deployment *d = &config->deployments[0];
+        CHECK_EQ(d->has_price, cases[i].has);
+        CHECK(d->input_cost == cases[i].input && d->output_cost == cases[i].output);
+        CHECK(d->cache_read_cost == cases[i].cache_read && d->cache_write_cost == cases[i].cache_write);
+        CHECK_EQ(config->warning_count, 0);
+        sl_config_free(config);
+    }
+    static const char *const wrong[] = {"-1", "3", "free", "[1]", "1e-6 USD"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        snprintf(text, sizeof text,
+                 "model_list:\n- model_name: a\n  model_info: {input_cost_per_token: %s}\n"
+                 "  litellm_params: {model: openai/m}\n",
+                 wrong[i]);
+        sl_config *config = parse(text, SL_ECONFIG);
+        REQUIRE(config);
+        CHECK_EQ(config->error_count, 1);
+        sl_config_free(config);
+    }
+}
+
+/* The gateway cannot use them, workflows can. */
+SL_TEST(config_keeps_what_only_workflows_can_call)
+{
+    sl_config *config = parse("model_list:\n"
+                              "- {model_name: a, litellm_params: {model: anthropic/claude-haiku-4-5, api_key: k}}\n"
+                              "- {model_name: b, litellm_params: {model: anthropic/x, api_base: 'http://h:1'}}\n"
+                              "- {model_name: c, litellm_params: {model: bedrock/x}}\n",
+                              0);
+    REQUIRE(config);
+    CHECK_EQ(config->deployment_count, 1);
+    CHECK_EQ(config->other_count, 1);
+    CHECK_EQ(config->warning_count, 2);
+    CHECK_STR(config->others[0].model_name, "a");
+    CHECK_STR(config->others[0].provider, "anthropic");
+    CHECK_STR(config->others[0].host, "api.anthropic.com");
+    CHECK_STR(config->others[0].upstream_model, "claude-haiku-4-5");
+    CHECK(config->others[0].tls);
+    sl_config_free(config);
+}
