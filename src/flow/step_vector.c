@@ -184,7 +184,9 @@ static json_t *vector_json(const float *vector, size_t dims)
 
 static json_t *hit_json(const sl_vector_hit *hit, size_t dims, bool with_metadata)
 {
-    json_t *one = json_pack("{s:s%, s:f}", "id", hit->id.ptr, hit->id.len, "score", hit->score);
+    /* All four are always there, as the format has it. */
+    json_t *one =
+        json_pack("{s:s%, s:f, s:n, s:n}", "id", hit->id.ptr, hit->id.len, "score", hit->score, "metadata", "vector");
     if (one && with_metadata) {
         json_t *metadata = hit->metadata.len ? json_loadb(hit->metadata.ptr, hit->metadata.len, 0, NULL) : NULL;
         (void)json_object_set_new(one, "metadata", metadata ? metadata : json_object());
@@ -329,10 +331,11 @@ static json_t *point_json(json_t *point)
     json_t *text = json_is_integer(id) ? json_sprintf("%lld", (long long)json_integer_value(id)) : json_incref(id);
     (void)json_object_set_new(one, "id", text);
     (void)json_object_set(one, "score", json_object_get(point, "score"));
-    if (payload)
-        (void)json_object_set_new(one, "metadata", json_is_object(payload) ? json_incref(payload) : json_object());
-    if (json_is_array(vector))
-        (void)json_object_set(one, "vector", vector);
+    (void)json_object_set_new(one, "metadata",
+                              json_is_object(payload) ? json_incref(payload)
+                              : payload               ? json_object()
+                                                      : json_null());
+    (void)json_object_set_new(one, "vector", json_is_array(vector) ? json_incref(vector) : json_null());
     return one;
 }
 

@@ -259,6 +259,8 @@ def test_handbook():
             return sum(a * b for a, b in zip(asked, own)) / (sum(a * a for a in asked) * sum(b * b for b in own)) ** 0.5
         best = sorted(PAGES, key=score, reverse=True)[:3]
         lib.equal([p["id"] for p in run.report["outputs"]["find_pages"]["pages"]], [p["id"] for p in best])
+        page = run.report["outputs"]["find_pages"]["pages"][0]
+        lib.equal((sorted(page), page["vector"]), (["id", "metadata", "score", "vector"], None), "a result")
         prompt = provider.prompts()[0]
         for number, page in enumerate(best):
             lib.contains(prompt, f"Page {number} (")
