@@ -27,29 +27,36 @@ def install():
 CONFIG = """service:
   extensions: [jaeger_storage, jaeger_query]
   pipelines:
-    traces: {receivers: [otlp], processors: [batch], exporters: [jaeger_storage_exporter]}
+    traces: {receivers: [otlp, jaeger, zipkin], processors: [batch], exporters: [jaeger_storage_exporter]}
   telemetry: {metrics: {level: none}, logs: {level: warn}}
 extensions:
   jaeger_query: {storage: {traces: mem}, http: {endpoint: "127.0.0.1:%(query)d"}, grpc: {endpoint: "127.0.0.1:%(query_grpc)d"}}
   jaeger_storage: {backends: {mem: {memory: {max_traces: 10000}}}}
 receivers:
   otlp: {protocols: {grpc: {endpoint: "127.0.0.1:%(grpc)d"}, http: {endpoint: "127.0.0.1:%(http)d"}}}
+  jaeger: {protocols: {thrift_http: {endpoint: "127.0.0.1:%(thrift)d"}}}
+  zipkin: {endpoint: "127.0.0.1:%(zipkin)d"}
 processors: {batch: {timeout: 100ms}}
 exporters: {jaeger_storage_exporter: {trace_storage: mem}}
 """
 
 
 class Jaeger:
-    """A running Jaeger: `.grpc` and `.http` take OTLP; `.trace(id)` reads back by its query API."""
+    """A running Jaeger: `.grpc` and `.http` take OTLP, `.thrift` (HOST:PORT) Thrift over HTTP, `.zipkin` Zipkin's JSON;
+    `.trace(id)` reads back by its query API.
+    """
 
-    def __init__(self, ctx, grpc_port=0):
-        ports = {name: ctx.free_port() for name in ("query", "query_grpc", "grpc", "http")}
+    def __init__(self, ctx, grpc_port=0, thrift_port=0):
+        ports = {name: ctx.free_port() for name in ("query", "query_grpc", "grpc", "http", "thrift", "zipkin")}
         ports["grpc"] = grpc_port or ports["grpc"]
+        ports["thrift"] = thrift_port or ports["thrift"]
         config = ctx.write("jaeger.yaml", CONFIG % ports)
         ctx.start("jaeger", [install(), "--config", "file:" + config])
         self.query = "http://127.0.0.1:%d" % ports["query"]
         self.grpc = "http://127.0.0.1:%d" % ports["grpc"]
         self.http = "http://127.0.0.1:%d" % ports["http"]
+        self.thrift = "127.0.0.1:%d" % ports["thrift"]
+        self.zipkin = "http://127.0.0.1:%d/api/v2/spans" % ports["zipkin"]
         ctx.wait_http(self.query + "/api/services", 30)
 
     def trace(self, trace_id, spans, seconds=15):

@@ -275,6 +275,15 @@ static bool has_ids(const sl_otlp_span *span)
     return trace && id_of(span->span_id);
 }
 
+/* Jaeger takes a span that ends as it starts for one whose clock went back, and says so in its view. */
+static uint64_t duration_us(const sl_otlp_span *span)
+{
+    if (span->end_ns <= span->start_ns)
+        return 0;
+    uint64_t us = (span->end_ns - span->start_ns) / 1000;
+    return us ? us : 1;
+}
+
 static int put_span(sl_buf *b, const sl_otlp_span *span, const sl_otlp_scope_view *scope)
 {
     SL_ASSERT(has_ids(span));
@@ -286,7 +295,7 @@ static int put_span(sl_buf *b, const sl_otlp_span *span, const sl_otlp_scope_vie
     int error = put_references(b, span);
     sl_thrift_i32(b, 7, SAMPLED); /* what is exported was sampled */
     sl_thrift_i64(b, 8, span->start_ns / 1000);
-    sl_thrift_i64(b, 9, span->end_ns > span->start_ns ? (span->end_ns - span->start_ns) / 1000 : 0);
+    sl_thrift_i64(b, 9, duration_us(span));
     if (!error)
         error = put_tags(b, span, scope);
     if (!error)

@@ -6,7 +6,8 @@
  * attributes are the process's tags. A span's attributes become tags, and so do its kind (span.kind), its status
  * (otel.status_code, otel.status_description, error), its scope (otel.scope.*, otel.library.*), its tracestate
  * (w3c.tracestate) and the counts of what was dropped; events become logs, links become FOLLOWS_FROM references (their
- * attributes a log of the event "link"). Times are cut to microseconds. Arrays and maps are JSON texts.
+ * attributes a log of the event "link"). Times are cut to microseconds; a duration
+ * below one is one. Arrays and maps are JSON texts.
  *
  * Promises: safe on arbitrary bytes; texts are valid UTF-8. A span whose ids are not 16 and 8 bytes, or all zero, has
  * no place in Jaeger: it is left out and counted.

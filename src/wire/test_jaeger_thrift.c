@@ -246,6 +246,35 @@ SL_TEST(kinds_and_statuses)
     status_now = 0;
 }
 
+static uint64_t start_now, end_now;
+
+static void span_of_times(sl_buf *b)
+{
+    fx_small_span(b);
+    (void)sl_pb_buf_fixed64(b, 7, start_now); /* the last one counts */
+    (void)sl_pb_buf_fixed64(b, 8, end_now);
+}
+
+SL_TEST(times_are_whole_microseconds)
+{
+    static const struct {
+        uint64_t start, end;
+        const char *text;
+    } table[] = {
+        {1234567, 1234568, "8:1234 9:1}"}, {1000, 2999, "8:1 9:1}"},
+        {5999, 5999, "8:5 9:0}"},          {5000, 4000, "8:5 9:0}"}, /* a clock that went back */
+        {0, 10000, "8:0 9:10}"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        start_now = table[i].start;
+        end_now = table[i].end;
+        batch b;
+        make(&b, "s", NULL, (void (*const[])(sl_buf *)){span_of_times, NULL});
+        CHECK(sl_str_find(sl_buf_str(&b.text), sl_str_c(table[i].text)) != SL_NPOS);
+        done(&b);
+    }
+}
+
 static void span_whose_event_names_itself(sl_buf *b)
 {
     fx_small_span(b);
