@@ -7,7 +7,7 @@
 typedef struct sl_attribute_def {
     const char *name;
     const char *type;
-    const char *where; /* words: server client log */
+    const char *where; /* words: server client log producer consumer */
     const char *help;
 } sl_attribute_def;
 
