@@ -13,7 +13,9 @@ extern const sl_command sl_cmd_top;
 extern const sl_command sl_cmd_doctor;
 extern const sl_command sl_cmd_docs;
 extern const sl_command sl_cmd_gen;
+extern const sl_command sl_cmd_run;
 extern const sl_command sl_cmd_validate;
 extern const sl_command sl_cmd_flow_server;
+extern const sl_command sl_cmd_flow_collection;
 
 #endif
