@@ -30,7 +30,7 @@ int sl_q_topic_get(sl_queue *q, sl_str name, bool make, sl_q_topic **ret_topic)
     return error;
 }
 
-int sl_queue_topic_make(sl_queue *q, sl_str name)
+static int sl_q_topic_make(sl_queue *q, sl_str name)
 {
     SL_ASSERT(q);
     sl_q_topic *topic;
@@ -40,7 +40,7 @@ int sl_queue_topic_make(sl_queue *q, sl_str name)
     return error;
 }
 
-bool sl_queue_topic_is(sl_queue *q, sl_str name)
+static bool sl_q_topic_is(sl_queue *q, sl_str name)
 {
     SL_ASSERT(q);
     sl_q_lock(q);
@@ -49,7 +49,7 @@ bool sl_queue_topic_is(sl_queue *q, sl_str name)
     return known;
 }
 
-int sl_queue_watch(sl_queue *q, sl_str name, void (*fn)(void *user), void *user)
+static int sl_q_watch(sl_queue *q, sl_str name, void (*fn)(void *user), void *user)
 {
     SL_ASSERT(q && fn);
     sl_q_watcher *watcher = sl_calloc(1, sizeof *watcher);
@@ -73,7 +73,7 @@ int sl_queue_watch(sl_queue *q, sl_str name, void (*fn)(void *user), void *user)
     return result;
 }
 
-void sl_queue_unwatch(sl_queue *q, int id)
+static void sl_q_unwatch(sl_queue *q, int id)
 {
     SL_ASSERT(q);
     (void)pthread_mutex_lock(&q->watch_lock);
@@ -198,15 +198,6 @@ static void hash_key(sl_str topic, sl_str key, uint8_t ret_hash[SL_QUEUE_KEY_HAS
     memcpy(ret_hash, digest, SL_QUEUE_KEY_HASH_BYTES);
 }
 
-static int check_put(const sl_queue_put *put)
-{
-    if (put->topic.len == 0 || put->topic.len > SL_QUEUE_MAX_TOPIC_BYTES || put->priority >= SL_QUEUE_PRIORITIES ||
-        put->delay_ms > SL_QUEUE_MAX_DELAY_MS || put->max_deliveries > SL_QUEUE_MAX_DELIVERIES ||
-        put->trace.len > SL_QUEUE_MAX_TRACE_BYTES || put->idempotency_key.len > SL_QUEUE_MAX_KEY_BYTES)
-        return SL_EINVAL;
-    return put->body.len > SL_QUEUE_MAX_BODY_BYTES ? SL_ETOOBIG : 0;
-}
-
 /* The message of a put, its bytes copied; without topic, row and id. NULL without memory. */
 static sl_q_message *new_message(const sl_queue_put *put)
 {
@@ -267,12 +258,9 @@ static int submit_put(sl_queue *q, const sl_queue_put *put, put_job *job)
     return error;
 }
 
-int sl_queue_put_start(sl_queue *q, const sl_queue_put *put, sl_queue_done_fn done, void *user)
+static int sl_q_put_start(sl_queue *q, const sl_queue_put *put, sl_queue_done_fn done, void *user)
 {
     SL_ASSERT(q && put);
-    int error = check_put(put);
-    if (error)
-        return error;
     put_job *job = sl_calloc(1, sizeof *job);
     sl_q_message *m = job ? new_message(put) : NULL;
     if (!m) {
@@ -281,7 +269,7 @@ int sl_queue_put_start(sl_queue *q, const sl_queue_put *put, sl_queue_done_fn do
     }
     *job = (put_job){.q = q, .message = m, .done = done, .user = user};
     sl_q_lock(q);
-    error = submit_put(q, put, job);
+    int error = submit_put(q, put, job);
     sl_q_unlock(q);
     if (error) {
         sl_q_message_free(m);
@@ -290,56 +278,10 @@ int sl_queue_put_start(sl_queue *q, const sl_queue_put *put, sl_queue_done_fn do
     return error;
 }
 
-typedef struct put_waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t over;
-    bool finished;
-    int error;
-    sl_queue_accepted accepted;
-} put_waiter;
-
-static void put_waiter_done(void *user, int error, const sl_queue_accepted *accepted)
-{
-    put_waiter *w = user;
-    (void)pthread_mutex_lock(&w->lock);
-    w->error = error;
-    w->accepted = *accepted;
-    w->finished = true;
-    (void)pthread_cond_signal(&w->over);
-    (void)pthread_mutex_unlock(&w->lock);
-}
-
-int sl_queue_put_wait(sl_queue *q, const sl_queue_put *put, sl_queue_accepted *ret_accepted)
-{
-    SL_ASSERT(q && put && ret_accepted);
-    put_waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER};
-    int error = sl_cond_init(&w.over);
-    if (error)
-        return error;
-    error = sl_queue_put_start(q, put, put_waiter_done, &w);
-    if (!error) {
-        (void)pthread_mutex_lock(&w.lock);
-        while (!w.finished)
-            (void)pthread_cond_wait(&w.over, &w.lock);
-        (void)pthread_mutex_unlock(&w.lock);
-        error = w.error;
-        if (!error)
-            *ret_accepted = w.accepted;
-    }
-    (void)pthread_cond_destroy(&w.over);
-    (void)pthread_mutex_destroy(&w.lock);
-    return error;
-}
-
 /* ---- takes ---- */
 
-typedef struct taken {
-    sl_queue_message pub;
-    char *bytes;
-} taken;
-
 /* Fills what the consumer sees; the bytes, when they are in memory, become its own. Under the lock. */
-static void hand_over(sl_queue *q, sl_q_message *m, taken *t, sl_q_message *ret_copy)
+static void hand_over(sl_queue *q, sl_q_message *m, sl_q_taken *t, sl_q_message *ret_copy)
 {
     t->bytes = m->bytes;
     if (m->bytes)
@@ -355,7 +297,7 @@ static void hand_over(sl_queue *q, sl_q_message *m, taken *t, sl_q_message *ret_
     *ret_copy = *m;
 }
 
-static int take(sl_queue *q, sl_str topic_name, uint64_t lease_ms, taken *t, sl_q_message *ret_copy)
+static int take(sl_queue *q, sl_str topic_name, uint64_t lease_ms, sl_q_taken *t, sl_q_message *ret_copy)
 {
     sl_q_topic *topic;
     int error = q->closing ? SL_ECLOSED : sl_q_topic_get(q, topic_name, false, &topic);
@@ -388,12 +330,10 @@ static int read_bytes(sl_queue *q, const sl_q_message *m, char **ret_bytes)
     return error;
 }
 
-int sl_queue_take(sl_queue *q, sl_str topic, uint64_t lease_ms, sl_queue_message **ret_message)
+static int sl_q_take(sl_queue *q, sl_str topic, uint64_t lease_ms, sl_queue_message **ret_message)
 {
     SL_ASSERT(q && ret_message);
-    if (lease_ms == 0 || lease_ms > SL_QUEUE_MAX_DELAY_MS)
-        return SL_EINVAL;
-    taken *t = sl_calloc(1, sizeof *t);
+    sl_q_taken *t = sl_calloc(1, sizeof *t);
     if (!t)
         return SL_ENOMEM;
     sl_q_message copy;
@@ -412,15 +352,6 @@ int sl_queue_take(sl_queue *q, sl_str topic, uint64_t lease_ms, sl_queue_message
     t->pub.body = sl_str_of(t->bytes + copy.trace_len + copy.key_len, copy.body_len);
     *ret_message = &t->pub;
     return 0;
-}
-
-void sl_queue_message_free(sl_queue_message *message)
-{
-    if (!message)
-        return;
-    taken *t = (taken *)message;
-    sl_free(t->bytes);
-    sl_free(t);
 }
 
 /* ---- figures ---- */
@@ -446,7 +377,7 @@ static void topic_stats(const sl_q_topic *topic, uint64_t now_ns, sl_queue_topic
     memcpy(s->topic, topic->name, topic->name_len + 1);
 }
 
-size_t sl_queue_get_stats(sl_queue *q, sl_queue_topic_stats *stats, size_t max)
+static size_t sl_q_get_stats(sl_queue *q, sl_queue_topic_stats *stats, size_t max)
 {
     SL_ASSERT(q && (stats || max == 0));
     uint64_t now_ns = sl_now_ns();
@@ -458,7 +389,7 @@ size_t sl_queue_get_stats(sl_queue *q, sl_queue_topic_stats *stats, size_t max)
     return count;
 }
 
-void sl_queue_get_disk_stats(sl_queue *q, sl_queue_disk_stats *ret_stats)
+static void sl_q_get_disk_stats(sl_queue *q, sl_queue_disk_stats *ret_stats)
 {
     SL_ASSERT(q && ret_stats);
     static const char *const suffixes[] = {"", "-wal"};
@@ -474,7 +405,7 @@ void sl_queue_get_disk_stats(sl_queue *q, sl_queue_disk_stats *ret_stats)
     }
 }
 
-void sl_queue_last_error(sl_queue *q, char *text, size_t size)
+static void sl_q_last_error(sl_queue *q, char *text, size_t size)
 {
     SL_ASSERT(q);
     sl_db_last_error(q->db, text, size);
@@ -577,6 +508,7 @@ int sl_queue_open(const sl_queue_options *options, char *error, size_t error_siz
     (void)pthread_mutex_init(&q->watch_lock, NULL);
     (void)pthread_mutex_init(&q->reader_lock, NULL);
     set_options(q, options);
+    q->base.engine = &sl_q_embedded;
     q->path = sl_strndup(options->path, strlen(options->path));
     int result = q->path ? open_files(q, error, error_size) : SL_ENOMEM;
     q->next_order = q->next_row;
@@ -591,10 +523,8 @@ int sl_queue_open(const sl_queue_options *options, char *error, size_t error_siz
     return 0;
 }
 
-void sl_queue_close(sl_queue *q)
+static void sl_q_close(sl_queue *q)
 {
-    if (!q)
-        return;
     sl_q_lock(q);
     SL_ASSERT(!q->closing);
     q->closing = true;
@@ -602,3 +532,22 @@ void sl_queue_close(sl_queue *q)
     sl_q_clock_stop(q);
     free_queue(q);
 }
+
+const sl_queue_engine sl_q_embedded = {
+    .topic_make = sl_q_topic_make,
+    .topic_is = sl_q_topic_is,
+    .put_start = sl_q_put_start,
+    .take = sl_q_take,
+    .watch = sl_q_watch,
+    .unwatch = sl_q_unwatch,
+    .ack = sl_q_ack,
+    .nack = sl_q_nack,
+    .extend = sl_q_extend,
+    .dead_list = sl_q_dead_list,
+    .dead_requeue = sl_q_dead_requeue,
+    .dead_purge = sl_q_dead_purge,
+    .get_stats = sl_q_get_stats,
+    .get_disk_stats = sl_q_get_disk_stats,
+    .last_error = sl_q_last_error,
+    .close = sl_q_close,
+};

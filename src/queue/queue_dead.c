@@ -77,8 +77,8 @@ static int parse_optional(sl_str id, uint64_t *ret_head, uint64_t *ret_row)
     return id.len ? sl_queue_id_parse(id, ret_head, ret_row) : 0;
 }
 
-int sl_queue_dead_list(sl_queue *q, sl_str name, sl_str after, size_t max,
-                       void (*fn)(void *user, const sl_queue_dead *dead), void *user)
+int sl_q_dead_list(sl_queue *q, sl_str name, sl_str after, size_t max,
+                   void (*fn)(void *user, const sl_queue_dead *dead), void *user)
 {
     SL_ASSERT(q && fn);
     uint64_t head, row;
@@ -203,12 +203,12 @@ static int start_batch(sl_queue *q, sl_str name, sl_str id, bool revive, sl_queu
     return error;
 }
 
-int sl_queue_dead_requeue(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user)
+int sl_q_dead_requeue(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user)
 {
     return start_batch(q, topic, id, true, done, user);
 }
 
-int sl_queue_dead_purge(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user)
+int sl_q_dead_purge(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user)
 {
     return start_batch(q, topic, id, false, done, user);
 }

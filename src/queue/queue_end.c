@@ -61,7 +61,7 @@ static void end_done(void *user, int error)
     sl_free(job);
 }
 
-int sl_queue_ack(sl_queue *q, const char *id, uint64_t lease, sl_queue_end_fn done, void *user)
+int sl_q_ack(sl_queue *q, const char *id, uint64_t lease, sl_queue_end_fn done, void *user)
 {
     SL_ASSERT(q && id);
     end_job *job = sl_calloc(1, sizeof *job);
@@ -119,11 +119,9 @@ void sl_q_persist_count(sl_queue *q, const sl_q_message *m)
 
 /* ---- giving back ---- */
 
-int sl_queue_nack(sl_queue *q, const char *id, uint64_t lease, uint64_t delay_ms, bool dead, sl_str reason)
+int sl_q_nack(sl_queue *q, const char *id, uint64_t lease, uint64_t delay_ms, bool dead, sl_str reason)
 {
     SL_ASSERT(q && id);
-    if (delay_ms > SL_QUEUE_MAX_DELAY_MS)
-        return SL_EINVAL;
     bool wake = false;
     sl_q_topic *topic = NULL;
     sl_q_lock(q);
@@ -147,11 +145,9 @@ int sl_queue_nack(sl_queue *q, const char *id, uint64_t lease, uint64_t delay_ms
     return error;
 }
 
-int sl_queue_extend(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_ms)
+int sl_q_extend(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_ms)
 {
     SL_ASSERT(q && id);
-    if (lease_ms == 0 || lease_ms > SL_QUEUE_MAX_DELAY_MS)
-        return SL_EINVAL;
     sl_q_lock(q);
     sl_q_message *m = sl_q_leased(q, sl_str_c(id), lease);
     int error = q->closing ? SL_ECLOSED : m ? 0 : SL_ENOENT;

@@ -10,6 +10,7 @@
 
 #include "src/base/rng.h"
 #include "src/base/sync.h"
+#include "src/queue/queue_engine.h"
 #include "src/queue/queue_store.h"
 
 /* Deliveries that last longer than this are counted on disk: so that a message that kills its process ends up among the
@@ -32,6 +33,7 @@ typedef struct sl_q_watcher {
 } sl_q_watcher;
 
 struct sl_queue {
+    sl_queue_base base;
     /* Constant after opening. */
     sl_db *db;
     char *path;
@@ -65,6 +67,17 @@ struct sl_queue {
     uint64_t forget_at_ns; /* monotonic; SL_FOREVER: no key is to be forgotten */
     bool forgetting;
 };
+
+extern const sl_queue_engine sl_q_embedded;
+
+/* What queue.h promises of the engine; in queue_end.c and queue_dead.c. */
+SL_MUST_CHECK int sl_q_ack(sl_queue *q, const char *id, uint64_t lease, sl_queue_end_fn done, void *user);
+SL_MUST_CHECK int sl_q_nack(sl_queue *q, const char *id, uint64_t lease, uint64_t delay_ms, bool dead, sl_str reason);
+SL_MUST_CHECK int sl_q_extend(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_ms);
+int sl_q_dead_list(sl_queue *q, sl_str name, sl_str after, size_t max,
+                   void (*fn)(void *user, const sl_queue_dead *dead), void *user);
+SL_MUST_CHECK int sl_q_dead_requeue(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);
+SL_MUST_CHECK int sl_q_dead_purge(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);
 
 /* ---- under the lock ---- */
 
