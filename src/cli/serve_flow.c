@@ -1,24 +1,75 @@
 /* The process of the flow plane under the supervisor. */
-#include <signal.h>
-#include <unistd.h>
+#include <stdio.h>
 
 #include "src/base/assert.h"
+#include "src/base/mem.h"
 #include "src/cli/serve.h"
+#include "src/flow/model.h"
+#include "src/flow/server.h"
 
 int sl_serve_flow_check(const sl_serve *serve)
 {
     SL_ASSERT(serve);
-    return 0;
+    const sl_str_list *files = &serve->options->workflow;
+    int status = 0;
+    sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
+    sl_buf text;
+    sl_buf_init(&text, 1u << 20);
+    for (size_t i = 0; i < files->count && problems; i++) {
+        char path[4096];
+        sl_flow *flow = NULL;
+        memset(problems, 0, sizeof *problems);
+        if (!sl_str_to_c(files->items[i], path, sizeof path) || sl_flow_load_file(path, problems, &flow) != 0)
+            status = SL_EXIT_USAGE;
+        (void)sl_flow_problems_format(problems, path, &text);
+        sl_flow_unref(flow);
+    }
+    if (text.len)
+        (void)fwrite(text.data, 1, text.len, stderr);
+    sl_buf_done(&text);
+    sl_free(problems);
+    return status;
+}
+
+static void is_ready(void *user)
+{
+    sl_child_ready(user);
+}
+
+/* The models of the configuration are providers of steps. */
+static int add_models(void *user, sl_flow_services *services)
+{
+    const sl_child_start *start = user;
+    return sl_llm_endpoints_from_config(services->llm, start->generation);
 }
 
 int sl_serve_flow(void *user, const sl_child_start *start)
 {
     SL_ASSERT(user && start);
-    sigset_t signals;
-    int number;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    (void)sigprocmask(SIG_BLOCK, &signals, NULL);
-    sl_child_ready(start);
-    return sigwait(&signals, &number) == 0 ? 0 : 1;
+    sl_serve *s = user;
+    sl_child_start mine = *start;
+    char metrics[SL_ADDR_TEXT_MAX + 16];
+    sl_ready ready = {.count = 0};
+    const sl_serve_listener *page = &s->listeners[SL_LISTENER_metrics];
+    if (!page->addr.off) {
+        sl_ready_add(&ready, "metrics", &page->addr);
+        (void)snprintf(metrics, sizeof metrics, "%s", sl_ready_url(&ready, "metrics"));
+    }
+    sl_flow_server_options o = {.data_dir = s->data_dir,
+                                .api_fd = s->listeners[SL_LISTENER_api].fd,
+                                .control_fd = s->listeners[SL_LISTENER_control].fd,
+                                .queue_fd = s->listeners[SL_LISTENER_queue].fd,
+                                .key = s->options->api_key,
+                                .files = s->options->workflow.items,
+                                .file_count = s->options->workflow.count,
+                                .max_runs = s->options->flow_runs,
+                                .drain_timeout_ms = (uint32_t)s->drain_timeout_ms,
+                                .segment = s->telemetry_off ? NULL : s->segments[s->segment_count - 2],
+                                .metrics_url = page->addr.off ? NULL : metrics,
+                                .services = add_models,
+                                .on_ready = is_ready,
+                                .user = &mine};
+    if (o.segment)
+        sl_segment_adopt(o.segment, s->wake_fd);
+    return sl_flow_server_run(&o);
 }

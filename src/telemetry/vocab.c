@@ -70,6 +70,7 @@ const char *sl_vocab_name(sl_vocab vocab)
         [SL_VOCAB_HTTP] = "http",
         [SL_VOCAB_LLAMASTACK] = "llamastack",
         [SL_VOCAB_ORCHESTRATOR] = "orchestrator",
+        [SL_VOCAB_LLAMA_DEPLOY] = "llama_deploy",
         [SL_VOCAB_SIGHTLINE] = "sightline",
         [SL_VOCAB_PROCESS] = "process",
         [SL_VOCAB_SDK] = "otel.sdk",

@@ -1,0 +1,326 @@
+/* /workflows and /runs of the API server. */
+#include <stdio.h>
+
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/flow/server_impl.h"
+
+#define MAX_LIST 1000u
+
+void sl_api_get_document(sl_api_request *request)
+{
+    sl_api_reply(request, 200, sl_api_document("Sightline API server", sl_flow_api_routes, sl_flow_api_route_count));
+}
+
+/* ---- workflows ---- */
+
+static json_t *problems_json(const sl_flow_problems *problems)
+{
+    SL_ASSERT(problems);
+    json_t *list = json_array();
+    for (size_t i = 0; i < problems->count; i++) {
+        const sl_flow_problem *p = &problems->items[i];
+        (void)json_array_append_new(list, json_pack("{s:i,s:i,s:s,s:s,s:s}", "line", (int)p->line, "column",
+                                                    (int)p->column, "step", p->step, "severity",
+                                                    p->warning ? "warning" : "error", "message", p->message));
+    }
+    return list;
+}
+
+static json_t *workflow_json(const sl_flow *flow)
+{
+    return json_pack("{s:s,s:s,s:s,s:s,s:I}", "name", flow->name, "version", flow->version ? flow->version : "",
+                     "description", flow->description ? flow->description : "", "hash", flow->hash, "steps",
+                     (json_int_t)flow->step_total);
+}
+
+static void take_workflow(sl_api_request *request, sl_flow *flow, const sl_flow_problems *problems)
+{
+    SL_ASSERT(flow);
+    sl_flow_server *server = sl_api_user(request);
+    sl_flow *kept = sl_flow_ref(flow);
+    bool created = false;
+    int error = sl_flows_add(server, flow, true, &created);
+    if (error) {
+        sl_flow_unref(kept);
+        sl_api_fail_code(request, error, "the workflow cannot be kept");
+        return;
+    }
+    sl_audit_add(server->audit, "workflow.create", sl_str_c(kept->name), sl_api_caller(request), sl_str_c(kept->hash));
+    json_t *answer = workflow_json(kept);
+    (void)json_object_set_new(answer, "warnings", problems_json(problems));
+    sl_flow_unref(kept);
+    sl_api_reply(request, created ? 201 : 200, answer);
+}
+
+void sl_api_post_workflow(sl_api_request *request)
+{
+    sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
+    sl_flow *flow = NULL;
+    if (!problems) {
+        sl_api_fail_code(request, SL_ENOMEM, "the workflow cannot be read");
+        return;
+    }
+    int error = sl_flow_load(sl_api_request_body(request), problems, &flow);
+    if (!error) {
+        take_workflow(request, flow, problems);
+    } else if (error == SL_ECONFIG) {
+        char text[96];
+        (void)snprintf(text, sizeof text, "the workflow has %zu error%s", problems->errors,
+                       problems->errors == 1 ? "" : "s");
+        sl_api_reply(request, 400, json_pack("{s:s,s:o}", "detail", text, "problems", problems_json(problems)));
+    } else {
+        sl_api_fail_code(request, error, "the workflow cannot be read");
+    }
+    sl_free(problems);
+}
+
+void sl_api_list_workflows(sl_api_request *request)
+{
+    sl_flow_server *server = sl_api_user(request);
+    json_t *list = json_array();
+    for (sl_flow_consumer *c = server->consumers; c; c = c->next) {
+        if (c->flow && sl_flows_find(server, c->service) == c)
+            (void)json_array_insert_new(list, 0, workflow_json(c->flow));
+    }
+    sl_api_reply(request, 200, json_pack("{s:o}", "workflows", list));
+}
+
+void sl_api_get_workflow(sl_api_request *request)
+{
+    sl_flow_consumer *c = sl_flows_find(sl_api_user(request), sl_api_param(request, 0));
+    if (!c) {
+        sl_api_fail(request, 404, "Workflow not found");
+        return;
+    }
+    json_t *answer = workflow_json(c->flow);
+    (void)json_object_set_new(answer, "source", json_stringn(c->flow->source, c->flow->source_len));
+    sl_api_reply(request, 200, answer);
+}
+
+/* ---- making runs ---- */
+
+static void run_made(void *user, int error, sl_str id, bool existed)
+{
+    sl_api_request *request = user;
+    sl_flow_server *server = sl_api_user(request);
+    if (error) {
+        sl_api_fail_code(request, error, "the run is not accepted");
+    } else {
+        sl_audit_add(server->audit, "run.create", id, sl_api_caller(request), sl_api_param(request, 0));
+        sl_api_reply(request, 202,
+                     json_pack("{s:s%,s:s,s:b}", "run_id", id.ptr, id.len, "status", "queued", "existed", existed));
+    }
+    sl_api_unref(request);
+}
+
+/* What a body may hold. False: answered. */
+static bool read_run(sl_api_request *request, json_t *body, json_t **ret_inputs, sl_str *ret_key)
+{
+    json_t *inputs = json_object_get(body, "inputs"), *key = json_object_get(body, "idempotency_key");
+    if (body && !json_is_object(body)) {
+        sl_api_invalid(request, "body", "", "Input should be an object");
+        return false;
+    }
+    if (inputs && !json_is_object(inputs) && !json_is_null(inputs)) {
+        sl_api_invalid(request, "body", "inputs", "Input should be an object");
+        return false;
+    }
+    if (key && !json_is_null(key) &&
+        (!json_is_string(key) || json_string_length(key) > SL_QUEUE_MAX_KEY_BYTES || !json_string_length(key))) {
+        sl_api_invalid(request, "body", "idempotency_key", "Input should be a text of 1 to 255 bytes");
+        return false;
+    }
+    *ret_inputs = json_is_object(inputs) ? inputs : NULL;
+    *ret_key = json_is_string(key) ? sl_str_of(json_string_value(key), json_string_length(key))
+                                   : sl_api_header(request, SL_HTTP_IDEMPOTENCY_KEY);
+    if (ret_key->len <= SL_QUEUE_MAX_KEY_BYTES)
+        return true;
+    sl_api_invalid(request, "header", "idempotency-key", "Input should have at most 255 bytes");
+    return false;
+}
+
+void sl_api_post_run(sl_api_request *request)
+{
+    sl_flow_server *server = sl_api_user(request);
+    sl_flow_consumer *c = sl_flows_find(server, sl_api_param(request, 0));
+    json_t *body = NULL, *inputs;
+    sl_str key;
+    if (!c) {
+        sl_api_fail(request, 404, "Workflow not found");
+        return;
+    }
+    if (!sl_api_json(request, &body))
+        return;
+    if (read_run(request, body, &inputs, &key)) {
+        sl_task_new task = {.service = c->service,
+                            .topic = c->topic,
+                            .flow = c->flow,
+                            .inputs = inputs,
+                            .idempotency_key = key,
+                            .parent = sl_api_span(request)};
+        sl_api_ref(request);
+        int error = sl_task_make(server, &task, run_made, request);
+        if (error) {
+            sl_api_fail_code(request, error, "the run is not accepted");
+            sl_api_unref(request);
+        }
+    }
+    json_decref(body);
+}
+
+/* ---- reading runs ---- */
+
+void sl_api_list_runs(sl_api_request *request)
+{
+    sl_flow_server *server = sl_api_user(request);
+    sl_run_query query;
+    uint64_t limit;
+    json_t *runs = NULL;
+    memset(&query, 0, sizeof query);
+    if (!sl_api_query_u64(request, "limit", 100, MAX_LIST, &limit))
+        return;
+    (void)sl_api_query(request, "workflow", &query.workflow);
+    (void)sl_api_query(request, "status", &query.status);
+    (void)sl_api_query(request, "before", &query.before);
+    query.limit = limit ? limit : 1;
+    int error = sl_run_store_list(server->runs, &query, &runs);
+    if (error) {
+        sl_api_fail_code(request, error, "the runs cannot be read");
+        return;
+    }
+    json_t *last = json_array_size(runs) == query.limit ? json_array_get(runs, json_array_size(runs) - 1) : NULL;
+    json_t *next = json_object_get(last, "run_id");
+    sl_api_reply(request, 200, json_pack("{s:o,s:o}", "runs", runs, "next", next ? json_incref(next) : json_null()));
+}
+
+void sl_api_get_run(sl_api_request *request)
+{
+    sl_flow_server *server = sl_api_user(request);
+    sl_str id = sl_api_param(request, 0);
+    json_t *run = NULL;
+    int error = sl_run_store_get(server->runs, id, &run);
+    if (error == SL_ENOENT)
+        sl_api_fail(request, 404, "Run not found");
+    else if (error)
+        sl_api_fail_code(request, error, "the run cannot be read");
+    else
+        sl_api_reply(request, 200, run);
+}
+
+void sl_api_get_events(sl_api_request *request)
+{
+    sl_flow_server *server = sl_api_user(request);
+    sl_str id = sl_api_param(request, 0), last = sl_api_header(request, SL_HTTP_LAST_EVENT_ID);
+    uint64_t after = 0;
+    json_t *run = NULL;
+    if (!sl_api_query_u64(request, "after", 0, INT64_MAX, &after))
+        return;
+    if (last.len && sl_str_to_u64(last, &after) != 0) {
+        sl_api_invalid(request, "header", "last-event-id", "Input should be the id of an event");
+        return;
+    }
+    int error = sl_run_store_get(server->runs, id, &run);
+    json_decref(run);
+    if (error == SL_ENOENT)
+        sl_api_fail(request, 404, "Run not found");
+    else if (error)
+        sl_api_fail_code(request, error, "the run cannot be read");
+    else
+        sl_stream_start(server, request, id, after, SL_STREAM_FULL);
+}
+
+/* ---- changing runs ---- */
+
+void sl_api_cancel_run(sl_api_request *request)
+{
+    sl_flow_server *server = sl_api_user(request);
+    sl_str id = sl_api_param(request, 0);
+    int error = sl_task_cancel(server, id);
+    if (error == SL_ENOENT) {
+        sl_api_fail(request, 404, "Run not found");
+    } else if (error == SL_EEXIST) {
+        sl_api_fail(request, 409, "the run has ended already");
+    } else if (error) {
+        sl_api_fail_code(request, error, "the run cannot be cancelled");
+    } else {
+        sl_audit_add(server->audit, "run.cancel", id, sl_api_caller(request), sl_str_of(NULL, 0));
+        sl_api_reply(request, 202, json_pack("{s:s%,s:s}", "run_id", id.ptr, id.len, "status", "cancelled"));
+    }
+}
+
+/* A run that failed or was cancelled: its steps that ended well are kept, the others run again. */
+typedef struct resuming {
+    sl_api_request *request;
+    char id[SL_FLOW_ID_MAX];
+    bool found;
+} resuming;
+
+static int put_left(void *user, const sl_run_left *left)
+{
+    resuming *r = user;
+    sl_flow_server *server = sl_api_user(r->request);
+    if (!sl_str_eq_c(left->run.id, r->id))
+        return 0;
+    r->found = true;
+    (void)json_object_set_new(server->left, r->id,
+                              json_pack("{s:O,s:I}", "steps", left->steps, "last_seq", (json_int_t)left->last_seq));
+    sl_run_left again = *left;
+    sl_task_put_again(server, &again);
+    return SL_ECLOSED; /* enough */
+}
+
+static void resume_noted(void *user, int error)
+{
+    resuming *r = user;
+    sl_api_request *request = r->request;
+    sl_flow_server *server = sl_api_user(request);
+    if (!error) {
+        error = sl_run_store_each_left(server->runs, put_left, r);
+        error = r->found ? 0 : error ? error : SL_ENOENT;
+    }
+    if (error) {
+        sl_api_fail_code(request, error, "the run cannot go on");
+    } else {
+        sl_audit_add(server->audit, "run.resume", sl_str_c(r->id), sl_api_caller(request), sl_str_of(NULL, 0));
+        sl_api_reply(request, 202, json_pack("{s:s,s:s}", "run_id", r->id, "status", "running"));
+    }
+    sl_api_unref(request);
+    sl_free(r);
+}
+
+static void start_resume(sl_api_request *request, sl_str id, const char *trace)
+{
+    sl_flow_server *server = sl_api_user(request);
+    resuming *r = sl_calloc(1, sizeof *r);
+    if (!r || !sl_str_to_c(id, r->id, sizeof r->id)) {
+        sl_free(r);
+        sl_api_fail_code(request, SL_ENOMEM, "the run cannot go on");
+        return;
+    }
+    r->request = sl_api_ref(request);
+    (void)json_object_del(server->cancelled, r->id);
+    sl_run_store_started(server->runs, id, sl_now_ns(), sl_str_c(trace));
+    /* Comes behind the change of the run's status. */
+    int error = sl_flow_store_put_then(server->store, "select 1", NULL, 0, resume_noted, r);
+    if (error)
+        resume_noted(r, error);
+}
+
+void sl_api_resume_run(sl_api_request *request)
+{
+    sl_flow_server *server = sl_api_user(request);
+    sl_str id = sl_api_param(request, 0);
+    json_t *run = NULL;
+    int error = sl_run_store_get(server->runs, id, &run);
+    const char *status = json_string_value(json_object_get(run, "status"));
+    if (error == SL_ENOENT)
+        sl_api_fail(request, 404, "Run not found");
+    else if (error || !status)
+        sl_api_fail_code(request, error ? error : SL_EIO, "the run cannot be read");
+    else if (strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0)
+        sl_api_fail(request, 409, "the run is %s; only one that failed or was cancelled can be resumed", status);
+    else
+        start_resume(request, id, json_string_value(json_object_get(run, "trace_id")));
+    json_decref(run);
+}

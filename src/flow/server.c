@@ -1,0 +1,395 @@
+/* The flow process: what is opened, in which order it is closed. */
+#include "src/flow/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/flow/server_impl.h"
+#include "src/store/collection.h"
+#include "src/telemetry/sdk_impl.h"
+
+#define DEFAULT_RUNS 64u
+#define KEEP_MS (SL_FLOW_LEASE_MS / 3)
+#define REPLIES "control_plane" /* message type that workers answer to */
+#define REASON_BYTES 512
+
+/* ---- ends ---- */
+
+static void stop(sl_flow_server *server)
+{
+    if (!server->stopping)
+        uv_stop(&server->loop.uv);
+    server->stopping = true;
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    stop(timer->data);
+}
+
+/* While draining: over when no run is under way. */
+static void on_watch(sl_timer *timer)
+{
+    sl_flow_server *server = (sl_flow_server *)(void *)((char *)timer - offsetof(sl_flow_server, keep));
+    if (server->draining && server->task_count == 0 && server->pending == 0) {
+        stop(server);
+        return;
+    }
+    sl_tasks_extend(server);
+    sl_timer_set(&server->loop, &server->keep, on_watch, server->draining ? SL_TIMER_TICK_MS : KEEP_MS);
+}
+
+/* The first SIGTERM lets runs end, the second one does not. */
+static void on_term(uv_signal_t *handle, int number)
+{
+    sl_flow_server *server = handle->data;
+    (void)number;
+    if (server->draining) {
+        stop(server);
+        return;
+    }
+    server->draining = true;
+    sl_flow_say_server(server, "stopped");
+    if (server->options->drain_timeout_ms)
+        (void)uv_timer_start(&server->deadline, on_deadline, server->options->drain_timeout_ms, 0);
+    sl_timer_stop(&server->loop, &server->keep);
+    sl_timer_set(&server->loop, &server->keep, on_watch, SL_TIMER_TICK_MS);
+}
+
+/* ---- opening ---- */
+
+static int fail(const char *what, int error, const char *reason)
+{
+    (void)fprintf(stderr, "sightline: flow: %s: %s\n", what, reason && *reason ? reason : sl_strerror(error));
+    return error;
+}
+
+static int open_sdk(sl_flow_server *server)
+{
+    const sl_flow_server_options *o = server->options;
+    if (!o->segment)
+        return 0;
+    sl_sdk_internal_options internal = {
+        .segment = o->segment, .record_only = true, .default_service_name = "llama-deploy-apiserver"};
+    int error = sl_sdk_new_internal(&o->sdk, &internal, &server->sdk);
+    if (error)
+        return fail("telemetry cannot start", error, NULL);
+    server->control_tracer = sl_tracer_named(server->sdk, "sightline.control_plane");
+    server->workflow_tracer = sl_tracer_named(server->sdk, "sightline.workflow");
+    server->logger = sl_logger_named(server->sdk, "sightline.flow");
+    return sl_flow_states_new(server);
+}
+
+static int open_queue(sl_flow_server *server)
+{
+    char path[4200], reason[REASON_BYTES] = "";
+    (void)snprintf(path, sizeof path, "%s/queue.db", server->options->data_dir);
+    sl_queue_options o = {.path = path};
+    int error = sl_queue_open(&o, reason, sizeof reason, &server->queue);
+    if (error)
+        return fail("the queue cannot be opened", error, reason);
+    if (server->sdk && (error = sl_queue_telemetry_new(server->sdk, server->queue, &server->queue_telemetry)) != 0)
+        return fail("the queue's telemetry", error, NULL);
+    return 0;
+}
+
+static int open_store(sl_flow_server *server)
+{
+    char path[4200], reason[REASON_BYTES] = "";
+    int error = sl_flow_store_open(server->options->data_dir, &server->box, reason, sizeof reason, &server->store);
+    if (error)
+        return fail("the store cannot be opened", error, reason);
+    error = sl_run_store_new(&server->loop, sl_flow_store_db(server->store), &server->runs);
+    if (error)
+        return fail("the runs cannot be opened", error, NULL);
+    (void)snprintf(path, sizeof path, "%s/audit.jsonl", server->options->data_dir);
+    error = sl_audit_open(path, &server->audit);
+    return error ? fail("the audit log cannot be opened", error, NULL) : 0;
+}
+
+static int open_services(sl_flow_server *server)
+{
+    sl_flow_services *s = &server->services;
+    char path[4200], reason[REASON_BYTES] = "";
+    s->loop = &server->loop;
+    s->sdk = server->sdk;
+    s->queue = server->queue;
+    int error = sl_llm_client_new(&server->loop, server->sdk, &s->llm);
+    if (!error)
+        error = sl_upstream_new(&server->loop, NULL, &s->upstream);
+    if (!error)
+        error = sl_llm_endpoints_from_env(s->llm);
+    if (error)
+        return fail("OPENAI_BASE_URL, ANTHROPIC_BASE_URL", error, NULL);
+    (void)snprintf(path, sizeof path, "%s/%s", server->options->data_dir, SL_COLLECTIONS_FILE);
+    error = sl_collections_open(path, reason, sizeof reason, &s->collections);
+    if (error)
+        return fail("the collections cannot be opened", error, reason);
+    if (server->options->services && (error = server->options->services(server->options->user, s)) != 0)
+        return fail("the services of steps", error, NULL);
+    sl_executor_options o = {.services = s, .store = server->runs, .max_runs = server->max_tasks};
+    error = sl_executor_new(&o, &server->executor);
+    return error ? fail("the executor", error, NULL) : 0;
+}
+
+static int open_surface(sl_flow_server *server, const char *name, const sl_api_route *routes, size_t count, int fd,
+                        sl_api **ret_api)
+{
+    sl_api_options o = {.name = name,
+                        .routes = routes,
+                        .route_count = count,
+                        .key = server->options->key,
+                        .sdk = server->sdk,
+                        .user = server};
+    int error = sl_api_new(&server->loop, &o, ret_api);
+    if (!error && fd >= 0)
+        error = sl_api_listen(*ret_api, fd);
+    return error ? fail(name, error, NULL) : 0;
+}
+
+static int open_surfaces(sl_flow_server *server)
+{
+    const sl_flow_server_options *o = server->options;
+    static char key[1024];
+    int error = open_surface(server, "sightline.apiserver", sl_flow_api_routes, sl_flow_api_route_count, o->api_fd,
+                             &server->api);
+    if (!error)
+        error = open_surface(server, "sightline.control_plane", sl_flow_control_routes, sl_flow_control_route_count,
+                             o->control_fd, &server->control);
+    if (error || o->queue_fd < 0)
+        return error;
+    if (!sl_str_to_c(o->key, key, sizeof key))
+        return fail("--api-key", SL_ETOOBIG, NULL);
+    sl_queue_http_options q = {
+        .loop = &server->loop, .queue = server->queue, .telemetry = server->queue_telemetry, .api_key = key};
+    error = sl_queue_http_new(&q, &server->broker);
+    if (!error)
+        error = sl_queue_http_listen(server->broker, o->queue_fd);
+    return error ? fail("the queue's server", error, NULL) : 0;
+}
+
+static int open_handles(sl_flow_server *server)
+{
+    if (uv_timer_init(&server->loop.uv, &server->deadline) != 0)
+        return SL_EIO;
+    server->deadline.data = server;
+    if (uv_signal_init(&server->loop.uv, &server->term) != 0)
+        return SL_EIO;
+    server->term.data = server;
+    return uv_signal_start(&server->term, on_term, SIGTERM) == 0 ? 0 : SL_EIO;
+}
+
+/* ---- what an earlier life has left ---- */
+
+typedef struct leaving {
+    sl_flow_server *server;
+    uint64_t count;
+} leaving;
+
+static int count_left(void *user, const sl_run_left *left)
+{
+    leaving *l = user;
+    sl_flow_server *server = l->server;
+    char id[SL_FLOW_ID_MAX];
+    l->count++;
+    if (!sl_str_eq_c(left->run.hash, "worker") && !sl_flows_version(server, left->run.hash)) {
+        sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
+        sl_flow *flow = NULL;
+        if (problems && sl_flow_load(left->run.source, problems, &flow) == 0) {
+            int error = sl_flows_keep_version(server, flow);
+            sl_flow_unref(flow);
+            if (error)
+                return error;
+        }
+        sl_free(problems);
+    }
+    if (left->last_seq == 0 || !sl_str_to_c(left->run.id, id, sizeof id))
+        return 0;
+    json_t *kept = json_pack("{s:O?,s:I}", "steps", left->steps, "last_seq", (json_int_t)left->last_seq);
+    return json_object_set_new(server->left, id, kept) == 0 ? 0 : SL_ENOMEM;
+}
+
+static int put_left(void *user, const sl_run_left *left)
+{
+    leaving *l = user;
+    sl_task_put_again(l->server, left);
+    return 0;
+}
+
+static uint64_t waiting(const sl_flow_server *server)
+{
+    sl_queue_topic_stats *stats = sl_calloc(1024, sizeof *stats);
+    uint64_t sum = 0;
+    size_t count = stats ? sl_queue_get_stats(server->queue, stats, 1024) : 0;
+    for (size_t i = 0; i < count && i < 1024; i++)
+        sum += stats[i].ready + stats[i].delayed + stats[i].leased;
+    sl_free(stats);
+    return sum;
+}
+
+/* Runs that were accepted and have not ended: their messages are in the queue, but for a crash between the two. */
+static int take_up(sl_flow_server *server)
+{
+    leaving l = {server, 0};
+    int error = sl_run_store_each_left(server->runs, count_left, &l);
+    if (!error && l.count > waiting(server))
+        error = sl_run_store_each_left(server->runs, put_left, &l);
+    return error ? fail("runs of an earlier start cannot be taken up", error, NULL) : 0;
+}
+
+static int open_work(sl_flow_server *server)
+{
+    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
+    server->left = json_object();
+    server->cancelled = json_object();
+    if (!server->left || !server->cancelled)
+        return SL_ENOMEM;
+    int error = sl_flows_load(server);
+    if (error)
+        return fail("the workflows cannot be loaded", error, NULL);
+    error = take_up(server);
+    if (!error)
+        error = sl_deployments_load(server);
+    if (!error) {
+        (void)snprintf(topic, sizeof topic, "%.200s." REPLIES, server->topics);
+        error = sl_consumer_new(server, SL_STR(REPLIES), topic, NULL, &server->replies);
+    }
+    return error ? fail("the deployments cannot be loaded", error, NULL) : 0;
+}
+
+/* ---- closing ---- */
+
+static void broker_closed(void *user)
+{
+    sl_flow_server *server = user;
+    server->broker = NULL;
+}
+
+static void close_handle(uv_handle_t *handle)
+{
+    if (handle->loop && !uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void close_surfaces(sl_flow_server *server)
+{
+    sl_streams_close(server);
+    if (server->executor) {
+        sl_tasks_abandon(server);
+        sl_executor_close(server->executor, true);
+    }
+    sl_api_close(server->api);
+    sl_api_close(server->control);
+    if (server->broker)
+        sl_queue_http_close(server->broker, broker_closed, server);
+    for (sl_flow_consumer *c = server->consumers; c; c = c->next)
+        sl_queue_unwatch(server->queue, c->watch);
+    sl_timer_stop(&server->loop, &server->keep);
+    while (server->pending > 0 || server->broker)
+        (void)uv_run(&server->loop.uv, UV_RUN_ONCE);
+}
+
+static void close_all(sl_flow_server *server)
+{
+    close_surfaces(server);
+    sl_deployments_free(server);
+    if (server->runs)
+        sl_run_store_close(server->runs);
+    if (server->services.llm)
+        sl_llm_client_close(server->services.llm);
+    if (server->services.upstream)
+        sl_upstream_close(server->services.upstream);
+    close_handle((uv_handle_t *)&server->deadline);
+    close_handle((uv_handle_t *)&server->term);
+    (void)uv_run(&server->loop.uv, UV_RUN_NOWAIT);
+    sl_run_store_free(server->runs);
+    sl_flow_store_close(server->store);
+    sl_queue_telemetry_free(server->queue_telemetry);
+    if (server->queue)
+        sl_queue_close(server->queue);
+    sl_mailbox_deliver(&server->box);
+    sl_mailbox_close(&server->box);
+    sl_waiters_free(server);
+    (void)uv_run(&server->loop.uv, UV_RUN_DEFAULT);
+    sl_executor_free(server->executor);
+    sl_llm_client_free(server->services.llm);
+    sl_upstream_free(server->services.upstream);
+    sl_collections_close(server->services.collections);
+    sl_api_free(server->api);
+    sl_api_free(server->control);
+    sl_flows_free(server);
+    sl_audit_close(server->audit);
+    json_decref(server->left);
+    json_decref(server->cancelled);
+    sl_flow_states_free(server);
+    sl_mailbox_done(&server->box);
+}
+
+/* ---- the process ---- */
+
+static int open_all(sl_flow_server *server)
+{
+    int error = open_handles(server);
+    if (!error)
+        error = open_sdk(server);
+    if (!error) {
+        sl_flow_say_server(server, "starting");
+        error = open_queue(server);
+    }
+    if (!error)
+        error = open_store(server);
+    if (!error)
+        error = open_services(server);
+    if (!error)
+        error = open_work(server);
+    if (!error)
+        error = open_surfaces(server);
+    return error;
+}
+
+int sl_flow_server_run(const sl_flow_server_options *options)
+{
+    SL_ASSERT(options && options->data_dir);
+    sl_flow_server *server = sl_calloc(1, sizeof *server);
+    if (!server)
+        return 1;
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
+    const char *topics = getenv("CONTROL_PLANE_TOPIC_NAMESPACE");
+    server->options = options;
+    server->topics = topics && *topics && strlen(topics) <= 100 ? topics : "llama_deploy";
+    server->max_tasks = options->max_runs ? options->max_runs : DEFAULT_RUNS;
+    server->start_ns = sl_now_ns();
+    if (sl_loop_init(&server->loop) != 0) {
+        sl_free(server);
+        return 1;
+    }
+    int error = sl_mailbox_init(&server->box, &server->loop);
+    if (error) {
+        sl_loop_done(&server->loop);
+        sl_free(server);
+        return 1;
+    }
+    error = open_all(server);
+    if (!error) {
+        sl_flow_say_server(server, "running");
+        sl_timer_set(&server->loop, &server->keep, on_watch, KEEP_MS);
+        if (options->on_ready)
+            options->on_ready(options->user);
+        (void)uv_run(&server->loop.uv, UV_RUN_DEFAULT);
+    }
+    close_all(server);
+    sl_loop_done(&server->loop);
+    if (server->sdk) {
+        (void)sl_sdk_shutdown(server->sdk, 1000);
+        sl_sdk_free(server->sdk);
+    }
+    sl_free(server);
+    return error ? 1 : 0;
+}

@@ -1,0 +1,235 @@
+/* Deployments that are up: their services, where their tasks go, their states. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/flow/server_impl.h"
+
+#define REASON_BYTES 512
+
+sl_flow_deployment *sl_deployment_find(sl_flow_server *server, sl_str name)
+{
+    SL_ASSERT(server);
+    for (size_t i = 0; i < server->deployment_count; i++) {
+        if (sl_str_eq(server->deployments[i]->file->name, name))
+            return server->deployments[i];
+    }
+    return NULL;
+}
+
+sl_flow_service *sl_deployment_service(sl_flow_deployment *deployment, sl_str id)
+{
+    SL_ASSERT(deployment);
+    for (size_t i = 0; i < deployment->file->service_count; i++) {
+        if (sl_str_eq(deployment->services[i].file->id, id))
+            return &deployment->services[i];
+    }
+    return NULL;
+}
+
+static bool first_row(void *user, const sl_str *columns, size_t count)
+{
+    (void)columns;
+    (void)count;
+    *(bool *)user = true;
+    return false;
+}
+
+bool sl_service_is_registered(sl_flow_server *server, sl_str name)
+{
+    bool found = false;
+    int error =
+        sl_flow_store_query(server->store, "select name from services where name = ?1", &name, 1, first_row, &found);
+    return found && !error;
+}
+
+/* The file of a workflow service: below the base path, the source's folder, as written; the first that is there. */
+static bool find_file(sl_str base, const sl_deploy_service *service, char *path, size_t size)
+{
+    SL_ASSERT(path);
+    char tries[2][PATH_MAX];
+    const char *file = service->path.ptr;
+    (void)snprintf(tries[0], PATH_MAX, "%.*s/%s", (int)base.len, base.ptr, file);
+    (void)snprintf(tries[1], PATH_MAX, "%.*s/%s/%s", (int)base.len, base.ptr,
+                   service->location.len ? service->location.ptr : ".", file);
+    for (size_t i = 0; i < 2; i++) {
+        FILE *there = fopen(tries[i], "re");
+        if (there) {
+            (void)fclose(there);
+            return (size_t)snprintf(path, size, "%s", tries[i]) < size;
+        }
+    }
+    (void)snprintf(path, size, "%s", tries[0]);
+    return false;
+}
+
+static int load_flow(sl_str base, const sl_deploy_service *service, char *reason, sl_flow **ret_flow)
+{
+    SL_ASSERT(service->kind == SL_SERVICE_WORKFLOW);
+    char path[PATH_MAX];
+    if (!find_file(base, service, path, sizeof path)) {
+        (void)snprintf(reason, REASON_BYTES, "service %s: %.200s: no such file; give base_path as the server sees it",
+                       service->id.ptr, path);
+        return SL_ECONFIG;
+    }
+    sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
+    int error = problems ? sl_flow_load_file(path, problems, ret_flow) : SL_ENOMEM;
+    if (error == SL_ECONFIG || error == SL_EIO) {
+        const sl_flow_problem *p = &problems->items[0];
+        for (size_t i = 0; i < problems->count && p->warning; i++)
+            p = &problems->items[i];
+        (void)snprintf(reason, REASON_BYTES, "service %s: %.150s:%u: %.240s", service->id.ptr, path, p->line,
+                       p->message);
+        error = SL_ECONFIG;
+    }
+    sl_free(problems);
+    return error;
+}
+
+static sl_flow_consumer *consumer_of(sl_flow_server *server, const char *topic)
+{
+    for (sl_flow_consumer *c = server->consumers; c; c = c->next) {
+        if (c->flow && strcmp(c->topic, topic) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+static int start_service(sl_flow_server *server, sl_flow_deployment *d, sl_flow_service *service, sl_str base,
+                         char *reason)
+{
+    SL_ASSERT(service->file);
+    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
+    sl_flow *flow = NULL;
+    sl_flow_say_service(server, d, service, "loading");
+    if (service->file->kind == SL_SERVICE_WORKER) {
+        sl_flow_say_service(server, d, service, "ready");
+        return 0;
+    }
+    int error = load_flow(base, service->file, reason, &flow);
+    if (!error)
+        error = sl_flows_keep_version(server, flow);
+    if (!error) {
+        (void)snprintf(topic, sizeof topic, "%s.%.100s.%.100s", server->topics, d->file->name.ptr,
+                       service->file->id.ptr);
+        sl_flow_consumer *c = consumer_of(server, topic); /* a reload */
+        if (c) {
+            sl_flow_unref(c->flow);
+            c->flow = sl_flow_ref(flow);
+        } else {
+            error = sl_consumer_new(server, service->file->id, topic, flow, &c);
+        }
+        service->consumer = c;
+    }
+    sl_flow_unref(flow);
+    if (!error)
+        sl_flow_say_service(server, d, service, "ready");
+    return error;
+}
+
+static int start_all(sl_flow_server *server, sl_flow_deployment *d, sl_str base, char *reason)
+{
+    SL_ASSERT(d->file);
+    int error = 0;
+    sl_flow_say_deployment(server, d, "loading_services");
+    for (size_t i = 0; i < d->file->service_count && !error; i++) {
+        d->services[i].file = &d->file->services[i];
+        error = start_service(server, d, &d->services[i], base, reason);
+    }
+    if (error) {
+        sl_flow_say_deployment(server, d, "stopped");
+        return error;
+    }
+    sl_flow_say_deployment(server, d, "ready");
+    sl_flow_say_deployment(server, d, "starting_services");
+    sl_flow_say_deployment(server, d, "running");
+    return 0;
+}
+
+static void deployment_free(sl_flow_deployment *d)
+{
+    if (!d)
+        return;
+    sl_deploy_free(d->file);
+    sl_free(d);
+}
+
+static size_t place_of(const sl_flow_server *server, const sl_flow_deployment *d)
+{
+    size_t i = 0;
+    while (i < server->deployment_count && server->deployments[i] != d)
+        i++;
+    return i;
+}
+
+int sl_deployment_add(sl_flow_server *server, sl_deploy_file *file, sl_str base_path, bool reload, char *reason)
+{
+    SL_ASSERT(file && reason);
+    sl_flow_deployment *old = sl_deployment_find(server, file->name);
+    sl_flow_deployment *d = NULL;
+    int error = 0;
+    reason[0] = 0;
+    if (old && !reload) {
+        (void)snprintf(reason, REASON_BYTES, "Deployment '%s' already exists; reload it with reload=true",
+                       file->name.ptr);
+        error = SL_EEXIST;
+    } else if (!old && server->deployment_count == SL_FLOW_MAX_FLOW_DEPLOYMENTS) {
+        (void)snprintf(reason, REASON_BYTES, "Reached the maximum number of deployments: %d",
+                       SL_FLOW_MAX_FLOW_DEPLOYMENTS);
+        error = SL_ELIMIT;
+    } else if (!(d = sl_calloc(1, sizeof *d))) {
+        error = SL_ENOMEM;
+    } else {
+        d->file = file;
+        error = start_all(server, d, base_path, reason);
+    }
+    if (error) {
+        if (d)
+            sl_free(d);
+        sl_deploy_free(file);
+        return error;
+    }
+    size_t place = place_of(server, old);
+    if (old)
+        deployment_free(old);
+    else
+        place = server->deployment_count++;
+    server->deployments[place] = d;
+    return 0;
+}
+
+/* ---- at the start ---- */
+
+static bool load_row(void *user, const sl_str *columns, size_t count)
+{
+    sl_flow_server *server = user;
+    sl_deploy_file *file = NULL;
+    char reason[REASON_BYTES] = "its file cannot be read any more";
+    SL_ASSERT(count == 2);
+    (void)count;
+    int error = sl_deploy_parse(columns[0], &file);
+    if (error)
+        sl_deploy_free(file);
+    else
+        error = sl_deployment_add(server, file, columns[1], false, reason);
+    if (error)
+        (void)fprintf(stderr, "sightline: flow: a deployment is not up: %s\n", reason);
+    return true;
+}
+
+int sl_deployments_load(sl_flow_server *server)
+{
+    return sl_flow_store_query(server->store, "select source, base_path from deployments order by rowid", NULL, 0,
+                               load_row, server);
+}
+
+void sl_deployments_free(sl_flow_server *server)
+{
+    for (size_t i = 0; i < server->deployment_count; i++) {
+        sl_flow_say_deployment(server, server->deployments[i], "stopped");
+        deployment_free(server->deployments[i]);
+    }
+    server->deployment_count = 0;
+}

@@ -1,0 +1,245 @@
+/* The flow plane from inside. Everything is the loop's. */
+#ifndef SL_FLOW_SERVER_IMPL_H
+#define SL_FLOW_SERVER_IMPL_H
+
+#include <stdatomic.h>
+
+#include "src/base/clock.h"
+#include "src/flow/api.h"
+#include "src/flow/audit.h"
+#include "src/flow/deploy.h"
+#include "src/flow/executor.h"
+#include "src/flow/server.h"
+#include "src/flow/server_store.h"
+#include "src/queue/queue_http.h"
+#include "src/store/run_store.h"
+
+#define SL_FLOW_ID_MAX 64 /* of tasks, sessions: with NUL */
+#define SL_FLOW_MAX_STREAMS 4096
+#define SL_FLOW_MAX_WORKFLOWS 4096
+#define SL_FLOW_MAX_FLOW_DEPLOYMENTS 10 /* as LlamaDeploy's status says */
+#define SL_FLOW_LEASE_MS 30000u
+
+/* Tasks of a topic that are run here. */
+typedef struct sl_flow_consumer sl_flow_consumer;
+struct sl_flow_consumer {
+    sl_flow_consumer *next;
+    sl_flow_server *server;
+    sl_flow *flow;  /* the newest version; NULL: answers of workers */
+    sl_str service; /* behind the struct, as topic */
+    const char *topic;
+    int watch;  /* of the queue; below 0: none */
+    bool ready; /* there may be messages */
+    _Atomic bool mailed;
+    sl_mail mail;
+};
+
+typedef struct sl_flow_service {
+    const sl_deploy_service *file;
+    sl_flow_consumer *consumer; /* NULL: a worker */
+    const char *state;          /* "loading", "syncing", "installing", "ready" */
+} sl_flow_service;
+
+typedef struct sl_flow_deployment {
+    sl_deploy_file *file;
+    sl_flow_service services[SL_DEPLOY_MAX_SERVICES];
+    const char *state; /* "loading_services", "ready", "starting_services", "running", "stopped" */
+} sl_flow_deployment;
+
+typedef struct sl_flow_task sl_flow_task;     /* server_run.c: a message that is being worked on here */
+typedef struct sl_flow_stream sl_flow_stream; /* server_streams.c */
+typedef struct sl_flow_waiter sl_flow_waiter; /* server_tasks.c: a request that waits for a task's end */
+typedef struct sl_flow_states sl_flow_states; /* server_telemetry.c */
+
+struct sl_flow_server {
+    const sl_flow_server_options *options;
+    sl_loop loop;
+    sl_sdk *sdk;
+    sl_tracer *control_tracer, *workflow_tracer;
+    sl_logger *logger;
+    sl_flow_states *states;
+    sl_mailbox box;
+    sl_queue *queue;
+    sl_queue_telemetry *queue_telemetry;
+    sl_queue_http *broker;
+    sl_flow_store *store;
+    sl_run_store *runs;
+    sl_audit *audit;
+    sl_flow_services services;
+    sl_executor *executor;
+    sl_api *api, *control;
+    sl_flow_consumer *consumers;
+    sl_flow_consumer *replies;
+    json_t *flows; /* hash of a source: version number as place in `versions` */
+    sl_flow **versions;
+    size_t version_count, version_cap;
+    sl_flow_deployment *deployments[SL_FLOW_MAX_FLOW_DEPLOYMENTS];
+    size_t deployment_count;
+    json_t *left;      /* id: {"steps","last_seq"} of runs that an earlier life began */
+    json_t *cancelled; /* ids that were cancelled while they waited */
+    sl_flow_task *tasks;
+    size_t task_count, max_tasks;
+    sl_flow_stream *streams;
+    size_t stream_count;
+    sl_flow_waiter *waiters;
+    sl_timer keep;      /* extends leases */
+    uint64_t start_ns;  /* Unix */
+    const char *topics; /* namespace, "llama_deploy" */
+    bool draining;
+    bool stopping;
+    size_t pending; /* puts whose `done` has not come */
+    uv_signal_t term;
+    uv_timer_t deadline;
+    unsigned surfaces_open;
+};
+
+/* ---- server_flows.c: workflows and deployments ---- */
+SL_MUST_CHECK int sl_flows_load(sl_flow_server *server); /* from the store, and the options' files */
+void sl_flows_free(sl_flow_server *server);
+sl_flow_consumer *sl_flows_find(sl_flow_server *server, sl_str name); /* of /workflows; NULL: none */
+/* Adds a workflow or its next version; takes the reference. `*ret_created`: there was none of the name. */
+SL_MUST_CHECK int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool save, bool *ret_created);
+/* The version of a hash; NULL: not known. */
+sl_flow *sl_flows_version(sl_flow_server *server, sl_str hash);
+SL_MUST_CHECK int sl_flows_keep_version(sl_flow_server *server, sl_flow *flow);
+/* A consumer of a topic; `flow` may be NULL (answers). Errors: SL_ENOMEM, those of sl_queue_watch. */
+SL_MUST_CHECK int sl_consumer_new(sl_flow_server *server, sl_str service, const char *topic, sl_flow *flow,
+                                  sl_flow_consumer **ret_consumer);
+
+/* ---- server_deploy.c ---- */
+sl_flow_deployment *sl_deployment_find(sl_flow_server *server, sl_str name);
+/* Takes the file. On failure `reason` (512 bytes) says why; SL_ECONFIG, SL_EEXIST, SL_ELIMIT, SL_ENOMEM. */
+SL_MUST_CHECK int sl_deployment_add(sl_flow_server *server, sl_deploy_file *file, sl_str base_path, bool reload,
+                                    char *reason);
+void sl_deployments_free(sl_flow_server *server);
+sl_flow_service *sl_deployment_service(sl_flow_deployment *deployment, sl_str id);
+SL_MUST_CHECK int sl_deployments_load(sl_flow_server *server);
+bool sl_service_is_registered(sl_flow_server *server, sl_str name);
+
+/* ---- server_tasks.c: from a request to a message ---- */
+
+/* A task to be made. Views are copied. */
+typedef struct sl_task_new {
+    sl_str id;      /* empty: a new one */
+    sl_str service; /* name that the task carries */
+    const char *topic;
+    sl_flow *flow; /* NULL: a worker runs it */
+    sl_str deployment, session;
+    json_t *inputs;    /* borrowed; an object, or NULL */
+    sl_str input_text; /* as it came; empty: made from inputs */
+    sl_str idempotency_key;
+    sl_span *parent;
+} sl_task_new;
+/* After it is durable, or not: on the loop. `id` is valid during the call. */
+typedef void (*sl_task_made_fn)(void *user, int error, sl_str id, bool existed);
+/* Errors: SL_EAGAIN, SL_ENOMEM, SL_EINVAL, SL_ECLOSED: then `fn` never comes. */
+SL_MUST_CHECK int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_fn fn, void *user);
+/* The message of a task that was accepted in an earlier life, put once more. */
+void sl_task_put_again(sl_flow_server *server, const sl_run_left *left);
+bool sl_task_id_is_good(sl_str id);
+
+/* How a task has ended. Borrowed. */
+typedef struct sl_task_end {
+    sl_str id;
+    const char *status; /* "succeeded" ... */
+    json_t *outputs;
+    const char *error, *error_type;
+} sl_task_end;
+/* Tells waiters and streams. */
+void sl_task_ended(sl_flow_server *server, const sl_task_end *end);
+/* Answers `request` when the task ends: fn on the loop. Holds a reference of the request. Errors: SL_ENOMEM. */
+SL_MUST_CHECK int sl_task_wait(sl_flow_server *server, sl_str id, sl_api_request *request,
+                               void (*fn)(sl_api_request *request, const sl_task_end *end, sl_str session),
+                               sl_str session);
+/* The task will not be: nobody waits for it any more. */
+void sl_task_unwait(sl_flow_server *server, sl_str id);
+void sl_waiters_free(sl_flow_server *server);
+
+/* ---- server_run.c: from a message to a result ---- */
+void sl_tasks_pump(sl_flow_server *server);
+/* Cancels a task wherever it is. SL_ENOENT, SL_EEXIST (it has ended). */
+SL_MUST_CHECK int sl_task_cancel(sl_flow_server *server, sl_str id);
+void sl_tasks_extend(sl_flow_server *server);
+/* Gives up those under way: they go on at the next start. */
+void sl_tasks_abandon(sl_flow_server *server);
+/* A message to `topic`, in the trace of `parent`; nobody is told. */
+void sl_message_put(sl_flow_server *server, const char *topic, json_t *body, sl_str key, sl_span *parent);
+
+/* ---- server_replies.c ---- */
+void sl_replies_take(sl_flow_server *server);
+/* One QueueMessage from a worker. False: it is none that the control plane knows. */
+bool sl_reply_apply(sl_flow_server *server, json_t *message);
+
+/* ---- server_streams.c ---- */
+
+/* Which events, and how. */
+typedef enum sl_stream_shape { SL_STREAM_FULL = 0, SL_STREAM_DATA } sl_stream_shape;
+/* Streams a run's events behind `after` to the request: SSE when it accepts that, else ndjson. */
+void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after, sl_stream_shape shape);
+/* An event has happened. */
+void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *event, bool last);
+void sl_streams_close(sl_flow_server *server);
+
+/* ---- server_telemetry.c ---- */
+SL_MUST_CHECK int sl_flow_states_new(sl_flow_server *server);
+void sl_flow_states_free(sl_flow_server *server);
+void sl_flow_say_server(sl_flow_server *server, const char *state);
+void sl_flow_say_deployment(sl_flow_server *server, sl_flow_deployment *deployment, const char *state);
+void sl_flow_say_service(sl_flow_server *server, const sl_flow_deployment *deployment, sl_flow_service *service,
+                         const char *state);
+sl_span *sl_flow_span(sl_tracer *tracer, const char *name, sl_span_kind kind, const sl_span *parent,
+                      const sl_span_context *remote);
+void sl_flow_span_fail(sl_span *span, const char *type, const char *message);
+
+/* ---- routes ---- */
+extern const sl_api_route sl_flow_api_routes[];
+extern const size_t sl_flow_api_route_count;
+extern const sl_api_route sl_flow_control_routes[];
+extern const size_t sl_flow_control_route_count;
+
+void sl_api_get_document(sl_api_request *request);
+void sl_api_post_workflow(sl_api_request *request);
+void sl_api_list_workflows(sl_api_request *request);
+void sl_api_get_workflow(sl_api_request *request);
+void sl_api_post_run(sl_api_request *request);
+void sl_api_list_runs(sl_api_request *request);
+void sl_api_get_run(sl_api_request *request);
+void sl_api_get_events(sl_api_request *request);
+void sl_api_cancel_run(sl_api_request *request);
+void sl_api_resume_run(sl_api_request *request);
+
+void sl_api_root(sl_api_request *request);
+void sl_api_status(sl_api_request *request);
+void sl_api_status_metrics(sl_api_request *request);
+void sl_api_create_deployment(sl_api_request *request);
+void sl_api_list_deployments(sl_api_request *request);
+void sl_api_get_deployment(sl_api_request *request);
+void sl_api_run_task(sl_api_request *request);
+void sl_api_create_task(sl_api_request *request);
+void sl_api_list_tasks(sl_api_request *request);
+void sl_api_task_events(sl_api_request *request);
+void sl_api_task_send_event(sl_api_request *request);
+void sl_api_task_results(sl_api_request *request);
+void sl_api_create_session(sl_api_request *request);
+void sl_api_delete_session(sl_api_request *request);
+void sl_api_list_sessions(sl_api_request *request);
+void sl_api_get_session(sl_api_request *request);
+
+/* ---- session.c: sessions and tasks that both surfaces show ---- */
+bool sl_session_exists(sl_flow_server *server, sl_str id, sl_str deployment); /* empty deployment: any */
+/* A new one; its id is written to `ret_id`. */
+void sl_session_make(sl_flow_server *server, sl_str deployment, void (*done)(void *user, int error), void *user,
+                     char ret_id[SL_FLOW_ID_MAX]);
+void sl_session_delete(sl_flow_server *server, sl_str id);
+json_t *sl_session_json(sl_str id, json_t *task_ids, json_t *state);
+/* TaskDefinitions of a session, or of a deployment (session empty). NULL: SL_EIO or no memory. */
+json_t *sl_session_tasks(sl_flow_server *server, sl_str session, sl_str deployment);
+/* The task's definition; NULL: none. */
+json_t *sl_session_task(sl_flow_server *server, sl_str id);
+json_t *sl_session_state(sl_flow_server *server, sl_str id);
+/* TaskResult of an ended task; JSON null while it runs. SL_ENOENT. `*ret_failed`: it failed or was cancelled. */
+SL_MUST_CHECK int sl_session_result(sl_flow_server *server, sl_str id, json_t **ret_result, bool *ret_failed);
+/* What a client reads as the result: a worker's text, or a workflow's outputs. The caller holds a reference. */
+json_t *sl_result_value(json_t *outputs);
+
+#endif

@@ -1,0 +1,385 @@
+/* Messages that are run here: taken, executed, recorded, acknowledged; in this order. */
+#include <stdio.h>
+
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/flow/server_impl.h"
+
+struct sl_flow_task {
+    sl_flow_task *next, **prev;
+    sl_flow_server *server;
+    sl_queue_message *message;
+    sl_store_op recorded; /* comes behind the run's end in the file */
+    sl_mail acked;
+    char id[SL_FLOW_ID_MAX];
+    char session[SL_FLOW_ID_MAX];
+    sl_flow_run *run;
+    sl_span *callback, *process, *running;
+    sl_queue_outcome outcome;
+    bool called; /* the callback has not ended */
+    uint64_t events;
+    bool abandoned; /* goes on at the next start */
+};
+
+/* ---- ends ---- */
+
+static void end_callback(sl_flow_task *task)
+{
+    if (task->called)
+        sl_queue_callback_end(task->server->queue_telemetry, task->callback, task->message->topic,
+                              task->message->taken_ns, task->outcome, sl_str_of(NULL, 0));
+    task->called = false;
+    task->callback = NULL;
+}
+
+/* The message goes to the next, or to the dead letters. A lease that is over has done so by itself. */
+static void give_back(sl_flow_task *task, uint64_t delay_ms, bool dead, const char *reason)
+{
+    int error =
+        sl_queue_nack(task->server->queue, task->message->id, task->message->lease, delay_ms, dead, sl_str_c(reason));
+    task->outcome = dead ? SL_QUEUE_DEAD : SL_QUEUE_RETURNED;
+    (void)error;
+}
+
+static void task_free(sl_flow_task *task)
+{
+    SL_ASSERT(task);
+    sl_flow_server *server = task->server;
+    *task->prev = task->next;
+    if (task->next)
+        task->next->prev = task->prev;
+    server->task_count--;
+    sl_span_end(task->running);
+    sl_span_end(task->process);
+    end_callback(task);
+    sl_flow_run_unref(task->run);
+    sl_queue_message_free(task->message);
+    sl_free(task);
+}
+
+static void ack_mail(sl_mail *mail)
+{
+    sl_flow_task *task = (sl_flow_task *)(void *)((char *)mail - offsetof(sl_flow_task, acked));
+    sl_flow_server *server = task->server;
+    server->pending--;
+    task_free(task);
+    sl_tasks_pump(server);
+}
+
+static void on_acked(void *user, int error)
+{
+    sl_flow_task *task = user;
+    (void)error; /* a lease that was over: the message comes again and is seen to have ended */
+    sl_mailbox_post(&task->server->box, &task->acked);
+}
+
+static void ack(sl_flow_task *task)
+{
+    SL_ASSERT(task);
+    sl_flow_server *server = task->server;
+    task->acked.deliver = ack_mail;
+    server->pending++;
+    if (sl_queue_ack(server->queue, task->message->id, task->message->lease, on_acked, task) == 0)
+        return;
+    server->pending--;
+    task_free(task);
+}
+
+/* What the run has left is on disk: nobody needs the message any more. */
+static void on_recorded(sl_store_op *op, int error)
+{
+    sl_flow_task *task = (sl_flow_task *)(void *)((char *)op - offsetof(sl_flow_task, recorded));
+    if (error) { /* the disk failed: the task will be tried again */
+        give_back(task, 1000, false, "the result could not be recorded");
+        task_free(task);
+        return;
+    }
+    ack(task);
+}
+
+static void say_end(sl_flow_task *task, const char *status, json_t *outputs)
+{
+    SL_ASSERT(task->run);
+    bool good = strcmp(status, "succeeded") == 0;
+    const char *error = sl_flow_run_error(task->run);
+    const char *type = sl_step_error_name(sl_flow_run_error_type(task->run));
+    sl_flow_server *server = task->server;
+    sl_span_set_str(task->process, "workflow.result.type", good ? "dict" : "error");
+    sl_span *publish =
+        sl_flow_span(server->workflow_tracer, good ? "workflow.result.publish" : "workflow.error.publish",
+                     SL_SPAN_INTERNAL, task->process, NULL);
+    if (!good) {
+        sl_span_set_str(task->process, "error.occurred", "True");
+        sl_flow_span_fail(task->process, type, error);
+    } else {
+        sl_span_set_str(task->process, "success", "True");
+    }
+    sl_span_add_event(task->process, SL_STR("workflow.result.publishing"), 0, NULL, 0);
+    sl_span *done = sl_flow_span(server->control_tracer, "control_plane.handle_service_completion", SL_SPAN_INTERNAL,
+                                 publish, NULL);
+    sl_span_set_str(done, "task.id", task->id);
+    char *text = outputs ? json_dumps(outputs, JSON_COMPACT) : NULL;
+    char length[24];
+    (void)snprintf(length, sizeof length, "%zu", text ? strlen(text) : 0);
+    sl_span_set_str(done, "task.result_length", length);
+    sl_span_set_str(done, "success", "True");
+    free(text);
+    sl_task_end end = {sl_str_c(task->id), status, outputs, error, good ? "" : type};
+    sl_task_ended(server, &end);
+    sl_span_end(done);
+    sl_span_end(publish);
+}
+
+static void end_task(sl_flow_task *task)
+{
+    SL_ASSERT(task);
+    if (task->abandoned) {
+        task->outcome = SL_QUEUE_RETURNED;
+        task_free(task);
+        return;
+    }
+    const char *status = sl_run_status_name(sl_flow_run_status(task->run));
+    json_t *outputs = sl_flow_run_outputs(task->run);
+    sl_span *state =
+        sl_flow_span(task->server->workflow_tracer, "workflow.set_state", SL_SPAN_INTERNAL, task->process, NULL);
+    sl_span_add_event(task->process, SL_STR("workflow.state.saving"), 0, NULL, 0);
+    sl_span_set_str(state, "task.id", task->id);
+    sl_span_end(task->running);
+    task->running = NULL;
+    say_end(task, status, outputs);
+    json_decref(outputs);
+    sl_span_end(state);
+    sl_span_end(task->process);
+    task->process = NULL;
+    end_callback(task);
+    task->recorded = (sl_store_op){.run = NULL, .done = on_recorded};
+    sl_flow_store_write(task->server->store, &task->recorded);
+}
+
+/* ---- events ---- */
+
+static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
+{
+    sl_flow_task *task = user;
+    sl_flow_server *server = task->server;
+    bool last = event->kind == SL_FLOW_RUN_ENDED;
+    if (!task->run)
+        task->run = sl_flow_run_ref(run);
+    if (!(last && task->abandoned)) {
+        json_t *body = sl_flow_event_json(run, event);
+        sl_span *span =
+            sl_flow_span(server->workflow_tracer, "workflow.event.publish", SL_SPAN_INTERNAL, task->process, NULL);
+        sl_span_set_int(span, "event.index", (int64_t)task->events++);
+        sl_streams_push(server, sl_str_c(task->id), event->seq, body, last);
+        sl_span_end(span);
+        json_decref(body);
+    }
+    if (last)
+        end_task(task);
+}
+
+/* ---- beginnings ---- */
+
+/* Reads the QueueMessage. False: it is none. */
+static bool read_message(sl_flow_task *task, json_t **ret_root, json_t **ret_inputs, sl_str *ret_hash)
+{
+    SL_ASSERT(ret_root && ret_inputs && ret_hash);
+    const char *id = NULL, *input = NULL, *session = NULL, *hash = "";
+    json_t *root = json_loadb(task->message->body.ptr, task->message->body.len, 0, NULL);
+    json_t *data = json_object_get(root, "data");
+    if (!root || json_unpack(data, "{s:s,s:s}", "task_id", &id, "input", &input) != 0 ||
+        !sl_task_id_is_good(sl_str_c(id))) {
+        json_decref(root);
+        return false;
+    }
+    session = json_string_value(json_object_get(data, "session_id"));
+    if (json_is_string(json_object_get(data, "workflow_hash")))
+        hash = json_string_value(json_object_get(data, "workflow_hash"));
+    (void)snprintf(task->id, sizeof task->id, "%s", id);
+    (void)snprintf(task->session, sizeof task->session, "%s", session ? session : "");
+    *ret_inputs = json_loads(input, 0, NULL);
+    if (!*ret_inputs || !json_is_object(*ret_inputs)) {
+        json_decref(*ret_inputs);
+        *ret_inputs = json_object();
+    }
+    *ret_hash = sl_str_c(hash);
+    *ret_root = root;
+    return true;
+}
+
+/* True when the task needs no run: it has ended already, or was cancelled while it waited. */
+static bool is_over(sl_flow_task *task)
+{
+    sl_flow_server *server = task->server;
+    if (json_object_del(server->cancelled, task->id) == 0)
+        return true;
+    if (task->message->delivery < 2 && task->message->put_ns >= server->start_ns)
+        return false;
+    json_t *run = NULL;
+    if (sl_run_store_get(server->runs, sl_str_c(task->id), &run) != 0)
+        return false;
+    const char *status = json_string_value(json_object_get(run, "status"));
+    bool over = status && strcmp(status, "queued") != 0 && strcmp(status, "running") != 0;
+    json_decref(run);
+    return over;
+}
+
+static void start_spans(sl_flow_task *task, sl_str service)
+{
+    SL_ASSERT(task);
+    sl_flow_server *server = task->server;
+    task->callback = sl_queue_callback_start(server->queue_telemetry, task->message);
+    task->called = true;
+    task->process =
+        sl_flow_span(server->workflow_tracer, "workflow.process_call", SL_SPAN_INTERNAL, task->callback, NULL);
+    sl_span_set_str(task->process, "task.id", task->id);
+    sl_span_set_str(task->process, "task.session_id", *task->session ? task->session : "none");
+    sl_span_set(task->process, SL_STR("workflow.service_name"), sl_value_str(service));
+    sl_span_add_event(task->process, SL_STR("workflow.state.loading"), 0, NULL, 0);
+    sl_span *state = sl_flow_span(server->workflow_tracer, "workflow.get_state", SL_SPAN_INTERNAL, task->process, NULL);
+    sl_span_set_str(state, "task.id", task->id);
+    sl_span_end(state);
+    sl_span_add_event(task->process, SL_STR("workflow.execution.starting"), 0, NULL, 0);
+    task->running = sl_flow_span(server->workflow_tracer, "workflow.run", SL_SPAN_INTERNAL, task->process, NULL);
+    sl_span_set_str(task->running, "task.id", task->id);
+}
+
+static int start_run(sl_flow_task *task, sl_flow *flow, json_t *inputs)
+{
+    SL_ASSERT(flow && inputs);
+    sl_flow_server *server = task->server;
+    json_t *left = json_object_get(server->left, task->id);
+    sl_span_context parent;
+    sl_span_get_context(task->running, &parent);
+    sl_flow_run_options options = {.run_id = sl_str_c(task->id),
+                                   .parent = sl_span_context_is_valid(&parent) ? &parent : NULL,
+                                   .resume = json_object_get(left, "steps"),
+                                   .last_seq = (uint64_t)json_integer_value(json_object_get(left, "last_seq")),
+                                   .durable = true,
+                                   .on_event = on_event,
+                                   .user = task};
+    int error = sl_flow_run_start(server->executor, flow, inputs, &options, NULL);
+    if (left)
+        (void)json_object_del(server->left, task->id);
+    return error;
+}
+
+static void link_task(sl_flow_task *task)
+{
+    sl_flow_server *server = task->server;
+    task->next = server->tasks;
+    task->prev = &server->tasks;
+    if (task->next)
+        task->next->prev = &task->next;
+    server->tasks = task;
+    server->task_count++;
+}
+
+/* Runs the message, or ends it at once. Takes it. */
+static void begin(sl_flow_consumer *consumer, sl_queue_message *message)
+{
+    SL_ASSERT(consumer->flow && message);
+    sl_flow_server *server = consumer->server;
+    sl_flow_task *task = sl_calloc(1, sizeof *task);
+    json_t *root = NULL, *inputs = NULL;
+    sl_str hash;
+    if (!task) { /* its lease ends, and it comes again */
+        sl_queue_message_free(message);
+        return;
+    }
+    task->server = server;
+    task->message = message;
+    link_task(task);
+    if (!read_message(task, &root, &inputs, &hash)) {
+        give_back(task, 0, true, "not a task");
+        task_free(task);
+        return;
+    }
+    if (is_over(task)) {
+        ack(task);
+    } else {
+        sl_flow *flow = sl_flows_version(server, hash);
+        start_spans(task, consumer->service);
+        int error = start_run(task, flow ? flow : consumer->flow, inputs);
+        if (error == SL_EEXIST) { /* it runs already: a lease was over too early */
+            task_free(task);
+        } else if (error) {
+            give_back(task, 1000, false, sl_strerror(error));
+            task_free(task);
+        }
+    }
+    json_decref(inputs);
+    json_decref(root);
+}
+
+void sl_tasks_pump(sl_flow_server *server)
+{
+    SL_ASSERT(server);
+    bool any = true;
+    while (any && !server->draining && server->task_count < server->max_tasks) {
+        any = false;
+        for (sl_flow_consumer *c = server->consumers; c && server->task_count < server->max_tasks; c = c->next) {
+            sl_queue_message *message = NULL;
+            if (!c->ready || !c->flow)
+                continue;
+            if (sl_queue_take(server->queue, sl_str_c(c->topic), SL_FLOW_LEASE_MS, &message) != 0) {
+                c->ready = false;
+                continue;
+            }
+            any = true;
+            begin(c, message);
+        }
+    }
+}
+
+void sl_tasks_extend(sl_flow_server *server)
+{
+    for (sl_flow_task *t = server->tasks; t; t = t->next) {
+        int error = sl_queue_extend(server->queue, t->message->id, t->message->lease, SL_FLOW_LEASE_MS);
+        (void)error; /* a lease that was over: the run goes on, its second delivery finds it here */
+    }
+}
+
+void sl_tasks_abandon(sl_flow_server *server)
+{
+    for (sl_flow_task *t = server->tasks; t; t = t->next)
+        t->abandoned = t->recorded.done == NULL;
+}
+
+/* ---- cancelling ---- */
+
+int sl_task_cancel(sl_flow_server *server, sl_str id)
+{
+    SL_ASSERT(server);
+    json_t *run = NULL;
+    sl_flow_run *here = sl_flow_run_find(server->executor, id);
+    if (here) {
+        sl_flow_run_cancel(here);
+        return 0;
+    }
+    int error = sl_run_store_get(server->runs, id, &run);
+    if (error)
+        return error;
+    const char *status = json_string_value(json_object_get(run, "status"));
+    bool over = status && strcmp(status, "queued") != 0 && strcmp(status, "running") != 0;
+    json_decref(run);
+    char text[SL_FLOW_ID_MAX];
+    if (over || !sl_str_to_c(id, text, sizeof text) || json_object_get(server->cancelled, text))
+        return SL_EEXIST;
+    if (json_object_set_new(server->cancelled, text, json_true()) != 0)
+        return SL_ENOMEM;
+    sl_run_end_row row = {.run_id = id,
+                          .status = SL_STR("cancelled"),
+                          .error = SL_STR("cancelled before it began"),
+                          .error_type = SL_STR("cancelled"),
+                          .outputs = SL_STR("{}"),
+                          .end_ns = sl_now_ns()};
+    sl_run_store_ended(server->runs, &row);
+    json_t *event = json_pack("{s:i,s:s,s:s%,s:s}", "seq", 1, "event", "run_ended", "run_id", id.ptr, id.len, "status",
+                              "cancelled");
+    sl_streams_push(server, id, UINT64_MAX, event, true);
+    json_decref(event);
+    sl_task_end end = {id, "cancelled", NULL, "cancelled before it began", "cancelled"};
+    sl_task_ended(server, &end);
+    return 0;
+}

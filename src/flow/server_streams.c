@@ -1,0 +1,223 @@
+/* Event streams of clients: first what is on disk, then what happens; each event once, in order. */
+#include <stdio.h>
+
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/flow/server_impl.h"
+
+#define MAX_HELD 4096         /* events of a stream that wait for the disk */
+#define MAX_UNSENT (8u << 20) /* bytes that a client leaves waiting before its stream is broken off */
+#define PAGE SL_RUN_STORE_PAGE
+
+struct sl_flow_stream {
+    sl_flow_stream *next, **prev;
+    sl_store_op op; /* behind what has happened so far */
+    sl_flow_server *server;
+    sl_api_request *request;
+    char id[SL_FLOW_ID_MAX];
+    uint64_t last; /* seq that was sent */
+    bool sse;
+    bool data_only;
+    bool over; /* the client has gone, or all is said */
+    bool caught_up;
+    bool finished; /* the end has been written */
+    bool end_seen; /* the run has ended: close when what was held is sent */
+    json_t *held;  /* events that happened before we had caught up */
+    sl_buf text;
+};
+
+static void stream_free(sl_flow_stream *s)
+{
+    *s->prev = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    s->server->stream_count--;
+    sl_api_unref(s->request);
+    json_decref(s->held);
+    sl_buf_done(&s->text);
+    sl_free(s);
+}
+
+/* The last word of the exchange. */
+static void on_over(void *user)
+{
+    sl_flow_stream *s = user;
+    s->over = true;
+    if (s->caught_up)
+        stream_free(s);
+}
+
+static int append(const char *bytes, size_t len, void *user)
+{
+    return sl_buf_put(user, bytes, len) == 0 ? 0 : -1;
+}
+
+/* Appends an event to the text in the stream's form. */
+static void put_event(sl_flow_stream *s, json_t *event)
+{
+    SL_ASSERT(s && event);
+    json_t *what = event;
+    const char *kind = json_string_value(json_object_get(event, "event"));
+    bool worker = kind && strcmp(kind, "stream") == 0;
+    if (s->data_only && worker)
+        what = json_object_get(event, "data");
+    if (s->sse) {
+        (void)sl_buf_printf(&s->text,
+                            "id: %lld\nevent: %s\ndata: ", (long long)json_integer_value(json_object_get(event, "seq")),
+                            kind ? kind : "message");
+    }
+    if (json_dump_callback(what, append, &s->text, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
+        s->text.failed = s->text.failed ? s->text.failed : SL_ENOMEM;
+    (void)sl_buf_put_c(&s->text, s->sse ? "\n\n" : "\n");
+}
+
+/* Sends what is in the text. False: the stream is gone, and so is `s`, when it had caught up. */
+static bool flush(sl_flow_stream *s, bool last)
+{
+    if (s->over)
+        return false;
+    if (s->text.failed || sl_api_stream_unsent(s->request) > MAX_UNSENT) {
+        sl_api_stream_abort(s->request); /* it can come back with Last-Event-ID */
+        return false;
+    }
+    sl_str text = sl_buf_str(&s->text);
+    if (!text.len && !last)
+        return true;
+    bool caught_up = s->caught_up;
+    s->finished = last;
+    s->caught_up = false; /* on_over may come inside: keep the memory until we are out */
+    (void)sl_api_stream_write(s->request, text, last);
+    s->caught_up = caught_up;
+    sl_buf_clear(&s->text);
+    if (s->over && caught_up)
+        stream_free(s);
+    return !last;
+}
+
+/* Sends the pages that are on disk. */
+static int send_stored(sl_flow_stream *s)
+{
+    for (;;) {
+        json_t *events = NULL, *event;
+        size_t i;
+        int error = sl_run_store_events(s->server->runs, sl_str_c(s->id), s->last, PAGE, &events);
+        if (error)
+            return error;
+        json_array_foreach(events, i, event)
+        {
+            json_t *parsed = json_is_string(event) ? json_loads(json_string_value(event), 0, NULL) : json_incref(event);
+            uint64_t seq = (uint64_t)json_integer_value(json_object_get(parsed, "seq"));
+            if (parsed && seq > s->last) {
+                put_event(s, parsed);
+                s->last = seq;
+            }
+            json_decref(parsed);
+        }
+        size_t count = json_array_size(events);
+        json_decref(events);
+        if (count < PAGE)
+            return 0;
+        if (!flush(s, false))
+            return SL_ECLOSED;
+    }
+}
+
+static void send_held(sl_flow_stream *s)
+{
+    json_t *event;
+    size_t i;
+    json_array_foreach(s->held, i, event)
+    {
+        uint64_t seq = (uint64_t)json_integer_value(json_object_get(event, "seq"));
+        if (seq <= s->last)
+            continue;
+        put_event(s, event);
+        s->last = seq;
+    }
+    (void)json_array_clear(s->held);
+}
+
+static bool has_ended(sl_flow_server *server, const char *id)
+{
+    json_t *run = NULL;
+    if (sl_run_store_get(server->runs, sl_str_c(id), &run) != 0)
+        return true;
+    const char *status = json_string_value(json_object_get(run, "status"));
+    bool over = status && strcmp(status, "queued") != 0 && strcmp(status, "running") != 0;
+    json_decref(run);
+    return over;
+}
+
+/* What had happened when the stream began is on disk now. */
+static void on_settled(sl_store_op *op, int error)
+{
+    sl_flow_stream *s = (sl_flow_stream *)(void *)((char *)op - offsetof(sl_flow_stream, op));
+    (void)error;
+    if (!s->over && send_stored(s) == 0)
+        send_held(s);
+    s->caught_up = true;
+    if (s->over)
+        stream_free(s);
+    else
+        (void)flush(s, s->end_seen || has_ended(s->server, s->id));
+}
+
+void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after, sl_stream_shape shape)
+{
+    SL_ASSERT(server && request);
+    sl_str accept = sl_api_header(request, SL_HTTP_ACCEPT);
+    sl_flow_stream *s = NULL;
+    if (server->stream_count < SL_FLOW_MAX_STREAMS && (s = sl_calloc(1, sizeof *s)))
+        s->held = json_array();
+    if (!s || !s->held || !sl_str_to_c(id, s->id, sizeof s->id)) {
+        sl_free(s);
+        sl_api_fail(request, 503, "too many streams are open; try again");
+        return;
+    }
+    s->server = server;
+    s->request = sl_api_ref(request);
+    s->last = after;
+    s->data_only = shape == SL_STREAM_DATA;
+    s->sse = sl_str_find(accept, SL_STR("text/event-stream")) != SL_NPOS;
+    sl_buf_init(&s->text, 2 * MAX_UNSENT);
+    s->next = server->streams;
+    s->prev = &server->streams;
+    if (s->next)
+        s->next->prev = &s->next;
+    server->streams = s;
+    server->stream_count++;
+    s->op = (sl_store_op){.run = NULL, .done = on_settled};
+    sl_api_stream(request, s->sse ? "text/event-stream" : "application/x-ndjson", on_over, NULL, s);
+    sl_flow_store_write(server->store, &s->op);
+}
+
+void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *event, bool last)
+{
+    SL_ASSERT(server);
+    for (sl_flow_stream *s = server->streams, *next; s; s = next) {
+        next = s->next;
+        if (!event || s->over || s->finished || !sl_str_eq_c(id, s->id))
+            continue;
+        s->end_seen = s->end_seen || last;
+        bool marker = seq == UINT64_MAX; /* an end that is no event */
+        if (!s->caught_up) {
+            if (!marker && json_array_size(s->held) < MAX_HELD)
+                (void)json_array_append(s->held, event);
+            continue;
+        }
+        if (!marker && seq > s->last) {
+            put_event(s, event);
+            s->last = seq;
+        }
+        (void)flush(s, last);
+    }
+}
+
+void sl_streams_close(sl_flow_server *server)
+{
+    for (sl_flow_stream *s = server->streams, *next; s; s = next) {
+        next = s->next;
+        if (!s->over)
+            sl_api_stream_abort(s->request);
+    }
+}

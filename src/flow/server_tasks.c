@@ -1,0 +1,394 @@
+/* Tasks: accepted on disk, then put into the queue; and those who wait for their end. */
+#include <stdio.h>
+
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/flow/server_impl.h"
+
+struct sl_flow_waiter {
+    sl_flow_waiter *next;
+    char id[SL_FLOW_ID_MAX];
+    char session[SL_FLOW_ID_MAX];
+    sl_api_request *request;
+    void (*fn)(sl_api_request *request, const sl_task_end *end, sl_str session);
+};
+
+/* A task between its request and its answer. */
+typedef struct making {
+    sl_flow_server *server;
+    sl_mail mail;
+    char id[SL_FLOW_ID_MAX];
+    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
+    char *body; /* of the message */
+    size_t body_len;
+    char trace[SL_TRACEPARENT_LEN + 1];
+    sl_span *control;
+    sl_str type; /* of the message; within the topic */
+    sl_task_made_fn fn;
+    void *user;
+    int error;
+} making;
+
+bool sl_task_id_is_good(sl_str id)
+{
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.ptr[i];
+        bool alnum = (c >= '0' && c <= '9') || (sl_ascii_lower(c) >= 'a' && sl_ascii_lower(c) <= 'z');
+        if (!alnum && (c == 0 || !strchr("._:-", c)))
+            return false;
+    }
+    return id.len > 0 && id.len < SL_FLOW_ID_MAX;
+}
+
+/* ---- messages ---- */
+
+static json_t *stats_of(const sl_span *span)
+{
+    char time[SL_RFC3339_MS_LEN + 1], trace_id[33] = "", span_id[17] = "";
+    sl_span_context c;
+    sl_rfc3339_ms(sl_now_ns(), time);
+    sl_span_get_context(span, &c);
+    if (!sl_span_context_is_valid(&c))
+        return json_pack("{s:s,s:n,s:n,s:n,s:n}", "publish_time", time, "process_start_time", "process_end_time",
+                         "trace_id", "span_id");
+    sl_hex_encode(c.trace_id, sizeof c.trace_id, trace_id);
+    sl_hex_encode(c.span_id, sizeof c.span_id, span_id);
+    return json_pack("{s:s,s:n,s:n,s:s#,s:s#}", "publish_time", time, "process_start_time", "process_end_time",
+                     "trace_id", trace_id, 32, "span_id", span_id, 16);
+}
+
+/* A QueueMessage. Takes `data`. */
+static json_t *message_of(sl_str type, const char *action, json_t *data, const sl_span *span)
+{
+    char id[SL_FLOW_RUN_ID_BYTES];
+    sl_flow_run_new_id(id);
+    return json_pack("{s:s,s:s,s:o,s:s,s:o,s:s%}", "id_", id, "publisher_id", "sightline", "data", data, "action",
+                     action, "stats", stats_of(span), "type", type.ptr ? type.ptr : "", type.len);
+}
+
+typedef struct loose {
+    sl_flow_server *server;
+    sl_mail mail;
+} loose;
+
+static void loose_done(sl_mail *mail)
+{
+    loose *l = (loose *)(void *)((char *)mail - offsetof(loose, mail));
+    l->server->pending--;
+    sl_free(l);
+}
+
+static void loose_put(void *user, int error, const sl_queue_accepted *accepted)
+{
+    loose *l = user;
+    (void)error;
+    (void)accepted;
+    sl_mailbox_post(&l->server->box, &l->mail);
+}
+
+/* "echo" of "llama_deploy.echo". */
+static sl_str type_of(const sl_flow_server *server, const char *topic)
+{
+    sl_str text = sl_str_c(topic);
+    size_t namespace = strlen(server->topics) + 1;
+    return text.len > namespace ? sl_str_sub(text, namespace, text.len) : text;
+}
+
+/* Puts text without telling anybody. */
+static void put_loose(sl_flow_server *server, const char *topic, sl_str body, sl_str key, sl_str trace,
+                      const sl_queue_about *about)
+{
+    loose *l = sl_calloc(1, sizeof *l);
+    if (!l)
+        return;
+    l->server = server;
+    l->mail.deliver = loose_done;
+    sl_queue_put put = {.topic = sl_str_c(topic), .body = body, .idempotency_key = key, .trace = trace};
+    server->pending++;
+    if (sl_queue_publish(server->queue_telemetry, server->queue, &put, about, loose_put, l) != 0)
+        loose_done(&l->mail);
+}
+
+void sl_message_put(sl_flow_server *server, const char *topic, json_t *data, sl_str key, sl_span *parent)
+{
+    SL_ASSERT(topic);
+    sl_span_context context;
+    sl_span_get_context(parent, &context);
+    sl_queue_about about = {type_of(server, topic), SL_STR("ActionTypes.SEND_EVENT"), &context};
+    json_t *message = message_of(about.type, "send_event", data, parent);
+    char *body = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    if (body)
+        put_loose(server, topic, sl_str_c(body), key, sl_str_of(NULL, 0),
+                  sl_span_context_is_valid(&context) ? &about : NULL);
+    free(body);
+    json_decref(message);
+}
+
+/* ---- making ---- */
+
+static void making_free(making *m)
+{
+    sl_span_end(m->control);
+    free(m->body);
+    sl_free(m);
+}
+
+static void finish(making *m, int error, bool existed)
+{
+    SL_ASSERT(m);
+    if (error)
+        sl_flow_span_fail(m->control, sl_error_name(error), sl_strerror(error));
+    else
+        sl_span_set_str(m->control, "success", "True");
+    m->fn(m->user, error, sl_str_c(m->id), existed);
+    making_free(m);
+}
+
+static void put_mail(sl_mail *mail)
+{
+    making *m = (making *)(void *)((char *)mail - offsetof(making, mail));
+    m->server->pending--;
+    finish(m, m->error, false);
+}
+
+static void put_done(void *user, int error, const sl_queue_accepted *accepted)
+{
+    making *m = user;
+    m->error = error;
+    (void)accepted;
+    sl_mailbox_post(&m->server->box, &m->mail);
+}
+
+/* The task is accepted, and so on disk: now its message. */
+static void accepted(void *user, int error, sl_str run_id, bool existed)
+{
+    making *m = user;
+    sl_flow_server *server = m->server;
+    if (!error && existed)
+        (void)sl_str_to_c(run_id, m->id, sizeof m->id);
+    server->pending--;
+    if (error || existed) {
+        finish(m, error, existed);
+        return;
+    }
+    sl_queue_put put = {.topic = sl_str_c(m->topic),
+                        .body = sl_str_of(m->body, m->body_len),
+                        .idempotency_key = sl_str_c(m->id),
+                        .trace = sl_str_c(m->trace)};
+    m->mail.deliver = put_mail;
+    server->pending++;
+    sl_span_context parent;
+    sl_span_get_context(m->control, &parent);
+    sl_queue_about about = {m->type, SL_STR("ActionTypes.NEW_TASK"), &parent};
+    error = sl_queue_publish(server->queue_telemetry, server->queue, &put,
+                             sl_span_context_is_valid(&parent) ? &about : NULL, put_done, m);
+    if (!error)
+        return;
+    server->pending--;
+    sl_run_end_row end = {.run_id = sl_str_c(m->id),
+                          .status = SL_STR("failed"),
+                          .error = SL_STR("not accepted: the queue is full"),
+                          .error_type = SL_STR("queue_full"),
+                          .outputs = SL_STR("{}"),
+                          .end_ns = sl_now_ns()};
+    sl_run_store_ended(server->runs, &end);
+    finish(m, error, false);
+}
+
+static int build_message(making *m, const sl_task_new *task, const char *input)
+{
+    SL_ASSERT(input);
+    sl_span_context context;
+    json_t *data = json_pack("{s:s,s:s}", "input", input, "task_id", m->id);
+    (void)json_object_set_new(data, "session_id",
+                              task->session.len ? json_stringn(task->session.ptr, task->session.len) : json_null());
+    (void)json_object_set_new(data, "service_id", json_stringn(task->service.ptr, task->service.len));
+    if (task->flow)
+        (void)json_object_set_new(data, "workflow_hash", json_string(task->flow->hash));
+    json_t *message = message_of(task->service, "new_task", data, m->control);
+    m->body = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    m->body_len = m->body ? strlen(m->body) : 0;
+    json_decref(message);
+    sl_span_get_context(m->control, &context);
+    if (sl_span_context_is_valid(&context))
+        sl_traceparent_format(&context, m->trace);
+    if (!m->body)
+        return SL_ENOMEM;
+    return m->body_len <= SL_QUEUE_MAX_BODY_BYTES ? 0 : SL_ETOOBIG;
+}
+
+static void start_spans(making *m, const sl_task_new *task)
+{
+    m->control = sl_flow_span(m->server->control_tracer, "control_plane.add_task_to_session", SL_SPAN_INTERNAL,
+                              task->parent, NULL);
+    sl_span_set(m->control, SL_STR("session.id"), sl_value_str(task->session.len ? task->session : SL_STR("none")));
+    sl_span_set_str(m->control, "task.id", m->id);
+    sl_span_set(m->control, SL_STR("task.service_id"), sl_value_str(task->service));
+}
+
+/* What a worker needs is in its message alone: its run has a source that says who runs it. */
+static int accept_run(making *m, const sl_task_new *task, sl_str inputs)
+{
+    SL_ASSERT(m->id[0]);
+    sl_run_new run = {.id = sl_str_c(m->id),
+                      .workflow = task->service,
+                      .hash = task->flow ? sl_str_c(task->flow->hash) : SL_STR("worker"),
+                      .source = task->flow ? sl_str_of(task->flow->source, task->flow->source_len) : SL_STR("worker"),
+                      .inputs = inputs,
+                      .idempotency_key = task->idempotency_key,
+                      .traceparent = sl_str_c(m->trace),
+                      .created_ns = sl_now_ns()};
+    const sl_str values[] = {run.id, task->service, task->deployment, task->session, inputs, sl_str_c(m->topic)};
+    if (task->session.len || task->deployment.len || !task->flow)
+        sl_flow_store_put(m->server->store,
+                          "insert or ignore into tasks(id, service, deployment, session, input) values(?1, ?2, ?3, ?4, "
+                          "?5)",
+                          values, 5);
+    m->server->pending++;
+    int error = sl_run_store_accept(m->server->runs, &run, accepted, m);
+    if (error)
+        m->server->pending--;
+    return error;
+}
+
+int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_fn fn, void *user)
+{
+    SL_ASSERT(task && task->topic && fn);
+    making *m = sl_calloc(1, sizeof *m);
+    json_t *none = json_object();
+    char *input = json_dumps(task->inputs ? task->inputs : none, JSON_COMPACT);
+    int error = m && input ? 0 : SL_ENOMEM;
+    if (!error && strlen(task->topic) > SL_QUEUE_MAX_TOPIC_BYTES)
+        error = SL_ETOOBIG;
+    if (!error && server->draining)
+        error = SL_ECLOSED;
+    if (!error) {
+        m->server = server;
+        m->fn = fn;
+        m->user = user;
+        (void)snprintf(m->topic, sizeof m->topic, "%s", task->topic);
+        m->type = type_of(server, m->topic);
+        if (!task->id.len)
+            sl_flow_run_new_id(m->id);
+        else if (!sl_task_id_is_good(task->id) || !sl_str_to_c(task->id, m->id, sizeof m->id))
+            error = SL_EINVAL;
+    }
+    if (!error) {
+        start_spans(m, task);
+        error = build_message(m, task, input);
+    }
+    if (!error)
+        error = accept_run(m, task, sl_str_c(input));
+    if (error && m)
+        making_free(m);
+    free(input);
+    json_decref(none);
+    return error;
+}
+
+/* ---- what an earlier life accepted ---- */
+
+static bool topic_row(void *user, const sl_str *columns, size_t count)
+{
+    SL_ASSERT(count == 2);
+    (void)count;
+    sl_str *found = user;
+    if (columns[0].len < SL_QUEUE_MAX_TOPIC_BYTES && columns[1].len < SL_FLOW_ID_MAX) {
+        memcpy((char *)(uintptr_t)found[0].ptr, columns[0].ptr, columns[0].len);
+        found[0].len = columns[0].len;
+        memcpy((char *)(uintptr_t)found[1].ptr, columns[1].ptr, columns[1].len);
+        found[1].len = columns[1].len;
+    }
+    return false;
+}
+
+void sl_task_put_again(sl_flow_server *server, const sl_run_left *left)
+{
+    SL_ASSERT(left);
+    char deployment[SL_QUEUE_MAX_TOPIC_BYTES], session[SL_FLOW_ID_MAX], id[SL_FLOW_ID_MAX];
+    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
+    sl_str found[2] = {{deployment, 0}, {session, 0}};
+    sl_str workflow = left->run.workflow;
+    bool worker = sl_str_eq_c(left->run.hash, "worker");
+    if (sl_flow_store_query(server->store, "select deployment, session from tasks where id = ?1", &left->run.id, 1,
+                            topic_row, found) != 0)
+        return;
+    int len = found[0].len && !worker
+                  ? snprintf(topic, sizeof topic, "%s.%.*s.%.*s", server->topics, (int)found[0].len, found[0].ptr,
+                             (int)workflow.len, workflow.ptr)
+                  : snprintf(topic, sizeof topic, "%s.%.*s", server->topics, (int)workflow.len, workflow.ptr);
+    if (len < 0 || (size_t)len >= sizeof topic || !sl_str_to_c(left->run.id, id, sizeof id))
+        return;
+    json_t *data = json_pack("{s:s%,s:s,s:s%}", "input", left->run.inputs.ptr, left->run.inputs.len, "task_id", id,
+                             "service_id", workflow.ptr, workflow.len);
+    (void)json_object_set_new(data, "session_id",
+                              found[1].len ? json_stringn(found[1].ptr, found[1].len) : json_null());
+    if (!worker)
+        (void)json_object_set_new(data, "workflow_hash", json_stringn(left->run.hash.ptr, left->run.hash.len));
+    json_t *message = message_of(workflow, "new_task", data, NULL);
+    char *body = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    if (body) /* the queue has it in all but one case: a crash between accepting and putting */
+        put_loose(server, topic, sl_str_c(body), sl_str_c(id), left->run.traceparent, NULL);
+    free(body);
+    json_decref(message);
+}
+
+/* ---- waiting ---- */
+
+int sl_task_wait(sl_flow_server *server, sl_str id, sl_api_request *request,
+                 void (*fn)(sl_api_request *request, const sl_task_end *end, sl_str session), sl_str session)
+{
+    SL_ASSERT(request && fn);
+    sl_flow_waiter *w = sl_calloc(1, sizeof *w);
+    if (!w)
+        return SL_ENOMEM;
+    if (!sl_str_to_c(id, w->id, sizeof w->id) || !sl_str_to_c(session, w->session, sizeof w->session)) {
+        sl_free(w);
+        return SL_EINVAL;
+    }
+    w->request = sl_api_ref(request);
+    w->fn = fn;
+    w->next = server->waiters;
+    server->waiters = w;
+    return 0;
+}
+
+void sl_task_ended(sl_flow_server *server, const sl_task_end *end)
+{
+    SL_ASSERT(end && end->status);
+    for (sl_flow_waiter **at = &server->waiters; *at;) {
+        sl_flow_waiter *w = *at;
+        if (!sl_str_eq_c(end->id, w->id)) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        w->fn(w->request, end, sl_str_c(w->session));
+        sl_api_unref(w->request);
+        sl_free(w);
+    }
+}
+
+void sl_task_unwait(sl_flow_server *server, sl_str id)
+{
+    for (sl_flow_waiter **at = &server->waiters; *at;) {
+        sl_flow_waiter *w = *at;
+        if (!sl_str_eq_c(id, w->id)) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        sl_api_unref(w->request);
+        sl_free(w);
+    }
+}
+
+void sl_waiters_free(sl_flow_server *server)
+{
+    while (server->waiters) {
+        sl_flow_waiter *w = server->waiters;
+        server->waiters = w->next;
+        sl_api_unref(w->request);
+        sl_free(w);
+    }
+}
