@@ -108,6 +108,31 @@ def compare_templates(ctx, upstream):
             expect_eq((theirs[3:], ours[3:]), DIFFERENT[template], "template %s" % template)
 
 
+SLOW = """name: slow
+steps:
+  - id: late
+    type: llm
+    provider: openai
+    model: slow-1.5
+    prompt: one
+    timeout_seconds: 1
+    retry: {max_attempts: 1, backoff: constant, initial_delay_ms: 10, max_delay_ms: 10}
+    output: [t]
+"""
+
+
+def compare_timeouts(ctx, upstream):
+    """A step that takes too long is tried as often, and fails, in both."""
+    path = ctx.write("slow.yaml", SLOW)
+    upstream.reset()
+    theirs = library(path, {}, upstream)
+    tries = len(upstream.seen)
+    upstream.reset()
+    ours = flow.Run(ctx, path, {}, flow.provider_env(upstream.url))
+    expect_eq((theirs["steps"]["late"]["status"], ours.step("late")["status"]), ("Failed", "failed"), "status")
+    expect_eq((len(upstream.seen), ours.step("late")["attempts"]), (tries, tries), "tries of a step that is too slow")
+
+
 def run_outputs(ctx):
     upstream = ctx.own(flow.Upstream({"notes": notes()}))
     data = collection(ctx)
@@ -135,6 +160,7 @@ def run_outputs(ctx):
                 steps += 1
         requests += len(wanted)
     compare_templates(ctx, upstream)
+    compare_timeouts(ctx, upstream)
     return "%d files: %d requests and %d outputs the same; %d forms of templates" % (len(FILES), requests, steps,
                                                                                     len(TEMPLATES))
 

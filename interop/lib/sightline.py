@@ -139,16 +139,21 @@ def traces_env(protocol, endpoint):
 
 def build_recorder(ctx):
     """Compiles examples/record_everything.c against the shared library; returns the program's path."""
+    return build_program(ctx, os.path.join("examples", "record_everything.c"))
+
+
+def build_program(ctx, source):
+    """Compiles a program of the source tree against the shared library; returns its path."""
     library = os.path.join(ctx.build, "libsightline.so")
     if not os.path.exists(library):
         raise Failure("%s is missing: run make first" % library)
-    program = os.path.join(ctx.dir, "record_everything")
+    program = os.path.join(ctx.dir, os.path.splitext(os.path.basename(source))[0])
     compiler = os.environ.get("CC", "cc")
     try:
         subprocess.run([compiler, "--version"], capture_output=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         raise cache.Missing("needs a C compiler")
     ctx.run([compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-I" + os.path.join(ctx.source, "include"), "-o",
-             program, os.path.join(ctx.source, "examples", "record_everything.c"), "-L" + ctx.build, "-lsightline",
+             program, os.path.join(ctx.source, source), "-L" + ctx.build, "-lsightline",
              "-Wl,-rpath," + ctx.build], timeout=120)
     return program
