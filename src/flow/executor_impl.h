@@ -44,7 +44,7 @@ struct sl_step_plan {
     size_t *dependents; /* indices within the block */
     size_t dependent_count;
     sl_block_plan *blocks;
-    sl_str span_name;
+    sl_str span_name, id, type; /* views for telemetry */
 };
 
 typedef struct sl_flow_series {
@@ -55,7 +55,7 @@ typedef struct sl_flow_plan {
     sl_flow *flow; /* a reference */
     sl_arena arena;
     sl_block_plan root;
-    sl_str span_name;
+    sl_str span_name, name, id; /* views for telemetry */
     sl_flow_series series;
     size_t runs;
     struct sl_flow_plan *next;

@@ -102,23 +102,21 @@ static const sl_str messages_ended[] = {[SL_RUN_SUCCEEDED] = {"Workflow complete
 /* workflow_id: the file's, or the run's own. */
 static sl_str workflow_id(const sl_flow_run *run)
 {
-    const char *id = run->plan->flow->id;
-    return sl_str_c(id && id[0] ? id : run->id);
+    return run->plan->id.len ? run->plan->id : sl_str_c(run->id);
 }
 
 static size_t run_attrs(const sl_flow_run *run, sl_attr *attrs)
 {
     attrs[0] = STR_ATTR("workflow_id", workflow_id(run));
-    attrs[1] = STR_ATTR("workflow_name", sl_str_c(run->plan->flow->name));
+    attrs[1] = STR_ATTR("workflow_name", run->plan->name);
     return 2;
 }
 
 static size_t step_attrs(const sl_node *node, sl_attr *attrs)
 {
-    const sl_step *step = sl_node_step(node);
     size_t count = run_attrs(sl_node_run(node), attrs);
-    attrs[count++] = STR_ATTR("step_id", sl_str_c(step->id));
-    attrs[count++] = STR_ATTR("step_type", sl_str_c(sl_step_type_name(step->type)));
+    attrs[count++] = STR_ATTR("step_id", node->plan->id);
+    attrs[count++] = STR_ATTR("step_type", node->plan->type);
     return count;
 }
 
@@ -138,14 +136,20 @@ static size_t provider_attrs(const sl_node *node, sl_attr *attrs, size_t count)
     return count;
 }
 
-static void say(sl_flow_meter *m, sl_severity severity, const sl_span *span, sl_str message, const sl_attr *attrs,
-                size_t count)
+/* `time_ns` is one that has been read already; 0: now. */
+static void say(sl_flow_meter *m, sl_severity severity, const sl_span *span, uint64_t time_ns, sl_str message,
+                const sl_attr *attrs, size_t count)
 {
     sl_span_context context;
     sl_span_get_context(span, &context);
     sl_log_record record = {
         .severity = severity, .body = sl_value_str(message), .attrs = attrs, .attr_count = count, .context = &context};
     sl_log_emit(m->logger, &record);
+}
+
+static uint64_t unix_of(const sl_flow_run *run, uint64_t mono_ns)
+{
+    return run->start_ns + (mono_ns - run->start_mono_ns);
 }
 
 /* ---- runs ---- */
@@ -175,7 +179,7 @@ void sl_flow_tell_run_started(sl_flow_run *run)
         keep_trace_id(run);
     }
     if (sl_log_enabled(m->logger, SL_INFO))
-        say(m, SL_INFO, run->span, SL_STR("Starting workflow execution"), attrs, count);
+        say(m, SL_INFO, run->span, run->start_ns, SL_STR("Starting workflow execution"), attrs, count);
 }
 
 static void count_run(sl_flow_meter *m, sl_flow_run *run)
@@ -183,7 +187,7 @@ static void count_run(sl_flow_meter *m, sl_flow_run *run)
     sl_flow_series *series = &run->plan->series;
     bool good = run->status == SL_RUN_SUCCEEDED;
     sl_series **counter = good ? &series->success : &series->failure;
-    sl_attr labels[2] = {STR_ATTR("workflow_name", sl_str_c(run->plan->flow->name)),
+    sl_attr labels[2] = {STR_ATTR("workflow_name", run->plan->name),
                          STR_ATTR("status", good ? SL_STR("success") : SL_STR("failure"))};
     if (!*counter)
         *counter = sl_instrument_bind(m->executions, labels, 2);
@@ -213,7 +217,7 @@ void sl_flow_tell_run_ended(sl_flow_run *run)
             attrs[count++] = STR_ATTR("error_type", sl_str_c(sl_step_error_name(run->error_type)));
             attrs[count++] = STR_ATTR("error", sl_str_c(run->error));
         }
-        say(m, severity, run->span, messages_ended[run->status], attrs, count);
+        say(m, severity, run->span, run->start_ns + duration_ns, messages_ended[run->status], attrs, count);
     }
     if (run->status == SL_RUN_FAILED)
         sl_span_set_status(run->span, SL_STATUS_ERROR, run->error);
@@ -225,28 +229,24 @@ void sl_flow_tell_run_ended(sl_flow_run *run)
 
 /* ---- steps ---- */
 
-static uint64_t unix_of(const sl_flow_run *run, uint64_t mono_ns)
-{
-    return run->start_ns + (mono_ns - run->start_mono_ns);
-}
-
 void sl_flow_tell_step_started(sl_node *node)
 {
     sl_flow_run *run = sl_node_run(node);
     sl_flow_meter *m = run->executor->meter;
     const sl_node *owner = node->scope->owner;
+    uint64_t start_ns = unix_of(run, node->start_mono_ns);
     sl_attr attrs[4];
     size_t count = step_attrs(node, attrs);
     if (m->tracer) {
         sl_span_options options = {.kind = SL_SPAN_INTERNAL,
                                    .parent = owner ? owner->attempt.span : run->span,
-                                   .start_ns = unix_of(run, node->start_mono_ns),
+                                   .start_ns = start_ns,
                                    .attrs = attrs + 2,
                                    .attr_count = 2};
         node->attempt.span = sl_span_start(m->tracer, node->plan->span_name, &options);
     }
     if (sl_log_enabled(m->logger, SL_INFO))
-        say(m, SL_INFO, node->attempt.span, SL_STR("Executing step"), attrs, count);
+        say(m, SL_INFO, node->attempt.span, start_ns, SL_STR("Executing step"), attrs, count);
 }
 
 static bool calls_provider(const sl_node *node)
@@ -261,7 +261,7 @@ void sl_flow_tell_try_started(sl_node *node)
         return;
     sl_attr attrs[6];
     size_t count = provider_attrs(node, attrs, step_attrs(node, attrs));
-    say(m, SL_DEBUG, node->attempt.span, SL_STR("Calling LLM provider"), attrs, count);
+    say(m, SL_DEBUG, node->attempt.span, 0, SL_STR("Calling LLM provider"), attrs, count);
 }
 
 void sl_flow_tell_error(sl_flow_meter *meter, sl_step_error error, sl_component component)
@@ -288,7 +288,7 @@ void sl_flow_tell_step_retried(sl_node *node, sl_step_error error, const char *m
     attrs[count++] = INT_ATTR("delay_ms", delay_ms);
     sl_span_add_event(node->attempt.span, SL_STR("retry"), 0, attrs + first, count - first);
     if (sl_log_enabled(m->logger, SL_WARN))
-        say(m, SL_WARN, node->attempt.span, SL_STR("Step failed, trying again"), attrs, count);
+        say(m, SL_WARN, node->attempt.span, 0, SL_STR("Step failed, trying again"), attrs, count);
 }
 
 static void count_step(sl_flow_meter *m, const sl_node *node, step_outcome outcome)
@@ -343,8 +343,9 @@ static void say_ended(sl_flow_meter *m, const sl_node *node)
         attrs[count++] = STR_ATTR("error_type", sl_str_c(sl_step_error_name(node->error)));
         attrs[count++] = STR_ATTR("error", sl_str_c(node->message));
     }
-    say(m, severity, node->attempt.span ? node->attempt.span : sl_node_run(node)->span, texts[node->status], attrs,
-        count);
+    const sl_flow_run *run = sl_node_run(node);
+    say(m, severity, node->attempt.span ? node->attempt.span : run->span,
+        node->end_mono_ns ? unix_of(run, node->end_mono_ns) : 0, texts[node->status], attrs, count);
 }
 
 static void end_span(sl_node *node)
@@ -466,6 +467,6 @@ void sl_flow_tell_usage(sl_node *node, const sl_step_usage *usage)
     call_series *cost = usage->cost_known ? series_of(m, run->plan, provider, model) : NULL;
     if (!cost)
         return;
-    labels[2] = STR_ATTR("workflow_name", sl_str_c(run->plan->flow->name));
+    labels[2] = STR_ATTR("workflow_name", run->plan->name);
     sl_counter_add_double(bind_once(&cost->cost, m->cost, labels, 3), usage->cost_usd);
 }

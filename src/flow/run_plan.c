@@ -60,6 +60,8 @@ static bool make_block(sl_arena *arena, const sl_flow_block *block, sl_block_pla
         sl_step_plan *step = &plan->steps[i];
         step->step = &block->steps[i];
         SL_ASSERT(step->step->index == i);
+        step->id = sl_str_c(step->step->id);
+        step->type = sl_str_c(sl_step_type_name(step->step->type));
         if (!join(arena, "step.execute:", step->step->id, &step->span_name))
             return false;
         if (!step->step->block_count)
@@ -86,6 +88,8 @@ static sl_flow_plan *plan_new(sl_flow *flow)
     if (!plan)
         return NULL;
     plan->flow = sl_flow_ref(flow);
+    plan->name = sl_str_c(flow->name);
+    plan->id = sl_str_c(flow->id);
     sl_arena_init(&plan->arena, PLAN_BLOCK_BYTES, PLAN_MAX_BYTES);
     if (make_block(&plan->arena, &flow->root, &plan->root) &&
         join(&plan->arena, "workflow.execute:", flow->name, &plan->span_name))
