@@ -142,8 +142,12 @@ static void say(sl_flow_meter *m, sl_severity severity, const sl_span *span, uin
 {
     sl_span_context context;
     sl_span_get_context(span, &context);
-    sl_log_record record = {
-        .severity = severity, .body = sl_value_str(message), .attrs = attrs, .attr_count = count, .context = &context};
+    sl_log_record record = {.severity = severity,
+                            .time_ns = time_ns,
+                            .body = sl_value_str(message),
+                            .attrs = attrs,
+                            .attr_count = count,
+                            .context = &context};
     sl_log_emit(m->logger, &record);
 }
 
