@@ -2,6 +2,7 @@
 #include "src/base/assert.h"
 #include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
+#include "src/flow/expr_functions.h"
 #include "src/flow/load_keys.h"
 #include "src/telemetry/attributes.h"
 #include "src/telemetry/env.h"
@@ -164,6 +165,22 @@ static void put_attributes(sl_jw *w)
     sl_jw_end(w);
 }
 
+static void put_functions(sl_jw *w)
+{
+    size_t count;
+    const sl_flow_function *functions = sl_flow_functions(&count);
+    sl_jw_member_array(w, "functions");
+    for (size_t i = 0; i < count; i++) {
+        sl_jw_object(w);
+        sl_jw_member_c(w, "name", functions[i].name);
+        sl_jw_member_c(w, "arguments", functions[i].args);
+        sl_jw_member_bool(w, "templates", !sl_flow_function_is_lambda(&functions[i]));
+        sl_jw_member_c(w, "help", functions[i].help);
+        sl_jw_end(w);
+    }
+    sl_jw_end(w);
+}
+
 static void put_limits(sl_jw *w)
 {
     size_t count;
@@ -191,6 +208,7 @@ int sl_docs_json(sl_buf *out)
     put_workflow(&w);
     put_metrics(&w);
     put_attributes(&w);
+    put_functions(&w);
     put_limits(&w);
     sl_jw_end(&w);
     int error = sl_jw_finish(&w);

@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
+#include "src/flow/expr_functions.h"
 #include "src/flow/load_keys.h"
 #include "src/telemetry/attributes.h"
 #include "src/telemetry/env.h"
@@ -277,6 +278,37 @@ static void put_logs(sl_buf *out)
              "`LOG_FORMAT=json`: one object for each record with `timestamp`, `level`, `message`, `trace_id`, "
              "`span_id` and the attributes.\n\n"
              "Levels: `TRACE DEBUG INFO WARN ERROR CRITICAL`, any case; `WARNING` is `WARN`, `FATAL` is `CRITICAL`.\n");
+}
+
+/* "list, start[, end]": what may be left out in brackets. */
+static void put_arguments(sl_buf *out, const sl_flow_function *function)
+{
+    size_t min, max, i = 0;
+    sl_flow_function_arity(function, &min, &max);
+    sl_str rest = sl_str_c(function->args), name;
+    while (function->args[0] && sl_str_split(&rest, ',', &name)) {
+        (void)sl_buf_put_c(out, i == min ? "[" : "");
+        (void)sl_buf_put_c(out, i ? ", " : "");
+        (void)sl_buf_put_str(out, sl_str_trim(name));
+        i++;
+    }
+    (void)sl_buf_put_c(out, i > min ? "]" : "");
+}
+
+static void put_functions(sl_buf *out)
+{
+    size_t count;
+    const sl_flow_function *functions = sl_flow_functions(&count);
+    (void)sl_buf_put_c(out, "Expressions of workflow files call them; templates too, as `{{name argument …}}`, but for "
+                            "those that take a lambda (`x => …`).\n\n"
+                            "| function | | in templates |\n|---|---|---|\n");
+    for (size_t i = 0; i < count; i++) {
+        (void)sl_buf_printf(out, "| `%s(", functions[i].name);
+        put_arguments(out, &functions[i]);
+        (void)sl_buf_put_c(out, ")` |");
+        put_cell(out, functions[i].help);
+        (void)sl_buf_printf(out, " %s |\n", sl_flow_function_is_lambda(&functions[i]) ? "no" : "yes");
+    }
 }
 
 static void put_errors(sl_buf *out)

@@ -15,6 +15,7 @@
     X(workflow, "Workflow files")                                                                                      \
     X(metrics, "Metrics")                                                                                              \
     X(attributes, "Span attributes")                                                                                   \
+    X(functions, "Functions of templates and expressions")                                                             \
     X(logs, "Log lines")                                                                                               \
     X(errors, "Error answers of the gateway")                                                                          \
     X(limits, "Limits")
