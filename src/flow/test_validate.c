@@ -364,7 +364,8 @@ SL_TEST(unused_outputs)
          "f:3:65: warning: step a: output: \"t\" is never read; remove the name\nf:3:68: warning: step a: output: "
          "\"m\" is never read; remove the name\n"},
         {LLM("a", "x", ", output: [t, m]") ACT("b", ", depends_on: a, x: '{{ steps.a.m }}'"),
-         "f:3:65: warning: step a: output: \"t\" is never read; remove the name\n"},
+         "f:3:65: warning: step a: output: \"t\" is never read; read it, or leave it for the places of those behind "
+         "it\n"},
         {LLM("a", "x", ", output: [t, m]") ACT("b", ", depends_on: a, x: '{{ steps.a.model }}{{steps.a.text}}'"), ""},
         {LLM("a", "x", ", output: t") ACT("b", ", depends_on: a, condition: \"{{ outputs.a }} == 'y'\""), ""},
         {LLM("a", "x", ", output: t") "- {id: b, type: transform, function: upper, depends_on: a, inputs: [t]}\n", ""},

@@ -209,16 +209,21 @@ static void check_ref(const reading *r)
 
 /* ---- what is not read ---- */
 
-/* Outputs of the last steps are the workflow's results; those of others are there to be read. */
+/*
+ * Outputs of the last steps are the workflow's results; those of others are there to be read. A name in front of one
+ * that is read must stay: results have their names by position.
+ */
 static void check_unused(sl_loader *loader, const sl_draft *draft)
 {
     SL_ASSERT(loader && draft);
     const sl_node *node = draft->output_node;
-    for (size_t i = 0; node && draft->needed && i < draft->step.output_count; i++) {
-        const sl_node *item = node->type == SL_NODE_LIST ? node->is.list.items[i] : node;
-        if (!draft->used[i])
-            sl_load_warning(loader, draft, item, "output: \"%.*s\" is never read; remove the name",
-                            SL_SHOWN(item->text));
+    bool behind = false;
+    for (size_t i = node && draft->needed ? draft->step.output_count : 0; i > 0; i--) {
+        const sl_node *item = node->type == SL_NODE_LIST ? node->is.list.items[i - 1] : node;
+        if (!draft->used[i - 1])
+            sl_load_warning(loader, draft, item, "output: \"%.*s\" is never read; %s", SL_SHOWN(item->text),
+                            behind ? "read it, or leave it for the places of those behind it" : "remove the name");
+        behind |= draft->used[i - 1];
     }
 }
 
