@@ -29,7 +29,7 @@ static const sl_option options[] = {
     {"top-k", 0, SL_OPT_U64, OPT(top_k), "N", "search: at most so many.", "5", NULL},
     {"filter", 0, SL_OPT_STR, OPT(filter), "JSON", "search: what the metadata must have.", NULL, NULL},
     {"vectors", 0, SL_OPT_FLAG, OPT(vectors), NULL, "search: prints the vectors too.", NULL, NULL},
-    {"format", 0, SL_OPT_STR, OPT(format), "text|json", "How to print.", "text", NULL},
+    {"format", 0, SL_OPT_STR, OPT(format), "FORMAT", "text or json.", "text", NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 static const sl_option *const tables[] = {options, NULL};
 
