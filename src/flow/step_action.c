@@ -187,27 +187,29 @@ static void action_log(sl_step_try *attempt)
 
 /* ---- sleep ---- */
 
+/* A timer of its own: it keeps the loop going, and is exact to the millisecond. */
 typedef struct sleep_op {
     sl_action_op op;
-    sl_timer timer;
+    uv_timer_t timer;
     sl_step_try *attempt;
     double seconds;
 } sleep_op;
 
-static void end_sleep(sl_timer *timer)
+static void on_sleep_closed(uv_handle_t *handle)
 {
-    sleep_op *s = (sleep_op *)((char *)timer - offsetof(sleep_op, timer));
-    sl_step_try *attempt = s->attempt;
-    json_t *result = json_real(s->seconds);
-    sl_free(s);
-    sl_action_succeed(attempt, result, json_object());
+    sl_free(handle->data);
+}
+
+static void end_sleep(uv_timer_t *timer)
+{
+    sleep_op *s = timer->data;
+    uv_close((uv_handle_t *)timer, on_sleep_closed);
+    sl_action_succeed(s->attempt, json_real(s->seconds), json_object());
 }
 
 static void cancel_sleep(sl_action_op *op)
 {
-    sleep_op *s = (sleep_op *)op;
-    sl_timer_stop(s->attempt->loop, &s->timer);
-    sl_free(s);
+    uv_close((uv_handle_t *)&((sleep_op *)op)->timer, on_sleep_closed);
 }
 
 static void action_sleep(sl_step_try *attempt)
@@ -229,7 +231,10 @@ static void action_sleep(sl_step_try *attempt)
     s->attempt = attempt;
     s->seconds = seconds >= 0 ? seconds : ms / 1000;
     attempt->data = s;
-    sl_timer_set(attempt->loop, &s->timer, end_sleep, (uint64_t)ceil(s->seconds * 1000));
+    uv_update_time(&attempt->loop->uv); /* it may be long since the loop looked */
+    (void)uv_timer_init(&attempt->loop->uv, &s->timer);
+    s->timer.data = s;
+    (void)uv_timer_start(&s->timer, end_sleep, (uint64_t)ceil(s->seconds * 1000), 0);
 }
 
 /* ---- names that are no action ---- */

@@ -325,7 +325,7 @@ static int written(file_op *f)
 static void work(uv_work_t *request)
 {
     file_op *f = request->data;
-    const char *name;
+    const char *name = NULL;
     char *path = sl_strndup(f->path, strlen(f->path));
     int folder = path ? open_parent(f, path, &name) : fail(f, SL_STEP_ERROR_INTERNAL, "out of memory");
     if (folder >= 0) {

@@ -50,6 +50,11 @@ void sl_step_fail(sl_step_try *attempt, sl_step_error error, const char *format,
     va_end(args);
 }
 
+void sl_step_add_usage(sl_step_try *attempt, const sl_step_usage *usage)
+{
+    CHECK(attempt && usage);
+}
+
 /* JSON with ' for ". */
 NF_UNUSED static json_t *quoted(const char *text)
 {
