@@ -279,13 +279,19 @@ static int open_segments(sl_serve *s)
     return 0;
 }
 
+const char *sl_serve_service_name(const sl_serve *serve)
+{
+    return serve->planes & SL_PLANE_GATEWAY ? "litellm-gateway" : "llama-deploy-apiserver";
+}
+
 /* The supervisor records its own log lines into the last segment; control writes them out. */
 static int open_logger(sl_serve *s)
 {
     SL_ASSERT(s);
     static const sl_sdk_options options = {.log_level = SL_SEVERITY_UNSET};
-    sl_sdk_internal_options internal = {
-        .segment = s->segments[s->segment_count - 1], .record_only = true, .default_service_name = "litellm-gateway"};
+    sl_sdk_internal_options internal = {.segment = s->segments[s->segment_count - 1],
+                                        .record_only = true,
+                                        .default_service_name = sl_serve_service_name(s)};
     int error = sl_sdk_new_internal(&options, &internal, &s->sdk);
     if (error)
         return sl_fail(SL_EXIT_FAILED, "telemetry cannot start: %s", sl_strerror(error));

@@ -54,6 +54,9 @@ typedef struct sl_serve {
 /* Runs the command with these planes (SL_PLANE_...); returns its exit status. */
 int sl_serve_run(const sl_command *command, const sl_server_options *options, unsigned planes);
 
+/* service.name, when nothing else says it. Static. */
+const char *sl_serve_service_name(const sl_serve *serve);
+
 /* The control process; `user` is the sl_serve. */
 int sl_serve_control(void *user, const sl_child_start *start);
 

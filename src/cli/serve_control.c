@@ -53,8 +53,9 @@ static int start_sdk(control *c)
     options.exporter_count = 1;
     options.log_to_stderr = true;
     options.on_error = on_error;
-    sl_sdk_internal_options internal = {
-        .export_only_when_set = true, .default_service_name = "litellm-gateway", .wake_fd = c->serve->wake_fd};
+    sl_sdk_internal_options internal = {.export_only_when_set = true,
+                                        .default_service_name = sl_serve_service_name(c->serve),
+                                        .wake_fd = c->serve->wake_fd};
     int error = sl_sdk_new_internal(&options, &internal, &c->sdk);
     for (unsigned i = 0; i < c->serve->segment_count && !error; i++) {
         if (c->sdk->pipeline)

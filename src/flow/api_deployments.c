@@ -220,7 +220,7 @@ static void answer_result(sl_api_request *request, const sl_task_end *end, sl_st
 {
     sl_flow_server *server = sl_api_user(request);
     if (session.len)
-        sl_session_delete(server, session);
+        sl_session_delete(server, session, NULL, NULL);
     if (strcmp(end->status, "succeeded") == 0)
         sl_api_reply(request, 200, sl_result_value(end->outputs));
     else
@@ -288,6 +288,12 @@ static void session_made(void *user, int error)
     asking_free(a);
 }
 
+static void nothing(void *user, int error)
+{
+    (void)user;
+    (void)error;
+}
+
 static void ask(sl_api_request *request, bool wait)
 {
     sl_flow_deployment *deployment = deployment_of(request);
@@ -309,7 +315,13 @@ static void ask(sl_api_request *request, bool wait)
         return;
     }
     a->own_session = wait;
-    sl_session_make(sl_api_user(request), deployment->file->name, session_made, a, a->session);
+    if (!wait) {
+        sl_session_make(sl_api_user(request), deployment->file->name, session_made, a, a->session);
+        return;
+    }
+    /* Of this task alone: services find it at the control plane, lists of the deployment do not show it. */
+    sl_session_make(sl_api_user(request), sl_str_of("", 0), nothing, NULL, a->session);
+    make_task(a);
 }
 
 void sl_api_run_task(sl_api_request *request)
@@ -452,6 +464,16 @@ void sl_api_create_session(sl_api_request *request)
     sl_session_make(sl_api_user(request), d->file->name, session_answer, m, m->id);
 }
 
+static void session_deleted(void *user, int error)
+{
+    sl_api_request *request = user;
+    if (error)
+        sl_api_fail_code(request, error, "the session cannot be removed");
+    else
+        sl_api_reply(request, 200, json_null());
+    sl_api_unref(request);
+}
+
 void sl_api_delete_session(sl_api_request *request)
 {
     sl_flow_server *server = sl_api_user(request);
@@ -463,9 +485,8 @@ void sl_api_delete_session(sl_api_request *request)
         sl_api_invalid(request, "query", "session_id", "Field required");
         return;
     }
-    sl_session_delete(server, session);
     sl_audit_add(server->audit, "session.delete", session, sl_api_caller(request), d->file->name);
-    sl_api_reply(request, 200, json_null());
+    sl_session_delete(server, session, session_deleted, sl_api_ref(request));
 }
 
 static bool add_session(void *user, const sl_str *columns, size_t count)

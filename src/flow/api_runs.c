@@ -265,8 +265,10 @@ static int put_left(void *user, const sl_run_left *left)
     r->found = true;
     (void)json_object_set_new(server->left, r->id,
                               json_pack("{s:O,s:I}", "steps", left->steps, "last_seq", (json_int_t)left->last_seq));
-    sl_run_left again = *left;
-    sl_task_put_again(server, &again);
+    /* A key of its own: that of the first message is taken. */
+    char key[SL_FLOW_ID_MAX + 24];
+    (void)snprintf(key, sizeof key, "%s:%llu", r->id, (unsigned long long)left->last_seq);
+    sl_task_put_again(server, left, sl_str_c(key));
     return SL_ECLOSED; /* enough */
 }
 
@@ -283,13 +285,13 @@ static void resume_noted(void *user, int error)
         sl_api_fail_code(request, error, "the run cannot go on");
     } else {
         sl_audit_add(server->audit, "run.resume", sl_str_c(r->id), sl_api_caller(request), sl_str_of(NULL, 0));
-        sl_api_reply(request, 202, json_pack("{s:s,s:s}", "run_id", r->id, "status", "running"));
+        sl_api_reply(request, 202, json_pack("{s:s,s:s}", "run_id", r->id, "status", "queued"));
     }
     sl_api_unref(request);
     sl_free(r);
 }
 
-static void start_resume(sl_api_request *request, sl_str id, const char *trace)
+static void start_resume(sl_api_request *request, sl_str id)
 {
     sl_flow_server *server = sl_api_user(request);
     resuming *r = sl_calloc(1, sizeof *r);
@@ -300,7 +302,7 @@ static void start_resume(sl_api_request *request, sl_str id, const char *trace)
     }
     r->request = sl_api_ref(request);
     (void)json_object_del(server->cancelled, r->id);
-    sl_run_store_started(server->runs, id, sl_now_ns(), sl_str_c(trace));
+    sl_run_store_reopen(server->runs, id);
     /* Comes behind the change of the run's status. */
     int error = sl_flow_store_put_then(server->store, "select 1", NULL, 0, resume_noted, r);
     if (error)
@@ -321,6 +323,6 @@ void sl_api_resume_run(sl_api_request *request)
     else if (strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0)
         sl_api_fail(request, 409, "the run is %s; only one that failed or was cancelled can be resumed", status);
     else
-        start_resume(request, id, json_string_value(json_object_get(run, "trace_id")));
+        start_resume(request, id);
     json_decref(run);
 }

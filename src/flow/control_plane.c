@@ -281,9 +281,8 @@ static void delete_session(sl_api_request *request)
     sl_span_set(span, SL_STR("session.id"), sl_value_str(id));
     sl_span_set_str(span, "success", "True");
     sl_span_end(span);
-    sl_session_delete(server, id);
     sl_audit_add(server->audit, "session.delete", id, sl_api_caller(request), sl_str_of(NULL, 0));
-    change(request, "select 1", NULL, 0, answer_null);
+    sl_session_delete(server, id, answer_null, sl_api_ref(request));
 }
 
 static void get_state(sl_api_request *request)

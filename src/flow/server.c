@@ -217,7 +217,7 @@ static int count_left(void *user, const sl_run_left *left)
 static int put_left(void *user, const sl_run_left *left)
 {
     leaving *l = user;
-    sl_task_put_again(l->server, left);
+    sl_task_put_again(l->server, left, left->run.id);
     return 0;
 }
 

@@ -134,8 +134,8 @@ typedef struct sl_task_new {
 typedef void (*sl_task_made_fn)(void *user, int error, sl_str id, bool existed);
 /* Errors: SL_EAGAIN, SL_ENOMEM, SL_EINVAL, SL_ECLOSED: then `fn` never comes. */
 SL_MUST_CHECK int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_fn fn, void *user);
-/* The message of a task that was accepted in an earlier life, put once more. */
-void sl_task_put_again(sl_flow_server *server, const sl_run_left *left);
+/* The message of a task that was accepted in an earlier life, put once more, under this idempotency key. */
+void sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key);
 bool sl_task_id_is_good(sl_str id);
 
 /* How a task has ended. Borrowed. */
@@ -230,7 +230,7 @@ bool sl_session_exists(sl_flow_server *server, sl_str id, sl_str deployment); /*
 /* A new one; its id is written to `ret_id`. */
 void sl_session_make(sl_flow_server *server, sl_str deployment, void (*done)(void *user, int error), void *user,
                      char ret_id[SL_FLOW_ID_MAX]);
-void sl_session_delete(sl_flow_server *server, sl_str id);
+void sl_session_delete(sl_flow_server *server, sl_str id, void (*done)(void *user, int error), void *user);
 json_t *sl_session_json(sl_str id, json_t *task_ids, json_t *state);
 /* TaskDefinitions of a session, or of a deployment (session empty). NULL: SL_EIO or no memory. */
 json_t *sl_session_tasks(sl_flow_server *server, sl_str session, sl_str deployment);

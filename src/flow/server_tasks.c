@@ -302,7 +302,7 @@ static bool topic_row(void *user, const sl_str *columns, size_t count)
     return false;
 }
 
-void sl_task_put_again(sl_flow_server *server, const sl_run_left *left)
+void sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key)
 {
     SL_ASSERT(left);
     char deployment[SL_QUEUE_MAX_TOPIC_BYTES], session[SL_FLOW_ID_MAX], id[SL_FLOW_ID_MAX];
@@ -328,7 +328,7 @@ void sl_task_put_again(sl_flow_server *server, const sl_run_left *left)
     json_t *message = message_of(workflow, "new_task", data, NULL);
     char *body = message ? json_dumps(message, JSON_COMPACT) : NULL;
     if (body) /* the queue has it in all but one case: a crash between accepting and putting */
-        put_loose(server, topic, sl_str_c(body), sl_str_c(id), left->run.traceparent, NULL);
+        put_loose(server, topic, sl_str_c(body), key, left->run.traceparent, NULL);
     free(body);
     json_decref(message);
 }

@@ -34,11 +34,22 @@ void sl_session_make(sl_flow_server *server, sl_str deployment, void (*done)(voi
         done(user, error);
 }
 
-void sl_session_delete(sl_flow_server *server, sl_str id)
+static void ignore(void *user, int error)
 {
+    (void)user;
+    (void)error;
+}
+
+void sl_session_delete(sl_flow_server *server, sl_str id, void (*done)(void *user, int error), void *user)
+{
+    if (!done)
+        done = ignore;
     sl_flow_store_put(server->store, "delete from sessions where id = ?1", &id, 1);
     sl_flow_store_put(server->store, "delete from session_state where session = ?1", &id, 1);
-    sl_flow_store_put(server->store, "update tasks set session = '' where session = ?1", &id, 1);
+    int error =
+        sl_flow_store_put_then(server->store, "update tasks set session = '' where session = ?1", &id, 1, done, user);
+    if (error)
+        done(user, error);
 }
 
 json_t *sl_session_json(sl_str id, json_t *task_ids, json_t *state)

@@ -326,6 +326,23 @@ void sl_run_store_started(sl_run_store *store, sl_str run_id, uint64_t start_ns,
     submit(store, other_job(store, write_started, run_id, trace_id, start_ns));
 }
 
+static int write_reopened(job *j, sqlite3 *db)
+{
+    (void)db;
+    sqlite3_stmt *s = prepare(j, "update flow_runs set status = 'queued', ended_ns = null, error = null, error_type = "
+                                 "null, outputs = null where id = ?1 and status in ('failed', 'cancelled')");
+    if (!s)
+        return SL_EIO;
+    put(s, 1, j->of.other.run_id);
+    return sl_db_exec(s);
+}
+
+void sl_run_store_reopen(sl_run_store *store, sl_str run_id)
+{
+    SL_ASSERT(store);
+    submit(store, other_job(store, write_reopened, run_id, sl_str_of("", 0), 0));
+}
+
 static int write_event(job *j, sqlite3 *db)
 {
     (void)db;

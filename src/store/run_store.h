@@ -54,6 +54,9 @@ SL_MUST_CHECK int sl_run_store_accept(sl_run_store *store, const sl_run_new *run
 /* The run runs (again). */
 void sl_run_store_started(sl_run_store *store, sl_str run_id, uint64_t start_ns, sl_str trace_id);
 
+/* A run that failed or was cancelled is left again, as if it had not ended: its steps and events stay. */
+void sl_run_store_reopen(sl_run_store *store, sl_str run_id);
+
 /* A step that has ended. Copied. */
 typedef struct sl_run_step_row {
     sl_str run_id;
