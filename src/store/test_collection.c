@@ -1,0 +1,821 @@
+/* Collections: the scan against a plain one, filters, namespaces, the file, other processes, failures. */
+#include "src/store/collection.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "src/base/mem.h"
+#include "src/base/rng.h"
+#include "src/store/collection_rows.h"
+#include "tests/harness/sl_test.h"
+
+/* JSON with ' for ". */
+static json_t *quoted(const char *text)
+{
+    char *copy = strdup(text);
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    json_t *value = json_loads(copy, JSON_DECODE_ANY, NULL);
+    free(copy);
+    if (!value)
+        abort();
+    return value;
+}
+
+static float random_float(sl_rng *rng)
+{
+    return (float)((double)(sl_rng_next(rng) >> 11) / 9007199254740992.0 - 0.5);
+}
+
+/* ---- threads that share work ---- */
+
+typedef struct sums {
+    uint64_t of_slot[SL_MAX_POOL_THREADS][8];
+} sums;
+
+static void add_part(void *user, size_t slot, size_t from, size_t to)
+{
+    sums *s = user;
+    for (size_t i = from; i < to; i++)
+        s->of_slot[slot][0] += i;
+}
+
+SL_TEST(every_row_is_handed_out_once)
+{
+    static const size_t threads[] = {0, 1, 2, 5, 200}, rows[] = {0, 1, 7, 1000, 100000}, chunks[] = {1, 3, 4096};
+    for (size_t t = 0; t < 5; t++) {
+        sl_pool *pool = NULL;
+        REQUIRE(sl_pool_new(threads[t], &pool) == 0);
+        CHECK(sl_pool_size(pool) >= 1 && sl_pool_size(pool) <= SL_MAX_POOL_THREADS);
+        for (size_t r = 0; r < 5; r++)
+            for (size_t c = 0; c < 3; c++) {
+                static sums s;
+                uint64_t sum = 0, n = rows[r];
+                memset(&s, 0, sizeof s);
+                sl_pool_each(pool, rows[r], chunks[c], add_part, &s);
+                for (size_t i = 0; i < SL_MAX_POOL_THREADS; i++)
+                    sum += s.of_slot[i][0];
+                CHECK_EQ(sum, n ? n * (n - 1) / 2 : 0);
+            }
+        sl_pool_free(pool);
+    }
+    CHECK_EQ(sl_pool_size(NULL), 1);
+    sl_pool_free(NULL);
+}
+
+static void *work_beside(void *user)
+{
+    for (int i = 0; i < 50; i++) {
+        static _Thread_local sums s;
+        uint64_t sum = 0;
+        memset(&s, 0, sizeof s);
+        sl_pool_each(user, 5000, 16, add_part, &s);
+        for (size_t k = 0; k < SL_MAX_POOL_THREADS; k++)
+            sum += s.of_slot[k][0];
+        CHECK_EQ(sum, 5000u * 4999u / 2);
+    }
+    return NULL;
+}
+
+SL_TEST(callers_share_the_threads)
+{
+    sl_pool *pool = NULL;
+    pthread_t callers[4];
+    REQUIRE(sl_pool_new(3, &pool) == 0);
+    for (int i = 0; i < 4; i++)
+        REQUIRE(pthread_create(&callers[i], NULL, work_beside, pool) == 0);
+    for (int i = 0; i < 4; i++)
+        (void)pthread_join(callers[i], NULL);
+    sl_pool_free(pool);
+}
+
+/* ---- the scan against a plain one ---- */
+
+static double plain_score(sl_vector_metric metric, const float *a, const float *b, size_t dims)
+{
+    double dot = 0, x = 0, y = 0, apart = 0;
+    for (size_t i = 0; i < dims; i++) {
+        dot += (double)a[i] * (double)b[i];
+        x += (double)a[i] * (double)a[i];
+        y += (double)b[i] * (double)b[i];
+        apart += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    }
+    if (metric == SL_VECTOR_EUCLID)
+        return sqrt(apart);
+    if (metric == SL_VECTOR_DOT)
+        return dot;
+    return x > 0 && y > 0 ? dot / (sqrt(x) * sqrt(y)) : 0;
+}
+
+typedef struct expected {
+    double score;
+    uint32_t row;
+} expected;
+
+static int descending(const void *a, const void *b)
+{
+    const expected *x = a, *y = b;
+    return x->score < y->score ? 1 : x->score > y->score ? -1 : (x->row > y->row) - (x->row < y->row);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const expected *x = a, *y = b;
+    return x->score > y->score ? 1 : x->score < y->score ? -1 : (x->row > y->row) - (x->row < y->row);
+}
+
+static sl_vector_set *random_set(size_t rows, size_t dims, sl_vector_metric metric, float *all, sl_rng *rng)
+{
+    sl_vector_set *set = NULL;
+    if (sl_vector_set_new(dims, metric, &set))
+        abort();
+    for (size_t i = 0; i < rows; i++) {
+        char id[32];
+        (void)snprintf(id, sizeof id, "%08zu", i);
+        for (size_t k = 0; k < dims; k++) /* every fifth row is the one before: ties */
+            all[i * dims + k] = i % 5 == 4 ? all[(i - 1) * dims + k] : random_float(rng);
+        sl_vector_row row = {.id = sl_str_c(id), .vector = all + i * dims, .dims = dims};
+        if (sl_vector_set_put(set, &row, 1))
+            abort();
+    }
+    return set;
+}
+
+static void check_search(sl_vector_set *set, sl_pool *pool, size_t rows, size_t dims, const float *all, size_t top,
+                         sl_rng *rng)
+{
+    char reason[SL_FILTER_REASON];
+    float *query = malloc(dims * sizeof *query);
+    expected *wanted = malloc(rows * sizeof *wanted);
+    sl_vector_hits *hits = NULL;
+    sl_vector_metric metric = sl_vector_set_metric(set);
+    for (size_t i = 0; i < dims; i++)
+        query[i] = random_float(rng);
+    for (size_t i = 0; i < rows; i++)
+        wanted[i] = (expected){plain_score(metric, all + i * dims, query, dims), (uint32_t)i};
+    qsort(wanted, rows, sizeof *wanted, metric == SL_VECTOR_EUCLID ? ascending : descending);
+    sl_vector_query q = {.vector = query, .dims = dims, .top_k = top};
+    CHECK_EQ(sl_vector_set_search(set, pool, &q, reason, &hits), 0);
+    CHECK_EQ(hits->count, top < rows ? top : rows);
+    for (size_t i = 0; i < hits->count; i++) {
+        uint64_t row = 0;
+        CHECK(sl_str_to_u64(hits->items[i].id, &row) == 0 || hits->items[i].id.len == 8);
+        if (row != wanted[i].row || fabs(hits->items[i].score - wanted[i].score) > 1e-12) {
+            sl_test_failed(__FILE__, __LINE__, "%zu rows, %zu dims, %s: place %zu is %llu, not %u", rows, dims,
+                           sl_vector_metric_name(metric), i, (unsigned long long)row, wanted[i].row);
+            break;
+        }
+    }
+    sl_vector_hits_free(hits);
+    free(wanted);
+    free(query);
+}
+
+SL_TEST(scan_finds_what_a_plain_one_finds)
+{
+    static const size_t shapes[][2] = {{1, 1}, {7, 3}, {100, 31}, {101, 32}, {500, 33}, {3000, 100}, {9000, 96}};
+    static const size_t tops[] = {1, 10, 200};
+    sl_rng rng;
+    sl_pool *pool = NULL;
+    sl_rng_init_seed(&rng, 7);
+    REQUIRE(sl_pool_new(3, &pool) == 0);
+    for (size_t kernel = 0; kernel < sl_scan_kernel_count(); kernel++) {
+        sl_scan_kernel_use(kernel);
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+            for (unsigned metric = 0; metric < SL_VECTOR_METRICS; metric++) {
+                size_t rows = shapes[s][0], dims = shapes[s][1];
+                float *all = malloc(rows * dims * sizeof *all);
+                sl_vector_set *set = random_set(rows, dims, (sl_vector_metric)metric, all, &rng);
+                for (size_t t = 0; t < 3; t++)
+                    check_search(set, t ? pool : NULL, rows, dims, all, tops[t], &rng);
+                sl_vector_set_free(set);
+                free(all);
+            }
+    }
+    sl_scan_kernel_use(0);
+    sl_pool_free(pool);
+}
+
+SL_TEST(metrics_have_names)
+{
+    sl_vector_metric metric;
+    for (unsigned i = 0; i < SL_VECTOR_METRICS; i++) {
+        CHECK_EQ(sl_vector_metric_parse(sl_str_c(sl_vector_metric_name((sl_vector_metric)i)), &metric), 0);
+        CHECK_EQ(metric, i);
+    }
+    CHECK_EQ(sl_vector_metric_parse(SL_STR("manhattan"), &metric), SL_EINVAL);
+    CHECK(sl_scan_kernel_name()[0] != '\0');
+}
+
+/* ---- filters ---- */
+
+typedef struct filter_case {
+    const char *filter;
+    const char *metadata;
+    bool holds;
+} filter_case;
+
+static const filter_case filter_cases[] = {
+    {"{}", "{}", true},
+    {"{'a':1}", "{'a':1}", true},
+    {"{'a':1}", "{'a':1.0}", true},
+    {"{'a':1}", "{'a':2}", false},
+    {"{'a':1}", "{}", false},
+    {"{'a':'x'}", "{'a':'x'}", true},
+    {"{'a':'x'}", "{'a':'X'}", false},
+    {"{'a':'1'}", "{'a':1}", false},
+    {"{'a':true}", "{'a':true}", true},
+    {"{'a':true}", "{'a':false}", false},
+    {"{'a':null}", "{}", true},
+    {"{'a':null}", "{'a':null}", true},
+    {"{'a':null}", "{'a':0}", false},
+    {"{'a':'x'}", "{'a':['y','x']}", true},
+    {"{'a':'x'}", "{'a':['y']}", false},
+    {"{'a':1,'b':2}", "{'a':1,'b':2}", true},
+    {"{'a':1,'b':2}", "{'a':1,'b':3}", false},
+    {"{'a.b':1}", "{'a':{'b':1}}", true},
+    {"{'a.b':1}", "{'a.b':1}", true},
+    {"{'a.b':1}", "{'a':1}", false},
+    {"{'a':{'$eq':1}}", "{'a':1}", true},
+    {"{'a':{'$ne':1}}", "{'a':1}", false},
+    {"{'a':{'$ne':1}}", "{'a':2}", true},
+    {"{'a':{'$ne':1}}", "{}", true},
+    {"{'a':{'$ne':'x'}}", "{'a':['x','y']}", false},
+    {"{'a':{'$in':[1,'x']}}", "{'a':'x'}", true},
+    {"{'a':{'$in':[1,'x']}}", "{'a':['z','x']}", true},
+    {"{'a':{'$in':[]}}", "{'a':1}", false},
+    {"{'a':{'$nin':[1,2]}}", "{'a':3}", true},
+    {"{'a':{'$nin':[1,2]}}", "{'a':2}", false},
+    {"{'a':{'$nin':[1,2]}}", "{}", true},
+    {"{'a':{'$gt':1}}", "{'a':1}", false},
+    {"{'a':{'$gt':1}}", "{'a':1.5}", true},
+    {"{'a':{'$gte':1}}", "{'a':1}", true},
+    {"{'a':{'$lt':1}}", "{'a':1}", false},
+    {"{'a':{'$lt':1}}", "{'a':0}", true},
+    {"{'a':{'$lte':1}}", "{'a':1}", true},
+    {"{'a':{'$gt':1}}", "{'a':'2'}", false},
+    {"{'a':{'$gt':1}}", "{}", false},
+    {"{'a':{'$gte':'2020'}}", "{'a':'2021-01'}", true},
+    {"{'a':{'$lt':'b'}}", "{'a':'ab'}", true},
+    {"{'a':{'$gte':1,'$lt':3}}", "{'a':3}", false},
+    {"{'a':{'$gte':1,'$lt':3}}", "{'a':2}", true},
+    {"{'a':{'$exists':true}}", "{'a':0}", true},
+    {"{'a':{'$exists':true}}", "{'a':null}", false},
+    {"{'a':{'$exists':false}}", "{}", true},
+    {"{'$or':[{'a':1},{'b':2}]}", "{'b':2}", true},
+    {"{'$or':[{'a':1},{'b':2}]}", "{'b':3}", false},
+    {"{'$and':[{'a':1},{'b':2}]}", "{'a':1,'b':2}", true},
+    {"{'$and':[{'a':1},{'b':2}]}", "{'a':1}", false},
+    {"{'$not':{'a':1}}", "{'a':1}", false},
+    {"{'$not':{'a':1}}", "{'a':2}", true},
+    {"{'c':9,'$or':[{'a':1},{'$and':[{'b':2},{'a':{'$gt':5}}]}]}", "{'a':6,'b':2,'c':9}", true},
+    {"{'c':9,'$or':[{'a':1},{'$and':[{'b':2},{'a':{'$gt':5}}]}]}", "{'a':6,'b':2,'c':8}", false},
+};
+
+static bool filter_holds(const sl_vector_filter *f, const json_t *metadata)
+{
+    json_t *values[16];
+    for (size_t i = 0; i < sl_vector_filter_key_count(f); i++)
+        values[i] = sl_vector_filter_value(metadata, sl_vector_filter_key(f, i));
+    return sl_vector_filter_holds(f, values);
+}
+
+SL_TEST(filters)
+{
+    for (size_t i = 0; i < sizeof filter_cases / sizeof *filter_cases; i++) {
+        char reason[SL_FILTER_REASON];
+        json_t *text = quoted(filter_cases[i].filter), *metadata = quoted(filter_cases[i].metadata);
+        sl_vector_filter *f = NULL;
+        if (sl_vector_filter_new(text, reason, &f))
+            sl_test_failed(__FILE__, __LINE__, "%s: %s", filter_cases[i].filter, reason);
+        else if (filter_holds(f, metadata) != filter_cases[i].holds)
+            sl_test_failed(__FILE__, __LINE__, "%s of %s", filter_cases[i].filter, filter_cases[i].metadata);
+        sl_vector_filter_free(f);
+        json_decref(text);
+        json_decref(metadata);
+    }
+}
+
+SL_TEST(filters_that_are_none)
+{
+    static const char *const bad[] = {"[]",
+                                      "5",
+                                      "{'a':[]}",
+                                      "{'a':{}}",
+                                      "{'a':{'$near':1}}",
+                                      "{'$near':1}",
+                                      "{'a':{'$in':1}}",
+                                      "{'a':{'$in':[[]]}}",
+                                      "{'a':{'$gt':true}}",
+                                      "{'a':{'$eq':{}}}",
+                                      "{'a':{'$exists':1}}",
+                                      "{'$and':{}}",
+                                      "{'$or':[]}",
+                                      "{'$or':[1]}",
+                                      "{'$not':[]}",
+                                      "{'a':{'b':1}}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char reason[SL_FILTER_REASON] = "";
+        json_t *text = quoted(bad[i]);
+        sl_vector_filter *f = NULL;
+        if (sl_vector_filter_new(text, reason, &f) != SL_EINVAL || !reason[0])
+            sl_test_failed(__FILE__, __LINE__, "%s is taken", bad[i]);
+        json_decref(text);
+    }
+    char reason[SL_FILTER_REASON];
+    sl_vector_filter *f = NULL;
+    json_t *deep = quoted("{'a':1}"), *wide = json_object();
+    for (int i = 0; i < 20; i++)
+        deep = json_pack("{s:o}", "$not", deep);
+    CHECK_EQ(sl_vector_filter_new(deep, reason, &f), SL_ELIMIT);
+    for (int i = 0; i < 2000; i++) {
+        char key[20];
+        (void)snprintf(key, sizeof key, "k%d", i);
+        (void)json_object_set_new(wide, key, json_integer(i));
+    }
+    CHECK_EQ(sl_vector_filter_new(wide, reason, &f), SL_ELIMIT);
+    json_decref(deep);
+    json_decref(wide);
+}
+
+SL_TEST(filters_in_other_words)
+{
+    static const char *const pairs[][2] = {
+        {"{'a':1}", "{'must':[{'key':'a','match':{'value':1}}]}"},
+        {"{'a':{'$ne':'x'}}", "{'must':[{'must_not':[{'key':'a','match':{'value':'x'}}]}]}"},
+        {"{'a':{'$in':[1,2]}}", "{'must':[{'key':'a','match':{'any':[1,2]}}]}"},
+        {"{'a':{'$gte':1,'$lt':2}}", "{'must':[{'key':'a','range':{'gte':1}},{'key':'a','range':{'lt':2}}]}"},
+        {"{'a':1.5}", "{'must':[{'key':'a','range':{'gte':1.5,'lte':1.5}}]}"},
+        {"{'a':null}", "{'must':[{'is_empty':{'key':'a'}}]}"},
+        {"{'a':{'$exists':true}}", "{'must':[{'must_not':[{'is_empty':{'key':'a'}}]}]}"},
+        {"{'$or':[{'a':1},{'b':2}]}", "{'must':[{'should':[{'must':[{'key':'a','match':{'value':1}}]},{'must':[{'key':'"
+                                      "b','match':{'value':2}}]}]}]}"},
+        {"{'$not':{'a':1}}", "{'must':[{'must_not':[{'must':[{'key':'a','match':{'value':1}}]}]}]}"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        char reason[SL_FILTER_REASON];
+        json_t *from = quoted(pairs[i][0]), *to = quoted(pairs[i][1]);
+        sl_vector_filter *f = NULL;
+        REQUIRE(sl_vector_filter_new(from, reason, &f) == 0);
+        json_t *made = sl_vector_filter_qdrant(f);
+        char *text = json_dumps(made, JSON_COMPACT);
+        if (!json_equal(made, to))
+            sl_test_failed(__FILE__, __LINE__, "%s: %s", pairs[i][0], text);
+        free(text);
+        json_decref(made);
+        sl_vector_filter_free(f);
+        json_decref(from);
+        json_decref(to);
+    }
+}
+
+/* ---- collections ---- */
+
+static char folder[64];
+
+static const char *make_file(void)
+{
+    static char path[120];
+    (void)strcpy(folder, "/tmp/sightline-test-collection-XXXXXX");
+    if (!mkdtemp(folder))
+        abort();
+    (void)snprintf(path, sizeof path, "%s/%s", folder, SL_COLLECTIONS_FILE);
+    return path;
+}
+
+static void remove_file(void)
+{
+    char command[120];
+    (void)snprintf(command, sizeof command, "rm -rf %s", folder);
+    if (system(command) != 0)
+        abort();
+}
+
+static sl_collections *opened(const char *path)
+{
+    char error[300] = "";
+    sl_collections *c = NULL;
+    if (sl_collections_open(path, error, sizeof error, &c)) {
+        fprintf(stderr, "%s\n", error);
+        abort();
+    }
+    return c;
+}
+
+static char reason[SL_COLLECTION_REASON];
+
+static int put(sl_collections *c, const char *name, const char *space, const char *id, float x, float y,
+               const char *metadata)
+{
+    float vector[2] = {x, y};
+    sl_vector_row row = {
+        .space = sl_str_c(space), .id = sl_str_c(id), .vector = vector, .dims = 2, .metadata = sl_str_c(metadata)};
+    return sl_collections_put(c, sl_str_c(name), &row, 1, reason);
+}
+
+/* Ids of the hits, joined by commas; the error's name when it fails. */
+static const char *ids(sl_collections *c, const char *name, const char *space, float x, float y, size_t top,
+                       const char *filter)
+{
+    static char text[600];
+    float vector[2] = {x, y};
+    sl_vector_filter *f = NULL;
+    sl_vector_hits *hits = NULL;
+    json_t *json = filter ? quoted(filter) : NULL;
+    if (json && sl_vector_filter_new(json, reason, &f))
+        abort();
+    sl_vector_query q = {
+        .collection = sl_str_c(name), .space = sl_str_c(space), .vector = vector, .dims = 2, .top_k = top, .filter = f};
+    int error = sl_collections_search(c, &q, reason, &hits);
+    text[0] = '\0';
+    for (size_t i = 0; !error && i < hits->count; i++)
+        (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s%.*s", i ? "," : "",
+                       (int)hits->items[i].id.len, hits->items[i].id.ptr);
+    sl_vector_hits_free(hits);
+    sl_vector_filter_free(f);
+    json_decref(json);
+    return error ? sl_error_name(error) : text;
+}
+
+/* On disk and without a file alike. */
+static void check_life(const char *path)
+{
+    sl_collections *c = opened(path);
+    sl_collection_info infos[4];
+    size_t count = 9;
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 3, NULL)), "SL_ENOENT");
+    CHECK(strstr(reason, "there is no collection \"k\"") != NULL);
+    CHECK_EQ(put(c, "k", "", "a", 1, 0, "{}"), SL_ENOENT);
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_COSINE, reason), 0);
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_COSINE, reason), 0);
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 3, SL_VECTOR_COSINE, reason), SL_EEXIST);
+    CHECK(strstr(reason, "2 dimensions and metric cosine") != NULL);
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_DOT, reason), SL_EEXIST);
+    CHECK_EQ(sl_collections_create(c, SL_STR("../k"), 2, SL_VECTOR_DOT, reason), SL_EINVAL);
+    CHECK_EQ(sl_collections_create(c, SL_STR("z"), 0, SL_VECTOR_DOT, reason), SL_EINVAL);
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 3, NULL)), "");
+    CHECK_EQ(put(c, "k", "", "a", 1, 0, "{\"lang\":\"en\",\"n\":1}"), 0);
+    CHECK_EQ(put(c, "k", "", "b", 0, 1, "{\"lang\":\"de\",\"n\":2}"), 0);
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0.1f, 3, NULL)), "a,b");
+    CHECK_EQ(put(c, "k", "", "c", 1, 1, "{\"lang\":\"en\",\"n\":3}"), 0);
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0.1f, 3, NULL)), "a,c,b");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0.1f, 2, NULL)), "a,c");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 0.1f, 1, 5, "{'lang':'en'}")), "c,a");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 0.1f, 1, 5, "{'n':{'$gte':2}}")), "b,c");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 0.1f, 1, 5, "{'n':7}")), "");
+    CHECK_EQ(put(c, "k", "", "a", -1, 0, "{\"lang\":\"fr\"}"), 0); /* replaced, in columns too */
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0.1f, 3, NULL)), "c,b,a");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 0.1f, 1, 5, "{'lang':'fr'}")), "a");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 0.1f, 1, 5, "{'lang':'en'}")), "c");
+    CHECK_EQ(put(c, "k", "tenant", "a", 1, 0, ""), 0); /* the same id elsewhere */
+    CHECK_STR(sl_str_c(ids(c, "k", "tenant", 1, 0, 5, NULL)), "a");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 5, NULL)), "c,b,a");
+    CHECK_STR(sl_str_c(ids(c, "k", "nobody", 1, 0, 5, NULL)), "");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 0, NULL)), "SL_EINVAL");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 10001, NULL)), "SL_EINVAL");
+    CHECK_STR(sl_str_c(ids(c, "k", "", NAN, 0, 1, NULL)), "SL_EINVAL");
+    CHECK_STR(sl_str_c(ids(c, "../etc", "", 1, 0, 1, NULL)), "SL_ENOENT");
+    CHECK_EQ(sl_collections_create(c, SL_STR("e"), 2, SL_VECTOR_EUCLID, reason), 0);
+    CHECK_EQ(sl_collections_list(c, infos, 4, &count, reason), 0);
+    CHECK_EQ(count, 2);
+    CHECK_STR(sl_str_c(infos[0].name), "e");
+    CHECK(infos[1].rows == 4 && infos[1].dims == 2 && infos[1].memory_bytes > 0);
+    CHECK_EQ(sl_collections_drop(c, SL_STR("e"), reason), 0);
+    CHECK_EQ(sl_collections_drop(c, SL_STR("e"), reason), SL_ENOENT);
+    CHECK_STR(sl_str_c(ids(c, "e", "", 1, 0, 1, NULL)), "SL_ENOENT");
+    sl_collections_close(c);
+}
+
+SL_TEST(life_of_a_collection_in_memory)
+{
+    check_life(NULL);
+}
+
+SL_TEST(life_of_a_collection_on_disk)
+{
+    const char *path = make_file();
+    check_life(path);
+    sl_collections *c = opened(path); /* everything is there again */
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0.1f, 3, NULL)), "c,b,a");
+    CHECK_STR(sl_str_c(ids(c, "k", "tenant", 1, 0, 5, NULL)), "a");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 0.1f, 1, 5, "{'lang':'fr'}")), "a");
+    sl_collections_close(c);
+    remove_file();
+}
+
+SL_TEST(rows_that_are_refused)
+{
+    sl_collections *c = opened(NULL);
+    float bad[2] = {1, INFINITY}, good[3] = {1, 2, 3};
+    char long_id[600];
+    memset(long_id, 'x', sizeof long_id);
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_DOT, reason), 0);
+    sl_vector_row rows[] = {{.id = SL_STR("a"), .vector = bad, .dims = 2},
+                            {.id = SL_STR(""), .vector = good, .dims = 2},
+                            {.id = SL_STR("a"), .vector = good, .dims = 3},
+                            {.id = SL_STR("a"), .vector = good, .dims = 0},
+                            {.id = SL_STR("a\0b"), .vector = good, .dims = 2},
+                            {.id = sl_str_of(long_id, sizeof long_id), .vector = good, .dims = 2},
+                            {.id = SL_STR("a"), .space = sl_str_of(long_id, 256), .vector = good, .dims = 2}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        reason[0] = '\0';
+        sl_vector_row two[2] = {{.id = SL_STR("first"), .vector = good, .dims = 2}, rows[i]};
+        CHECK_EQ(sl_collections_put(c, SL_STR("k"), two, 2, reason), SL_EINVAL);
+        CHECK(reason[0] != '\0');
+        CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 5, NULL)), ""); /* all or none */
+    }
+    sl_collections_close(c);
+}
+
+/* What another process puts is seen by the next search; so is a collection that was dropped and made anew. */
+SL_TEST(other_processes)
+{
+    const char *path = make_file();
+    sl_collections *mine = opened(path), *other = opened(path);
+    CHECK_EQ(sl_collections_create(mine, SL_STR("k"), 2, SL_VECTOR_DOT, reason), 0);
+    CHECK_EQ(put(mine, "k", "", "a", 1, 0, ""), 0);
+    CHECK_STR(sl_str_c(ids(mine, "k", "", 1, 0, 5, NULL)), "a");
+    CHECK_STR(sl_str_c(ids(other, "k", "", 1, 0, 5, NULL)), "a");
+    CHECK_EQ(put(other, "k", "", "b", 2, 0, ""), 0);
+    CHECK_STR(sl_str_c(ids(mine, "k", "", 1, 0, 5, NULL)), "b,a");
+    CHECK_EQ(put(other, "k", "", "c", 3, 0, ""), 0);
+    CHECK_EQ(put(mine, "k", "", "d", 4, 0, ""), 0); /* on top of one that it has not seen */
+    CHECK_STR(sl_str_c(ids(mine, "k", "", 1, 0, 5, NULL)), "d,c,b,a");
+    CHECK_STR(sl_str_c(ids(other, "k", "", 1, 0, 5, NULL)), "d,c,b,a");
+    CHECK_EQ(sl_collections_drop(other, SL_STR("k"), reason), 0);
+    CHECK_STR(sl_str_c(ids(mine, "k", "", 1, 0, 5, NULL)), "SL_ENOENT");
+    CHECK_EQ(sl_collections_create(other, SL_STR("k"), 2, SL_VECTOR_EUCLID, reason), 0);
+    CHECK_EQ(put(other, "k", "", "z", 1, 1, ""), 0);
+    CHECK_STR(sl_str_c(ids(mine, "k", "", 1, 0, 5, NULL)), "z");
+    sl_collections_close(mine);
+    sl_collections_close(other);
+    remove_file();
+}
+
+typedef struct beside {
+    sl_collections *c;
+    atomic_bool stop;
+    unsigned long rounds;
+} beside;
+
+static void *search_on(void *user)
+{
+    beside *b = user;
+    while (!atomic_load(&b->stop)) {
+        float vector[2] = {1, 0};
+        char why[SL_COLLECTION_REASON];
+        sl_vector_hits *hits = NULL;
+        sl_vector_query q = {.collection = SL_STR("k"), .vector = vector, .dims = 2, .top_k = 3};
+        CHECK_EQ(sl_collections_search(b->c, &q, why, &hits), 0);
+        sl_vector_hits_free(hits);
+        b->rounds++;
+    }
+    return NULL;
+}
+
+SL_TEST(searches_beside_changes)
+{
+    const char *path = make_file();
+    sl_collections *c = opened(path);
+    static beside b[2];
+    pthread_t threads[2];
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_DOT, reason), 0);
+    for (int i = 0; i < 2; i++) {
+        b[i].c = c;
+        REQUIRE(pthread_create(&threads[i], NULL, search_on, &b[i]) == 0);
+    }
+    for (int i = 0; i < 300; i++) {
+        char id[20];
+        (void)snprintf(id, sizeof id, "%d", i);
+        CHECK_EQ(put(c, "k", "", id, (float)i, 0, "{\"n\":1}"), 0);
+        CHECK(strncmp(ids(c, "k", "", 1, 0, 1, NULL), id, strlen(id)) == 0); /* seen at once */
+    }
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&b[i].stop, true);
+        (void)pthread_join(threads[i], NULL);
+        CHECK(b[i].rounds > 0);
+    }
+    sl_collections_close(c);
+    remove_file();
+}
+
+/* A process that is killed while it loads leaves whole batches. */
+SL_TEST(killed_while_loading)
+{
+    const char *path = make_file();
+    pid_t child = fork();
+    if (child == 0) {
+        sl_collections *c = opened(path);
+        if (sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_DOT, reason))
+            _exit(2);
+        for (int i = 0;; i++) {
+            float vectors[10][2];
+            char names[10][24];
+            sl_vector_row rows[10];
+            for (int k = 0; k < 10; k++) {
+                (void)snprintf(names[k], sizeof names[k], "%06d-%d", i, k);
+                vectors[k][0] = (float)i;
+                vectors[k][1] = 1;
+                rows[k] = (sl_vector_row){.id = sl_str_c(names[k]), .vector = vectors[k], .dims = 2};
+            }
+            if (sl_collections_put(c, SL_STR("k"), rows, 10, reason))
+                _exit(3);
+        }
+    }
+    (void)usleep(300000);
+    (void)kill(child, SIGKILL);
+    int status = 0;
+    (void)waitpid(child, &status, 0);
+    CHECK(WIFSIGNALED(status));
+    sl_collections *c = opened(path);
+    sl_collection_info info = {0};
+    size_t count = 0;
+    CHECK_EQ(sl_collections_list(c, &info, 1, &count, reason), 0);
+    if (count) {
+        CHECK_EQ(info.rows % 10, 0);
+        CHECK(strcmp(ids(c, "k", "", 1, 0, 1, NULL), "SL_EIO") != 0);
+    }
+    sl_collections_close(c);
+    remove_file();
+}
+
+SL_TEST(damaged_rows_are_told)
+{
+    const char *path = make_file();
+    sl_collections *c = opened(path);
+    sqlite3 *db = NULL;
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_DOT, reason), 0);
+    CHECK_EQ(put(c, "k", "", "a", 1, 0, ""), 0);
+    sl_collections_close(c);
+    REQUIRE(sqlite3_open(path, &db) == SQLITE_OK);
+    CHECK(sqlite3_exec(db, "update vectors set vector = x'00'", NULL, NULL, NULL) == SQLITE_OK);
+    (void)sqlite3_close(db);
+    c = opened(path);
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 1, NULL)), "SL_EIO");
+    CHECK(strstr(reason, "cannot be read") != NULL);
+    CHECK_EQ(put(c, "k", "", "a", 1, 0, ""), 0); /* mended by putting it again */
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 1, NULL)), "a");
+    sl_collections_close(c);
+    char error[300] = "";
+    CHECK(sl_collections_open("/nonexistent/folder/x.db", error, sizeof error, &c) != 0 && error[0]);
+    remove_file();
+}
+
+SL_TEST(a_search_can_be_stopped)
+{
+    sl_collections *c = opened(NULL);
+    atomic_bool stop = true;
+    float vector[2] = {1, 0};
+    sl_vector_hits *hits = NULL;
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_DOT, reason), 0);
+    CHECK_EQ(put(c, "k", "", "a", 1, 0, ""), 0);
+    sl_vector_query q = {.collection = SL_STR("k"), .vector = vector, .dims = 2, .top_k = 1, .stop = &stop};
+    CHECK_EQ(sl_collections_search(c, &q, reason, &hits), SL_ECLOSED);
+    CHECK(hits == NULL);
+    sl_collections_close(c);
+}
+
+/* More keys than are kept ready: the rest is looked at for one search alone. */
+SL_TEST(many_keys)
+{
+    sl_collections *c = opened(NULL);
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_DOT, reason), 0);
+    CHECK_EQ(put(c, "k", "", "a", 1, 0, "{\"k99\":5}"), 0);
+    for (int i = 0; i < 120; i++) {
+        char filter[40];
+        (void)snprintf(filter, sizeof filter, "{'k%d':5}", i);
+        CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 1, filter)), i == 99 ? "a" : "");
+    }
+    CHECK_EQ(put(c, "k", "", "b", 1, 0, "{\"k99\":5}"), 0);
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 5, "{'k99':5}")), "a,b");
+    sl_collections_close(c);
+}
+
+/* Each allocation fails in turn: an error, nothing lost, and the next try works. */
+SL_TEST(memory_runs_out)
+{
+    sl_collections *c = opened(NULL);
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_COSINE, reason), 0);
+    for (int i = 0; i < 130; i++) {
+        char id[20];
+        bool failed = true;
+        (void)snprintf(id, sizeof id, "%d", i);
+        for (long n = 0; failed; n++) {
+            sl_test_fail_alloc(n);
+            int error = put(c, "k", i % 2 ? "s" : "", id, 1, (float)i, "{\"n\":1}");
+            failed = sl_test_alloc_failed();
+            sl_test_fail_alloc(-1);
+            CHECK_EQ(error, failed ? SL_ENOMEM : 0);
+        }
+    }
+    bool failed = true;
+    for (long n = 0; failed; n++) {
+        sl_test_fail_alloc(n);
+        (void)ids(c, "k", "s", 0, 1, 3, NULL);
+        failed = sl_test_alloc_failed();
+        sl_test_fail_alloc(-1);
+    }
+    CHECK_STR(sl_str_c(ids(c, "k", "s", 0, 1, 2, "{'n':1}")), "129,127");
+    CHECK_STR(sl_str_c(ids(c, "k", "", 0, 1, 2, NULL)), "128,126");
+    sl_collections_close(c);
+}
+
+SL_TEST(names)
+{
+    static const char *const good[] = {"a", "knowledge-base", "A.b_c/d:e", "0"};
+    static const char *const bad[] = {"", "-a", ".", "../x", "a b", "a\nb", "\xc3\xa4", "/a"};
+    char long_name[130];
+    memset(long_name, 'a', sizeof long_name);
+    for (size_t i = 0; i < 4; i++)
+        CHECK(sl_collection_name_is_valid(sl_str_c(good[i])));
+    for (size_t i = 0; i < 8; i++)
+        CHECK(!sl_collection_name_is_valid(sl_str_c(bad[i])));
+    CHECK(sl_collection_name_is_valid(sl_str_of(long_name, 128)));
+    CHECK(!sl_collection_name_is_valid(sl_str_of(long_name, 129)));
+}
+
+/* ---- rows of files ---- */
+
+typedef struct rows_case {
+    bool csv;
+    const char *text;
+    const char *wanted; /* list of rows, or what the reason says */
+    int error;          /* 0: they end well */
+    unsigned line;
+} rows_case;
+
+static const rows_case rows_cases[] = {
+    {false, "", "[]", 0, 0},
+    {false, "{'id':'a','vector':[1,2]}\n", "[{'id':'a','vector':[1,2],'metadata':{}}]", 0, 0},
+    {false, "\n\n{'vector':[1]}\r\n\n{'id':7,'text':'x','namespace':'n'}",
+     "[{'vector':[1],'id':'1','metadata':{}},{'id':'7','text':'x','namespace':'n','metadata':{'text':'x'}}]", 0, 0},
+    {false, "{'id':'a','text':'x','metadata':{'text':'own','k':1}}",
+     "[{'id':'a','text':'x','metadata':{'text':'own','k':1}}]", 0, 0},
+    {false, "{'vector':[1]}\nnot json\n", "", SL_EPARSE, 2},
+    {false, "[1]\n", "no object", SL_EPARSE, 1},
+    {false, "{'id':'a'}\n", "neither vector nor text", SL_EPARSE, 1},
+    {false, "{'id':[],'text':'x'}\n", "id is neither", SL_EPARSE, 1},
+    {false, "{'vector':5}\n", "vector is no list", SL_EPARSE, 1},
+    {false, "{'text':5}\n", "text is no text", SL_EPARSE, 1},
+    {false, "{'text':'x','namespace':5}\n", "namespace is no text", SL_EPARSE, 1},
+    {false, "{'text':'x','metadata':[]}\n", "metadata is no object", SL_EPARSE, 1},
+    {true, "id,text,year,lang\na,hello,2020,en\nb,\"x, \"\"y\"\"\nz\",1.5,\n",
+     "[{'id':'a','text':'hello','metadata':{'year':2020,'lang':'en','text':'hello'}},"
+     "{'id':'b','text':'x, \\'y\\'\\nz','metadata':{'year':1.5,'text':'x, \\'y\\'\\nz'}}]",
+     0, 0},
+    {true, "vector,metadata,namespace\r\n\"[1,2]\",\"{\"\"k\"\":1}\",n\r\n",
+     "[{'vector':[1,2],'namespace':'n','id':'1','metadata':{'k':1}}]", 0, 0},
+    {true, "id,text\n\n\na,b\n", "[{'id':'a','text':'b','metadata':{'text':'b'}}]", 0, 0},
+    {true, "id,text\na\n", "not as many fields", SL_EPARSE, 2},
+    {true, "id,text\na,\"b\n", "not closed", SL_EPARSE, 2},
+    {true, "id,text\na,b\"c\n", "a quote stands within", SL_EPARSE, 2},
+    {true, "id,text\na,\"b\"c\n", "followed by something else", SL_EPARSE, 2},
+    {true, "id,vector\na,x\n", "vector is no JSON list", SL_EPARSE, 2},
+    {true, "id,text,metadata\na,x,[]\n", "metadata is no JSON object", SL_EPARSE, 2},
+    {true, "id,text\na,\xff\n", "no UTF-8", SL_EPARSE, 2},
+};
+
+SL_TEST(rows_of_files)
+{
+    for (size_t i = 0; i < sizeof rows_cases / sizeof *rows_cases; i++) {
+        const rows_case *rc = &rows_cases[i];
+        char *text = strdup(rc->text);
+        for (char *ch = text; *ch && !rc->csv; ch++)
+            *ch = *ch == '\'' ? '"' : *ch;
+        FILE *file = fmemopen(text, strlen(text) ? strlen(text) : 1, "r");
+        if (*text == '\0') { /* an empty buffer cannot be opened */
+            (void)fclose(file);
+            file = fopen("/dev/null", "r");
+        }
+        sl_rows rows;
+        json_t *list = json_array(), *row;
+        int error;
+        sl_rows_init(&rows, file, rc->csv);
+        while (!(error = sl_rows_next(&rows, &row)))
+            (void)json_array_append_new(list, row);
+        if (rc->error) {
+            if (error != rc->error || rows.line != rc->line || !strstr(rows.reason, rc->wanted))
+                sl_test_failed(__FILE__, __LINE__, "%s: %s line %u %s", rc->text, sl_error_name(error), rows.line,
+                               rows.reason);
+        } else {
+            char wanted_text[1000];
+            (void)snprintf(wanted_text, sizeof wanted_text, "%s", rc->wanted);
+            json_t *wanted = quoted(wanted_text);
+            char *got = json_dumps(list, JSON_COMPACT);
+            if (error != SL_ENOENT || !json_equal(list, wanted))
+                sl_test_failed(__FILE__, __LINE__, "%s: %s %s", rc->text, got, rows.reason);
+            free(got);
+            json_decref(wanted);
+        }
+        json_decref(list);
+        sl_rows_done(&rows);
+        (void)fclose(file);
+        free(text);
+    }
+}
