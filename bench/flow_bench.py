@@ -51,14 +51,16 @@ def steps(bench, title):
 
 
 def empty(bench, title):
-    """A workflow of one step that does nothing, accepted and recorded on disk as the server does it."""
-    cpu = interleaved(bench, "durable", 10000, SIGNALS)
-    memory = interleaved(bench, "empty", 100000, ["off", "on"])
-    ratio = cpu["on"] / cpu["off"]
-    bench.row(title, "us CPU", round(cpu["on"], 2), {"telemetry off": round(cpu["off"], 2)}, round(ratio, 3),
-              "<= 1.05x telemetry off", ratio <= 1.05,
-              f"one empty step, durable; us added: {added(cpu)}; without a store {memory['off']:.2f} -> "
-              f"{memory['on']:.2f} us")
+    """A workflow of one step that does nothing. What telemetry adds is measured in memory, where it is larger than the
+    noise of a disk; what it is a share of is the same workflow accepted and recorded on disk, as the server runs it."""
+    memory = interleaved(bench, "empty", 100000, SIGNALS)
+    durable = interleaved(bench, "durable", 10000, ["off", "on"])
+    extra = memory["on"] - memory["off"]
+    share = extra / durable["off"]
+    bench.row(title, "us CPU added", round(extra, 2), {"workflow": round(durable["off"], 2)}, round(share, 4),
+              "<= 0.05 of the workflow", share <= 0.05,
+              f"us added: {added(memory)}, to {memory['off']:.2f} in memory; on disk {durable['off']:.2f} -> "
+              f"{durable['on']:.2f}")
 
 
 def llm(bench, title):
