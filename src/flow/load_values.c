@@ -200,8 +200,11 @@ static void check_unknown(sl_loader *loader, const sl_draft *draft, const sl_nod
                           const char *section, const char *common, bool passed_on)
 {
     SL_ASSERT(loader && map && name && section);
-    if (!sl_problems_room(loader->problems, SL_PROBLEM_WARNING) && passed_on)
+    if (!sl_problems_room(loader->problems, SL_PROBLEM_WARNING)) {
+        if (!passed_on)
+            sl_load_warning(loader, draft, name, "%s", ""); /* counted; suggestions take time */
         return;
+    }
     sl_suggestion suggestion;
     sl_suggest_init(&suggestion, name->text);
     offer_absent(&suggestion, map, section);
