@@ -48,6 +48,13 @@ static json_t *fx_param(const sl_step_try *attempt, const char *key)
     return json_object_get(attempt->params, key);
 }
 
+/* A number, or the text of one. */
+static int64_t fx_number(const sl_step_try *attempt, const char *key)
+{
+    json_t *value = fx_param(attempt, key);
+    return json_is_string(value) ? strtoll(json_string_value(value), NULL, 10) : json_integer_value(value);
+}
+
 static sl_step_error fx_error(const sl_step_try *attempt)
 {
     const char *name = json_string_value(fx_param(attempt, "error"));
@@ -98,7 +105,7 @@ static void fx_start(sl_step_try *attempt)
     f->most = f->now > f->most ? f->now : f->most;
     size_t len = strlen(f->order);
     (void)snprintf(f->order + len, sizeof f->order - len, "%s ", attempt->step->id);
-    json_int_t delay = json_integer_value(fx_param(attempt, "delay_ms"));
+    int64_t delay = fx_number(attempt, "delay_ms");
     bool hang = json_is_true(fx_param(attempt, "hang"));
     if (!delay && !hang) {
         fx_finish(attempt);
