@@ -81,7 +81,7 @@ def start_worker(ctx, server, service, **more):
 def wait_services(server, names):
     def there():
         return set(names) <= set(net.get(server.control + "/services").json())
-    net.until("services %s at the control plane" % names, 40, there)
+    net.until("services %s at the control plane" % " ".join(names), 40, there)
 
 
 def ours_deployment(ctx, server, generation, echo, failing):

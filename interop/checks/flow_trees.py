@@ -160,6 +160,12 @@ def run_files(ctx):
     return "; ".join(details)
 
 
+def odd(span):
+    """Warnings, but for the one that a consumer begins when its producer has ended, which is how queues are."""
+    return [w for w in span.get("warnings") or [] if not (w.startswith("clock skew adjustment disabled") and
+                                                          span["operationName"] == "message_queue.callback")]
+
+
 def run_jaeger(ctx):
     peer = jaeger.Jaeger(ctx)
     plant = Plant(ctx, sightline.traces_env("http/protobuf", peer.http))
@@ -175,9 +181,9 @@ def run_jaeger(ctx):
     found = reply.json()["data"]
     for one in found:
         for span in one["spans"]:
-            expect(not span.get("warnings"), "Jaeger warns: %s" % span.get("warnings"))
+            expect(not odd(span), "Jaeger warns of %s: %s" % (span["operationName"], span.get("warnings")))
     spans = check_traces({t["traceID"]: tree.from_jaeger(t) for t in found}, WORKER_NAMES, 1)
-    return "%d trees, %d spans, no warning" % (len(found), spans)
+    return "%d trees, %d spans" % (len(found), spans)
 
 
 ROWS = [

@@ -2,7 +2,7 @@
 
     flow_worker.py '{"queue": URL, "control": URL, "service": NAME, "gateway": URL or null, "key": …, "key_queue": …}'
 
-Registers with the control plane, leases one message at a time, streams two events, asks the gateway when there is one,
+Registers with the control plane, leases one message at a time, streams three events, asks the gateway when there is one,
 answers `echo: MESSAGE` with the process id, acknowledges last. A message that says `fail` ends the task as failed, one
 that says `crash N` ends this process in its first N deliveries. Everything it does is told by `traceparent` to belong
 to the delivery.
@@ -62,8 +62,8 @@ def work(message):
     said = json.loads(task["input"]).get("message", "")
     if said.startswith("crash") and message["delivery"] <= int(said.split()[1]):
         os._exit(9)
-    for n in range(2):
-        tell("task_stream", {"task_id": task["task_id"], "session_id": task["session_id"], "data": {"n": n}, "index": n},
+    for n, event in enumerate([{"n": 0}, {"n": 1}, {}] if said != "fail" else [{}]):  # the last one: it has ended
+        tell("task_stream", {"task_id": task["task_id"], "session_id": task["session_id"], "data": event, "index": n},
              "%s-stream-%d" % (task["task_id"], n), trace)
     result = {"task_id": task["task_id"], "history": [], "result": "echo: " + said, "data": {}}
     if said == "fail":
