@@ -235,24 +235,44 @@ void sl_doctor_multiproc(sl_doctor *doctor, const sl_env *env)
 
 /* ---- endpoints ---- */
 
-static void check_endpoint(sl_doctor *doctor, const sl_exporter_spec *spec, uint64_t timeout_ms)
+/* How it speaks, and what to do when nobody is there. */
+static const char *way_of(const sl_exporter_spec *spec)
+{
+    static const char *const protocols[] = {"gRPC", "HTTP, protobuf", "HTTP, JSON"};
+    if (strcmp(spec->kind->name, "jaeger") == 0)
+        return "Jaeger, Thrift";
+    return strcmp(spec->kind->name, "zipkin") == 0 ? "Zipkin, JSON" : protocols[spec->protocol];
+}
+
+static const char *remedy_of(const sl_env *env, const sl_exporter_spec *spec)
+{
+    bool llama = spec->signal == SL_SIGNAL_TRACES && !sl_env_is_set(env, SL_VAR_OTEL_TRACES_EXPORTER) &&
+                 sl_env_bool(env, SL_VAR_LLAMA_DEPLOY_APISERVER_TRACING_ENABLED, false);
+    if (llama)
+        return "start the collector there, or correct LLAMA_DEPLOY_APISERVER_TRACING_ENDPOINT";
+    if (strcmp(spec->kind->name, "jaeger") == 0)
+        return "start Jaeger's collector there, or correct OTEL_EXPORTER_JAEGER_ENDPOINT";
+    if (strcmp(spec->kind->name, "zipkin") == 0)
+        return "start Zipkin there, or correct OTEL_EXPORTER_ZIPKIN_ENDPOINT";
+    return "start the collector there, or correct OTEL_EXPORTER_OTLP_ENDPOINT";
+}
+
+static void check_endpoint(sl_doctor *doctor, const sl_env *env, const sl_exporter_spec *spec, uint64_t timeout_ms)
 {
     SL_ASSERT(spec);
     sl_url url;
     const char *why = "";
     char reason[SL_DOCTOR_REASON_MAX];
-    static const char *const protocols[] = {"gRPC", "HTTP, protobuf", "HTTP, JSON"};
     int len = (int)spec->peer.url.len;
     if (sl_url_parse(spec->peer.url, &url, &why) != 0)
         sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint", "write http://HOST:PORT", "%.*s: %s", len, spec->peer.url.ptr,
                       why);
     else if (sl_doctor_connect(url.host, url.port, timeout_ms, reason) != 0)
-        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint",
-                      "start the collector there, or correct OTEL_EXPORTER_OTLP_ENDPOINT", "%.*s (%s): %s", len,
-                      spec->peer.url.ptr, protocols[spec->protocol], reason);
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "endpoint", remedy_of(env, spec), "%.*s (%s): %s", len,
+                      spec->peer.url.ptr, way_of(spec), reason);
     else
         sl_doctor_say(doctor, SL_DOCTOR_OK, "endpoint", NULL, "%.*s (%s) accepts connections", len, spec->peer.url.ptr,
-                      protocols[spec->protocol]);
+                      way_of(spec));
 }
 
 void sl_doctor_endpoints(sl_doctor *doctor, const sl_env *env, uint64_t timeout_ms)
@@ -265,7 +285,7 @@ void sl_doctor_endpoints(sl_doctor *doctor, const sl_env *env, uint64_t timeout_
         for (size_t j = 0; j < i && !seen; j++)
             seen = sl_str_eq(config.specs[j].peer.url, config.specs[i].peer.url);
         if (!seen)
-            check_endpoint(doctor, &config.specs[i], timeout_ms);
+            check_endpoint(doctor, env, &config.specs[i], timeout_ms);
     }
     sl_otel_config_done(&config);
 }
