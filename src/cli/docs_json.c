@@ -4,6 +4,7 @@
 #include "src/cli/docs_tables.h"
 #include "src/flow/expr_functions.h"
 #include "src/flow/load_keys.h"
+#include "src/llm/price.h"
 #include "src/telemetry/attributes.h"
 #include "src/telemetry/env.h"
 #include "src/telemetry/prom_name.h"
@@ -181,6 +182,33 @@ static void put_functions(sl_jw *w)
     sl_jw_end(w);
 }
 
+static void put_price(sl_jw *w, const char *name, double usd)
+{
+    sl_jw_key(w, sl_str_c(name));
+    if (usd >= 0)
+        sl_jw_double(w, usd);
+    else
+        sl_jw_null(w);
+}
+
+static void put_prices(sl_jw *w)
+{
+    sl_price_row row;
+    sl_jw_member_array(w, "prices");
+    for (size_t i = 0; sl_price_row_at(i, &row); i++) {
+        sl_jw_object(w);
+        sl_jw_member_c(w, "name", row.model.ptr);
+        sl_jw_member_c(w, "provider", row.provider.ptr);
+        put_price(w, "input_usd_per_million", row.price.input);
+        put_price(w, "output_usd_per_million", row.price.output);
+        put_price(w, "cache_read_usd_per_million", row.price.cache_read);
+        put_price(w, "cache_write_usd_per_million", row.price.cache_write);
+        sl_jw_member_c(w, "as_of", sl_price_date());
+        sl_jw_end(w);
+    }
+    sl_jw_end(w);
+}
+
 static void put_limits(sl_jw *w)
 {
     size_t count;
@@ -209,6 +237,7 @@ int sl_docs_json(sl_buf *out)
     put_metrics(&w);
     put_attributes(&w);
     put_functions(&w);
+    put_prices(&w);
     put_limits(&w);
     sl_jw_end(&w);
     int error = sl_jw_finish(&w);

@@ -6,6 +6,7 @@
 #include "src/cli/docs_tables.h"
 #include "src/flow/expr_functions.h"
 #include "src/flow/load_keys.h"
+#include "src/llm/price.h"
 #include "src/telemetry/attributes.h"
 #include "src/telemetry/env.h"
 #include "src/telemetry/prom_name.h"
@@ -327,6 +328,37 @@ static void put_errors(sl_buf *out)
                             "| 503 | no deployment can serve the request now |\n"
                             "| 504 | the upstream did not answer in time |\n\n"
                             "Other answers of the upstream pass as they are.\n");
+}
+
+static void put_price(sl_buf *out, double usd)
+{
+    (void)sl_buf_put_char(out, ' ');
+    if (usd >= 0)
+        (void)sl_buf_put_double(out, usd);
+    (void)sl_buf_put_c(out, " |");
+}
+
+static void put_prices(sl_buf *out)
+{
+    (void)sl_buf_printf(
+        out,
+        "List prices of the providers, as of %s, in USD for each million tokens; standard tier. The cost of "
+        "a workflow is computed from them unless the configuration says what a model costs (model_info). A "
+        "date or `-latest` behind a name makes no difference unless the name stands here with it. Tokens of "
+        "a cache cost as input where nothing is said. The cost of other models is not known.\n\n",
+        sl_price_date());
+    (void)sl_buf_put_c(out,
+                       "| provider | model | input | output | cache read | cache write |\n|---|---|---|---|---|---|\n");
+    sl_price_row row;
+    for (size_t i = 0; sl_price_row_at(i, &row); i++) {
+        (void)sl_buf_printf(out, "| %.*s |", (int)row.provider.len, row.provider.ptr);
+        put_code(out, row.model.ptr);
+        put_price(out, row.price.input);
+        put_price(out, row.price.output);
+        put_price(out, row.price.cache_read);
+        put_price(out, row.price.cache_write);
+        (void)sl_buf_put_char(out, '\n');
+    }
 }
 
 static void put_limits(sl_buf *out)

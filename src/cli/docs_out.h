@@ -18,6 +18,7 @@
     X(functions, "Functions of templates and expressions")                                                             \
     X(logs, "Log lines")                                                                                               \
     X(errors, "Error answers of the gateway")                                                                          \
+    X(prices, "List prices of models")                                                                                 \
     X(limits, "Limits")
 
 /* Appends one section, or all of them (`section` NULL), as Markdown. Errors: SL_ENOENT (no such section), the buffer's.

@@ -37,7 +37,7 @@ bool sl_price_find(sl_str provider, sl_str model, sl_price *ret_price);
 /* USD. */
 double sl_price_cost(const sl_price *price, const sl_price_tokens *tokens);
 
-/* The day on which the list was looked up: "2026-11-21". Static. */
+/* The day of the list: "2026-11-21". Static. */
 const char *sl_price_date(void);
 
 /* A row of the table, for the reference; false behind the last. Views of static text. */

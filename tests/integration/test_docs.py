@@ -18,7 +18,7 @@ def test_reference_is_not_stale():
 def test_every_section_alone_and_in_the_whole():
     whole = lib.run("docs").stdout
     for name in ("commands", "environment", "configuration", "workflow", "metrics", "attributes", "functions", "logs",
-                 "errors", "limits"):
+                 "errors", "prices", "limits"):
         done = lib.run("docs", "--section", name)
         lib.equal(done.returncode, 0, name)
         lib.contains(whole, done.stdout, name)
@@ -27,7 +27,7 @@ def test_every_section_alone_and_in_the_whole():
 def test_json_has_what_the_markdown_has():
     text, tables = lib.run("docs").stdout, json.loads(lib.run("docs", "--format", "json").stdout)
     lib.equal(set(tables), {"commands", "environment", "configuration", "workflow", "metrics", "attributes",
-                            "functions", "limits"})
+                            "functions", "prices", "limits"})
     for name, rows in tables.items():
         assert rows, name
         for row in rows:
