@@ -181,6 +181,20 @@ static int load_rows(batch *b, FILE *file, bool csv)
     return status;
 }
 
+/* A collection that is there keeps its metric, unless the option says another one. */
+static void keep_metric(sl_collections *c, sl_str name, sl_vector_metric *metric)
+{
+    char reason[SL_COLLECTION_REASON];
+    size_t count = 0;
+    sl_collection_info *infos = sl_calloc(SL_MAX_COLLECTIONS, sizeof *infos);
+    if (infos && !sl_option_given(&sl_cmd_flow_collection, "metric") &&
+        sl_collections_list(c, infos, SL_MAX_COLLECTIONS, &count, reason) == 0)
+        for (size_t i = 0; i < count; i++)
+            if (sl_str_eq_c(name, infos[i].name))
+                *metric = infos[i].metric;
+    sl_free(infos);
+}
+
 static int run_load(sl_collections *c, const collection_options *o, char **args, size_t count)
 {
     char reason[SL_EMBED_REASON];
@@ -189,6 +203,7 @@ static int run_load(sl_collections *c, const collection_options *o, char **args,
     batch b = {.collections = c, .name = sl_str_c(args[0]), .path = args[1], .options = o};
     if (sl_vector_metric_parse(o->metric, &b.metric))
         return sl_fail(SL_EXIT_USAGE, "--metric: must be cosine, dot or euclid");
+    keep_metric(c, b.name, &b.metric);
     if (o->embed.len && sl_embedder_new(o->embed, reason, &b.embedder))
         return sl_fail(SL_EXIT_USAGE, "--embed: %s", reason);
     bool standard = strcmp(args[1], "-") == 0;
