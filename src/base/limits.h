@@ -111,7 +111,6 @@
 #define SL_FLOW_DEFAULT_QUEUED 65536                 /* runs that wait */
 #define SL_FLOW_TURN_STEPS 512                       /* begun or ended in one turn of the loop */
 #define SL_FLOW_MAX_RESULT_BYTES (16u * 1024 * 1024) /* results of one step, as JSON */
-#define SL_FLOW_MAX_LOOP_ITEMS 100000u               /* rounds of one loop step */
 #define SL_FLOW_MAX_RUN_STEPS 1000000u               /* steps of one run, those of all rounds together */
 
 /* Collections of vectors. */
@@ -146,9 +145,9 @@
 #define SL_QUEUE_MAX_DELIVERIES 1000u              /* that a producer may ask for */
 #define SL_QUEUE_CACHE_BYTES (64u * 1024 * 1024)   /* bodies of waiting messages in memory */
 #define SL_QUEUE_FLIGHT_BYTES (256u * 1024 * 1024) /* bodies on their way to disk */
-#define SL_QUEUE_HTTP_LEASED 100000u              /* deliveries to workers over HTTP at once */
-#define SL_QUEUE_HTTP_WAITING 10000u              /* requests that are held open until something is ready */
-#define SL_QUEUE_HTTP_BATCH 100u                  /* messages in one answer */
+#define SL_QUEUE_HTTP_LEASED 100000u               /* deliveries to workers over HTTP at once */
+#define SL_QUEUE_HTTP_WAITING 10000u               /* requests that are held open until something is ready */
+#define SL_QUEUE_HTTP_BATCH 100u                   /* messages in one answer */
 #define SL_QUEUE_MAX_REASON_BYTES 1024u            /* of a dead letter */
 #define SL_QUEUE_MAX_TRACE_BYTES 64u
 #define SL_QUEUE_MAX_DELAY_MS (366ull * 24 * 3600 * 1000) /* of a delay and of a lease */

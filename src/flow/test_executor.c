@@ -461,3 +461,34 @@ SL_TEST(a_turn_of_the_loop_is_bounded)
     uv_close((uv_handle_t *)&check, NULL);
     fx_done(&f);
 }
+
+/* ---- without memory ---- */
+
+SL_TEST(every_allocation_may_fail)
+{
+    static const char yaml[] = FLOW STEP("a", ", fail: 1, retry: {max_attempts: 1, initial_delay_ms: 1}") STEP(
+        "b", ", depends_on: a, fail: 1") "  - {id: p, type: parallel, tasks: [{id: p1, type: action, action: x}]}\n"
+                                         "  - {id: l, type: loop, items: [1, 2], steps: [{id: l1, type: action, "
+                                         "action: x}]}\n";
+    bool failed = true;
+    for (long n = 0; failed; n++) {
+        fx f;
+        fx_init(&f, NULL, true);
+        sl_flow *flow = fx_flow(yaml);
+        sl_flow_run *run = NULL;
+        const sl_flow_run_options options = {.on_event = fx_on_event, .user = &f};
+        sl_test_fail_alloc(n);
+        int error = sl_flow_run_start(f.executor, flow, NULL, &options, &run);
+        if (!error)
+            CHECK(fx_wait(&f, run));
+        failed = sl_test_alloc_failed();
+        sl_test_fail_alloc(-1);
+        CHECK(error == 0 || error == SL_ENOMEM);
+        CHECK_EQ(f.ends, error ? 0 : 1);
+        CHECK(fx_metric(&f, "orchestrator_active_workflows 0"));
+        CHECK(error || sl_flow_run_status(run) == SL_RUN_FAILED);
+        sl_flow_run_unref(run);
+        sl_flow_unref(flow);
+        fx_done(&f);
+    }
+}
