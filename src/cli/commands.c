@@ -13,5 +13,6 @@ const sl_command *const sl_commands[] = {&sl_cmd_up,
                                          &sl_cmd_docs,
                                          &sl_cmd_gen,
                                          &sl_cmd_flow_server,
+                                         &sl_cmd_flow_worker,
                                          &sl_cmd_flow_collection,
                                          NULL};

@@ -16,6 +16,7 @@ extern const sl_command sl_cmd_gen;
 extern const sl_command sl_cmd_run;
 extern const sl_command sl_cmd_validate;
 extern const sl_command sl_cmd_flow_server;
+extern const sl_command sl_cmd_flow_worker;
 extern const sl_command sl_cmd_flow_collection;
 
 #endif

@@ -28,8 +28,8 @@ const sl_option sl_flow_option_table[] = {
     SL_FLOW_LISTENER_MAP(LISTENER_ROW){"workflow", 'w', SL_OPT_LIST, OPT(workflow), "FILE",
                                        "A workflow that is there from the start; may be given several times.", NULL,
                                        NULL},
-    {"flow-runs", 0, SL_OPT_U64, OPT(flow_runs), "N", "Workflow runs at once; more of them wait in the queue.", "64",
-     "SIGHTLINE_FLOW_RUNS"},
+    {"flow-runs", 0, SL_OPT_U64, OPT(flow_runs), "N",
+     "Workflow runs at once, more of them wait; 0: none, workers elsewhere run them.", "64", "SIGHTLINE_FLOW_RUNS"},
     {"api-key", 0, SL_OPT_STR, OPT(api_key), "KEY",
      "Bearer token that the API server, the control plane and the queue ask for; without one they answer on loopback "
      "only.",

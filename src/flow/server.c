@@ -13,7 +13,6 @@
 #include "src/store/collection.h"
 #include "src/telemetry/sdk_impl.h"
 
-#define DEFAULT_RUNS 64u
 #define KEEP_MS (SL_FLOW_LEASE_MS / 3)
 #define REPLIES "control_plane" /* message type that workers answer to */
 #define REASON_BYTES 512
@@ -364,7 +363,7 @@ int sl_flow_server_run(const sl_flow_server_options *options)
     const char *topics = getenv("CONTROL_PLANE_TOPIC_NAMESPACE");
     server->options = options;
     server->topics = topics && *topics && strlen(topics) <= 100 ? topics : "llama_deploy";
-    server->max_tasks = options->max_runs ? options->max_runs : DEFAULT_RUNS;
+    server->max_tasks = options->max_runs;
     server->start_ns = sl_now_ns();
     if (sl_loop_init(&server->loop) != 0) {
         sl_free(server);

@@ -28,7 +28,7 @@ typedef struct sl_flow_server_options {
     sl_str key;                       /* bearer token; empty: none */
     const sl_str *files;              /* workflows that are there from the start */
     size_t file_count;
-    size_t max_runs; /* at once; 0: 64 */
+    size_t max_runs; /* at once; 0: none, workers elsewhere run them */
     uint32_t drain_timeout_ms;
     sl_segment *segment;     /* recorded into; NULL: no telemetry */
     sl_sdk_options sdk;      /* exporters are not looked at */

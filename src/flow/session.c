@@ -172,8 +172,9 @@ int sl_session_result(sl_flow_server *server, sl_str id, json_t **ret_result, bo
     if (!ended) {
         *ret_result = json_null();
     } else {
-        json_t *data = json_pack("{s:s}", "status", status);
+        json_t *data = json_object(); /* empty beside a result, as LlamaDeploy has it */
         if (failed) {
+            (void)json_object_set_new(data, "status", json_string(status));
             (void)json_object_set(data, "error", json_object_get(run, "error"));
             (void)json_object_set(data, "error_type", json_object_get(run, "error_type"));
         }

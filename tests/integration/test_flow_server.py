@@ -515,6 +515,64 @@ def alive(api):
         return False
 
 
+def worker(queue, *files, args=()):
+    paths = []
+    for i, text in enumerate(files):
+        paths.append(os.path.join(lib.tmp(), f"{i}.yaml"))
+        with open(paths[-1], "w") as file:
+            file.write(text)
+    return lib.Process("flow", "worker", "--queue", queue, *args, *paths)
+
+
+def test_workers_elsewhere_run_what_the_server_accepts():
+    process = server("--flow-runs", 0)
+    api, admin = process.url("api"), process.url("admin")
+    add(api, ECHO)
+    add(api, FAIL)
+    trace = "1af7651916cd43dd8448eb211c80319c"
+    lib.request("POST", api + "/workflows/echo/runs", b'{"inputs":{"message":"far"},"idempotency_key":"k"}', {"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    run = start(api, "echo", idempotency_key="k")
+    broken = start(api, "broken")
+    lib.equal(lib.get(f"{api}/runs/{run}").json()["status"], "queued")
+    workers = [worker(process.url("queue"), ECHO, FAIL) for _ in range(2)]
+    lib.equal(ended(api, run)["outputs"], {"shout": {"text": "echo: far"}})
+    lib.equal(ended(api, broken)["status"], "failed")
+    kinds = [e["event"] for e in lines(lib.get(f"{api}/runs/{run}/events").text)]
+    lib.equal(kinds, ["run_started", "step_started", "step_ended", "run_ended"])
+    more = [start(api, "echo", {"message": str(i)}) for i in range(40)]
+    for i, each in enumerate(more):
+        lib.equal(ended(api, each)["outputs"], {"shout": {"text": f"echo: {i}"}})
+    spans = lib.get(f"{admin}/traces/{trace}").json()["spans"]
+    names = [s["name"] for s in spans]
+    assert names.count("message_queue.callback") >= 5 and "control_plane.handle_service_completion" in names, names
+    for each in workers:
+        lib.equal(each.stop(), 0)
+
+
+def test_a_task_of_a_worker_that_dies_goes_to_the_next():
+    process = server("--flow-runs", 0)
+    api, queue = process.url("api"), process.url("queue")
+    add(api, SLEEP % 1)
+    first = worker(queue, SLEEP % 1, args=("--lease", 1))
+    runs = [start(api, "sleepy") for _ in range(4)]
+    lib.until(lambda: lib.get(f"{api}/runs/{runs[0]}").json()["status"] == "running")
+    first.process.kill()
+    worker(queue, SLEEP % 0, args=("--lease", 1))
+    for run in runs:
+        lib.equal(ended(api, run)["outputs"]["last"], {"text": "first and last"})
+
+
+def test_a_worker_that_is_told_to_end_gives_back_or_ends():
+    process = server("--flow-runs", 0)
+    api, queue = process.url("api"), process.url("queue")
+    add(api, SLEEP % 1)
+    first = worker(queue, SLEEP % 1)
+    run = start(api, "sleepy")
+    lib.until(lambda: lib.get(f"{api}/runs/{run}").json()["status"] == "running")
+    lib.equal(first.stop(), 0)
+    lib.equal(ended(api, run)["status"], "succeeded")
+
+
 def test_sigterm_lets_runs_end():
     data = lib.tmp()
     process = server(data=data)

@@ -1,0 +1,219 @@
+/* `sightline flow worker`: runs workflows for a queue elsewhere. */
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/cli/commands.h"
+#include "src/cli/data_dir.h"
+#include "src/cli/ready_file.h"
+#include "src/flow/worker.h"
+#include "src/store/collection.h"
+#include "src/telemetry/sdk_impl.h"
+
+#define MAX_FILES 64
+#define SHUTDOWN_MS 2000
+
+typedef struct worker_command_options {
+    sl_str queue;
+    sl_str key;
+    sl_str ca_file;
+    sl_str config;
+    sl_str data_dir;
+    sl_str ready_file;
+    uint64_t concurrency;
+    uint64_t lease_ms;
+    uint64_t drain_timeout_ms;
+} worker_command_options;
+
+#define OPT(member) offsetof(worker_command_options, member)
+static const sl_option options[] = {
+    {"queue", 'q', SL_OPT_STR, OPT(queue), "URL", "The queue's HTTP address.", "http://127.0.0.1:8001",
+     "SIGHTLINE_QUEUE_URL"},
+    {"concurrency", 0, SL_OPT_U64, OPT(concurrency), "N", "Runs at once.", "8", NULL},
+    {"lease", 0, SL_OPT_MS, OPT(lease_ms), "SECONDS",
+     "How soon a task goes to another worker when this one dies; extended while it runs.", "30", NULL},
+    {"api-key", 0, SL_OPT_STR, OPT(key), "KEY", "Bearer token of the queue.", NULL, "SIGHTLINE_API_KEY"},
+    {"ca-file", 0, SL_OPT_STR, OPT(ca_file), "FILE", "Trusted certificates for an https queue, PEM.", NULL, NULL},
+    {"config", 'c', SL_OPT_STR, OPT(config), "FILE", "Models and keys: a LiteLLM config.yaml.", NULL,
+     "SIGHTLINE_CONFIG"},
+    {"data-dir", 0, SL_OPT_STR, OPT(data_dir), "DIR", "Where collections of vectors are; absent: none are there.", NULL,
+     "SIGHTLINE_DATA_DIR"},
+    {"drain-timeout", 0, SL_OPT_MS, OPT(drain_timeout_ms), "SECONDS", "How long SIGTERM waits for runs to end.", "30",
+     "SIGHTLINE_DRAIN_TIMEOUT"},
+    {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH", "Written once work is asked for: JSON with the pid.", NULL,
+     NULL},
+    {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
+static const sl_option *const tables[] = {options, NULL};
+
+typedef struct runner {
+    const worker_command_options *o;
+    sl_loop loop;
+    sl_sdk *sdk;
+    sl_config *config;
+    sl_flow_services services;
+    sl_flow *flows[MAX_FILES];
+    size_t flow_count;
+    sl_buf out;
+} runner;
+
+static void flush(runner *r)
+{
+    if (r->out.len)
+        (void)fwrite(r->out.data, 1, r->out.len, stderr);
+    sl_buf_clear(&r->out);
+}
+
+static int load_files(runner *r, char **files, size_t count)
+{
+    static sl_flow_problems problems; /* too large for a stack */
+    int status = 0;
+    for (size_t i = 0; i < count; i++) {
+        sl_flow *flow = NULL;
+        memset(&problems, 0, sizeof problems);
+        int error = sl_flow_load_file(files[i], &problems, &flow);
+        (void)sl_flow_problems_format(&problems, files[i], &r->out);
+        flush(r);
+        if (error)
+            status = SL_EXIT_USAGE;
+        else
+            r->flows[r->flow_count++] = flow;
+    }
+    return status;
+}
+
+static int load_config(runner *r)
+{
+    char path[SL_DATA_PATH_MAX];
+    if (!r->o->config.len)
+        return 0;
+    if (!sl_str_to_c(r->o->config, path, sizeof path))
+        return sl_fail(SL_EXIT_USAGE, "--config: the name of the file is too long");
+    int error = sl_config_load(path, &r->config);
+    if (r->config)
+        (void)sl_config_format_diagnostics(r->config, &r->out);
+    flush(r);
+    if (error && !r->config)
+        return sl_fail(SL_EXIT_USAGE, "%s: %s; give a configuration that can be read", path, sl_strerror(error));
+    return error ? SL_EXIT_USAGE : 0;
+}
+
+static void on_sdk_error(void *user, int error, const char *message)
+{
+    (void)user;
+    if (error == SL_ECONFIG)
+        (void)sl_fail(0, "%s", message);
+}
+
+static int open_sdk(runner *r)
+{
+    const sl_sdk_options given = {.log_to_stderr = true, .on_error = on_sdk_error};
+    const sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "llm-orchestrator"};
+    int error = sl_sdk_new_internal(&given, &internal, &r->sdk);
+    if (error == SL_ECONFIG)
+        return SL_EXIT_USAGE;
+    return error ? sl_fail(SL_EXIT_FAILED, "flow worker: telemetry cannot start: %s", sl_strerror(error)) : 0;
+}
+
+static int open_services(runner *r)
+{
+    SL_ASSERT(r->sdk);
+    sl_flow_services *s = &r->services;
+    char folder[SL_DATA_PATH_MAX], path[SL_DATA_PATH_MAX + 32], reason[512] = "";
+    s->loop = &r->loop;
+    s->sdk = r->sdk;
+    int error = sl_llm_client_new(&r->loop, r->sdk, &s->llm);
+    if (!error)
+        error = sl_upstream_new(&r->loop, NULL, &s->upstream);
+    if (!error)
+        error = sl_llm_endpoints_from_env(s->llm);
+    if (!error && r->config)
+        error = sl_llm_endpoints_from_config(s->llm, r->config);
+    if (error)
+        return sl_fail(SL_EXIT_USAGE, "flow worker: the models cannot be used: %s; check the addresses",
+                       sl_strerror(error));
+    if (!r->o->data_dir.len)
+        return 0;
+    if (sl_data_dir_open(r->o->data_dir, folder, reason) != 0)
+        return sl_fail(SL_EXIT_USAGE, "--data-dir: %s", reason);
+    (void)snprintf(path, sizeof path, "%s/%s", folder, SL_COLLECTIONS_FILE);
+    error = sl_collections_open(path, reason, sizeof reason, &s->collections);
+    return error ? sl_fail(SL_EXIT_FAILED, "%s", reason) : 0;
+}
+
+static void is_ready(void *user)
+{
+    const runner *r = user;
+    const sl_ready ready = {.count = 0};
+    if (sl_ready_write(&ready, r->o->ready_file) != 0)
+        (void)sl_fail(0, "--ready-file: cannot be written; check the folder and its permissions");
+}
+
+static int work(runner *r)
+{
+    char url[1024];
+    if (!sl_str_to_c(r->o->queue, url, sizeof url))
+        return sl_fail(SL_EXIT_USAGE, "--queue: the address is too long");
+    const sl_flow_worker_options o = {.loop = &r->loop,
+                                      .sdk = r->sdk,
+                                      .services = &r->services,
+                                      .queue_url = url,
+                                      .key = r->o->key,
+                                      .ca_file = r->o->ca_file,
+                                      .flows = r->flows,
+                                      .flow_count = r->flow_count,
+                                      .concurrency = r->o->concurrency,
+                                      .lease_ms = (uint32_t)r->o->lease_ms,
+                                      .drain_timeout_ms = (uint32_t)r->o->drain_timeout_ms,
+                                      .on_ready = is_ready,
+                                      .user = r};
+    int error = sl_flow_worker_run(&o);
+    if (error == SL_EINVAL)
+        return sl_fail(SL_EXIT_USAGE, "--queue: \"%s\" is no address; give such as http://127.0.0.1:8001", url);
+    return error ? sl_fail(SL_EXIT_FAILED, "flow worker: %s", sl_strerror(error)) : 0;
+}
+
+static int run_worker(const sl_command *command, void *given, char **args, size_t arg_count)
+{
+    (void)command;
+    static runner worker; /* lives until the process ends, as requests under way do */
+    runner *r = &worker;
+    r->o = given;
+    if (arg_count == 0)
+        return sl_fail(SL_EXIT_USAGE, "flow worker: no file; give the workflows that it runs");
+    if (r->o->concurrency == 0 || r->o->concurrency > 1000)
+        return sl_fail(SL_EXIT_USAGE, "--concurrency: out of range; give 1 to 1000");
+    if (r->o->lease_ms < 1000 || r->o->lease_ms > 3600000)
+        return sl_fail(SL_EXIT_USAGE, "--lease: out of range; give 1 to 3600 seconds");
+    (void)signal(SIGPIPE, SIG_IGN);
+    sl_buf_init(&r->out, 4u << 20);
+    int status = load_files(r, args, arg_count);
+    if (!status)
+        status = load_config(r);
+    if (!status && sl_loop_init(&r->loop) != 0)
+        status = sl_fail(SL_EXIT_FAILED, "flow worker: no event loop");
+    if (!status)
+        status = open_sdk(r);
+    if (!status)
+        status = open_services(r);
+    if (!status)
+        status = work(r);
+    sl_collections_close(r->services.collections);
+    if (r->sdk)
+        (void)sl_sdk_shutdown(r->sdk, SHUTDOWN_MS);
+    return status;
+}
+
+const sl_command sl_cmd_flow_worker = {
+    "flow worker",
+    "runs workflows for a queue elsewhere",
+    "FILE… [--queue URL] [options]",
+    "Takes tasks of its workflows from the queue, runs them and sends events and results back. A task is acknowledged "
+    "when its result is on the queue's disk; those of a worker that dies go to the next. SIGTERM lets runs end.",
+    "  sightline flow worker pipeline.yaml --queue http://flows.internal:8001 --concurrency 16\n"
+    "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 sightline flow worker *.yaml\n",
+    tables,
+    sizeof(worker_command_options),
+    MAX_FILES,
+    run_worker};

@@ -1,0 +1,545 @@
+/* Leases, runs, and the letters home. */
+#include "src/flow/worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "src/base/assert.h"
+#include "src/base/clock.h"
+#include "src/base/mem.h"
+#include "src/flow/executor.h"
+#include "src/flow/worker_http.h"
+#include "src/wire/url.h"
+
+#define DEFAULT_CONCURRENCY 8u
+#define LEASE_MS 30000u
+#define WAIT_S 20u
+#define RETRY_MS 500u
+#define ANSWERS "control_plane"
+#define MAX_ID 64
+
+typedef struct worker worker;
+
+/* Tasks of one workflow. */
+typedef struct source {
+    worker *worker;
+    sl_flow *flow;
+    char topic[256];
+    sl_ask *asking;
+    sl_timer retry;
+} source;
+
+/* A message that waits for its turn to go home. */
+typedef struct letter letter;
+struct letter {
+    letter *next;
+    char key[MAX_ID + 24];
+    size_t len;
+    char text[];
+};
+
+typedef struct job job;
+struct job {
+    job *next, **prev;
+    worker *worker;
+    source *source;
+    char message[MAX_ID], lease[24];
+    char id[MAX_ID], session[MAX_ID];
+    sl_flow_run *run;
+    sl_span *process, *running;
+    char trace[SL_TRACEPARENT_LEN + 1];
+    letter *letters, **letters_end;
+    sl_ask *sending;
+    sl_timer retry;
+    uint64_t events;
+    bool ended; /* the last letter is written */
+};
+
+struct worker {
+    const sl_flow_worker_options *o;
+    sl_loop *loop;
+    sl_executor *executor;
+    sl_tracer *tracer;
+    sl_origin *origin;
+    sl_url url;
+    char base[512]; /* path of the URL, without a '/' at its end */
+    const char *topics;
+    source *sources;
+    job *jobs;
+    size_t job_count, concurrency;
+    uint32_t lease_ms;
+    sl_timer keep;
+    uv_signal_t signals[2];
+    uv_timer_t deadline;
+    bool draining;
+};
+
+/* ---- requests ---- */
+
+static sl_ask *ask(worker *w, const char *path, sl_str body, sl_str trace, sl_str key, uint32_t wait_ms, sl_ask_fn fn,
+                   void *user)
+{
+    SL_ASSERT(path);
+    char full[2048];
+    (void)snprintf(full, sizeof full, "%s%s", w->base, path);
+    sl_ask_options o = {.origin = w->origin,
+                        .authority = w->url.authority,
+                        .path = sl_str_c(full),
+                        .key = w->o->key,
+                        .body = body,
+                        .traceparent = trace,
+                        .idempotency_key = key,
+                        .wait_ms = wait_ms,
+                        .fn = fn,
+                        .user = user};
+    return sl_ask_start(&o);
+}
+
+static void ignore(void *user, int status, json_t *answer)
+{
+    (void)user;
+    (void)status;
+    (void)answer;
+}
+
+/* "/queues/messages/{id}/{what}?lease=…" */
+static sl_ask *settle(job *j, const char *what, const char *more, sl_ask_fn fn, void *user)
+{
+    char path[512];
+    (void)snprintf(path, sizeof path, "/queues/messages/%s/%s?lease=%s%s", j->message, what, j->lease, more);
+    return ask(j->worker, path, sl_str_of(NULL, 0), sl_str_of(NULL, 0), sl_str_of(NULL, 0), 30000, fn, user);
+}
+
+/* ---- ends ---- */
+
+static void take(worker *w);
+
+static void job_free(job *j)
+{
+    worker *w = j->worker;
+    *j->prev = j->next;
+    if (j->next)
+        j->next->prev = j->prev;
+    w->job_count--;
+    while (j->letters) {
+        letter *l = j->letters;
+        j->letters = l->next;
+        sl_free(l);
+    }
+    sl_ask_cancel(j->sending);
+    sl_timer_stop(w->loop, &j->retry);
+    sl_span_end(j->running);
+    sl_span_end(j->process);
+    sl_flow_run_unref(j->run);
+    sl_free(j);
+    if (w->draining && w->job_count == 0)
+        uv_stop(&w->loop->uv);
+    else
+        take(w);
+}
+
+static void on_acked(void *user, int status, json_t *answer)
+{
+    job *j = user;
+    (void)status; /* 409: the lease was over; the task's next run is seen to have ended */
+    (void)answer;
+    j->sending = NULL;
+    job_free(j);
+}
+
+/* ---- letters home ---- */
+
+static void send_next(job *j);
+
+static void on_retry(sl_timer *timer)
+{
+    job *j = (job *)(void *)((char *)timer - offsetof(job, retry));
+    send_next(j);
+}
+
+static void on_sent(void *user, int status, json_t *answer)
+{
+    job *j = user;
+    (void)answer;
+    j->sending = NULL;
+    if (status >= 200 && status < 300) {
+        letter *l = j->letters;
+        j->letters = l->next;
+        if (!j->letters)
+            j->letters_end = &j->letters;
+        sl_free(l);
+        send_next(j);
+        return;
+    }
+    sl_timer_set(j->worker->loop, &j->retry, on_retry, RETRY_MS);
+}
+
+static void send_next(job *j)
+{
+    worker *w = j->worker;
+    char path[512];
+    if (j->sending)
+        return;
+    if (j->letters) {
+        (void)snprintf(path, sizeof path, "/queues/%s." ANSWERS "/messages", w->topics);
+        j->sending = ask(w, path, sl_str_of(j->letters->text, j->letters->len), sl_str_c(j->trace),
+                         sl_str_c(j->letters->key), 30000, on_sent, j);
+    } else if (j->ended) {
+        j->sending = settle(j, "ack", "", on_acked, j);
+    } else {
+        return;
+    }
+    if (!j->sending)
+        sl_timer_set(w->loop, &j->retry, on_retry, RETRY_MS);
+}
+
+/* Takes `data`. */
+static void write_home(job *j, const char *action, json_t *data, const char *key)
+{
+    SL_ASSERT(action && key);
+    char time[SL_RFC3339_MS_LEN + 1], trace_id[33] = "", span_id[17] = "", id[SL_FLOW_RUN_ID_BYTES];
+    sl_span_context c;
+    sl_rfc3339_ms(sl_now_ns(), time);
+    sl_span_get_context(j->process, &c);
+    sl_hex_encode(c.trace_id, sizeof c.trace_id, trace_id);
+    sl_hex_encode(c.span_id, sizeof c.span_id, span_id);
+    sl_flow_run_new_id(id);
+    json_t *message =
+        json_pack("{s:s,s:s,s:s,s:s,s:{s:s,s:n,s:n,s:s,s:s},s:o}", "id_", id, "publisher_id", "sightline-worker",
+                  "type", ANSWERS, "action", action, "stats", "publish_time", time, "process_start_time",
+                  "process_end_time", "trace_id", trace_id, "span_id", span_id, "data", data);
+    char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    size_t len = text ? strlen(text) : 0;
+    letter *l = text ? sl_calloc(1, sizeof *l + len + 1) : NULL;
+    if (l) {
+        memcpy(l->text, text, len);
+        l->len = len;
+        (void)snprintf(l->key, sizeof l->key, "%s:%s", j->id, key);
+        *j->letters_end = l;
+        j->letters_end = &l->next;
+    }
+    free(text);
+    json_decref(message);
+    send_next(j);
+}
+
+/* ---- runs ---- */
+
+static sl_span *span_of(worker *w, const char *name, const sl_span *parent, const sl_span_context *remote)
+{
+    sl_span_options options = {.parent = parent, .parent_context = remote, .root = !parent && !remote};
+    return sl_span_start(w->tracer, sl_str_c(name), &options);
+}
+
+static void write_result(job *j)
+{
+    SL_ASSERT(j->run);
+    bool good = sl_flow_run_status(j->run) == SL_RUN_SUCCEEDED;
+    json_t *outputs = sl_flow_run_outputs(j->run);
+    char *text = outputs ? json_dumps(outputs, JSON_COMPACT) : NULL;
+    const char *error = sl_flow_run_error(j->run);
+    const char *type = sl_step_error_name(sl_flow_run_error_type(j->run));
+    json_t *data = json_pack("{s:s,s:o}", "status", sl_run_status_name(sl_flow_run_status(j->run)), "outputs",
+                             outputs ? outputs : json_object());
+    if (!good) {
+        (void)json_object_set_new(data, "error", json_string(error));
+        (void)json_object_set_new(data, "error_type", json_string(type));
+        sl_span_set_str(j->process, "error.occurred", "True");
+        sl_span_set_str(j->process, "error.type", type);
+        sl_span_set_str(j->process, "error.message", error);
+        sl_span_set_status(j->process, SL_STATUS_ERROR, error);
+    }
+    sl_span_set_str(j->process, "success", good ? "True" : "False");
+    sl_span_set_str(j->process, "workflow.result.type", good ? "dict" : "error");
+    sl_span *publish =
+        span_of(j->worker, good ? "workflow.result.publish" : "workflow.error.publish", j->process, NULL);
+    j->ended = true;
+    write_home(j, "completed_task",
+               json_pack("{s:s,s:[],s:s,s:o}", "task_id", j->id, "history", "result", good && text ? text : error,
+                         "data", data),
+               "result");
+    sl_span_end(publish);
+    sl_span_end(j->running);
+    sl_span_end(j->process);
+    j->running = j->process = NULL;
+    free(text);
+}
+
+static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
+{
+    job *j = user;
+    char key[24];
+    if (!j->run)
+        j->run = sl_flow_run_ref(run);
+    if (j->ended)
+        return;
+    json_t *body = sl_flow_event_json(run, event);
+    sl_span *span = span_of(j->worker, "workflow.event.publish", j->process, NULL);
+    sl_span_set_int(span, "event.index", (int64_t)j->events);
+    (void)snprintf(key, sizeof key, "%llu", (unsigned long long)event->seq);
+    json_t *data = json_pack("{s:s,s:s,s:I,s:o}", "task_id", j->id, "session_id", j->session, "index",
+                             (json_int_t)j->events++, "data", body ? body : json_object());
+    write_home(j, "task_stream", data, key);
+    sl_span_end(span);
+    if (event->kind == SL_FLOW_RUN_ENDED)
+        write_result(j);
+}
+
+static void start_spans(job *j, const char *traceparent)
+{
+    sl_span_context remote, own;
+    bool known = traceparent && sl_traceparent_parse(sl_str_c(traceparent), &remote) == 0;
+    j->process = span_of(j->worker, "workflow.process_call", NULL, known ? &remote : NULL);
+    sl_span_set_str(j->process, "task.id", j->id);
+    sl_span_set_str(j->process, "task.session_id", *j->session ? j->session : "none");
+    sl_span_set_str(j->process, "workflow.service_name", j->source->flow->name);
+    sl_span_add_event(j->process, SL_STR("workflow.execution.starting"), 0, NULL, 0);
+    j->running = span_of(j->worker, "workflow.run", j->process, NULL);
+    sl_span_set_str(j->running, "task.id", j->id);
+    sl_span_get_context(j->process, &own);
+    if (sl_span_context_is_valid(&own))
+        sl_traceparent_format(&own, j->trace);
+    else if (known)
+        (void)snprintf(j->trace, sizeof j->trace, "%s", traceparent);
+}
+
+/* Reads the QueueMessage in a message. The inputs; NULL: it is none. */
+static json_t *read_task(job *j, json_t *message)
+{
+    const char *id = NULL, *body = NULL, *lease = NULL, *task = NULL, *input = NULL;
+    if (json_unpack(message, "{s:s,s:s,s:s}", "id", &id, "lease", &lease, "body", &body) != 0 ||
+        strlen(id) >= sizeof j->message || strlen(lease) >= sizeof j->lease)
+        return NULL;
+    (void)snprintf(j->message, sizeof j->message, "%s", id);
+    (void)snprintf(j->lease, sizeof j->lease, "%s", lease);
+    json_t *root = json_loads(body, 0, NULL), *inputs = NULL;
+    json_t *data = json_object_get(root, "data");
+    if (json_unpack(data, "{s:s,s:s}", "task_id", &task, "input", &input) == 0 && strlen(task) < sizeof j->id) {
+        const char *session = json_string_value(json_object_get(data, "session_id"));
+        (void)snprintf(j->id, sizeof j->id, "%s", task);
+        (void)snprintf(j->session, sizeof j->session, "%s", session ? session : "");
+        inputs = json_loads(input, 0, NULL);
+        if (!json_is_object(inputs)) {
+            json_decref(inputs);
+            inputs = json_object();
+        }
+    }
+    json_decref(root);
+    return inputs;
+}
+
+static void begin(source *s, json_t *message)
+{
+    SL_ASSERT(s && message);
+    worker *w = s->worker;
+    job *j = sl_calloc(1, sizeof *j);
+    if (!j)
+        return; /* its lease ends, and it comes again */
+    j->worker = w;
+    j->source = s;
+    j->letters_end = &j->letters;
+    j->next = w->jobs;
+    j->prev = &w->jobs;
+    if (j->next)
+        j->next->prev = &j->next;
+    w->jobs = j;
+    w->job_count++;
+    json_t *inputs = read_task(j, message);
+    if (!inputs) {
+        if (*j->message)
+            (void)settle(j, "nack", "&dead=true&reason=not+a+task", ignore, NULL);
+        job_free(j);
+        return;
+    }
+    start_spans(j, json_string_value(json_object_get(message, "traceparent")));
+    sl_span_context parent;
+    sl_span_get_context(j->running, &parent);
+    sl_flow_run_options options = {.run_id = sl_str_c(j->id),
+                                   .parent = sl_span_context_is_valid(&parent) ? &parent : NULL,
+                                   .on_event = on_event,
+                                   .user = j};
+    int error = sl_flow_run_start(w->executor, s->flow, inputs, &options, NULL);
+    json_decref(inputs);
+    if (error) {
+        if (error != SL_EEXIST) /* it runs here already: a lease was over too early */
+            (void)settle(j, "nack", "&delay=1", ignore, NULL);
+        job_free(j);
+    }
+}
+
+/* ---- leases ---- */
+
+static void on_source_retry(sl_timer *timer)
+{
+    source *s = (source *)(void *)((char *)timer - offsetof(source, retry));
+    take(s->worker);
+}
+
+static void on_leased(void *user, int status, json_t *answer)
+{
+    source *s = user;
+    worker *w = s->worker;
+    json_t *message;
+    size_t i;
+    s->asking = NULL;
+    if (status != 200) {
+        sl_timer_set(w->loop, &s->retry, on_source_retry, RETRY_MS);
+        return;
+    }
+    json_array_foreach(json_object_get(answer, "messages"), i, message)
+    {
+        begin(s, message);
+    }
+    take(w);
+}
+
+/* Asks for as much work as there is room for. */
+static void take(worker *w)
+{
+    for (size_t i = 0; i < w->o->flow_count && !w->draining; i++) {
+        source *s = &w->sources[i];
+        sl_buf path;
+        if (s->asking || w->job_count >= w->concurrency || s->retry.prev)
+            continue;
+        sl_buf_init(&path, 1024);
+        (void)sl_buf_put_c(&path, "/queues/");
+        (void)sl_ask_put_segment(&path, sl_str_c(s->topic));
+        (void)sl_buf_printf(&path, "/lease?wait=%u&lease=%u.%03u&max=%zu", WAIT_S, w->lease_ms / 1000,
+                            w->lease_ms % 1000, w->concurrency - w->job_count);
+        (void)sl_buf_put_char(&path, 0);
+        if (!path.failed)
+            s->asking = ask(w, path.data, sl_str_of(NULL, 0), sl_str_of(NULL, 0), sl_str_of(NULL, 0),
+                            (WAIT_S + 20) * 1000, on_leased, s);
+        sl_buf_done(&path);
+    }
+}
+
+static void on_keep(sl_timer *timer)
+{
+    worker *w = (worker *)(void *)((char *)timer - offsetof(worker, keep));
+    char more[32];
+    (void)snprintf(more, sizeof more, "&seconds=%u.%03u", w->lease_ms / 1000, w->lease_ms % 1000);
+    for (job *j = w->jobs; j; j = j->next)
+        (void)settle(j, "extend", more, ignore, NULL);
+    sl_timer_set(w->loop, &w->keep, on_keep, w->lease_ms / 3);
+}
+
+/* ---- the process ---- */
+
+static void on_deadline(uv_timer_t *timer)
+{
+    uv_stop(timer->loop);
+}
+
+/* The first one lets runs end, the second one does not. */
+static void on_signal(uv_signal_t *handle, int number)
+{
+    worker *w = handle->data;
+    (void)number;
+    if (w->draining || w->job_count == 0) {
+        uv_stop(&w->loop->uv);
+        return;
+    }
+    w->draining = true;
+    for (size_t i = 0; i < w->o->flow_count; i++) {
+        sl_ask_cancel(w->sources[i].asking);
+        w->sources[i].asking = NULL;
+    }
+    if (w->o->drain_timeout_ms)
+        (void)uv_timer_start(&w->deadline, on_deadline, w->o->drain_timeout_ms, 0);
+}
+
+static int open_worker(worker *w)
+{
+    const sl_flow_worker_options *o = w->o;
+    static const int numbers[] = {SIGTERM, SIGINT};
+    if (sl_url_parse(sl_str_c(o->queue_url), &w->url, NULL) != 0)
+        return SL_EINVAL;
+    (void)sl_str_to_c(w->url.path, w->base, sizeof w->base);
+    if (w->url.path.len && w->base[strlen(w->base) - 1] == '/')
+        w->base[strlen(w->base) - 1] = 0;
+    sl_origin_options origin = {.host = w->url.host, .port = w->url.port, .tls = w->url.tls, .ca_file = o->ca_file};
+    int error = sl_upstream_origin(o->services->upstream, &origin, &w->origin);
+    if (error)
+        return error;
+    sl_executor_options executor = {.services = o->services, .max_runs = w->concurrency};
+    error = sl_executor_new(&executor, &w->executor);
+    if (error)
+        return error;
+    for (size_t i = 0; i < 2; i++) {
+        (void)uv_signal_init(&w->loop->uv, &w->signals[i]);
+        w->signals[i].data = w;
+        (void)uv_signal_start(&w->signals[i], on_signal, numbers[i]);
+    }
+    (void)uv_timer_init(&w->loop->uv, &w->deadline);
+    for (size_t i = 0; i < o->flow_count; i++) {
+        w->sources[i].worker = w;
+        w->sources[i].flow = o->flows[i];
+        if ((size_t)snprintf(w->sources[i].topic, sizeof w->sources[i].topic, "%s.%s", w->topics, o->flows[i]->name) >=
+            sizeof w->sources[i].topic)
+            return SL_ETOOBIG;
+    }
+    return 0;
+}
+
+/* Tasks that have not ended go back; their queue gives them to others at once. */
+static void give_back(worker *w)
+{
+    for (job *j = w->jobs; j; j = j->next) {
+        j->ended = true; /* no more letters */
+        (void)settle(j, "nack", "", ignore, NULL);
+    }
+    uint64_t until = sl_mono_ns() + 300000000u;
+    while (w->jobs && sl_mono_ns() < until)
+        if (uv_run(&w->loop->uv, UV_RUN_NOWAIT) == 0)
+            break;
+}
+
+static void close_worker(worker *w)
+{
+    w->draining = true;
+    sl_timer_stop(w->loop, &w->keep);
+    for (size_t i = 0; i < w->o->flow_count; i++) {
+        sl_ask_cancel(w->sources[i].asking);
+        sl_timer_stop(w->loop, &w->sources[i].retry);
+    }
+    give_back(w);
+    if (w->executor)
+        sl_executor_close(w->executor, false);
+    while (w->jobs)
+        job_free(w->jobs);
+    for (size_t i = 0; i < 2; i++) {
+        if (w->signals[i].loop)
+            uv_close((uv_handle_t *)&w->signals[i], NULL);
+    }
+    if (w->deadline.loop)
+        uv_close((uv_handle_t *)&w->deadline, NULL);
+    (void)uv_run(&w->loop->uv, UV_RUN_NOWAIT);
+    sl_executor_free(w->executor);
+}
+
+int sl_flow_worker_run(const sl_flow_worker_options *options)
+{
+    SL_ASSERT(options && options->services && options->flow_count > 0);
+    const char *topics = getenv("CONTROL_PLANE_TOPIC_NAMESPACE");
+    worker w = {.o = options, .loop = options->loop};
+    w.topics = topics && *topics && strlen(topics) <= 100 ? topics : "llama_deploy";
+    w.concurrency = options->concurrency ? options->concurrency : DEFAULT_CONCURRENCY;
+    w.lease_ms = options->lease_ms ? options->lease_ms : LEASE_MS;
+    w.tracer = options->sdk ? sl_tracer_named(options->sdk, "sightline.workflow") : NULL;
+    w.sources = sl_calloc(options->flow_count, sizeof *w.sources);
+    if (!w.sources)
+        return SL_ENOMEM;
+    int error = open_worker(&w);
+    if (!error) {
+        take(&w);
+        sl_timer_set(w.loop, &w.keep, on_keep, w.lease_ms / 3);
+        if (options->on_ready)
+            options->on_ready(options->user);
+        (void)uv_run(&w.loop->uv, UV_RUN_DEFAULT);
+    }
+    close_worker(&w);
+    sl_free(w.sources);
+    return error;
+}
