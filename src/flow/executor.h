@@ -5,7 +5,7 @@
  * ended, unless a limit holds it back; every step ends exactly once; a run's last event is its end, after which no
  * callback of it comes. No single turn of the loop does more than SL_FLOW_TURN_STEPS steps.
  *
- * What templates see, statuses, what is retried: ARCHITECTURE.md, "Runs". Everything is on the loop's thread.
+ * What templates see, statuses, what is retried: docs/workflows.md. Everything is on the loop's thread.
  */
 #ifndef SL_FLOW_EXECUTOR_H
 #define SL_FLOW_EXECUTOR_H
