@@ -134,9 +134,23 @@ void sl_node_leave(sl_node *node, unsigned places)
 
 /* ---- the pump ---- */
 
+/* The run that was to be cancelled while one of its steps was speaking. */
+static void cancel_asked(sl_executor *executor)
+{
+    sl_flow_run *run = executor->running.first;
+    while (run && !run->cancel_asked)
+        run = run->next;
+    SL_ASSERT(run);
+    sl_run_abort(run, SL_RUN_CANCELLED, SL_STEP_ERROR_CANCELLED, "the run was cancelled");
+}
+
 /* One piece of work. False: there is none that can be done now. */
 static bool pump_one(sl_executor *executor)
 {
+    if (executor->cancels_asked) {
+        cancel_asked(executor);
+        return true;
+    }
     sl_node *node;
     void (*work)(sl_node *) = NULL;
     if ((node = sl_node_pop(&executor->ended)))

@@ -150,7 +150,7 @@ SL_MUST_CHECK int sl_flow_runs_resume(sl_executor *executor, sl_flow_event_fn on
 /* The run of an id that is queued or running, or NULL. Borrowed. */
 sl_flow_run *sl_flow_run_find(sl_executor *executor, sl_str run_id);
 /* Ends it as cancelled: what is under way is given up. Nothing happens when it has ended. Events come before the
- * return. */
+ * return; within a STEP_EMITTED event, in the next turn of the loop. */
 void sl_flow_run_cancel(sl_flow_run *run);
 
 /* A random id in the form of a UUID (version 7: ids sort by time). */

@@ -142,7 +142,8 @@ struct sl_flow_run {
     sl_flow_plan *plan;
     char id[SL_FLOW_RUN_ID_BYTES];
     sl_run_status status;
-    bool durable, keep; /* keep: stays `running` in the store */
+    bool emitting, cancel_asked; /* within sl_step_emit nothing of the run may go away */
+    bool durable, keep;          /* keep: stays `running` in the store */
     char error[SL_FLOW_ERROR_BYTES];
     sl_step_error error_type;
     sl_span_context parent;
@@ -177,6 +178,7 @@ struct sl_executor {
     uv_idle_t idle; /* on while work is left for the next turn */
     bool idle_on, pumping, closed;
     size_t active;
+    size_t cancels_asked;
     sl_node_list ended, fresh, ready;
     sl_run_list queued, running;
     uint64_t runs_ended, steps_ended;

@@ -253,6 +253,7 @@ static void end_lists(sl_flow_run *run, bool began)
     sl_run_unlink(began ? &executor->running : &executor->queued, run);
     forget_id(executor, run);
     executor->runs_ended++;
+    executor->cancels_asked -= run->cancel_asked;
     sl_timer_stop(executor->loop, &run->timer);
     if (executor->queued.first)
         sl_executor_wake(executor);
@@ -303,8 +304,15 @@ void sl_run_abort(sl_flow_run *run, sl_run_status status, sl_step_error error, c
 
 void sl_flow_run_cancel(sl_flow_run *run)
 {
-    if (run && run->status <= SL_RUN_RUNNING)
-        sl_run_abort(run, SL_RUN_CANCELLED, SL_STEP_ERROR_CANCELLED, "the run was cancelled");
+    if (!run || run->status > SL_RUN_RUNNING || run->cancel_asked)
+        return;
+    if (run->emitting) {
+        run->cancel_asked = true;
+        run->executor->cancels_asked++;
+        sl_executor_wake(run->executor);
+        return;
+    }
+    sl_run_abort(run, SL_RUN_CANCELLED, SL_STEP_ERROR_CANCELLED, "the run was cancelled");
 }
 
 /* ---- questions ---- */

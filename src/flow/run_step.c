@@ -248,7 +248,9 @@ void sl_step_emit(sl_step_try *attempt, const char *name, json_t *data)
                                .message = "",
                                .name = name,
                                .data = data};
+        run->emitting = true;
         sl_run_emit(run, &event);
+        run->emitting = false;
     }
     json_decref(data);
 }

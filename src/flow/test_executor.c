@@ -398,6 +398,131 @@ SL_TEST(a_watcher_may_cancel_the_run_at_any_event)
     }
 }
 
+static void emit_and_give(sl_step_try *attempt)
+{
+    fx_here->tries++;
+    sl_step_emit(attempt, "progress", json_pack("{s:i}", "share", 50));
+    sl_step_succeed(attempt, json_array(), NULL, NULL);
+}
+
+static void cancel_on_emit(void *user, sl_flow_run *run, const sl_flow_event *event)
+{
+    fx_on_event(user, run, event);
+    if (event->kind != SL_FLOW_STEP_EMITTED)
+        return;
+    json_t *object = sl_flow_event_json(run, event);
+    CHECK_EQ(json_integer_value(json_object_get(json_object_get(object, "data"), "share")), 50);
+    CHECK_STR(sl_str_c(json_string_value(json_object_get(object, "name"))), "progress");
+    json_decref(object);
+    sl_flow_run_cancel(run);
+    sl_flow_run_cancel(run);
+}
+
+SL_TEST(a_run_is_cancelled_while_one_of_its_steps_speaks)
+{
+    static const sl_step_kind kind = {emit_and_give, fx_cancel};
+    static const sl_step_kind *const kinds[SL_STEP_TYPE_COUNT] = {[SL_STEP_ACTION] = &kind};
+    fx f;
+    fx_init(&f, &(sl_executor_options){.kinds = kinds}, true);
+    sl_flow *flow = fx_flow(FLOW STEP("a", "") STEP("b", ", depends_on: a"));
+    const sl_flow_run_options options = {.on_event = cancel_on_emit, .user = &f};
+    sl_flow_run *run = fx_start_run(&f, flow, NULL, &options);
+    CHECK(fx_wait(&f, run));
+    CHECK_EQ(sl_flow_run_status(run), SL_RUN_CANCELLED);
+    CHECK_EQ(f.tries, 1);
+    CHECK_STR(sl_str_c(f.log), "run_started:: step_started:a: step_emitted:a: step_ended:a:cancelled "
+                               "step_ended:b:cancelled run_ended:: ");
+    sl_flow_run_unref(run);
+    sl_flow_unref(flow);
+    fx_done(&f);
+}
+
+/* ---- graphs at random ---- */
+
+typedef struct graph {
+    size_t count;
+    bool depends[12][12];
+    bool fails[12], skipped[12];
+} graph;
+
+static void make_graph(graph *g, sl_rng *rng)
+{
+    memset(g, 0, sizeof *g);
+    g->count = 1 + sl_rng_next(rng) % 12;
+    for (size_t i = 0; i < g->count; i++) {
+        for (size_t d = 0; d < i; d++)
+            g->depends[i][d] = sl_rng_next(rng) % 4 == 0;
+        g->fails[i] = sl_rng_next(rng) % 8 == 0;
+        g->skipped[i] = sl_rng_next(rng) % 8 == 0;
+    }
+}
+
+static void graph_yaml(const graph *g, sl_rng *rng, sl_buf *out)
+{
+    (void)sl_buf_put_c(out, FLOW);
+    for (size_t i = 0; i < g->count; i++) {
+        (void)sl_buf_printf(out, "  - {id: s%zu, type: action, action: x, delay_ms: %u%s%s, depends_on: [", i,
+                            (unsigned)(sl_rng_next(rng) % 3), g->fails[i] ? ", fail: 1" : "",
+                            g->skipped[i] ? ", condition: 'no'" : "");
+        const char *between = "";
+        for (size_t d = 0; d < i; d++) {
+            if (g->depends[i][d]) {
+                (void)sl_buf_printf(out, "%ss%zu", between, d);
+                between = ", ";
+            }
+        }
+        (void)sl_buf_put_c(out, "]}\n");
+    }
+    (void)sl_buf_put_char(out, '\0');
+}
+
+/* What must become of each step. */
+static sl_step_status wanted_of(const graph *g, size_t i, const sl_step_status *of)
+{
+    for (size_t d = 0; d < i; d++) {
+        if (g->depends[i][d] && (of[d] == SL_STEP_FAILED || of[d] == SL_STEP_CANCELLED))
+            return SL_STEP_CANCELLED;
+    }
+    return g->skipped[i] ? SL_STEP_SKIPPED : g->fails[i] ? SL_STEP_FAILED : SL_STEP_SUCCEEDED;
+}
+
+SL_TEST(graphs_at_random_end_as_the_rules_say)
+{
+    sl_rng rng;
+    sl_rng_init_seed(&rng, 20251114);
+    for (size_t round = 0; round < 150; round++) {
+        graph g;
+        sl_buf yaml;
+        sl_buf_init(&yaml, 1u << 16);
+        make_graph(&g, &rng);
+        graph_yaml(&g, &rng, &yaml);
+        fx f;
+        fx_init(&f, &(sl_executor_options){.max_concurrency = 1 + round % 5}, false);
+        sl_flow *flow = fx_flow(yaml.data);
+        sl_buf_done(&yaml);
+        const sl_flow_run_options options = {.max_concurrency = 1 + round % 3, .on_event = fx_on_event, .user = &f};
+        sl_flow_run *run = fx_start_run(&f, flow, NULL, &options);
+        CHECK(fx_wait(&f, run));
+        sl_step_status of[12];
+        bool failed = false;
+        for (size_t i = 0; i < g.count; i++) {
+            char id[32], ended[64];
+            of[i] = wanted_of(&g, i, of);
+            failed |= of[i] == SL_STEP_FAILED;
+            (void)snprintf(id, sizeof id, "s%zu", i);
+            (void)snprintf(ended, sizeof ended, "step_ended:s%zu:", i);
+            CHECK_EQ(fx_step(run, id).status, of[i]);
+            char *at = strstr(f.log, ended);
+            CHECK(at && !strstr(at + 1, ended)); /* once */
+        }
+        CHECK_EQ(sl_flow_run_status(run), failed ? SL_RUN_FAILED : SL_RUN_SUCCEEDED);
+        CHECK(f.most <= 1 + round % 3 && f.most <= 1 + round % 5);
+        sl_flow_run_unref(run);
+        sl_flow_unref(flow);
+        fx_done(&f);
+    }
+}
+
 /* ---- results ---- */
 
 SL_TEST(results_are_bounded)
