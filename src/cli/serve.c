@@ -124,6 +124,13 @@ static const char *given_by(const sl_serve *s, const char *option, bool in_file)
 {
     SL_ASSERT(s && option);
     static char text[4200];
+    for (int id = 0; id < SL_LISTENER_COUNT && in_file; id++) {
+        const char *variable;
+        if (strcmp(option, sl_listener_option((sl_listener_id)id)) == 0 && !sl_option_given(s->command, option) &&
+            !sl_listener_configured(s->config, (sl_listener_id)id).len &&
+            sl_serve_llama_listen((sl_listener_id)id, text, sizeof text, &variable))
+            return variable;
+    }
     if (sl_option_given(s->command, option) || !in_file || !s->config->path.len)
         return sl_option_source(s->command, option);
     snprintf(text, sizeof text, "--%s (from %s)", option, s->config->path.ptr);
@@ -138,6 +145,11 @@ static sl_str listen_text(const sl_serve *s, sl_listener_id id, bool *ret_asked)
     SL_ASSERT(s && ret_asked);
     sl_str from_file = sl_listener_configured(s->config, id);
     bool given = sl_option_given(s->command, sl_listener_option(id));
+    static char from_llama[SL_LISTENER_COUNT][SL_ADDR_TEXT_MAX];
+    const char *source;
+    if (!given && !from_file.len && (s->planes & SL_PLANE_FLOW) &&
+        sl_serve_llama_listen(id, from_llama[id], sizeof from_llama[id], &source))
+        from_file = sl_str_c(from_llama[id]);
     *ret_asked = given || from_file.len;
     return given || !from_file.len ? s->options->listen[id] : from_file;
 }

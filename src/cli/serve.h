@@ -60,6 +60,12 @@ const char *sl_serve_service_name(const sl_serve *serve);
 /* The control process; `user` is the sl_serve. */
 int sl_serve_control(void *user, const sl_child_start *start);
 
+/*
+ * What LlamaDeploy's variables (LLAMA_DEPLOY_APISERVER_PORT and so on) say of a listener; false: nothing. `text` is an
+ * address, or "off". `*ret_source`: the variable, for messages.
+ */
+bool sl_serve_llama_listen(sl_listener_id id, char *text, size_t size, const char **ret_source);
+
 /* The process of the flow plane; `user` is the sl_serve. */
 int sl_serve_flow(void *user, const sl_child_start *start);
 /* Files of --workflow that do not load are reported. Returns an exit status, or 0. */

@@ -1,4 +1,5 @@
 /* Deployments that are up: their services, where their tasks go, their states. */
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/telemetry/env.h"
 
 #define REASON_BYTES 512
 
@@ -219,10 +221,58 @@ static bool load_row(void *user, const sl_str *columns, size_t count)
     return true;
 }
 
+/* A deployment file of the environment: paths in it are below its own folder. It takes the place of a stored one. */
+static void load_file(sl_flow_server *server, const char *path)
+{
+    SL_ASSERT(path);
+    char reason[REASON_BYTES] = "it cannot be read";
+    sl_deploy_file *file = NULL;
+    char *text = sl_calloc(1, SL_DEPLOY_MAX_BYTES + 1);
+    FILE *in = text ? fopen(path, "re") : NULL;
+    size_t len = in ? fread(text, 1, SL_DEPLOY_MAX_BYTES + 1, in) : 0;
+    int error = in && !ferror(in) ? sl_deploy_parse(sl_str_of(text, len), &file) : SL_EIO;
+    const char *slash = strrchr(path, '/');
+    if (error)
+        sl_deploy_free(file);
+    else
+        error = sl_deployment_add(server, file, slash ? sl_str_of(path, (size_t)(slash - path)) : SL_STR("."), true,
+                                  reason);
+    if (error)
+        (void)fprintf(stderr, "sightline: flow: %s: the deployment is not up: %s\n", path, reason);
+    if (in)
+        (void)fclose(in);
+    sl_free(text);
+}
+
+/* LLAMA_DEPLOY_APISERVER_DEPLOYMENT_FILE_PATH, and the files in ..._RC_PATH. */
+static void load_environment(sl_flow_server *server)
+{
+    static const sl_env env;
+    char path[PATH_MAX], folder[PATH_MAX];
+    sl_str rc = sl_env_text(&env, SL_VAR_LLAMA_DEPLOY_APISERVER_RC_PATH);
+    struct dirent *entry;
+    if (sl_str_to_c(sl_env_text(&env, SL_VAR_LLAMA_DEPLOY_APISERVER_DEPLOYMENT_FILE_PATH), path, sizeof path) && *path)
+        load_file(server, path);
+    if (!sl_str_to_c(rc.len ? rc : SL_STR("./.llama_deploy_rc"), folder, sizeof folder))
+        return;
+    DIR *dir = opendir(folder);
+    while (dir && (entry = readdir(dir))) {
+        sl_str name = sl_str_c(entry->d_name);
+        if ((sl_str_ends(name, SL_STR(".yml")) || sl_str_ends(name, SL_STR(".yaml"))) &&
+            (size_t)snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) < sizeof path)
+            load_file(server, path);
+    }
+    if (dir)
+        (void)closedir(dir);
+}
+
 int sl_deployments_load(sl_flow_server *server)
 {
-    return sl_flow_store_query(server->store, "select source, base_path from deployments order by rowid", NULL, 0,
-                               load_row, server);
+    int error = sl_flow_store_query(server->store, "select source, base_path from deployments order by rowid", NULL, 0,
+                                    load_row, server);
+    if (!error)
+        load_environment(server);
+    return error;
 }
 
 void sl_deployments_free(sl_flow_server *server)

@@ -597,6 +597,39 @@ def test_workflows_and_deployments_are_there_after_a_restart():
     lib.equal(lib.post(api + "/deployments/QuickStart/tasks/run", task("again")).json(), {"shout": {"text": "echo: again"}})
 
 
+def free_port():
+    import socket
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_the_variables_of_llamadeploy():
+    folder = deployment_folder()
+    with open(folder + "/deploy.yml", "w") as file:
+        file.write(DEPLOYMENT)
+    ports = [free_port() for _ in range(4)]
+    process = lib.Process("flow", "server", "--health-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", lib.tmp(), env={
+        "LLAMA_DEPLOY_APISERVER_PORT": str(ports[0]), "CONTROL_PLANE_PORT": str(ports[1]), "SIMPLE_MESSAGE_QUEUE_PORT": str(ports[2]),
+        "LLAMA_DEPLOY_APISERVER_PROMETHEUS_PORT": str(ports[3]), "LLAMA_DEPLOY_APISERVER_DEPLOYMENT_FILE_PATH": folder + "/deploy.yml"})
+    lib.equal([process.url(k).rpartition(":")[2] for k in ("api", "control", "queue", "metrics")], [str(p) for p in ports])
+    lib.equal(lib.get(process.url("api") + "/deployments/").json(), [{"name": "QuickStart"}])
+    lib.equal(process.stop(), 0)
+    off = lib.Process("flow", "server", "--health-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", lib.tmp(), env={
+        "LLAMA_DEPLOY_APISERVER_PORT": str(ports[0]), "CONTROL_PLANE_PORT": str(ports[1]), "SIMPLE_MESSAGE_QUEUE_PORT": str(ports[2]),
+        "LLAMA_DEPLOY_APISERVER_PROMETHEUS_ENABLED": "false", "LLAMA_DEPLOY_APISERVER_RC_PATH": folder})
+    assert "metrics" not in off.ready, off.ready
+    lib.equal(lib.get(off.url("api") + "/status/metrics").status, 204)
+    lib.equal(lib.get(off.url("api") + "/deployments/").json(), [{"name": "QuickStart"}])
+    bad = lib.run("flow", "server", "--data-dir", lib.tmp(), "--check", env={"LLAMA_DEPLOY_APISERVER_HOST": "0.0.0.0"})
+    lib.equal(bad.returncode, 2)
+    lib.contains(bad.stderr, "LLAMA_DEPLOY_APISERVER_HOST")
+    unknown = lib.run("flow", "server", *FLOW, "--data-dir", lib.tmp(), env={
+        "LLAMA_DEPLOY_APISERVER_TRACING_ENABLED": "true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER": "carrier-pigeon"})
+    lib.equal(unknown.returncode, 2)
+    lib.contains(unknown.stderr, "carrier-pigeon")
+
+
 def test_files_of_the_command_line():
     path = os.path.join(lib.tmp(), "echo.yaml")
     with open(path, "w") as file:
