@@ -9,8 +9,9 @@ import re
 import threading
 
 from checks import Row, prometheus
-from lib import net, sightline
-from lib.context import expect, expect_eq
+from checks.flow_trees import create
+from lib import flow, net, sightline
+from lib.context import Failure, expect, expect_eq
 from peers import alertmanager, prometheus2
 
 CONFIG = """global: {scrape_interval: 1s, evaluation_interval: 1s}
@@ -19,6 +20,7 @@ alerting: {alertmanagers: [{static_configs: [{targets: ["%(alertmanager)s"]}]}]}
 scrape_configs:
 - {job_name: orchestrator, static_configs: [{targets: ["%(flow)s"]}]}
 - {job_name: llamastack, static_configs: [{targets: ["%(gateway)s", "%(dead)s"]}]}
+- {job_name: llama-deploy-apiserver, static_configs: [{targets: ["%(apiserver)s"]}]}
 - {job_name: kubernetes, static_configs: [{targets: ["%(containers)s"]}]}
 """
 # What the guides promise: alert, severity.
@@ -52,6 +54,38 @@ def impatient_rules(ctx):
     return folder
 
 
+DEPLOYMENT = b"""name: %s
+default-service: works
+services:
+  works: {name: Works, source: {type: local, location: src}, import-path: "src/works.yaml"}
+  other: {name: Other, source: {type: local, location: src}, import-path: "src/%s.yaml"}
+"""
+STEPS = "name: %s\nsteps:\n  - {id: only, type: llm, provider: openai, model: %s, prompt: hello, max_tokens: 8, output: [text]}\n"
+
+
+class ApiServer:
+    """A flow server with a deployment that runs, one of its services failing, and one that could not start."""
+
+    def __init__(self, ctx, provider):
+        ctx.folder("src")
+        ctx.write("src/works.yaml", STEPS % ("works", "up"))
+        ctx.write("src/fails.yaml", STEPS % ("fails", "fail-400"))
+        self.server = flow.Server(ctx, env=flow.provider_env(provider.url))
+        create(self.server.url, DEPLOYMENT % (b"rag", b"fails"), ctx.dir)
+        try:
+            create(self.server.url, DEPLOYMENT % (b"broken", b"missing"), ctx.dir)
+        except Failure:
+            return
+        raise Failure("a deployment without its file starts")
+
+    def tasks(self, rounds):
+        for n in range(rounds):
+            for service, status in (("works", 200), ("other", 500)):
+                reply = net.post(self.server.url + "/deployments/rag/tasks/run",
+                                 {"input": json.dumps({"n": n}), "service_id": service})
+                expect_eq(reply.status, status, "a task of %s: %s" % (service, reply.text()[:200]))
+
+
 def chat(gateway, model):
     return net.post(gateway.url + "/v1/chat/completions",
                     {"model": model, "messages": [{"role": "user", "content": "x"}], "max_tokens": 2},
@@ -83,13 +117,16 @@ class World:
         provider = ctx.own(net.Provider())
         self.gateway = sightline.Gateway(ctx, {"slow": (mock + "/v1", "mock"), "broken": (provider.url + "/v1", "fail-503")})
         self.alertmanager = alertmanager.Alertmanager(ctx)
-        config = CONFIG % {"rules": impatient_rules(ctx), "alertmanager": self.alertmanager.address,
-                           "flow": "127.0.0.1:%d" % port, "gateway": self.gateway.metrics[7:-len("/metrics")],
+        apiserver = ApiServer(ctx, provider)
+        config = CONFIG % {"apiserver": apiserver.server.metrics[7:-len("/metrics")], "rules": impatient_rules(ctx),
+                           "alertmanager": self.alertmanager.address, "flow": "127.0.0.1:%d" % port, "gateway": self.gateway.metrics[7:-len("/metrics")],
                            "dead": "127.0.0.1:%d" % ctx.free_port(), "containers": ctx.own(Containers()).url[7:]}
         chat(self.gateway, "broken")  # a series counts from its second sample on
+        apiserver.tasks(1)
         self.prometheus = prometheus.Prometheus(ctx, prometheus2.install(), config)
-        series = 'llamastack_requests_total{status="503"}'
-        net.until(series, 20, lambda: self.prometheus.query(series))
+        for series in ('llamastack_requests_total{status="503"}', "sightline_queue_wait_seconds_count"):
+            net.until(series, 20, lambda name=series: self.prometheus.query(name))
+        apiserver.tasks(5)
         drive(self.gateway)
 
 

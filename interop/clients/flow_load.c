@@ -1,23 +1,12 @@
 /*
  * Keeps recording what the alerts of the workflow guides look at, until it is ended: workflows that take 100 seconds,
- * time out and fail, a provider that answers nothing but errors, a deployment and a service that stopped.
+ * time out and fail, a provider that answers nothing but errors.
  * Metrics are scraped where OTEL_EXPORTER_PROMETHEUS_PORT says.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <sightline/sightline.h>
 #include <stdio.h>
 #include <time.h>
-
-static sl_series *state_series(sl_meter *meter, const char *name, const char *state)
-{
-    const sl_attr attrs[] = {sl_attr_str("deployment_name", "rag"), sl_attr_str("service_name", "retriever"),
-                             sl_attr_str("state", state)};
-    bool service = strstr(name, "service") != NULL;
-    const sl_attr deployment[] = {attrs[0], attrs[2]};
-    sl_instrument_options options = {.kind = SL_GAUGE, .name = name, .description = "A state."};
-    sl_instrument *instrument = sl_instrument_new(meter, &options);
-    return service ? sl_instrument_bind(instrument, attrs, 3) : sl_instrument_bind(instrument, deployment, 2);
-}
 
 static void record_round(sl_sdk *sdk)
 {
@@ -42,10 +31,6 @@ int main(void)
         fprintf(stderr, "flow_load: %s\n", sl_strerror(rc));
         return 1;
     }
-    sl_meter *meter = sl_meter_named(sdk, "flow_load");
-    sl_gauge_set(state_series(meter, "llama_deploy_deployment_state", "running"), 0);
-    sl_gauge_set(state_series(meter, "llama_deploy_deployment_state", "stopped"), 1);
-    sl_gauge_set(state_series(meter, "llama_deploy_service_state", "ready"), 1);
     for (;;) {
         struct timespec pause = {0, 50 * 1000 * 1000};
         record_round(sdk);
