@@ -2,7 +2,21 @@
 #include <stdio.h>
 
 #include "src/base/assert.h"
+#include "src/base/str.h"
 #include "src/cli/docs_out.h"
+
+/* A character beyond ASCII as troff reads it whatever its input encoding; returns its length in bytes. */
+static size_t put_wide(sl_buf *out, const char *text)
+{
+    SL_ASSERT((unsigned char)*text >= 0x80);
+    bool valid;
+    size_t len = sl_utf8_piece(sl_str_c(text), &valid);
+    unsigned long code = (unsigned char)*text & (0x7Fu >> len);
+    for (size_t i = 1; i < len; i++)
+        code = code << 6 | ((unsigned char)text[i] & 0x3F);
+    (void)sl_buf_printf(out, "\\[u%04lX]", valid ? code : 0xFFFDul);
+    return len;
+}
 
 /* Text of a paragraph: backslashes and leading dots would be commands, hyphens are meant as they stand. */
 static void put_text(sl_buf *out, const char *text)
@@ -15,6 +29,8 @@ static void put_text(sl_buf *out, const char *text)
             (void)sl_buf_put_c(out, "\\e");
         else if (*text == '-')
             (void)sl_buf_put_c(out, "\\-");
+        else if ((unsigned char)*text >= 0x80)
+            text += put_wide(out, text) - 1;
         else
             (void)sl_buf_put_char(out, *text);
         line_start = *text == '\n';

@@ -8,7 +8,7 @@ import lib
 
 def commands():
     text = lib.run("--help").stdout
-    return re.findall(r"^  ([a-z]+) +\S", text.split("Commands:\n")[1].split("\n\n")[0], re.M)
+    return re.findall(r"^  ([a-z]+(?: [a-z]+)?)  +\S", text.split("Commands:\n")[1].split("\n\n")[0], re.M)
 
 
 def test_program_help_and_version():
@@ -24,16 +24,16 @@ def test_program_help_and_version():
 
 def test_every_command_helps():
     names = commands()
-    for name in ("up", "gateway", "mock", "load", "traces", "top", "doctor", "docs", "gen", "validate"):
+    for name in ("up", "gateway", "mock", "load", "traces", "top", "doctor", "docs", "gen", "run", "validate", "flow server"):
         assert name in names, f"{name} is not among {names}"
     for name in names:
-        done = lib.run(name, "--help")
+        done = lib.run(*name.split(), "--help")
         lib.equal((done.returncode, done.stderr), (0, ""), name)
         lib.contains(done.stdout, f"Usage: sightline {name}")
         lib.contains(done.stdout, "Examples:\n")
         assert done.stdout.rstrip().split("\n")[-1].startswith("  "), f"{name}: examples are not at the end"
         assert len(done.stdout.split("\n")) <= 64, f"{name}: more than one screen"
-        version = lib.run(name, "--version")
+        version = lib.run(*name.split(), "--version")
         lib.equal((version.returncode, version.stdout), (0, lib.run("--version").stdout), name)
 
 

@@ -45,7 +45,7 @@ def test_json_has_what_the_markdown_has():
 
 def test_manual_pages():
     for name in [None] + [c["name"] for c in json.loads(lib.run("docs", "--format", "json").stdout)["commands"]]:
-        page = lib.run("docs", *([name] if name else []), "--format", "man").stdout
+        page = lib.run("docs", *(name.split() if name else []), "--format", "man").stdout
         for heading in (".TH ", ".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION", ".SH EXIT STATUS"):
             lib.contains(page, heading, name)
         if shutil.which("groff"):
@@ -66,7 +66,7 @@ def test_zsh_and_fish_completions():
     zsh, fish = lib.run("docs", "--format", "zsh").stdout, lib.run("docs", "--format", "fish").stdout
     lib.contains(zsh, "#compdef sightline")
     for name in ("gateway", "load"):
-        assert re.search(rf"^    {name}\)$", zsh, re.M), name
+        assert re.search(rf'^    "{name}"\)$', zsh, re.M), name
         lib.contains(fish, f"-a {name} ")
     for shell, script in (("zsh", zsh), ("fish", fish)):
         if shutil.which(shell):
