@@ -8,6 +8,7 @@
 #include "src/cli/commands.h"
 #include "src/cli/data_dir.h"
 #include "src/cli/ready_file.h"
+#include "src/flow/services_env.h"
 #include "src/flow/worker.h"
 #include "src/store/collection.h"
 #include "src/telemetry/sdk_impl.h"
@@ -123,6 +124,9 @@ static int open_services(runner *r)
     char folder[SL_DATA_PATH_MAX], path[SL_DATA_PATH_MAX + 32], reason[512] = "";
     s->loop = &r->loop;
     s->sdk = r->sdk;
+    char wrong[SL_SERVICES_REASON];
+    if (sl_flow_services_from_env(s, wrong))
+        return sl_fail(SL_EXIT_USAGE, "%s", wrong);
     int error = sl_llm_client_new(&r->loop, r->sdk, &s->llm);
     if (!error)
         error = sl_upstream_new(&r->loop, NULL, &s->upstream);
@@ -200,6 +204,7 @@ static int run_worker(const sl_command *command, void *given, char **args, size_
     if (!status)
         status = work(r);
     sl_collections_close(r->services.collections);
+    sl_flow_services_done(&r->services);
     if (r->sdk)
         (void)sl_sdk_shutdown(r->sdk, SHUTDOWN_MS);
     return status;

@@ -14,6 +14,7 @@
 #include "src/cli/run_view.h"
 #include "src/flow/expr_value.h"
 #include "src/flow/services.h"
+#include "src/flow/services_env.h"
 #include "src/store/collection.h"
 #include "src/telemetry/sdk_impl.h"
 
@@ -205,6 +206,9 @@ static int open_services(runner *r)
     s->http_allowed_count = keep_list(r, &r->o->http_allowed, s->http_allowed);
     if (r->o->file_root.len)
         s->file_root = keep_text(r, r->o->file_root);
+    char reason[SL_SERVICES_REASON];
+    if (sl_flow_services_from_env(s, reason))
+        return sl_fail(SL_EXIT_USAGE, "%s", reason);
     int error = sl_llm_client_new(&r->loop, r->sdk, &s->llm);
     if (!error)
         error = sl_upstream_new(&r->loop, NULL, &s->upstream);
@@ -369,6 +373,7 @@ static void close_all(runner *r)
     sl_llm_client_free(r->services.llm);
     sl_upstream_free(r->services.upstream);
     sl_collections_close(r->services.collections);
+    sl_flow_services_done(&r->services);
     sl_loop_done(&r->loop);
     (void)sl_sdk_shutdown(r->sdk, SHUTDOWN_MS);
     sl_sdk_free(r->sdk);

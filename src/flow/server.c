@@ -10,6 +10,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/flow/services_env.h"
 #include "src/store/collection.h"
 #include "src/telemetry/sdk_impl.h"
 
@@ -129,6 +130,9 @@ static int open_services(sl_flow_server *server)
     error = sl_collections_open(path, reason, sizeof reason, &s->collections);
     if (error)
         return fail("the collections cannot be opened", error, reason);
+    char wrong[SL_SERVICES_REASON];
+    if (sl_flow_services_from_env(s, wrong))
+        return fail("the services of steps", SL_ECONFIG, wrong);
     if (server->options->services && (error = server->options->services(server->options->user, s)) != 0)
         return fail("the services of steps", error, NULL);
     sl_executor_options o = {.services = s, .store = server->runs, .max_runs = server->max_tasks};
@@ -319,6 +323,7 @@ static void close_all(sl_flow_server *server)
     sl_llm_client_free(server->services.llm);
     sl_upstream_free(server->services.upstream);
     sl_collections_close(server->services.collections);
+    sl_flow_services_done(&server->services);
     sl_api_free(server->api);
     sl_api_free(server->control);
     sl_flows_free(server);

@@ -37,6 +37,7 @@ typedef struct sl_flow_services {
     size_t webhook_count;
     const char *qdrant_url; /* of database "qdrant"; NULL: the in-process engine serves it */
     const char *qdrant_key; /* may be NULL */
+    void *memory;           /* of services_env.h */
 } sl_flow_services;
 
 #endif
