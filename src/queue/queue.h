@@ -150,4 +150,26 @@ void sl_queue_get_disk_stats(sl_queue *queue, sl_queue_disk_stats *ret_stats);
 /* The last failure of the disk, for people, with the way out; empty when there was none. Any thread. */
 void sl_queue_last_error(sl_queue *queue, char *text, size_t size);
 
+/* ---- NATS JetStream: many processes, many machines ---- */
+
+/*
+ * The same promises over a cluster, with what its broker does not do done here: a message is accepted when a majority
+ * of the replicas has it; keys of ended messages are kept in a stream of their own, where the end of a message is
+ * claimed (so that of two deliveries of one key only one acknowledgement succeeds: the other gets SL_ENOENT). A put
+ * with a known key is answered with the first one's id within two minutes; later, it is only its acknowledgement that
+ * fails. Priorities order what this process has fetched ahead. SL_EAGAIN from `done` of a put: the cluster did not
+ * answer in time; put it again with the same key.
+ */
+typedef struct sl_queue_nats_options {
+    const char *url;           /* nats://host:port, several separated by commas */
+    unsigned replicas;         /* of each stream: 1, 3 or 5; 1 when 0 */
+    uint64_t key_retention_ms; /* 24 h when 0 */
+    uint64_t ack_wait_ms;      /* after which the messages of a process that has died go to others; 30 s when 0 */
+    unsigned max_deliveries;   /* 5 when 0 */
+} sl_queue_nats_options;
+
+/* Errors: SL_ENOTSUP (built without libnats), SL_ECONNECT, SL_EIO, SL_ENOMEM, with text in `error`. */
+SL_MUST_CHECK int sl_queue_nats_open(const sl_queue_nats_options *options, char *error, size_t error_size,
+                                     sl_queue **ret_queue);
+
 #endif
