@@ -1,5 +1,6 @@
 /* `sightline docs`: the reference. */
 #include <stdio.h>
+#include <string.h>
 
 #include "src/base/assert.h"
 #include "src/cli/commands.h"
@@ -58,7 +59,12 @@ static int run_docs(const sl_command *command, void *given, char **args, size_t 
     (void)command;
     sl_buf out;
     sl_buf_init(&out, 16u << 20);
-    int status = make(given, arg_count ? args[0] : NULL, &out);
+    char name[64] = "";
+    for (size_t i = 0; i < arg_count; i++) { /* "flow server" is one command */
+        size_t len = strlen(name);
+        (void)snprintf(name + len, sizeof name - len, "%s%s", i ? " " : "", args[i]);
+    }
+    int status = make(given, arg_count ? name : NULL, &out);
     if (status == SL_EXIT_OK && (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
         status = SL_EXIT_FAILED;
     sl_buf_done(&out);
@@ -77,5 +83,5 @@ const sl_command sl_cmd_docs = {"docs",
                                 "  sightline docs --format bash > /etc/bash_completion.d/sightline\n",
                                 tables,
                                 sizeof(docs_command_options),
-                                1,
+                                2,
                                 run_docs};
