@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/hmac.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "src/base/mem.h"
@@ -704,6 +705,34 @@ SL_TEST(failing_writes_leave_the_file)
     CHECK_EQ(b.ends, 0);
     step_close(&b);
     remove_root();
+}
+
+/* The disk takes no more: the file stays as it was, and nothing is left beside it; what had room before has it again.
+ */
+SL_TEST(no_room_on_the_disk)
+{
+    bench_step b;
+    struct rlimit before;
+    step_open(&b);
+    make_root(&b);
+    step_run(&b, ACTION, "{'action':'file','operation':'write','path':'f','content':'old'}");
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    for (rlim_t room = 0; room < 6; room++) {
+        struct rlimit limit = {room, before.rlim_max};
+        REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+        step_run(&b, ACTION, "{'action':'file','operation':'write','path':'f','content':'longer'}");
+        CHECK_FAILS(&b, SL_STEP_ERROR_INTERNAL, "File too large");
+    }
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &before) == 0);
+    step_run(&b, ACTION, "{'action':'file','path':'f'}");
+    CHECK_RESULT(&b, 0, "'old'");
+    step_run(&b, ACTION, "{'action':'file','operation':'list'}");
+    CHECK_EQ(json_array_size(json_array_get(b.results, 0)), 1);
+    step_run(&b, ACTION, "{'action':'file','operation':'write','path':'f','content':'longer'}");
+    CHECK_EQ(b.error, 0);
+    remove_root();
+    step_close(&b);
 }
 
 /* ---- queue ---- */

@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -664,6 +666,33 @@ SL_TEST(damaged_rows_are_told)
     sl_collections_close(c);
     char error[300] = "";
     CHECK(sl_collections_open("/nonexistent/folder/x.db", error, sizeof error, &c) != 0 && error[0]);
+    remove_file();
+}
+
+/* The disk takes no more: the change is refused, what was accepted stays and is found; with room it goes on. */
+SL_TEST(no_room_on_the_disk)
+{
+    const char *path = make_file();
+    sl_collections *c = opened(path);
+    struct rlimit before;
+    CHECK_EQ(sl_collections_create(c, SL_STR("k"), 2, SL_VECTOR_DOT, reason), 0);
+    CHECK_EQ(put(c, "k", "", "kept", 1, 0, ""), 0);
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 5, NULL)), "kept");
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    struct rlimit limit = {4096, before.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    int error = put(c, "k", "", "lost", 2, 0, "{\"a\":1}");
+    CHECK(error == SL_EIO || error == SL_ELIMIT);
+    CHECK(reason[0] != '\0');
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 5, NULL)), "kept");
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &before) == 0);
+    CHECK_EQ(put(c, "k", "", "more", 3, 0, ""), 0);
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 5, NULL)), "more,kept");
+    sl_collections_close(c);
+    c = opened(path);
+    CHECK_STR(sl_str_c(ids(c, "k", "", 1, 0, 5, NULL)), "more,kept");
+    sl_collections_close(c);
     remove_file();
 }
 
