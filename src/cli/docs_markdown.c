@@ -5,6 +5,7 @@
 #include "src/cli/docs_out.h"
 #include "src/cli/docs_tables.h"
 #include "src/flow/expr_functions.h"
+#include "src/flow/actions.h"
 #include "src/flow/load_keys.h"
 #include "src/llm/price.h"
 #include "src/telemetry/attributes.h"
@@ -169,6 +170,23 @@ static void put_transforms(sl_buf *out)
     }
 }
 
+static void put_actions(sl_buf *out)
+{
+    SL_ASSERT(out);
+    size_t count;
+    const sl_action *actions = sl_actions(&count);
+    (void)sl_buf_put_c(out,
+                       "\n### Actions\n\nAny other name is a webhook's, when one of that name is configured; else the "
+                       "step warns and does nothing.\n\n| action | keys | |\n|---|---|---|\n");
+    for (size_t i = 0; i < count; i++) {
+        (void)sl_buf_put_char(out, '|');
+        put_code(out, actions[i].name);
+        put_cell(out, actions[i].params);
+        put_cell(out, actions[i].help);
+        (void)sl_buf_put_char(out, '\n');
+    }
+}
+
 static void put_workflow(sl_buf *out)
 {
     size_t count;
@@ -197,6 +215,7 @@ static void put_workflow(sl_buf *out)
         (void)sl_buf_put_char(out, '\n');
     }
     put_transforms(out);
+    put_actions(out);
 }
 
 static void put_bounds(sl_buf *out, const sl_metric_def *def)

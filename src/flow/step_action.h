@@ -7,6 +7,7 @@
 #ifndef SL_FLOW_STEP_ACTION_H
 #define SL_FLOW_STEP_ACTION_H
 
+#include "src/flow/actions.h"
 #include "src/flow/services.h"
 #include "src/flow/step.h"
 
@@ -14,18 +15,6 @@
 typedef struct sl_action_op {
     void (*cancel)(struct sl_action_op *op);
 } sl_action_op;
-
-typedef struct sl_action {
-    const char *name;
-    const char *params; /* "url, body?, secret?": for the reference */
-    const char *help;
-    void (*start)(sl_step_try *attempt);
-} sl_action;
-
-/* All actions, by name. Static. */
-const sl_action *sl_actions(size_t *ret_count);
-/* NULL when there is none of that name. */
-const sl_action *sl_action_find(sl_str name);
 
 void sl_action_http(sl_step_try *attempt);
 void sl_action_webhook(sl_step_try *attempt);
