@@ -19,15 +19,19 @@ default-service: echo
 services:
   echo: {name: Echo, source: {type: local, location: src}, import-path: "src/wf:echo"}
   file: {name: File, source: {type: local, location: src}, import-path: "src/file.yaml"}
+  far: {name: Far, source: {type: local, location: src}, import-path: "src/wf:far"}
 """
-WORKFLOW = """name: file
+WORKFLOW = """name: %(name)s
 steps:
   - {id: first, type: llm, provider: openai, model: up, prompt: "{{ message }}", max_tokens: 8, output: [text]}
   - {id: second, type: llm, provider: openai, model: up, prompt: "{{ steps.first.text }}", max_tokens: 8, depends_on: [first], output: [text]}
 """
 WORKER_NAMES = ("control_plane.add_task_to_session", "message_queue.publish", "control_plane.handle_service_completion")
-FILE_NAMES = WORKER_NAMES + ("workflow.process_call", "workflow.run", "workflow.execute:file", "step.execute:first",
-                             "step.execute:second")
+STEP_NAMES = WORKER_NAMES + ("workflow.process_call", "workflow.run", "step.execute:first", "step.execute:second")
+# Service of the deployment, who runs it, spans that every tree has, requests at the gateway.
+KINDS = (("echo", "Python workers", WORKER_NAMES, 1),
+         ("file", "server", STEP_NAMES + ("workflow.execute:file",), 2),
+         ("far", "flow workers", STEP_NAMES + ("workflow.execute:far",), 2))
 
 
 async def one_request(url, path, body):
@@ -94,13 +98,25 @@ class Plant:
         self.server = flow.Server(ctx, env=dict(queues, **provider, **(env or {})), more=("--flow-runs", "1000"))
         self.records.append(self.server.record)
         ctx.folder("src")
-        ctx.write("src/file.yaml", WORKFLOW)
+        for name in ("file", "far"):
+            ctx.write("src/%s.yaml" % name, WORKFLOW % {"name": name})
         path = ctx.write("deployment.yml", DEPLOYMENT)
         self.workers = [start_worker(ctx, self.server, "echo", gateway=self.gateway.url, key=sightline.KEY, lease=60)
                         for _ in range(WORKERS)]
+        for n in range(WORKERS):
+            self.start_flow_worker(ctx, n, dict(queues, **provider, **(env or {})))
         wait_services(self.server, ("echo",))
         with open(path, "rb") as f:
             create(self.server.url, f.read(), ctx.dir)
+
+    def start_flow_worker(self, ctx, number, env):
+        record = os.path.join(ctx.dir, "worker-%d.jsonl" % number)
+        ready = os.path.join(ctx.dir, "worker-%d.ready" % number)
+        self.records.append(record)
+        ctx.start("flow-worker-%d" % number, [
+            ctx.sightline, "flow", "worker", os.path.join(ctx.dir, "src", "far.yaml"), "--queue", self.server.queue,
+            "--concurrency", "50", "--ready-file", ready], dict(flow.file_env(record, "traces"), **env))
+        ctx.wait_file(ready, 20)
 
     def run(self, service):
         """Returns the answers' values and how long all took."""
@@ -144,45 +160,42 @@ def tasks_of(records):
 
 
 def run_files(ctx):
-    details = []
-    for service, names, calls in (("echo", WORKER_NAMES, 1), ("file", FILE_NAMES, 2)):
-        plant = Plant(ctx) if service == "echo" else plant
+    plant, details = Plant(ctx), []
+    for service, who, names, calls in KINDS:
         before = set(tasks_of(plant.records))
         answers, seconds = plant.run(service)
         if service == "echo":
-            pids = {a["worker"]["pid"] for a in answers}
-            expect_eq(len(pids), WORKERS, "worker processes that answered")
+            expect_eq(len({a["worker"]["pid"] for a in answers}), WORKERS, "worker processes that answered")
         traces = settled(lambda: {k: v for k, v in tasks_of(plant.records).items() if k not in before},
                          "traces of the tasks")
         spans = check_traces({k: tree.from_otlp(v) for k, v in traces.items()}, names, calls)
-        details.append("%d %s tasks at once in %.1f s: %d trees, %d spans" % (
-            TASKS, "worker" if service == "echo" else "workflow", seconds, len(traces), spans))
-    return "; ".join(details)
+        details.append("%s %.1f s, %d spans" % (who, seconds, spans))
+    for record in plant.records:
+        expect(flow.read_spans(record), "%s holds no span" % os.path.basename(record))
+    return "%d trees each: %s" % (TASKS, "; ".join(details))
 
 
 def odd(span):
-    """Warnings, but for the one that a consumer begins when its producer has ended, which is how queues are."""
+    """Warnings, but for the one that a message goes on when its sender has ended, which is how queues are."""
     return [w for w in span.get("warnings") or [] if not (w.startswith("clock skew adjustment disabled") and
-                                                          span["operationName"] == "message_queue.callback")]
+                                                          span["operationName"].startswith("message_queue."))]
 
 
 def run_jaeger(ctx):
     peer = jaeger.Jaeger(ctx)
     plant = Plant(ctx, sightline.traces_env("http/protobuf", peer.http))
-    plant.run("echo")
+    plant.run("far")
 
     def read():
         reply = net.get("%s/api/traces?service=llama-deploy-apiserver&limit=%d&lookback=1h&operation=%s" % (
             peer.query, 2 * TASKS, "control_plane.add_task_to_session"), timeout=60)
-        return {t["traceID"]: t["spans"] for t in reply.json()["data"]}
-    settled(read, "traces in Jaeger")
-    reply = net.get("%s/api/traces?service=llama-deploy-apiserver&limit=%d&lookback=1h&operation=%s" % (
-        peer.query, 2 * TASKS, "control_plane.add_task_to_session"), timeout=60)
-    found = reply.json()["data"]
+        return {t["traceID"]: t["spans"] for t in reply.json()["data"]}, reply.json()["data"]
+    settled(lambda: read()[0], "traces in Jaeger")
+    found = read()[1]
     for one in found:
         for span in one["spans"]:
             expect(not odd(span), "Jaeger warns of %s: %s" % (span["operationName"], span.get("warnings")))
-    spans = check_traces({t["traceID"]: tree.from_jaeger(t) for t in found}, WORKER_NAMES, 1)
+    spans = check_traces({t["traceID"]: tree.from_jaeger(t) for t in found}, KINDS[2][2], KINDS[2][3])
     return "%d trees, %d spans" % (len(found), spans)
 
 
