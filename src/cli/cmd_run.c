@@ -117,7 +117,7 @@ static int read_inputs(runner *r)
     sl_buf text;
     sl_buf_init(&text, MAX_INPUT_BYTES);
     int status = input_text(r->o->input, &text);
-    json_error_t error;
+    json_error_t error = {.line = 1};
     if (!status) {
         r->inputs = text.len ? json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error) : json_object();
         if (!r->inputs)

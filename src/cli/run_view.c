@@ -231,6 +231,7 @@ int sl_run_view_report(const sl_run_view *view, const sl_flow_run *run, sl_buf *
     uint64_t start_ns, end_ns;
     sl_flow_run_trace_id(run, trace);
     sl_flow_run_usage(run, &usage);
+    uint64_t sum = usage.input_tokens + usage.output_tokens;
     sl_flow_run_times(run, &start_ns, &end_ns);
     (void)sl_buf_printf(out, "  %-24s %-13s %-10s %10s %8s %9s %11s\n", "STEP", "TYPE", "STATUS", "SECONDS", "ATTEMPTS",
                         "TOKENS", "COST USD");
@@ -242,8 +243,7 @@ int sl_run_view_report(const sl_run_view *view, const sl_flow_run *run, sl_buf *
     report_outputs(run, out);
     (void)sl_buf_printf(out, "\n%s: %s in ", sl_flow_run_flow(run)->name, sl_run_status_name(sl_flow_run_status(run)));
     put_seconds(out, end_ns > start_ns ? end_ns - start_ns : 0);
-    (void)sl_buf_printf(out, ", %llu tokens (%llu in, %llu out)",
-                        (unsigned long long)(usage.input_tokens + usage.output_tokens),
+    (void)sl_buf_printf(out, ", %llu tokens (%llu in, %llu out)", (unsigned long long)sum,
                         (unsigned long long)usage.input_tokens, (unsigned long long)usage.output_tokens);
     if (usage.cost_known)
         (void)sl_buf_printf(out, ", %.6f USD", usage.cost_usd);

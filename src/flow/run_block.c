@@ -394,7 +394,7 @@ static void restore_block(sl_node *node, const sl_flow_block *block, const char 
             (void)sl_scope_bind(node->scope, step, value);
         if (step->type == SL_STEP_LOOP || len < 0 || (size_t)len + 2 > sizeof path)
             continue;
-        strcat(path, ".");
+        memcpy(path + len, ".", 2);
         for (size_t b = 0; b < step->block_count; b++)
             restore_block(node, &step->blocks[b], path);
     }

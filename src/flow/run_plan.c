@@ -12,12 +12,13 @@ static size_t bucket_of(const sl_flow *flow)
 
 static bool join(sl_arena *arena, const char *head, const char *tail, sl_str *ret_text)
 {
-    size_t head_len = strlen(head), len = head_len + strlen(tail);
+    size_t head_len = strlen(head), tail_len = strlen(tail), len = head_len + tail_len;
     char *text = sl_arena_alloc(arena, len + 1);
     if (!text)
         return false;
     memcpy(text, head, head_len);
-    memcpy(text + head_len, tail, len - head_len + 1);
+    memcpy(text + head_len, tail, tail_len);
+    text[len] = 0;
     *ret_text = sl_str_of(text, len);
     return true;
 }

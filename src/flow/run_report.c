@@ -116,9 +116,9 @@ static json_t *step_report(const sl_flow_step_view *view)
                              "duration_ms", ms_of(view->duration_ns), "attempts", (int)view->attempts, "error", error);
     if (step && view->error != SL_STEP_ERROR_NONE)
         (void)json_object_set_new(step, "error_type", json_string(sl_step_error_name(view->error)));
-    if (step && (view->usage.input_tokens || view->usage.output_tokens))
-        (void)json_object_set_new(step, "tokens",
-                                  json_integer((json_int_t)(view->usage.input_tokens + view->usage.output_tokens)));
+    uint64_t sum = view->usage.input_tokens + view->usage.output_tokens;
+    if (step && sum)
+        (void)json_object_set_new(step, "tokens", json_integer((json_int_t)sum));
     if (step && view->usage.cost_known)
         (void)json_object_set_new(step, "cost_usd", json_real(view->usage.cost_usd));
     return step;
@@ -134,6 +134,7 @@ json_t *sl_flow_run_report(const sl_flow_run *run)
         (void)json_array_append_new(steps, step_report(&view));
     }
     const sl_step_usage *u = &run->usage;
+    uint64_t sum = u->input_tokens + u->output_tokens;
     json_t *report =
         json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:s,s:f,s:{s:I,s:I,s:I}}", "run_id", run->id, "workflow",
                   run->plan->flow->name, "status", sl_run_status_name(run->status), "outputs", sl_flow_run_outputs(run),
