@@ -140,7 +140,7 @@ json_t *sl_flow_run_report(const sl_flow_run *run)
                   run->plan->flow->name, "status", sl_run_status_name(run->status), "outputs", sl_flow_run_outputs(run),
                   "steps", steps, "error", run->error[0] ? json_string(run->error) : json_null(), "trace_id",
                   run->trace_id, "cost_usd", u->cost_usd, "tokens", "input", (json_int_t)u->input_tokens, "output",
-                  (json_int_t)u->output_tokens, "total", (json_int_t)(u->input_tokens + u->output_tokens));
+                  (json_int_t)u->output_tokens, "total", (json_int_t)sum);
     if (!report)
         return NULL;
     uint64_t end = run->end_mono_ns ? run->end_mono_ns : sl_mono_ns();
