@@ -2,7 +2,7 @@
  * The message queue's figures: durable tasks a second, latency at a fixed rate, opening with many waiting, memory for a
  * waiting task; and beside them what the disk itself can do. One JSON line for each.
  *
- * bench_queue FOLDER throughput|keys|latency|opening|floor [COUNT]
+ * bench_queue FOLDER|nats://HOST:PORT,… throughput|keys|latency|fill|opening|memory|floor [COUNT]
  *
  * The C library's fdatasync is replaced by one that counts: every figure says how many real syncs there were, and that
  * no task was told to be accepted or acknowledged before a sync that came after it was handed over.
@@ -45,7 +45,9 @@ static sl_queue *open_queue(void)
     char path[4096], error[512];
     (void)snprintf(path, sizeof path, "%s/queue.db", folder);
     sl_queue *queue;
-    if (sl_queue_open(&(sl_queue_options){.path = path}, error, sizeof error, &queue)) {
+    bool nats = strncmp(folder, "nats://", 7) == 0;
+    if (nats ? sl_queue_nats_open(&(sl_queue_nats_options){.url = folder, .replicas = 3}, error, sizeof error, &queue)
+             : sl_queue_open(&(sl_queue_options){.path = path}, error, sizeof error, &queue)) {
         fprintf(stderr, "bench_queue: %s\n", error);
         exit(1);
     }
@@ -97,7 +99,7 @@ static struct {
     task *tasks;
     atomic_uint accepted, acked, early;
     wake room, ready, over;
-    bool keys;
+    bool keys, embedded;
     uint64_t interval_ns; /* between puts; 0: as fast as it goes */
 } run;
 
@@ -107,7 +109,7 @@ static void accepted(void *user, int error, const sl_queue_accepted *a)
     (void)a;
     if (error)
         fail("put", error);
-    if (atomic_load(&syncs) <= t->syncs_at_put)
+    if (run.embedded && atomic_load(&syncs) <= t->syncs_at_put)
         atomic_fetch_add(&run.early, 1);
     atomic_fetch_add(&run.accepted, 1);
     wake_now(&run.room);
@@ -118,7 +120,7 @@ static void acked(void *user, int error)
     task *t = user;
     if (error)
         fail("ack", error);
-    if (atomic_load(&syncs) <= t->syncs_at_ack)
+    if (run.embedded && atomic_load(&syncs) <= t->syncs_at_ack)
         atomic_fetch_add(&run.early, 1);
     t->acked_ns = sl_mono_ns();
     if (atomic_fetch_add(&run.acked, 1) + 1 == run.count)
@@ -138,7 +140,9 @@ static void put_one(unsigned number)
     }
     t->put_ns = sl_mono_ns();
     t->syncs_at_put = atomic_load(&syncs);
-    int error = sl_queue_put_start(run.queue, &put, accepted, t);
+    int error;
+    while ((error = sl_queue_put_start(run.queue, &put, accepted, t)) == SL_EAGAIN)
+        (void)usleep(100);
     if (error)
         fail("put", error);
 }
@@ -341,6 +345,7 @@ int main(int argc, char **argv)
     }
     folder = argv[1];
     unsigned count = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 100000;
+    run.embedded = strncmp(folder, "nats://", 7) != 0;
     memset(body, 'b', sizeof body);
     sl_str what = sl_str_c(argv[2]);
     run.keys = sl_str_eq_c(what, "keys");

@@ -794,13 +794,27 @@ static void as_dead(const sl_qn *q, jsStreamConfig *config)
     (void)config;
 }
 
+/* The servers of a list with commas; all of them are tried. */
+static natsStatus set_servers(natsOptions *options, const char *urls)
+{
+    char text[4096];
+    const char *servers[SL_QN_SERVERS];
+    int count = 0;
+    if (!sl_str_to_c(sl_str_c(urls), text, sizeof text))
+        return NATS_INVALID_ARG;
+    char *rest = NULL;
+    for (char *one = strtok_r(text, ", ", &rest); one && count < SL_QN_SERVERS; one = strtok_r(NULL, ", ", &rest))
+        servers[count++] = one;
+    return natsOptions_SetServers(options, servers, count);
+}
+
 static natsStatus connect_to(sl_qn *q, const char *url)
 {
     natsOptions *options = NULL;
     jsOptions js;
     natsStatus status = natsOptions_Create(&options);
     if (status == NATS_OK)
-        status = natsOptions_SetURL(options, url);
+        status = set_servers(options, url);
     if (status == NATS_OK)
         status = natsOptions_SetMaxReconnect(options, -1);
     if (status == NATS_OK)

@@ -17,10 +17,11 @@
 #define SL_QN_TASKS "SIGHTLINE_TASKS"
 #define SL_QN_DONE "SIGHTLINE_DONE"
 #define SL_QN_DEAD "SIGHTLINE_DEAD"
-#define SL_QN_AHEAD 256u               /* messages fetched ahead for a topic */
-#define SL_QN_PENDING 4096             /* publishes on their way */
-#define SL_QN_BUCKETS 1024u            /* of messages in work, and of publishes */
-#define SL_QN_WAIT_MS 5000             /* for an answer of the cluster */
+#define SL_QN_AHEAD 256u    /* messages fetched ahead for a topic */
+#define SL_QN_PENDING 4096  /* publishes on their way */
+#define SL_QN_BUCKETS 1024u /* of messages in work, and of publishes */
+#define SL_QN_WAIT_MS 5000  /* for an answer of the cluster */
+#define SL_QN_SERVERS 16
 #define SL_QN_TICK_NS (10u * 1000000u) /* of the keeper: delays and leases end by at most this late */
 #define SL_QN_NAME_BYTES 800           /* a topic with every byte coded, and what stands before it */
 

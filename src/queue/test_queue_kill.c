@@ -4,7 +4,8 @@
  * back) tells what it was told. Afterwards every key that was accepted has been worked on under one message id, was
  * never delivered again after its acknowledgement was confirmed, and nothing is left in the queue.
  *
- * 5 rounds, or 200 with SIGHTLINE_LONG=1. SIGHTLINE_LEDGER=DIR keeps each round's ledger as DIR/round-N.
+ * 5 rounds, or 200 with SIGHTLINE_LONG=1; and then 50 on a JetStream cluster of three nodes, where in each round the
+ * process or a node is killed. SIGHTLINE_LEDGER=DIR keeps each round's ledger as DIR/round-N (DIR/jetstream-N).
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include "src/base/rng.h"
 #include "src/base/sync.h"
 #include "src/queue/queue.h"
+#include "src/queue/test_nats_server.h"
 #include "tests/harness/sl_test.h"
 
 enum { MAX_KEYS = 1000000, TOPICS = 3, CONSUMERS = 2, WINDOW = 300 };
@@ -33,6 +35,7 @@ static fact facts[MAX_KEYS];
 static unsigned key_count; /* keys that were put, accepted or not */
 static char folder[64], path[128], ledger_path[128];
 static int ledger_fd;
+static ns_cluster cluster; /* count 0: the embedded engine */
 
 static void note(char what, unsigned key, const char *id)
 {
@@ -46,12 +49,17 @@ static void note(char what, unsigned key, const char *id)
 
 static sl_queue *queue;
 static atomic_uint under_way, open_keys;
+static atomic_uchar again[MAX_KEYS]; /* the cluster did not answer: to be put once more */
 
 static void on_accepted(void *user, int error, const sl_queue_accepted *accepted)
 {
-    if (error)
+    unsigned key = (unsigned)(uintptr_t)user;
+    if (error && !cluster.count)
         _exit(4);
-    note('A', (unsigned)(uintptr_t)user, accepted->id);
+    if (error)
+        atomic_store(&again[key], 1);
+    else
+        note('A', key, accepted->id);
     atomic_fetch_sub(&under_way, 1);
 }
 
@@ -70,15 +78,27 @@ static void put_key(unsigned key)
         (void)usleep(200);
     note('P', key, "-");
     atomic_fetch_add(&under_way, 1);
-    if (sl_queue_put_start(queue, &put, on_accepted, (void *)(uintptr_t)key))
+    int error;
+    while ((error = sl_queue_put_start(queue, &put, on_accepted, (void *)(uintptr_t)key)) == SL_EAGAIN && cluster.count)
+        (void)usleep(5000);
+    if (error)
         _exit(5);
+}
+
+static void put_again(void)
+{
+    for (unsigned key = 0; key < MAX_KEYS; key++) {
+        if (atomic_exchange(&again[key], 0))
+            put_key(key);
+    }
 }
 
 static void on_acked(void *user, int error)
 {
-    if (error)
+    if (error && !cluster.count)
         _exit(6);
-    note('C', (unsigned)(uintptr_t)user, "-");
+    if (!error) /* else it was ended already, or nobody knows: its lease ends, and it is looked at again */
+        note('C', (unsigned)(uintptr_t)user, "-");
     atomic_fetch_sub(&open_keys, 1);
 }
 
@@ -93,8 +113,11 @@ static void work_on(sl_queue_message *m, sl_rng *rng)
             _exit(7);
     } else {
         atomic_fetch_add(&open_keys, 1);
-        if (sl_queue_ack(queue, m->id, m->lease, on_acked, (void *)(uintptr_t)key))
-            _exit(8);
+        if (sl_queue_ack(queue, m->id, m->lease, on_acked, (void *)(uintptr_t)key)) {
+            if (!cluster.count)
+                _exit(8);
+            atomic_fetch_sub(&open_keys, 1);
+        }
     }
     sl_queue_message_free(m);
 }
@@ -110,7 +133,7 @@ static void *consume(void *user)
             char topic[8];
             sl_queue_message *m;
             (void)snprintf(topic, sizeof topic, "t%u", t);
-            int error = sl_queue_take(queue, sl_str_c(topic), 60000, &m);
+            int error = sl_queue_take(queue, sl_str_c(topic), cluster.count ? 3000 : 60000, &m);
             if (!error) {
                 work_on(m, &rng);
                 found++;
@@ -133,14 +156,28 @@ static unsigned left(void)
     return (unsigned)sum;
 }
 
-/* First what was never told to be accepted is put again, by the same keys; then new ones, until it is killed. */
-static void live(bool last)
+static void open_queue(void)
 {
-    char error[512];
-    if (sl_queue_open(&(sl_queue_options){.path = path}, error, sizeof error, &queue)) {
+    char error[512] = "";
+    int result = -1;
+    for (int i = 0; result && i < (cluster.count ? 300 : 1); i++) { /* a cluster may be electing */
+        if (i)
+            (void)usleep(100000);
+        sl_queue_nats_options nats = {
+            .url = cluster.url, .replicas = 3, .ack_wait_ms = 2000, .max_deliveries = SL_QUEUE_MAX_DELIVERIES};
+        result = cluster.count ? sl_queue_nats_open(&nats, error, sizeof error, &queue)
+                               : sl_queue_open(&(sl_queue_options){.path = path}, error, sizeof error, &queue);
+    }
+    if (result) {
         (void)fprintf(stderr, "%s\n", error);
         _exit(10);
     }
+}
+
+/* First what was never told to be accepted is put again, by the same keys; then new ones, until it is killed. */
+static void live(bool last)
+{
+    open_queue();
     pthread_t threads[CONSUMERS];
     for (int i = 0; i < CONSUMERS; i++) {
         if (sl_thread_start(&threads[i], consume, NULL))
@@ -152,8 +189,11 @@ static void live(bool last)
     }
     for (unsigned key = key_count; !last && key < MAX_KEYS; key++)
         put_key(key);
-    for (int quiet = 0; quiet < 50; quiet = left() ? 0 : quiet + 1)
+    /* On a cluster, what a killed process had comes back when the broker has waited for it long enough. */
+    for (int quiet = 0; quiet < (cluster.count ? 2500 : 50); quiet = left() ? 0 : quiet + 1) {
+        put_again();
         (void)usleep(2000);
+    }
     _exit(0);
 }
 
@@ -201,7 +241,7 @@ static void keep_ledger(int round)
     const char *keep = getenv("SIGHTLINE_LEDGER");
     char name[512];
     if (keep) {
-        (void)snprintf(name, sizeof name, "%s/round-%d", keep, round);
+        (void)snprintf(name, sizeof name, "%s/%s-%d", keep, cluster.count ? "jetstream" : "round", round);
         (void)rename(ledger_path, name);
     } else {
         (void)unlink(ledger_path);
@@ -218,6 +258,10 @@ static int one_round(unsigned kill_after_us)
     if (pid == 0)
         live(kill_after_us == 0);
     if (kill_after_us) {
+        struct stat st;
+        /* A cluster takes its time to elect: its rounds begin with the first line of the ledger. */
+        for (int i = 0; cluster.count && i < 3000 && fstat(ledger_fd, &st) == 0 && st.st_size == 0; i++)
+            (void)usleep(10000);
         (void)usleep(kill_after_us);
         (void)kill(pid, SIGKILL);
     }
@@ -227,36 +271,96 @@ static int one_round(unsigned kill_after_us)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-SL_TEST(every_accepted_task_completes_exactly_once_whatever_is_killed)
+/* What the ledgers say in the end. */
+static void judge_all(int rounds)
 {
-    const char *lengthy = getenv("SIGHTLINE_LONG");
-    int rounds = lengthy && strcmp(lengthy, "1") == 0 ? 200 : 5;
+    unsigned missing = 0, completed = 0, repeated = 0;
+    for (unsigned key = 0; key < key_count; key++) {
+        missing += !facts[key].accepted || facts[key].worked == 0;
+        completed += facts[key].confirmed;
+        repeated += facts[key].worked > 1;
+    }
+    (void)printf("killed %d times: %u keys accepted, %u confirmed, %u delivered more than once, %u missing\n", rounds,
+                 key_count, completed, repeated, missing);
+    CHECK_EQ(missing, 0);
+    CHECK(key_count > 0);
+}
+
+static void begin(void)
+{
+    memset(facts, 0, sizeof facts);
+    key_count = 0;
     (void)snprintf(folder, sizeof folder, "/tmp/sl-test-kill-XXXXXX");
-    REQUIRE(mkdtemp(folder) != NULL);
+    if (!mkdtemp(folder))
+        abort();
     (void)snprintf(path, sizeof path, "%s/queue.db", folder);
     (void)snprintf(ledger_path, sizeof ledger_path, "%s/ledger", folder);
+}
+
+static void finish(int rounds)
+{
+    char command[160];
+    CHECK_EQ(one_round(0), 0); /* to the end of all work */
+    CHECK(judge());
+    keep_ledger(rounds);
+    judge_all(rounds);
+    (void)snprintf(command, sizeof command, "rm -rf %s", folder);
+    CHECK_EQ(system(command), 0);
+}
+
+static bool is_long(void)
+{
+    const char *lengthy = getenv("SIGHTLINE_LONG");
+    return lengthy && strcmp(lengthy, "1") == 0;
+}
+
+SL_TEST(every_accepted_task_completes_exactly_once_whatever_is_killed)
+{
     sl_rng rng;
+    int rounds = is_long() ? 200 : 5;
+    begin();
     sl_rng_init(&rng);
-    int round = 0;
-    for (; round < rounds; round++) {
+    for (int round = 0; round < rounds; round++) {
         CHECK_EQ(one_round(2000 + (unsigned)(sl_rng_next(&rng) % 150000)), -SIGKILL);
         CHECK(judge());
         keep_ledger(round);
     }
-    CHECK_EQ(one_round(0), 0); /* to the end of all work */
-    CHECK(judge());
-    keep_ledger(round);
-    unsigned missing = 0, completed = 0, again = 0;
-    for (unsigned key = 0; key < key_count; key++) {
-        missing += !facts[key].accepted || facts[key].worked == 0;
-        completed += facts[key].confirmed;
-        again += facts[key].worked > 1;
+    finish(rounds);
+}
+
+/* The process lives on for a while after a node has been killed, and is killed then; or it is killed alone. */
+static void cluster_round(sl_rng *rng)
+{
+    int node = (int)(sl_rng_next(rng) % 6);
+    if (node < cluster.count) {
+        ns_kill_node(&cluster, node);
+        ns_start_node(&cluster, node);
     }
-    (void)printf("killed %d times: %u keys accepted, %u confirmed, %u delivered more than once, %u missing\n", rounds,
-                 key_count, completed, again, missing);
-    CHECK_EQ(missing, 0);
-    CHECK(key_count > 0);
-    char command[160];
-    (void)snprintf(command, sizeof command, "rm -rf %s", folder);
-    CHECK_EQ(system(command), 0);
+    CHECK_EQ(one_round(100000 + (unsigned)(sl_rng_next(rng) % 1500000)), -SIGKILL);
+    CHECK(judge());
+}
+
+SL_TEST(the_same_on_a_jetstream_cluster)
+{
+    const char *fewer = getenv("SIGHTLINE_ROUNDS");
+    int rounds = fewer ? atoi(fewer) : 50;
+    sl_rng rng;
+    if (!is_long())
+        SL_SKIP("50 rounds on a cluster of three nodes: SIGHTLINE_LONG=1");
+    char error[256];
+    sl_queue *none;
+    if (!ns_program() || sl_queue_nats_open(&(sl_queue_nats_options){.url = "nats://127.0.0.1:1"}, error, sizeof error,
+                                            &none) == SL_ENOTSUP)
+        SL_SKIP("no nats-server, or built without libnats");
+    begin();
+    sl_test_allow_leak();
+    REQUIRE(ns_start(&cluster, 3) == 0);
+    sl_rng_init(&rng);
+    for (int round = 0; round < rounds; round++) {
+        cluster_round(&rng);
+        keep_ledger(round);
+    }
+    finish(rounds);
+    ns_stop(&cluster);
+    cluster.count = 0;
 }
