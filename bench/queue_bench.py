@@ -3,7 +3,9 @@ import os
 import shutil
 import statistics
 import tempfile
+import time
 
+from lib import free_port, wait_port
 from record import build_programs, one
 
 
@@ -68,5 +70,41 @@ def memory(bench, title):
                    note=f"{rows[-1]['waiting']} waiting tasks of 200 bytes")
 
 
+def cluster(bench, folder):
+    """Three nats-servers on loopback; their URLs."""
+    program = shutil.which("nats-server") or "/usr/sbin/nats-server"
+    if not os.path.exists(program):
+        raise RuntimeError("nats-server is missing; install it to measure the clustered queue")
+    ports, routes = [free_port() for _ in range(3)], [free_port() for _ in range(3)]
+    for i in range(3):
+        path = os.path.join(folder, f"{i}.conf")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f'server_name: n{i}\nlisten: 127.0.0.1:{ports[i]}\njetstream {{\n store_dir: "{folder}/{i}"\n}}\n'
+                       f"cluster {{\n name: bench\n listen: 127.0.0.1:{routes[i]}\n routes: [\n")
+            file.write("".join(f" nats://127.0.0.1:{route}\n" for route in routes) + " ]\n}\n")
+        bench.start([program, "-c", path])
+    for port in ports:
+        wait_port(port)
+    time.sleep(5)  # to elect
+    return ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+
+
+def jetstream(what, bar):
+    def case(bench, title):
+        program, values, alone = os.path.join(build_programs(bench), "bench_queue"), [], []
+        with Folder(bench) as folder:
+            urls = cluster(bench, folder)
+            for _ in range(bench.rounds):
+                values.append(one(program, urls, what, "30000")[what]["tasks_per_s"])
+                alone.append(1e6 / one(program, folder, "floor", "500")["floor"]["sync_p50_us"])
+            bench.stop_all()
+        ours, floor = statistics.median(values), statistics.median(alone)
+        bench.row(title, "tasks/s", round(ours), {"one sync each": round(floor)}, round(ours / floor, 2),
+                  f">= {bar}" if bar else "-", ours >= bar if bar else None,
+                  f"{min(values):.0f}-{max(values):.0f}; JetStream, 3 nodes on loopback, 3 replicas")
+    return case
+
+
 CASES = [("queue_tasks", tasks("throughput", 100000)), ("queue_tasks_keys", tasks("keys", 100000)),
-         ("queue_latency", latency), ("queue_opening", opening), ("queue_memory", memory)]
+         ("queue_latency", latency), ("queue_opening", opening), ("queue_memory", memory),
+         ("queue_jetstream", jetstream("throughput", 5000)), ("queue_jetstream_keys", jetstream("keys", None))]
