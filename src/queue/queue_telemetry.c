@@ -19,6 +19,7 @@ struct sl_queue_telemetry {
     sl_queue *queue;
     sl_tracer *tracer;
     sl_instrument *metrics[SL_METRIC_COUNT];
+    uint64_t commits, failed_commits; /* told so far */
 };
 
 #define SECONDS(ns) ((double)(ns) / 1e9)
@@ -40,56 +41,51 @@ static sl_queue_topic_stats *read_stats(sl_queue *queue, size_t *ret_count)
     return stats;
 }
 
-static void observe_messages(void *user, sl_observer *observer)
+/* An instrument of a vocabulary that is off is NULL: nothing to set then. */
+static void write_metric(sl_queue_telemetry *t, sl_metric_id id, double value, const sl_attr *attrs, size_t count)
 {
-    const sl_queue_telemetry *t = user;
-    size_t count;
-    sl_queue_topic_stats *stats = read_stats(t->queue, &count);
-    for (size_t i = 0; stats && i < count; i++) {
-        const struct {
-            const char *state;
-            uint64_t value;
-        } rows[] = {{"ready", stats[i].ready},
-                    {"delayed", stats[i].delayed},
-                    {"leased", stats[i].leased},
-                    {"dead", stats[i].dead}};
-        for (size_t k = 0; k < 4; k++) {
-            const sl_attr labels[] = {attr("topic", stats[i].topic), attr("state", rows[k].state)};
-            sl_observe(observer, (double)rows[k].value, labels, 2);
-        }
-    }
-    sl_free(stats);
+    if (t->metrics[id])
+        sl_instrument_record(t->metrics[id], value, attrs, count);
 }
 
-static void observe_oldest(void *user, sl_observer *observer)
+static void set_topic(sl_queue_telemetry *t, const sl_queue_topic_stats *stats)
 {
-    const sl_queue_telemetry *t = user;
-    size_t count;
-    sl_queue_topic_stats *stats = read_stats(t->queue, &count);
-    for (size_t i = 0; stats && i < count; i++) {
-        const sl_attr label = attr("topic", stats[i].topic);
-        sl_observe(observer, SECONDS(stats[i].oldest_ready_ns), &label, 1);
+    const struct {
+        const char *state;
+        uint64_t value;
+    } rows[] = {{"ready", stats->ready}, {"delayed", stats->delayed}, {"leased", stats->leased}, {"dead", stats->dead}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        const sl_attr labels[] = {attr("topic", stats->topic), attr("state", rows[k].state)};
+        write_metric(t, SL_METRIC_QUEUE_MESSAGES, (double)rows[k].value, labels, 2);
     }
-    sl_free(stats);
+    const sl_attr label = attr("topic", stats->topic);
+    write_metric(t, SL_METRIC_QUEUE_OLDEST_READY, SECONDS(stats->oldest_ready_ns), &label, 1);
 }
 
-static void observe_commits(void *user, sl_observer *observer)
+static void add_commits(sl_queue_telemetry *t)
 {
-    const sl_queue_telemetry *t = user;
     sl_queue_disk_stats disk;
     sl_queue_get_disk_stats(t->queue, &disk);
     const sl_attr ok = attr("result", "ok"), failed = attr("result", "failed");
-    sl_observe(observer, (double)disk.commits, &ok, 1);
-    sl_observe(observer, (double)disk.failed_commits, &failed, 1);
+    write_metric(t, SL_METRIC_QUEUE_COMMITS, (double)(disk.commits - t->commits), &ok, 1);
+    write_metric(t, SL_METRIC_QUEUE_COMMITS, (double)(disk.failed_commits - t->failed_commits), &failed, 1);
+    t->commits = disk.commits;
+    t->failed_commits = disk.failed_commits;
+}
+
+void sl_queue_telemetry_refresh(sl_queue_telemetry *t)
+{
+    if (!t)
+        return;
+    size_t count;
+    sl_queue_topic_stats *stats = read_stats(t->queue, &count);
+    for (size_t i = 0; stats && i < count; i++)
+        set_topic(t, &stats[i]);
+    sl_free(stats);
+    add_commits(t);
 }
 
 /* ---- life ---- */
-
-/* An instrument of a vocabulary that is off is NULL: nothing to observe then. */
-static int observe(sl_queue_telemetry *t, sl_metric_id id, sl_observe_fn fn)
-{
-    return t->metrics[id] ? sl_instrument_on_collect(t->metrics[id], fn, t) : 0;
-}
 
 int sl_queue_telemetry_new(sl_sdk *sdk, sl_queue *queue, sl_queue_telemetry **ret_telemetry)
 {
@@ -102,26 +98,13 @@ int sl_queue_telemetry_new(sl_sdk *sdk, sl_queue *queue, sl_queue_telemetry **re
     sl_meter *meter = sl_meter_named(sdk, "sightline.queue");
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         t->metrics[wanted[i]] = sl_metric_declare(meter, wanted[i]);
-    int error = observe(t, SL_METRIC_QUEUE_MESSAGES, observe_messages);
-    if (!error)
-        error = observe(t, SL_METRIC_QUEUE_OLDEST_READY, observe_oldest);
-    if (!error)
-        error = observe(t, SL_METRIC_QUEUE_COMMITS, observe_commits);
-    if (error) {
-        sl_queue_telemetry_free(t);
-        return error;
-    }
+    sl_queue_telemetry_refresh(t);
     *ret_telemetry = t;
     return 0;
 }
 
 void sl_queue_telemetry_free(sl_queue_telemetry *t)
 {
-    if (!t)
-        return;
-    sl_instrument_off_collect(t->metrics[SL_METRIC_QUEUE_MESSAGES], observe_messages, t);
-    sl_instrument_off_collect(t->metrics[SL_METRIC_QUEUE_OLDEST_READY], observe_oldest, t);
-    sl_instrument_off_collect(t->metrics[SL_METRIC_QUEUE_COMMITS], observe_commits, t);
     sl_free(t);
 }
 

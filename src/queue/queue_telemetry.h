@@ -14,10 +14,15 @@
 
 typedef struct sl_queue_telemetry sl_queue_telemetry;
 
-/* Gauges of all topics are observed from now on. Both must outlive it. Errors: SL_ENOMEM. */
+/* Both must outlive it. Errors: SL_ENOMEM. */
 SL_MUST_CHECK int sl_queue_telemetry_new(sl_sdk *sdk, sl_queue *queue, sl_queue_telemetry **ret_telemetry);
 /* No put of it may be under way. NULL is accepted. */
 void sl_queue_telemetry_free(sl_queue_telemetry *telemetry);
+/*
+ * Writes depth and age of every topic, and the commits since the last call, into the metrics: once a second from the
+ * process that has the queue. (Not at a scrape: another process answers it.) One thread at a time.
+ */
+void sl_queue_telemetry_refresh(sl_queue_telemetry *telemetry);
 
 /* What a QueueMessage says of itself, for the span's attributes message.type, message.action. May be empty. */
 typedef struct sl_queue_about {
