@@ -30,7 +30,8 @@ typedef struct worker_command_options {
 
 #define OPT(member) offsetof(worker_command_options, member)
 static const sl_option options[] = {
-    {"queue", 'q', SL_OPT_STR, OPT(queue), "URL", "The queue's HTTP address.", "http://127.0.0.1:8001",
+    {"queue", 'q', SL_OPT_STR, OPT(queue), "URL",
+     "The queue: its HTTP address, or nats://HOST:PORT, several with commas.", "http://127.0.0.1:8001",
      "SIGHTLINE_QUEUE_URL"},
     {"concurrency", 0, SL_OPT_U64, OPT(concurrency), "N", "Runs at once.", "8", NULL},
     {"lease", 0, SL_OPT_MS, OPT(lease_ms), "SECONDS",
@@ -175,7 +176,7 @@ static int work(runner *r)
     int error = sl_flow_worker_run(&o);
     if (error == SL_EINVAL)
         return sl_fail(SL_EXIT_USAGE, "--queue: \"%s\" is no address; give such as http://127.0.0.1:8001", url);
-    return error ? sl_fail(SL_EXIT_FAILED, "flow worker: %s", sl_strerror(error)) : 0;
+    return error ? sl_fail(SL_EXIT_FAILED, "flow worker: the queue: %s", sl_strerror(error)) : 0;
 }
 
 static int run_worker(const sl_command *command, void *given, char **args, size_t arg_count)

@@ -106,6 +106,8 @@ int sl_serve_flow(void *user, const sl_child_start *start)
                                 .control_fd = s->listeners[SL_LISTENER_control].fd,
                                 .queue_fd = s->listeners[SL_LISTENER_queue].fd,
                                 .key = s->options->api_key,
+                                .keep_runs_ms = s->options->keep_runs_days * 86400000u,
+                                .cluster = s->options->cluster,
                                 .files = s->options->workflow.items,
                                 .file_count = s->options->workflow.count,
                                 .max_runs = s->options->flow_runs,

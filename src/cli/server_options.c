@@ -30,6 +30,11 @@ const sl_option sl_flow_option_table[] = {
                                        NULL},
     {"flow-runs", 0, SL_OPT_U64, OPT(flow_runs), "N",
      "Workflow runs at once, more of them wait; 0: none, workers elsewhere run them.", "64", "SIGHTLINE_FLOW_RUNS"},
+    {"keep-runs", 0, SL_OPT_U64, OPT(keep_runs_days), "DAYS", "How long runs that have ended are kept; 0: for ever.",
+     "30", "SIGHTLINE_KEEP_RUNS"},
+    {"queue", 0, SL_OPT_STR, OPT(cluster), "URL",
+     "nats://HOST:PORT, several with commas: a JetStream cluster holds the messages, instead of a file.", NULL,
+     "SIGHTLINE_FLOW_QUEUE"},
     {"api-key", 0, SL_OPT_STR, OPT(api_key), "KEY",
      "Bearer token that the API server, the control plane and the queue ask for; without one they answer on loopback "
      "only.",

@@ -39,9 +39,11 @@ typedef struct sl_server_options {
     uint64_t workers;
     uint64_t drain_timeout_ms;
     bool check;
-    sl_str api_key;       /* of the flow plane; empty: none */
-    sl_str_list workflow; /* files that the flow plane has from the start */
-    uint64_t flow_runs;   /* at once; 0: the executor's default */
+    sl_str api_key;          /* of the flow plane; empty: none */
+    sl_str_list workflow;    /* files that the flow plane has from the start */
+    uint64_t keep_runs_days; /* 0: for ever */
+    sl_str cluster;          /* nats://…; empty: the embedded queue */
+    uint64_t flow_runs;      /* at once; 0: the executor's default */
 } sl_server_options;
 
 /* What every serving command has; what the gateway, and what the flow plane has beside it. */

@@ -15,6 +15,7 @@
 #include "src/telemetry/sdk_impl.h"
 
 #define KEEP_MS (SL_FLOW_LEASE_MS / 3)
+#define PRUNE_NS 600000000000u  /* ten minutes */
 #define REPLIES "control_plane" /* message type that workers answer to */
 #define REASON_BYTES 512
 
@@ -32,6 +33,16 @@ static void on_deadline(uv_timer_t *timer)
     stop(timer->data);
 }
 
+/* Now and then: runs that ended long ago go. */
+static void prune(sl_flow_server *server)
+{
+    uint64_t keep_ns = server->options->keep_runs_ms * 1000000u;
+    if (!keep_ns || sl_mono_ns() - server->pruned_ns < PRUNE_NS)
+        return;
+    server->pruned_ns = sl_mono_ns();
+    sl_run_store_prune(server->runs, sl_now_ns() - keep_ns);
+}
+
 /* While draining: over when no run is under way. */
 static void on_watch(sl_timer *timer)
 {
@@ -41,6 +52,7 @@ static void on_watch(sl_timer *timer)
         return;
     }
     sl_tasks_extend(server);
+    prune(server);
     sl_timer_set(&server->loop, &server->keep, on_watch, server->draining ? SL_TIMER_TICK_MS : KEEP_MS);
 }
 
@@ -90,7 +102,16 @@ static int open_queue(sl_flow_server *server)
     char path[4200], reason[REASON_BYTES] = "";
     (void)snprintf(path, sizeof path, "%s/queue.db", server->options->data_dir);
     sl_queue_options o = {.path = path};
-    int error = sl_queue_open(&o, reason, sizeof reason, &server->queue);
+    char url[1024];
+    int error;
+    if (server->options->cluster.len) {
+        sl_queue_nats_options cluster = {.url = url, .ack_wait_ms = SL_FLOW_LEASE_MS};
+        error = sl_str_to_c(server->options->cluster, url, sizeof url)
+                    ? sl_queue_nats_open(&cluster, reason, sizeof reason, &server->queue)
+                    : SL_ETOOBIG;
+    } else {
+        error = sl_queue_open(&o, reason, sizeof reason, &server->queue);
+    }
     if (error)
         return fail("the queue cannot be opened", error, reason);
     if (server->sdk && (error = sl_queue_telemetry_new(server->sdk, server->queue, &server->queue_telemetry)) != 0)
@@ -290,8 +311,10 @@ static void close_surfaces(sl_flow_server *server)
     sl_api_close(server->control);
     if (server->broker)
         sl_queue_http_close(server->broker, broker_closed, server);
-    for (sl_flow_consumer *c = server->consumers; c; c = c->next)
-        sl_queue_unwatch(server->queue, c->watch);
+    for (sl_flow_consumer *c = server->consumers; c; c = c->next) {
+        if (c->watch >= 0)
+            sl_queue_unwatch(server->queue, c->watch);
+    }
     sl_timer_stop(&server->loop, &server->keep);
     while (server->pending > 0 || server->broker)
         (void)uv_run(&server->loop.uv, UV_RUN_ONCE);

@@ -19,6 +19,8 @@ int sl_flows_keep_version(sl_flow_server *server, sl_flow *flow)
     SL_ASSERT(flow);
     if (sl_flows_version(server, sl_str_c(flow->hash)))
         return 0;
+    if (server->version_count == SL_FLOW_MAX_VERSIONS)
+        return SL_ELIMIT;
     if (server->version_count == server->version_cap) {
         size_t cap = server->version_cap ? 2 * server->version_cap : 16;
         sl_flow **more = sl_realloc(server->versions, cap * sizeof *more);
@@ -74,8 +76,10 @@ int sl_consumer_new(sl_flow_server *server, sl_str service, const char *topic, s
     c->server = server;
     c->flow = flow ? sl_flow_ref(flow) : NULL;
     c->mail.deliver = mail_ready;
-    c->watch = sl_queue_watch(server->queue, sl_str_c(c->topic), on_message, c);
-    if (c->watch < 0) {
+    /* Who runs nothing must not watch: a cluster's client fetches ahead for those who do. */
+    bool idle = flow && server->max_tasks == 0;
+    c->watch = idle ? -1 : sl_queue_watch(server->queue, sl_str_c(c->topic), on_message, c);
+    if (c->watch < 0 && !idle) {
         int error = c->watch;
         sl_flow_unref(c->flow);
         sl_free(c);
@@ -83,7 +87,8 @@ int sl_consumer_new(sl_flow_server *server, sl_str service, const char *topic, s
     }
     c->next = server->consumers;
     server->consumers = c;
-    on_message(c); /* what waits from an earlier life */
+    if (!idle)
+        on_message(c); /* what waits from an earlier life */
     *ret_consumer = c;
     return 0;
 }
@@ -120,6 +125,14 @@ static void save(sl_flow_server *server, const sl_flow *flow)
                       values, 3);
 }
 
+static size_t workflow_count(const sl_flow_server *server)
+{
+    size_t count = 0;
+    for (const sl_flow_consumer *c = server->consumers; c; c = c->next)
+        count += c->flow != NULL;
+    return count;
+}
+
 int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool keep, bool *ret_created)
 {
     SL_ASSERT(flow && ret_created);
@@ -135,7 +148,8 @@ int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool keep, bool *ret_cre
         c->flow = sl_flow_ref(flow);
     } else if (!error) {
         topic_of(server, name, topic, sizeof topic);
-        error = sl_consumer_new(server, name, topic, flow, &c);
+        error =
+            workflow_count(server) < SL_FLOW_MAX_WORKFLOWS ? sl_consumer_new(server, name, topic, flow, &c) : SL_ELIMIT;
     }
     if (!error && keep)
         save(server, flow);

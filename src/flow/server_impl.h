@@ -16,7 +16,8 @@
 
 #define SL_FLOW_ID_MAX 64 /* of tasks, sessions: with NUL */
 #define SL_FLOW_MAX_STREAMS 4096
-#define SL_FLOW_MAX_WORKFLOWS 4096
+#define SL_FLOW_MAX_WORKFLOWS 512       /* names: each is a topic of the queue */
+#define SL_FLOW_MAX_VERSIONS 16384      /* of all workflows together, kept until the process ends */
 #define SL_FLOW_MAX_FLOW_DEPLOYMENTS 10 /* as LlamaDeploy's status says */
 #define SL_FLOW_LEASE_MS 30000u
 
@@ -84,6 +85,7 @@ struct sl_flow_server {
     sl_flow_waiter *waiters;
     sl_timer keep;      /* extends leases */
     uint64_t start_ns;  /* Unix */
+    uint64_t pruned_ns; /* monotonic */
     const char *topics; /* namespace, "llama_deploy" */
     bool draining;
     bool stopping;

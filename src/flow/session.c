@@ -46,8 +46,7 @@ void sl_session_delete(sl_flow_server *server, sl_str id, void (*done)(void *use
         done = ignore;
     sl_flow_store_put(server->store, "delete from sessions where id = ?1", &id, 1);
     sl_flow_store_put(server->store, "delete from session_state where session = ?1", &id, 1);
-    int error =
-        sl_flow_store_put_then(server->store, "update tasks set session = '' where session = ?1", &id, 1, done, user);
+    int error = sl_flow_store_put_then(server->store, "delete from tasks where session = ?1", &id, 1, done, user);
     if (error)
         done(user, error);
 }

@@ -9,7 +9,9 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/flow/executor.h"
+#include "src/flow/server_mail.h"
 #include "src/flow/worker_http.h"
+#include "src/queue/queue.h"
 #include "src/wire/url.h"
 
 #define DEFAULT_CONCURRENCY 8u
@@ -28,6 +30,9 @@ typedef struct source {
     char topic[256];
     sl_ask *asking;
     sl_timer retry;
+    sl_mail mail; /* of a cluster: there may be messages */
+    bool mailed;
+    int watch;
 } source;
 
 /* A message that waits for its turn to go home. */
@@ -51,6 +56,10 @@ struct job {
     char trace[SL_TRACEPARENT_LEN + 1];
     letter *letters, **letters_end;
     sl_ask *sending;
+    sl_queue_message *native; /* of a cluster; NULL: over HTTP */
+    sl_mail mail;             /* what has become of a letter, or of the acknowledgement */
+    int outcome;
+    bool busy, acking; /* the cluster has not answered yet */
     sl_timer retry;
     uint64_t events;
     bool ended; /* the last letter is written */
@@ -61,6 +70,9 @@ struct worker {
     sl_loop *loop;
     sl_executor *executor;
     sl_tracer *tracer;
+    sl_queue *queue; /* a cluster; NULL: over HTTP */
+    sl_mailbox box;
+    pthread_mutex_t lock; /* of `mailed` */
     sl_origin *origin;
     sl_url url;
     char base[512]; /* path of the URL, without a '/' at its end */
@@ -111,6 +123,20 @@ static sl_ask *settle(job *j, const char *what, const char *more, sl_ask_fn fn, 
     return ask(j->worker, path, sl_str_of(NULL, 0), sl_str_of(NULL, 0), sl_str_of(NULL, 0), 30000, fn, user);
 }
 
+/* Gives the message back; nobody waits for that. */
+static void nack(job *j, uint64_t delay_ms, bool dead, const char *reason)
+{
+    char more[64];
+    if (j->native) {
+        int error = sl_queue_nack(j->worker->queue, j->native->id, j->native->lease, delay_ms, dead, sl_str_c(reason));
+        (void)error;
+        return;
+    }
+    (void)snprintf(more, sizeof more, "&delay=%u%s", (unsigned)(delay_ms / 1000), dead ? "&dead=true" : "");
+    if (*j->message)
+        (void)settle(j, "nack", more, ignore, NULL);
+}
+
 /* ---- ends ---- */
 
 static void take(worker *w);
@@ -132,6 +158,7 @@ static void job_free(job *j)
     sl_span_end(j->running);
     sl_span_end(j->process);
     sl_flow_run_unref(j->run);
+    sl_queue_message_free(j->native);
     sl_free(j);
     if (w->draining && w->job_count == 0)
         uv_stop(&w->loop->uv);
@@ -175,12 +202,70 @@ static void on_sent(void *user, int status, json_t *answer)
     sl_timer_set(j->worker->loop, &j->retry, on_retry, RETRY_MS);
 }
 
+/* ---- the same, to a cluster ---- */
+
+static void on_native(sl_mail *mail)
+{
+    job *j = (job *)(void *)((char *)mail - offsetof(job, mail));
+    j->busy = false;
+    if (j->acking)
+        on_acked(j, 200, NULL);
+    else
+        on_sent(j, j->outcome ? 0 : 201, NULL);
+}
+
+static void native_put(void *user, int error, const sl_queue_accepted *accepted)
+{
+    job *j = user;
+    (void)accepted;
+    j->outcome = error;
+    sl_mailbox_post(&j->worker->box, &j->mail);
+}
+
+static void native_acked(void *user, int error)
+{
+    job *j = user;
+    (void)error;
+    sl_mailbox_post(&j->worker->box, &j->mail);
+}
+
+static void send_native(job *j)
+{
+    worker *w = j->worker;
+    char topic[256];
+    int error = 0;
+    j->mail.deliver = on_native;
+    if (j->letters) {
+        (void)snprintf(topic, sizeof topic, "%s." ANSWERS, w->topics);
+        sl_queue_put put = {.topic = sl_str_c(topic),
+                            .body = sl_str_of(j->letters->text, j->letters->len),
+                            .idempotency_key = sl_str_c(j->letters->key),
+                            .trace = sl_str_c(j->trace)};
+        j->busy = true;
+        error = sl_queue_put_start(w->queue, &put, native_put, j);
+    } else if (j->ended) {
+        j->busy = j->acking = true;
+        error = sl_queue_ack(w->queue, j->native->id, j->native->lease, native_acked, j);
+    }
+    if (!error)
+        return;
+    j->busy = false;
+    if (j->acking)
+        job_free(j); /* the lease was over */
+    else
+        sl_timer_set(w->loop, &j->retry, on_retry, RETRY_MS);
+}
+
 static void send_next(job *j)
 {
     worker *w = j->worker;
     char path[512];
-    if (j->sending)
+    if (j->sending || j->busy)
         return;
+    if (j->native) {
+        send_native(j);
+        return;
+    }
     if (j->letters) {
         (void)snprintf(path, sizeof path, "/queues/%s." ANSWERS "/messages", w->topics);
         j->sending = ask(w, path, sl_str_of(j->letters->text, j->letters->len), sl_str_c(j->trace),
@@ -304,16 +389,23 @@ static void start_spans(job *j, const char *traceparent)
         (void)snprintf(j->trace, sizeof j->trace, "%s", traceparent);
 }
 
-/* Reads the QueueMessage in a message. The inputs; NULL: it is none. */
-static json_t *read_task(job *j, json_t *message)
+/* Reads what came over HTTP: whose message it is, and its body. Empty: it is none. */
+static sl_str read_message(job *j, json_t *message)
 {
-    const char *id = NULL, *body = NULL, *lease = NULL, *task = NULL, *input = NULL;
+    const char *id = NULL, *body = NULL, *lease = NULL;
     if (json_unpack(message, "{s:s,s:s,s:s}", "id", &id, "lease", &lease, "body", &body) != 0 ||
         strlen(id) >= sizeof j->message || strlen(lease) >= sizeof j->lease)
-        return NULL;
+        return sl_str_of(NULL, 0);
     (void)snprintf(j->message, sizeof j->message, "%s", id);
     (void)snprintf(j->lease, sizeof j->lease, "%s", lease);
-    json_t *root = json_loads(body, 0, NULL), *inputs = NULL;
+    return sl_str_c(body);
+}
+
+/* Reads the QueueMessage in a body. The inputs; NULL: it is none. */
+static json_t *read_task(job *j, sl_str body)
+{
+    const char *task = NULL, *input = NULL;
+    json_t *root = body.len ? json_loadb(body.ptr, body.len, 0, NULL) : NULL, *inputs = NULL;
     json_t *data = json_object_get(root, "data");
     if (json_unpack(data, "{s:s,s:s}", "task_id", &task, "input", &input) == 0 && strlen(task) < sizeof j->id) {
         const char *session = json_string_value(json_object_get(data, "session_id"));
@@ -329,14 +421,19 @@ static json_t *read_task(job *j, json_t *message)
     return inputs;
 }
 
-static void begin(source *s, json_t *message)
+/* One of the two. Takes `native`. */
+static void begin(source *s, json_t *message, sl_queue_message *native)
 {
-    SL_ASSERT(s && message);
+    SL_ASSERT(s && !message == !!native);
     worker *w = s->worker;
     job *j = sl_calloc(1, sizeof *j);
-    if (!j)
-        return; /* its lease ends, and it comes again */
+    char trace[SL_TRACEPARENT_LEN + 1] = "";
+    if (!j) { /* its lease ends, and it comes again */
+        sl_queue_message_free(native);
+        return;
+    }
     j->worker = w;
+    j->native = native;
     j->source = s;
     j->letters_end = &j->letters;
     j->next = w->jobs;
@@ -345,14 +442,15 @@ static void begin(source *s, json_t *message)
         j->next->prev = &j->next;
     w->jobs = j;
     w->job_count++;
-    json_t *inputs = read_task(j, message);
+    json_t *inputs = read_task(j, native ? native->body : read_message(j, message));
     if (!inputs) {
-        if (*j->message)
-            (void)settle(j, "nack", "&dead=true&reason=not+a+task", ignore, NULL);
+        nack(j, 0, true, "not a task");
         job_free(j);
         return;
     }
-    start_spans(j, json_string_value(json_object_get(message, "traceparent")));
+    if (native)
+        (void)sl_str_to_c(native->trace, trace, sizeof trace);
+    start_spans(j, native ? trace : json_string_value(json_object_get(message, "traceparent")));
     sl_span_context parent;
     sl_span_get_context(j->running, &parent);
     sl_flow_run_options options = {.run_id = sl_str_c(j->id),
@@ -363,7 +461,7 @@ static void begin(source *s, json_t *message)
     json_decref(inputs);
     if (error) {
         if (error != SL_EEXIST) /* it runs here already: a lease was over too early */
-            (void)settle(j, "nack", "&delay=1", ignore, NULL);
+            nack(j, 1000, false, sl_strerror(error));
         job_free(j);
     }
 }
@@ -389,14 +487,50 @@ static void on_leased(void *user, int status, json_t *answer)
     }
     json_array_foreach(json_object_get(answer, "messages"), i, message)
     {
-        begin(s, message);
+        begin(s, message, NULL);
     }
     take(w);
+}
+
+/* From a thread of the cluster's client. */
+static void on_ready(void *user)
+{
+    source *s = user;
+    worker *w = s->worker;
+    pthread_mutex_lock(&w->lock);
+    bool post = !s->mailed;
+    s->mailed = true;
+    pthread_mutex_unlock(&w->lock);
+    if (post)
+        sl_mailbox_post(&w->box, &s->mail);
+}
+
+static void on_ready_mail(sl_mail *mail)
+{
+    source *s = (source *)(void *)((char *)mail - offsetof(source, mail));
+    pthread_mutex_lock(&s->worker->lock);
+    s->mailed = false;
+    pthread_mutex_unlock(&s->worker->lock);
+    take(s->worker);
+}
+
+static void take_native(worker *w)
+{
+    for (size_t i = 0; i < w->o->flow_count && !w->draining; i++) {
+        sl_queue_message *message = NULL;
+        while (!w->draining && w->job_count < w->concurrency &&
+               sl_queue_take(w->queue, sl_str_c(w->sources[i].topic), w->lease_ms, &message) == 0)
+            begin(&w->sources[i], NULL, message);
+    }
 }
 
 /* Asks for as much work as there is room for. */
 static void take(worker *w)
 {
+    if (w->queue) {
+        take_native(w);
+        return;
+    }
     for (size_t i = 0; i < w->o->flow_count && !w->draining; i++) {
         source *s = &w->sources[i];
         sl_buf path;
@@ -420,8 +554,14 @@ static void on_keep(sl_timer *timer)
     worker *w = (worker *)(void *)((char *)timer - offsetof(worker, keep));
     char more[32];
     (void)snprintf(more, sizeof more, "&seconds=%u.%03u", w->lease_ms / 1000, w->lease_ms % 1000);
-    for (job *j = w->jobs; j; j = j->next)
-        (void)settle(j, "extend", more, ignore, NULL);
+    for (job *j = w->jobs; j; j = j->next) {
+        int error = 0;
+        if (j->native)
+            error = sl_queue_extend(w->queue, j->native->id, j->native->lease, w->lease_ms);
+        else
+            (void)settle(j, "extend", more, ignore, NULL);
+        (void)error; /* a lease that was over: the result comes twice, and counts once */
+    }
     sl_timer_set(w->loop, &w->keep, on_keep, w->lease_ms / 3);
 }
 
@@ -450,17 +590,36 @@ static void on_signal(uv_signal_t *handle, int number)
         (void)uv_timer_start(&w->deadline, on_deadline, w->o->drain_timeout_ms, 0);
 }
 
-static int open_worker(worker *w)
+static int open_cluster(worker *w)
+{
+    char reason[512] = "";
+    sl_queue_nats_options o = {.url = w->o->queue_url, .ack_wait_ms = w->lease_ms};
+    int error = sl_queue_nats_open(&o, reason, sizeof reason, &w->queue);
+    if (error)
+        (void)fprintf(stderr, "sightline: flow worker: %s\n", *reason ? reason : sl_strerror(error));
+    else if ((error = sl_mailbox_init(&w->box, w->loop)) == 0 && pthread_mutex_init(&w->lock, NULL) != 0)
+        error = SL_ENOMEM;
+    return error;
+}
+
+static int open_http(worker *w)
 {
     const sl_flow_worker_options *o = w->o;
-    static const int numbers[] = {SIGTERM, SIGINT};
     if (sl_url_parse(sl_str_c(o->queue_url), &w->url, NULL) != 0)
         return SL_EINVAL;
     (void)sl_str_to_c(w->url.path, w->base, sizeof w->base);
     if (w->url.path.len && w->base[strlen(w->base) - 1] == '/')
         w->base[strlen(w->base) - 1] = 0;
     sl_origin_options origin = {.host = w->url.host, .port = w->url.port, .tls = w->url.tls, .ca_file = o->ca_file};
-    int error = sl_upstream_origin(o->services->upstream, &origin, &w->origin);
+    return sl_upstream_origin(o->services->upstream, &origin, &w->origin);
+}
+
+static int open_worker(worker *w)
+{
+    const sl_flow_worker_options *o = w->o;
+    static const int numbers[] = {SIGTERM, SIGINT};
+    bool cluster = strncmp(o->queue_url, "nats://", 7) == 0 || strncmp(o->queue_url, "tls://", 6) == 0;
+    int error = cluster ? open_cluster(w) : open_http(w);
     if (error)
         return error;
     sl_executor_options executor = {.services = o->services, .max_runs = w->concurrency};
@@ -479,6 +638,12 @@ static int open_worker(worker *w)
         if ((size_t)snprintf(w->sources[i].topic, sizeof w->sources[i].topic, "%s.%s", w->topics, o->flows[i]->name) >=
             sizeof w->sources[i].topic)
             return SL_ETOOBIG;
+        w->sources[i].watch = -1;
+        w->sources[i].mail.deliver = on_ready_mail;
+        if (w->queue)
+            w->sources[i].watch = sl_queue_watch(w->queue, sl_str_c(w->sources[i].topic), on_ready, &w->sources[i]);
+        if (w->queue && w->sources[i].watch < 0)
+            return w->sources[i].watch;
     }
     return 0;
 }
@@ -488,7 +653,7 @@ static void give_back(worker *w)
 {
     for (job *j = w->jobs; j; j = j->next) {
         j->ended = true; /* no more letters */
-        (void)settle(j, "nack", "", ignore, NULL);
+        nack(j, 0, false, "its worker ends");
     }
     uint64_t until = sl_mono_ns() + 300000000u;
     while (w->jobs && sl_mono_ns() < until)
@@ -507,8 +672,16 @@ static void close_worker(worker *w)
     give_back(w);
     if (w->executor)
         sl_executor_close(w->executor, false);
+    for (size_t i = 0; w->queue && i < w->o->flow_count; i++) {
+        if (w->sources[i].watch >= 0)
+            sl_queue_unwatch(w->queue, w->sources[i].watch);
+    }
+    if (w->queue)
+        sl_queue_close(w->queue); /* what is under way is told of: nobody uses the jobs afterwards */
+    w->queue = NULL;
     while (w->jobs)
         job_free(w->jobs);
+    sl_mailbox_close(&w->box);
     for (size_t i = 0; i < 2; i++) {
         if (w->signals[i].loop)
             uv_close((uv_handle_t *)&w->signals[i], NULL);

@@ -20,7 +20,7 @@ typedef struct sl_flow_worker_options {
     sl_loop *loop;
     sl_sdk *sdk;                /* may be NULL */
     sl_flow_services *services; /* with loop, upstream */
-    const char *queue_url;      /* "http://127.0.0.1:8001" */
+    const char *queue_url;      /* "http://127.0.0.1:8001", or "nats://host:port,…": the cluster itself */
     sl_str key;                 /* bearer token; may be empty */
     sl_str ca_file;             /* of an https queue; may be empty */
     sl_flow *const *flows;
@@ -32,7 +32,8 @@ typedef struct sl_flow_worker_options {
     void *user;
 } sl_flow_worker_options;
 
-/* Works until SIGTERM or SIGINT. Errors: SL_EINVAL (the URL), SL_ENOMEM, SL_EIO, SL_ETLS. */
+/* Works until SIGTERM or SIGINT. Errors: SL_EINVAL (the URL), SL_ENOMEM, SL_EIO, SL_ETLS, SL_ECONNECT (a cluster; said
+ * on stderr), SL_ENOTSUP. */
 SL_MUST_CHECK int sl_flow_worker_run(const sl_flow_worker_options *options);
 
 #endif

@@ -573,6 +573,46 @@ def test_a_worker_that_is_told_to_end_gives_back_or_ends():
     lib.equal(ended(api, run)["status"], "succeeded")
 
 
+def test_a_cluster_holds_the_messages():
+    import subprocess
+    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
+    broker = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"nats://127.0.0.1:{port}"
+        lib.until(lambda: can_connect(port), what="the broker")
+        check = lib.run("flow", "worker", "--queue", "nats://127.0.0.1:1", "--help")
+        lib.equal(check.returncode, 0)
+        process = server("--queue", url, "--flow-runs", 0)
+        api = process.url("api")
+        add(api, ECHO)
+        add(api, FAIL)
+        runs = [start(api, "echo", {"message": str(i)}, idempotency_key=f"k{i}") for i in range(20)]
+        broken = start(api, "broken")
+        workers = [worker(url, ECHO, FAIL) for _ in range(2)]
+        for i, run in enumerate(runs):
+            lib.equal(ended(api, run)["outputs"], {"shout": {"text": f"echo: {i}"}})
+        lib.equal(ended(api, broken)["status"], "failed")
+        lib.equal([e["event"] for e in lines(lib.get(f"{api}/runs/{runs[0]}/events").text)], ["run_started", "step_started", "step_ended", "run_ended"])
+        for each in workers:
+            lib.equal(each.stop(), 0)
+        lib.equal(process.stop(), 0)
+        own = server("--queue", url)
+        add(own.url("api"), ECHO)
+        lib.equal(ended(own.url("api"), start(own.url("api"), "echo", {"message": "here"}))["status"], "succeeded")
+    finally:
+        broker.kill()
+        broker.wait()
+
+
+def can_connect(port):
+    import socket
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
 def test_sigterm_lets_runs_end():
     data = lib.tmp()
     process = server(data=data)
