@@ -140,7 +140,7 @@ static int combine(machine *m, sl_expr_op op, json_t *a, json_t *b, json_t **ret
         return compare(m, op, a, b, ret_value);
     case SL_OP_IN: {
         json_t *args[2] = {b, a};
-        sl_call call = {.work = &m->work};
+        sl_flow_call call = {.work = &m->work};
         return sl_flow_function_run(sl_flow_function_find(SL_STR("contains")), &call, args, 2, ret_value);
     }
     default:
@@ -219,7 +219,7 @@ static int eval_index(machine *m, const node *n, json_t *in, json_t **ret_value)
     if (error)
         return error;
     json_t *args[2] = {in, key};
-    sl_call call = {.work = &m->work};
+    sl_flow_call call = {.work = &m->work};
     error = sl_flow_function_run(sl_flow_function_find(SL_STR("get")), &call, args, 2, ret_value);
     json_decref(key);
     return error;
@@ -349,7 +349,7 @@ static int eval_call(machine *m, const node *n, json_t **ret_value)
     int error = eval_args(m, n, args, &l);
     if (!error)
         error = place(m, n);
-    sl_call call = {.work = &m->work, .apply = apply_lambda, .user = &l};
+    sl_flow_call call = {.work = &m->work, .apply = apply_lambda, .user = &l};
     if (!error)
         error = sl_flow_function_run(n->function, &call, args, n->count, ret_value);
     for (size_t i = 0; i < n->count; i++)

@@ -13,7 +13,7 @@
 
 typedef json_t *const *arguments;
 
-#define CALL const sl_call *call, arguments args, size_t count, json_t **ret_value
+#define CALL const sl_flow_call *call, arguments args, size_t count, json_t **ret_value
 
 /* ---- results ---- */
 
@@ -31,14 +31,14 @@ static int give_same(json_t *value, json_t **ret_value)
     return 0;
 }
 
-static int give_text(const sl_call *call, sl_str s, json_t **ret_value)
+static int give_text(const sl_flow_call *call, sl_str s, json_t **ret_value)
 {
     int error = sl_flow_spend_bytes(call->work, s.len + 32);
     return error ? error : give(json_stringn_nocheck(s.len ? s.ptr : "", s.len), ret_value);
 }
 
 /* Takes the text over and frees it. */
-static int give_buf(const sl_call *call, sl_buf *buf, int error, json_t **ret_value)
+static int give_buf(const sl_flow_call *call, sl_buf *buf, int error, json_t **ret_value)
 {
     if (!error)
         error = sl_flow_buf_error(call->work, buf);
@@ -48,7 +48,7 @@ static int give_buf(const sl_call *call, sl_buf *buf, int error, json_t **ret_va
     return error;
 }
 
-static int give_double(const sl_call *call, double number, json_t **ret_value)
+static int give_double(const sl_flow_call *call, double number, json_t **ret_value)
 {
     if (!isfinite(number))
         return sl_flow_wrong(call->work, "the result is no finite number");
@@ -56,7 +56,7 @@ static int give_double(const sl_call *call, double number, json_t **ret_value)
 }
 
 /* An integer where that is exact. */
-static int give_number(const sl_call *call, double number, json_t **ret_value)
+static int give_number(const sl_flow_call *call, double number, json_t **ret_value)
 {
     if (fabs(number) < 9e15 && number == floor(number))
         return give(json_integer((json_int_t)number), ret_value);
@@ -80,7 +80,7 @@ static int give_list(json_t *list, int error, json_t **ret_value)
 }
 
 /* Appends and takes the reference over. */
-static int list_add(const sl_call *call, json_t *list, json_t *value)
+static int list_add(const sl_flow_call *call, json_t *list, json_t *value)
 {
     int error = value ? sl_flow_spend_bytes(call->work, 16) : SL_ENOMEM;
     if (error) {
@@ -153,7 +153,7 @@ static unsigned other_case(unsigned c, bool up)
     return c;
 }
 
-static int change_case(const sl_call *call, sl_str s, bool up, json_t **ret_value)
+static int change_case(const sl_flow_call *call, sl_str s, bool up, json_t **ret_value)
 {
     sl_buf out;
     sl_buf_init(&out, SL_MAX_EXPR_TEXT_BYTES);
@@ -203,7 +203,7 @@ static int run_trim(CALL)
 }
 
 /* Without a separator: at runs of white space. */
-static int split_words(const sl_call *call, sl_str s, json_t *list)
+static int split_words(const sl_flow_call *call, sl_str s, json_t *list)
 {
     int error = 0;
     for (size_t i = 0; !error && i < s.len;) {
@@ -221,7 +221,7 @@ static int split_words(const sl_call *call, sl_str s, json_t *list)
 }
 
 /* An empty separator: into characters. */
-static int split_at(const sl_call *call, sl_str s, sl_str separator, json_t *list)
+static int split_at(const sl_flow_call *call, sl_str s, sl_str separator, json_t *list)
 {
     int error = 0;
     bool more = separator.len || s.len;
@@ -284,7 +284,7 @@ static int run_replace(CALL)
     return give_buf(call, &out, error, ret_value);
 }
 
-static int find_pattern(const sl_call *call, arguments args, size_t *ret_start, size_t *ret_end)
+static int find_pattern(const sl_flow_call *call, arguments args, size_t *ret_start, size_t *ret_end)
 {
     sl_regex *regex = NULL;
     int error = sl_regex_new(call->work, text_of(args, 1), &regex);
@@ -386,7 +386,7 @@ static int run_contains(CALL)
     return error ? error : give_bool(found, ret_value);
 }
 
-static int list_members(const sl_call *call, json_t *object, bool keys, json_t **ret_value)
+static int list_members(const sl_flow_call *call, json_t *object, bool keys, json_t **ret_value)
 {
     json_t *list = json_array(), *value, *key = NULL;
     const char *name;
@@ -450,7 +450,7 @@ static size_t place(json_int_t index, size_t size)
     return index > (json_int_t)size ? size : (size_t)index;
 }
 
-static int slice_of(const sl_call *call, json_t *in, json_int_t from, json_int_t to, json_t **ret_value)
+static int slice_of(const sl_flow_call *call, json_t *in, json_int_t from, json_int_t to, json_t **ret_value)
 {
     bool text = json_is_string(in);
     size_t size = text ? characters(sl_flow_str(in)) : json_array_size(in);
@@ -478,7 +478,7 @@ static int run_slice(CALL)
 }
 
 /* The first or last item, character, or member's value; with a number: that many of them. */
-static int end_of(const sl_call *call, arguments args, size_t count, bool first, json_t **ret_value)
+static int end_of(const sl_flow_call *call, arguments args, size_t count, bool first, json_t **ret_value)
 {
     json_t *in = args[0], *found = NULL;
     if (is_given(args, count, 1) && !json_is_object(in)) {
@@ -512,7 +512,7 @@ typedef struct sort_item {
 } sort_item;
 
 /* Merge sort, stable, every comparison counted. */
-static int merge_sort(const sl_call *call, sort_item *items, sort_item *spare, size_t count)
+static int merge_sort(const sl_flow_call *call, sort_item *items, sort_item *spare, size_t count)
 {
     int error = 0;
     for (size_t width = 1; width < count; width *= 2) {
@@ -535,7 +535,7 @@ static int merge_sort(const sl_call *call, sort_item *items, sort_item *spare, s
     return 0;
 }
 
-static int fill_items(const sl_call *call, json_t *list, bool by, sort_item *items)
+static int fill_items(const sl_flow_call *call, json_t *list, bool by, sort_item *items)
 {
     int error = 0;
     for (size_t i = 0; !error && i < json_array_size(list); i++) {
@@ -548,7 +548,7 @@ static int fill_items(const sl_call *call, json_t *list, bool by, sort_item *ite
     return error;
 }
 
-static int sorted(const sl_call *call, json_t *in, bool by, json_t **ret_value)
+static int sorted(const sl_flow_call *call, json_t *in, bool by, json_t **ret_value)
 {
     size_t count = json_array_size(in);
     if (count == 0)
@@ -616,7 +616,7 @@ static int run_unique(CALL)
 }
 
 /* Appends the items of `value` when it is a list, else itself. */
-static int add_flat(const sl_call *call, json_t *list, json_t *value)
+static int add_flat(const sl_flow_call *call, json_t *list, json_t *value)
 {
     if (!json_is_array(value))
         return list_add(call, list, json_incref(value));
@@ -687,7 +687,7 @@ static int run_map(CALL)
     return give_list(list, error, ret_value);
 }
 
-static int holds(const sl_call *call, json_t *item, size_t index, bool *ret_holds)
+static int holds(const sl_flow_call *call, json_t *item, size_t index, bool *ret_holds)
 {
     json_t *value = NULL;
     int error = call->apply(call->user, item, index, &value);
@@ -713,7 +713,7 @@ static int run_filter(CALL)
     return give_list(list, error, ret_value);
 }
 
-static int search(const sl_call *call, json_t *list, bool wanted, json_t **ret_value)
+static int search(const sl_flow_call *call, json_t *list, bool wanted, json_t **ret_value)
 {
     bool found = !wanted;
     int error = 0;
@@ -736,7 +736,7 @@ static int run_all(CALL)
 
 /* ---- numbers ---- */
 
-static int sum_of(const sl_call *call, json_t *list, double *ret_sum, bool *ret_whole)
+static int sum_of(const sl_flow_call *call, json_t *list, double *ret_sum, bool *ret_whole)
 {
     double sum = 0;
     bool all_whole = true;
@@ -776,7 +776,7 @@ static int run_avg(CALL)
 }
 
 /* Of a list, or of the arguments themselves. */
-static int extreme(const sl_call *call, arguments args, size_t count, int sign, json_t **ret_value)
+static int extreme(const sl_flow_call *call, arguments args, size_t count, int sign, json_t **ret_value)
 {
     bool list = count == 1 && json_is_array(args[0]);
     size_t n = list ? json_array_size(args[0]) : count;
@@ -1161,7 +1161,7 @@ static bool has_type(char type, const json_t *v)
 }
 
 /* What a template's argument becomes: text of anything, number of a text; else nothing. A reference, or NULL. */
-static int convert(const sl_call *call, char type, json_t *v, json_t **ret_value)
+static int convert(const sl_flow_call *call, char type, json_t *v, json_t **ret_value)
 {
     json_t *number = NULL;
     if (type == 's')
@@ -1176,7 +1176,8 @@ static int convert(const sl_call *call, char type, json_t *v, json_t **ret_value
 }
 
 /* A reference to the argument as its type wants it. */
-static int check_one(const sl_flow_function *f, const sl_call *call, char type, size_t i, json_t *v, json_t **ret_value)
+static int check_one(const sl_flow_function *f, const sl_flow_call *call, char type, size_t i, json_t *v,
+                     json_t **ret_value)
 {
     if (type == 'a' || type == 'f' || !v) {
         *ret_value = v ? json_incref(v) : NULL;
@@ -1198,7 +1199,8 @@ static int check_one(const sl_flow_function *f, const sl_call *call, char type, 
                          sl_flow_type_name(plain));
 }
 
-static int check_all(const sl_flow_function *f, const sl_call *call, arguments args, size_t count, json_t **checked)
+static int check_all(const sl_flow_function *f, const sl_flow_call *call, arguments args, size_t count,
+                     json_t **checked)
 {
     const char *type = f->types;
     bool optional = false;
@@ -1219,7 +1221,7 @@ static int check_all(const sl_flow_function *f, const sl_call *call, arguments a
     return 0;
 }
 
-int sl_flow_function_run(const sl_flow_function *function, const sl_call *call, json_t *const *args, size_t count,
+int sl_flow_function_run(const sl_flow_function *function, const sl_flow_call *call, json_t *const *args, size_t count,
                          json_t **ret_value)
 {
     SL_ASSERT(function && call && call->work && ret_value && count <= SL_MAX_EXPR_ARGS);

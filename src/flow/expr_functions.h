@@ -7,13 +7,13 @@
 
 #include "src/flow/expr_value.h"
 
-typedef struct sl_call {
+typedef struct sl_flow_call {
     sl_flow_work *work;
     /* The lambda's value for an item. The caller of `apply` holds a reference. */
     int (*apply)(void *user, json_t *item, size_t index, json_t **ret_value);
     void *user;
     bool lenient; /* templates: what has the wrong type is converted, or gives null */
-} sl_call;
+} sl_flow_call;
 
 /*
  * `types` has a letter for each argument: a any, s string, n number, l list, o object, q list, string or object, f
@@ -24,7 +24,7 @@ typedef struct sl_flow_function {
     const char *types;
     const char *args; /* their names, separated by ", " */
     const char *help;
-    int (*run)(const sl_call *call, json_t *const *args, size_t count, json_t **ret_value);
+    int (*run)(const sl_flow_call *call, json_t *const *args, size_t count, json_t **ret_value);
 } sl_flow_function;
 
 /* The whole table, for the reference. Static. */
@@ -38,7 +38,7 @@ size_t sl_flow_function_arg(const sl_flow_function *function, sl_str name);
 /* Smallest and largest number of arguments. */
 void sl_flow_function_arity(const sl_flow_function *function, size_t *ret_min, size_t *ret_max);
 /* Checks (or, lenient, converts) the arguments and runs it. Errors: SL_EINVAL, SL_ETOOBIG, SL_ENOMEM. */
-SL_MUST_CHECK int sl_flow_function_run(const sl_flow_function *function, const sl_call *call, json_t *const *args,
+SL_MUST_CHECK int sl_flow_function_run(const sl_flow_function *function, const sl_flow_call *call, json_t *const *args,
                                        size_t count, json_t **ret_value);
 
 #endif

@@ -49,7 +49,7 @@ static int walk(renderer *r, json_t *from, const term *t, size_t first, json_t *
         json_t *next = member_of(at, &t->segments[i]);
         if (!next && i + 1 == t->segment_count && sl_str_eq_c(t->segments[i].name, "length") &&
             (json_is_array(at) || json_is_string(sl_flow_plain(at)))) {
-            sl_call call = {.work = &r->work, .lenient = true};
+            sl_flow_call call = {.work = &r->work, .lenient = true};
             return sl_flow_function_run(sl_flow_function_find(SL_STR("length")), &call, &at, 1, ret_value);
         }
         at = next;
@@ -129,7 +129,7 @@ static int eval_call(renderer *r, const frame *f, const term *t, json_t **ret_va
         else
             args[i] = json_null();
     }
-    sl_call call = {.work = &r->work, .lenient = true};
+    sl_flow_call call = {.work = &r->work, .lenient = true};
     if (!error)
         error = sl_flow_function_run(t->function, &call, args, t->arg_count, ret_value);
     for (size_t i = 0; i < t->arg_count; i++)

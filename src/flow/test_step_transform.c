@@ -2,12 +2,10 @@
 #include "src/flow/step_transform.h"
 
 #include "src/base/limits.h"
+#include "src/flow/expr_functions.h"
 #include "src/flow/test_step_fixture.h"
 
 extern const sl_step_kind sl_step_transform_kind;
-/* expr_functions.h, which cannot be included beside the network's headers: both have a sl_call. */
-typedef struct sl_flow_function sl_flow_function;
-const sl_flow_function *sl_flow_function_find(sl_str name);
 
 static const char context[] =
     "{'text1':'one','text2':'two','n':5,'empty':'','nothing':null,"
