@@ -30,12 +30,47 @@ int sl_q_topic_get(sl_queue *q, sl_str name, bool make, sl_q_topic **ret_topic)
     return error;
 }
 
+typedef struct topic_job {
+    sl_queue *q;
+    sl_q_topic *topic;
+} topic_job;
+
+static int topic_run(void *user, sqlite3 *sqlite)
+{
+    const topic_job *job = user;
+    (void)sqlite;
+    return sl_q_store_topic(job->q->db, job->topic->id, sl_str_of(job->topic->name, job->topic->name_len));
+}
+
+static void topic_done(void *user, int error)
+{
+    topic_job *job = user;
+    sl_q_lock(job->q);
+    if (!error)
+        job->topic->stored = true;
+    sl_q_unlock(job->q);
+    sl_free(job);
+}
+
+/* Nobody waits for it: a topic that is not stored is stored with its first message. Under the lock. */
+static void store_topic(sl_queue *q, sl_q_topic *topic)
+{
+    topic_job *job = topic->stored ? NULL : sl_malloc(sizeof *job);
+    if (!job)
+        return;
+    *job = (topic_job){q, topic};
+    if (sl_db_submit(q->db,
+                     &(sl_db_job){.run = topic_run, .done = topic_done, .user = job, .plain = true, .rerun = true}))
+        sl_free(job);
+}
+
 static int sl_q_topic_make(sl_queue *q, sl_str name)
 {
-    SL_ASSERT(q);
     sl_q_topic *topic;
     sl_q_lock(q);
     int error = q->closing ? SL_ECLOSED : sl_q_topic_get(q, name, true, &topic);
+    if (!error)
+        store_topic(q, topic);
     sl_q_unlock(q);
     return error;
 }

@@ -32,9 +32,9 @@ typedef struct sl_queue_put {
 } sl_queue_put;
 
 /* Makes a topic that is empty; nothing when it is there. Errors: SL_EINVAL, SL_EAGAIN (max_topics), SL_ENOMEM. It is on
- * disk with its first message. Any thread. */
+ * disk soon, at the latest with its first message. Any thread. */
 SL_MUST_CHECK int sl_queue_topic_make(sl_queue *queue, sl_str topic);
-/* True when the topic is known. Any thread. */
+/* True when the topic is known (NATS: could be). Any thread. */
 bool sl_queue_topic_is(sl_queue *queue, sl_str topic);
 
 typedef struct sl_queue_accepted {
@@ -162,7 +162,7 @@ void sl_queue_last_error(sl_queue *queue, char *text, size_t size);
  */
 typedef struct sl_queue_nats_options {
     const char *url;           /* nats://host:port, several separated by commas */
-    unsigned replicas;         /* of each stream: 1, 3 or 5; 1 when 0 */
+    unsigned replicas;         /* of each stream: 1, 3 or 5; 0: 3 when the cluster has as many nodes, else 1 */
     uint64_t key_retention_ms; /* 24 h when 0 */
     uint64_t ack_wait_ms;      /* after which the messages of a process that has died go to others; 30 s when 0 */
     unsigned max_deliveries;   /* 5 when 0 */

@@ -16,6 +16,7 @@ int sl_queue_nats_open(const sl_queue_nats_options *options, char *error, size_t
 #else
 
 #include <openssl/sha.h>
+#include <stdlib.h>
 
 #include "src/base/mem.h"
 #include "src/queue/queue_id.h"
@@ -97,13 +98,10 @@ static int qn_topic_make(sl_queue *queue, sl_str name)
     return error;
 }
 
+/* Other processes may have made it: every name that can be one is. */
 static bool qn_topic_is(sl_queue *queue, sl_str name)
 {
-    sl_qn *q = sl_qn_of(queue);
-    (void)pthread_mutex_lock(&q->lock);
-    bool known = sl_qn_topic_find(q, name) != NULL;
-    (void)pthread_mutex_unlock(&q->lock);
-    return known;
+    return qn_topic_make(queue, name) == 0;
 }
 
 /* ---- publishes ---- */
@@ -840,8 +838,23 @@ static natsStatus connect_to(sl_qn *q, const char *url)
     return status;
 }
 
+/* Three where the cluster has as many nodes, as far as it is known. */
+static unsigned count_replicas(sl_qn *q)
+{
+    char **servers = NULL;
+    int count = 0;
+    if (natsConnection_GetServers(q->nc, &servers, &count) != NATS_OK)
+        return 1;
+    for (int i = 0; i < count; i++)
+        free(servers[i]);
+    free(servers);
+    return count >= 3 ? 3 : 1;
+}
+
 static natsStatus make_streams(sl_qn *q)
 {
+    if (!q->options.replicas)
+        q->options.replicas = count_replicas(q);
     natsStatus status = make_stream(q, SL_QN_TASKS, "sl.q.>", as_tasks);
     if (status == NATS_OK)
         status = make_stream(q, SL_QN_DONE, "sl.d.>", as_done);
@@ -943,8 +956,6 @@ static sl_qn *new_queue(const sl_queue_nats_options *options)
     q->base.engine = &nats_engine;
     q->options = *options;
     q->options.url = NULL;
-    if (!q->options.replicas)
-        q->options.replicas = 1;
     if (!q->options.key_retention_ms)
         q->options.key_retention_ms = 24u * 3600 * 1000;
     if (!q->options.ack_wait_ms)

@@ -85,7 +85,7 @@ static int put_key(sl_db *db, const sl_q_message *m)
     return sl_db_exec(statement);
 }
 
-static int put_topic(sl_db *db, uint32_t id, sl_str name)
+int sl_q_store_topic(sl_db *db, uint32_t id, sl_str name)
 {
     sqlite3_stmt *statement = sl_db_statement(db, "insert or ignore into topic(id, name) values(?, ?)");
     if (!statement)
@@ -129,7 +129,7 @@ int sl_q_store_put(sl_db *db, sqlite3 *sqlite, const sl_q_message *message, uint
     sl_q_known known = {.found = false};
     int error = message->has_key ? find_key(db, message->key_hash, &known) : 0;
     if (!error && !known.found && topic_name.len)
-        error = put_topic(db, topic_id, topic_name);
+        error = sl_q_store_topic(db, topic_id, topic_name);
     if (!error && !known.found)
         error = put_message(db, message, topic_id);
     if (!error && !known.found)

@@ -25,6 +25,8 @@ typedef struct sl_q_known {
 /* Writes the message (its bytes are in memory), unless its key is known. `topic_name` empty: the topic is stored. */
 SL_MUST_CHECK int sl_q_store_put(sl_db *db, sqlite3 *sqlite, const sl_q_message *message, uint32_t topic_id,
                                  sl_str topic_name, sl_q_known *ret_known);
+/* Keeps the name of a topic. */
+SL_MUST_CHECK int sl_q_store_topic(sl_db *db, uint32_t id, sl_str name);
 /* Removes it for good; its key lives on from `now_ms`. `key_hash` NULL: it has none. */
 SL_MUST_CHECK int sl_q_store_end(sl_db *db, sqlite3 *sqlite, uint64_t row, const uint8_t *key_hash, uint64_t now_ms);
 /* Notes deliveries and when it is ready again. */

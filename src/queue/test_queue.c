@@ -190,6 +190,23 @@ SL_TEST(a_message_goes_through)
     remove_folder();
 }
 
+SL_TEST(topics_are_made_once_and_stay)
+{
+    make_folder();
+    sl_queue *q = open_queue();
+    CHECK(!sl_queue_topic_is(q, SL_STR("empty")));
+    CHECK_EQ(sl_queue_topic_make(q, SL_STR("empty")), 0);
+    CHECK_EQ(sl_queue_topic_make(q, SL_STR("empty")), 0);
+    CHECK_EQ(sl_queue_topic_make(q, SL_STR("")), SL_EINVAL);
+    q = reopen(q);
+    CHECK(sl_queue_topic_is(q, SL_STR("empty")));
+    CHECK_EQ(put(q, "empty", "x", PLAIN, NULL), 0);
+    q = reopen(q);
+    CHECK_EQ(stats_of(q, "empty").ready, 1);
+    sl_queue_close(q);
+    remove_folder();
+}
+
 SL_TEST(what_was_accepted_outlives_the_process)
 {
     make_folder();
