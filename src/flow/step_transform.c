@@ -313,7 +313,7 @@ static int run_function(sl_transform *t, const sl_flow_function *f, json_t **ret
         count = at + 1 > count ? at + 1 : count;
     }
     sl_flow_function_arity(f, &min, &max);
-    sl_call call = {.work = &t->work};
+    sl_flow_call call = {.work = &t->work};
     if (!error && (count < min || count > max))
         error = sl_flow_wrong(&t->work, "%s: needs %s", f->name, f->args);
     if (!error)
