@@ -45,8 +45,8 @@ typedef struct sl_exporter {
     uint64_t schedule_delay_ms;                    /* 0: as the processor's configuration says */
     bool immediate;                                /* batches are delivered as soon as they are drained, no delay */
     /*
-     * Whether a span or record (encoded) is wanted; asked before it is copied, one call at a time, on a thread that must
-     * not wait. What is not wanted counts neither as exported nor as dropped. NULL: everything is.
+     * Whether a span or record (encoded) is wanted; asked before it is copied, one call at a time, on a thread that
+     * must not wait. What is not wanted counts neither as exported nor as dropped. NULL: everything is.
      */
     bool (*wants)(void *user, sl_signal signal, sl_str item);
 } sl_exporter;
