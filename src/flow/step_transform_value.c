@@ -134,7 +134,7 @@ int sl_transform_omit(sl_transform *t, json_t **ret_value)
 static int run_function(sl_transform *t, const char *function, size_t count, json_t *const *args, json_t **ret_value)
 {
     const sl_flow_function *f = sl_flow_function_find(sl_str_c(function));
-    sl_call call = {.work = &t->work};
+    sl_flow_call call = {.work = &t->work};
     SL_ASSERT(f);
     return sl_flow_function_run(f, &call, args, count, ret_value);
 }
