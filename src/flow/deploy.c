@@ -7,6 +7,8 @@
 
 sl_service_kind sl_deploy_kind(sl_str path)
 {
+    if (sl_str_starts(path, SL_STR("http://")) || sl_str_starts(path, SL_STR("https://")))
+        return SL_SERVICE_HTTP;
     return sl_str_ends(path, SL_STR(".yaml")) || sl_str_ends(path, SL_STR(".yml")) || sl_str_ends(path, SL_STR(".json"))
                ? SL_SERVICE_WORKFLOW
                : SL_SERVICE_WORKER;

@@ -2,8 +2,9 @@
  * A deployment file: which services there are under one name, and who runs them. LlamaDeploy's format, of its last two
  * generations, as it is.
  *
- * A service is a workflow file of ours (its path ends in .yaml, .yml or .json: run here), or a program that takes its
- * tasks from the queue by itself (any other path, `module:attr`; or none). What only says how LlamaDeploy would start
+ * A service is a workflow file of ours (its path ends in .yaml, .yml or .json: run here), an HTTP service (its path is
+ * a URL: the inputs are posted to it), or a program that takes its tasks from the queue by itself (any other path,
+ * `module:attr`; or none). What only says how LlamaDeploy would start
  * a program (dependencies, env, host, port) is read over.
  */
 #ifndef SL_FLOW_DEPLOY_H
@@ -14,7 +15,7 @@
 #define SL_DEPLOY_MAX_SERVICES 64
 #define SL_DEPLOY_MAX_BYTES (256u * 1024)
 
-typedef enum sl_service_kind { SL_SERVICE_WORKFLOW = 0, SL_SERVICE_WORKER } sl_service_kind;
+typedef enum sl_service_kind { SL_SERVICE_WORKFLOW = 0, SL_SERVICE_HTTP, SL_SERVICE_WORKER } sl_service_kind;
 
 typedef struct sl_deploy_service {
     sl_str id;   /* the key; what tasks name as service_id */

@@ -67,10 +67,30 @@ static bool find_file(sl_str base, const sl_deploy_service *service, char *path,
     return false;
 }
 
+/* A workflow of one step, which posts the inputs to the service. */
+static int load_http(const sl_deploy_service *service, char *reason, sl_flow **ret_flow)
+{
+    json_t *root =
+        json_pack("{s:s,s:[{s:s,s:s,s:s,s:s,s:s,s:s,s:[s],s:{s:i,s:s}}]}", "name", service->id.ptr, "steps", "id",
+                  "answer", "type", "action", "action", "http", "method", "POST", "url", service->path.ptr, "body",
+                  "{{ inputs }}", "output", "result", "retry", "max_attempts", 3, "backoff", "exponential");
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
+    int error = text && problems ? sl_flow_load(sl_str_c(text), problems, ret_flow) : SL_ENOMEM;
+    if (error == SL_ECONFIG)
+        (void)snprintf(reason, REASON_BYTES, "service %s: %.240s", service->id.ptr, problems->items[0].message);
+    sl_free(problems);
+    free(text);
+    json_decref(root);
+    return error;
+}
+
 static int load_flow(sl_str base, const sl_deploy_service *service, char *reason, sl_flow **ret_flow)
 {
-    SL_ASSERT(service->kind == SL_SERVICE_WORKFLOW);
+    SL_ASSERT(service->kind != SL_SERVICE_WORKER);
     char path[PATH_MAX];
+    if (service->kind == SL_SERVICE_HTTP)
+        return load_http(service, reason, ret_flow);
     if (!find_file(base, service, path, sizeof path)) {
         (void)snprintf(reason, REASON_BYTES, "service %s: %.200s: no such file; give base_path as the server sees it",
                        service->id.ptr, path);

@@ -37,6 +37,8 @@ SL_TEST(a_path_tells_the_kind)
     CHECK_EQ(sl_deploy_kind(SL_STR("flows/rag.yaml")), SL_SERVICE_WORKFLOW);
     CHECK_EQ(sl_deploy_kind(SL_STR("rag.yml")), SL_SERVICE_WORKFLOW);
     CHECK_EQ(sl_deploy_kind(SL_STR("rag.json")), SL_SERVICE_WORKFLOW);
+    CHECK_EQ(sl_deploy_kind(SL_STR("http://127.0.0.1:9/x.json")), SL_SERVICE_HTTP);
+    CHECK_EQ(sl_deploy_kind(SL_STR("https://a/b")), SL_SERVICE_HTTP);
     CHECK_EQ(sl_deploy_kind(SL_STR("src/wf:echo")), SL_SERVICE_WORKER);
     CHECK_EQ(sl_deploy_kind(SL_STR("")), SL_SERVICE_WORKER);
 }

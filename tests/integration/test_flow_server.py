@@ -372,6 +372,35 @@ def test_a_service_elsewhere_takes_part_through_the_queue():
     lib.equal(lib.until(lambda: lib.get(url % "results").json())["result"], "echo: from far")
 
 
+def test_a_service_over_http_is_asked():
+    import http.server
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append((body, self.headers.get("traceparent")))
+            data = json.dumps({"said": body["message"]}).encode()
+            self.send_response(503 if len(asked) == 1 else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    service = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    api = server().url("api")
+    text = f"name: Far\ndefault-service: s\nservices:\n  s: {{name: S, path: 'http://127.0.0.1:{service.server_port}/ask'}}\n"
+    lib.equal(deploy(api, lib.tmp(), text).status, 200)
+    lib.equal(lib.post(api + "/deployments/Far/tasks/run", task("over http")).json()["answer"]["result"], {"said": "over http"})
+    service.shutdown()
+    lib.equal([a[0] for a in asked], [{"message": "over http"}] * 2, "once more after a 503")
+    assert asked[0][1] and asked[0][1].startswith("00-"), asked
+
+
 def test_the_control_plane():
     process = server()
     control, queue = process.url("control"), process.url("queue")
