@@ -230,6 +230,13 @@ steps:
       right: [{id: r, type: llm, provider: openai, model: m, prompt: going right, output: [t]}]
 """
 
+OPERATORS = """name: operators
+version: "1.0"
+steps:
+  - {id: some, type: llm, provider: openai, model: m, prompt: p, condition: "{{ text }}", output: [t]}
+  - {id: other, type: llm, provider: openai, model: m, prompt: p, condition: "{{ text }} != ''", output: [t]}
+"""
+
 BLOCKED = """name: blocked
 version: "1.0"
 steps:
@@ -299,6 +306,13 @@ def whole_outputs_are_not_text(d):
     expect_eq(d.upstream.seen[0]["body"]["messages"][0]["content"], "verdict=fine Ada", "prompt with input.x")
 
 
+def values_are_read_as_operators(d):
+    """A text that has == in it turns a condition over."""
+    theirs, ours = d.both("operators", OPERATORS, {"text": "x == y"})
+    expect_eq(statuses(theirs), {"some": "Skipped", "other": "Skipped"}, "the library's conditions on a text with ==")
+    expect_eq(ours_statuses(ours), {"some": "succeeded", "other": "succeeded"}, "conditions on a text with ==")
+
+
 def transforms_do_nothing(d):
     theirs, ours = d.both("stubs", STUBS, {"left": {"a": 1, "b": 2}, "right": {"c": 3}})
     expect_eq(theirs["steps"]["merge"]["outputs"], {}, "the library's transform")
@@ -357,8 +371,8 @@ def traces_end_at_the_step(d):
 
 
 DEFECTS = (skipped_step_blocks, provider_errors_are_not_retried, failures_are_reported_as_success,
-           whole_outputs_are_not_text, transforms_do_nothing, branches_cannot_be_read, head_of_line_blocking,
-           metrics_stand_still, traces_end_at_the_step)
+           whole_outputs_are_not_text, values_are_read_as_operators, transforms_do_nothing, branches_cannot_be_read,
+           head_of_line_blocking, metrics_stand_still, traces_end_at_the_step)
 
 
 def run_defects(ctx):

@@ -7,6 +7,7 @@ What a call raises is kept as {"raised": [class, text]}: two calls of the 0.9 cl
 import asyncio
 import json
 import sys
+import time
 
 import llama_deploy.client as package
 from llama_deploy.types import TaskDefinition
@@ -52,6 +53,12 @@ async def use_api(client, job, out):
     out["run_unknown"] = await tried(tasks.run(task({"message": "x"}, service_id="nope")))
     out["run_failing"] = await tried(tasks.run(task({"message": "fail"}, service_id=job["failing"])))
     await use_sessions(job, out, tasks, sessions)
+    seconds = []
+    for _ in range(9):
+        begin = time.monotonic()
+        await tasks.run(task({"message": "timed"}))
+        seconds.append(time.monotonic() - begin)
+    out["seconds"] = sorted(seconds)[4]
 
 
 async def use_sessions(job, out, tasks, sessions):
