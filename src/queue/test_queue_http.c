@@ -312,6 +312,86 @@ SL_TEST(a_worker_that_left_takes_nothing_with_it)
     site_end(s);
 }
 
+/* ---- a crowd ---- */
+
+enum { WORKERS = 6, TASKS = 240 };
+
+typedef struct crowd {
+    site *s;
+    _Atomic int put, acked;
+    _Atomic int seen[TASKS];
+} crowd;
+
+static void *crowd_put(void *user)
+{
+    crowd *c = user;
+    for (int number; (number = c->put++) < TASKS;) {
+        char body[16], fields[64];
+        (void)snprintf(body, sizeof body, "%d", number);
+        (void)snprintf(fields, sizeof fields, "Idempotency-Key: k%d\r\n", number);
+        json_decref(ask(c->s, "POST", "/queues/t/messages", fields, body, 201));
+        json_decref(ask(c->s, "POST", "/queues/t/messages", fields, body, 200)); /* a producer that asks twice */
+    }
+    return NULL;
+}
+
+/* Leases up to three; a worker that is to vanish closes without looking at the answer. */
+static json_t *crowd_lease(crowd *c, bool vanish)
+{
+    int fd = send_lease(c->s, "wait=0.2&lease=1&max=3");
+    if (!vanish)
+        return read_answer(fd, 200);
+    close(fd);
+    return NULL;
+}
+
+static void *crowd_work(void *user)
+{
+    crowd *c = user;
+    uint64_t until = sl_mono_ns() + 30000000000u;
+    for (int turn = 0; c->acked < TASKS && sl_mono_ns() < until; turn++) {
+        json_t *lease = crowd_lease(c, turn % 5 == 4), *m;
+        size_t i;
+        json_array_foreach(json_object_get(lease, "messages"), i, m)
+        {
+            char path[256];
+            int number = atoi(text_at(m, "body"));
+            bool nack = number % 9 == 0 && json_integer_value(json_object_get(m, "delivery")) == 1;
+            (void)snprintf(path, sizeof path, "/queues/messages/%s/%s?lease=%s", text_at(m, "id"),
+                           nack ? "nack" : "ack", text_at(m, "lease"));
+            char request[512];
+            (void)snprintf(request, sizeof request, "POST %s HTTP/1.1\r\nHost: q\r\nContent-Length: 0\r\n\r\n", path);
+            nf_message answer = nf_ask(c->s->port, request);
+            CHECK(answer.status == 200 || answer.status == 409); /* 409: this thread was too slow for its lease */
+            if (answer.status == 200 && !nack) {
+                c->seen[number]++;
+                c->acked++;
+            }
+            nf_message_free(&answer);
+        }
+        json_decref(lease);
+    }
+    return NULL;
+}
+
+SL_TEST(each_task_ends_once_whoever_vanishes)
+{
+    static crowd c;
+    memset(&c, 0, sizeof c);
+    (void)signal(SIGPIPE, SIG_IGN); /* as the commands do */
+    c.s = site_new(NULL, false, (sl_queue_options){.max_deliveries = 100});
+    pthread_t threads[WORKERS];
+    for (int i = 0; i < WORKERS; i++)
+        REQUIRE(pthread_create(&threads[i], NULL, i < 2 ? crowd_put : crowd_work, &c) == 0);
+    for (int i = 0; i < WORKERS; i++)
+        (void)pthread_join(threads[i], NULL);
+    for (int i = 0; i < TASKS; i++)
+        CHECK_EQ(c.seen[i], 1);
+    CHECK(figure(c.s, "t", "acked") == TASKS && figure(c.s, "t", "ready") == 0 && figure(c.s, "t", "leased") == 0);
+    CHECK(figure(c.s, "t", "duplicates") == TASKS && figure(c.s, "t", "dead") == 0);
+    site_end(c.s);
+}
+
 SL_TEST(draining_lets_those_go_who_wait)
 {
     site *s = site_new(NULL, false, (sl_queue_options){.path = NULL});
