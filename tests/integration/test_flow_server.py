@@ -472,6 +472,41 @@ def test_one_trace_from_request_to_step():
     lib.equal((server_span["kind"], server_span["attributes"]["http.response.status_code"]), ("SERVER", 202))
 
 
+def test_many_at_once_give_a_tree_each():
+    process = server()
+    api, admin = process.url("api"), process.url("admin")
+    add(api, ECHO)
+    runs, lock = [], threading.Lock()
+
+    def go():
+        for _ in range(25):
+            run = start(api, "echo", {"message": "x"})
+            with lock:
+                runs.append(run)
+    threads = [threading.Thread(target=go) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lib.equal(len(set(runs)), 400)
+    traces = [ended(api, run)["trace_id"] for run in runs]
+    lib.equal(len(set(traces)), 400)
+
+    def whole(trace):
+        reply = lib.get(f"{admin}/traces/{trace}")
+        spans = reply.json()["spans"] if reply.status == 200 else []
+        return spans if len(spans) >= 16 else None
+    for trace in traces[::8]:
+        spans = lib.until(lambda: whole(trace), what=f"the spans of {trace}")
+        ids = {s["span_id"] for s in spans}
+        roots = [s["name"] for s in spans if s["parent_span_id"] not in ids]
+        lib.equal(roots, ["POST /workflows/{workflow_name}/runs"], trace)
+    page = lib.metrics(process.url("metrics"))
+    lib.equal(lib.total(page, "orchestrator_workflow_executions_total", status="success"), 400)
+    lib.equal(lib.total(page, "http_server_request_duration_seconds_count", http_route="/workflows/{workflow_name}/runs",
+                        http_response_status_code="202"), 400)
+
+
 def verify_chain(path):
     before, count = "0" * 64, 0
     with open(path, "rb") as file:
