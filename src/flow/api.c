@@ -6,6 +6,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/flow/fault.h"
 #include "src/wire/http_field.h"
 #include "src/wire/url.h"
 
@@ -235,7 +236,7 @@ void sl_api_fail(sl_api_request *request, int status, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    size_t len = sl_utf8_whole(sl_str_c(text));
+    size_t len = sl_flow_mend(text);
     sl_api_reply(request, status, json_pack("{s:s%}", "detail", text, len));
 }
 

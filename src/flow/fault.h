@@ -19,4 +19,10 @@ typedef struct sl_flow_fault {
 void sl_flow_fault_set(sl_flow_fault *fault, unsigned line, unsigned column, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/*
+ * Messages quote the texts of others and cut them by bytes; ill-formed UTF-8 would fit in no JSON. Writes '?' over what
+ * is ill-formed, leaves out a sequence that is cut at the end, and returns the length.
+ */
+size_t sl_flow_mend(char *text);
+
 #endif

@@ -8,6 +8,7 @@
 #include "src/base/limits.h"
 #include "src/base/mem.h"
 #include "src/flow/expr_value.h"
+#include "src/flow/fault.h"
 #include "src/queue/queue.h"
 #include "src/wire/base64.h"
 
@@ -244,6 +245,7 @@ static void say_unknown(sl_step_try *attempt, const char *name)
     char message[300];
     (void)snprintf(message, sizeof message,
                    "action \"%.80s\" is not configured: nothing was done; name a webhook so to have it called", name);
+    (void)sl_flow_mend(message);
     json_t *data = data_of(attempt);
     char *fields = data ? json_dumps(data, JSON_COMPACT) : NULL;
     write_log(attempt, SL_WARN, message, fields);
