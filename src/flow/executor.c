@@ -258,8 +258,9 @@ int sl_executor_new(const sl_executor_options *options, sl_executor **ret_execut
 
 void sl_executor_close(sl_executor *executor, bool keep_running)
 {
-    if (!executor || executor->closed)
+    if (!executor || executor->closing)
         return;
+    executor->closing = true;
     sl_run_list *lists[] = {&executor->running, &executor->queued};
     for (size_t i = 0; i < 2; i++) {
         while (lists[i]->first) {

@@ -176,7 +176,8 @@ struct sl_executor {
     sl_flow_meter *meter;
     sl_rng rng;
     uv_idle_t idle; /* on while work is left for the next turn */
-    bool idle_on, pumping, closed;
+    bool idle_on, pumping;
+    bool closing, closed; /* no run is accepted any more; every run has ended */
     size_t active;
     size_t cancels_asked;
     sl_node_list ended, fresh, ready;

@@ -154,7 +154,7 @@ static int check(sl_executor *executor, const sl_flow *flow, const json_t *input
     if (!executor || !flow || (inputs && !json_is_object(inputs)) || !is_id(o->run_id) ||
         (o->resume && !json_is_object(o->resume)))
         return SL_EINVAL;
-    if (executor->closed)
+    if (executor->closing)
         return SL_ECLOSED;
     if (o->run_id.len && sl_flow_run_find(executor, o->run_id))
         return SL_EEXIST;
@@ -291,6 +291,7 @@ void sl_run_finish(sl_flow_run *run, sl_run_status status, sl_step_error error, 
 void sl_run_abort(sl_flow_run *run, sl_run_status status, sl_step_error error, const char *message)
 {
     SL_ASSERT(run->status <= SL_RUN_RUNNING);
+    sl_executor *executor = run->executor;
     sl_flow_run_ref(run);
     for (size_t i = 0; run->root && i < run->root->node_count; i++) {
         sl_node_cancel(&run->root->nodes[i], message);
@@ -300,6 +301,7 @@ void sl_run_abort(sl_flow_run *run, sl_run_status status, sl_step_error error, c
     if (run->status <= SL_RUN_RUNNING)
         sl_run_finish(run, status, error, message);
     sl_flow_run_unref(run);
+    sl_executor_wake(executor); /* other runs may have the places that it held */
 }
 
 void sl_flow_run_cancel(sl_flow_run *run)

@@ -269,6 +269,8 @@ static bool begin_round(sl_node *node)
     sl_scope *scope = open_scope(node, &node->plan->blocks[0], context, end);
     if (!scope) {
         sl_block_cancel(node, "the run has too many steps");
+        if (node->phase == SL_NODE_DONE)
+            return false; /* whoever was told of a child's end cancelled the run */
         fail(node, SL_STEP_ERROR_TOO_BIG, "the run has too many steps, or memory ran out");
         return false;
     }

@@ -213,7 +213,7 @@ void sl_step_fail(sl_step_try *attempt, sl_step_error error, const char *format,
     (void)vsnprintf(message, sizeof message, format, args);
     va_end(args);
     sl_free(node->message);
-    node->message = sl_strndup(message, sl_utf8_whole(sl_str_c(message)));
+    node->message = sl_strndup(message, sl_flow_mend(message));
     node->outcome = error;
     answered(node);
 }
@@ -415,7 +415,7 @@ static void conclude(sl_node *node, sl_step_status status, sl_step_error error, 
     node->error = error;
     node->end_mono_ns = node->started ? sl_mono_ns() : 0;
     sl_free(node->message);
-    node->message = message[0] ? sl_strndup(message, strlen(message)) : NULL;
+    node->message = message[0] ? sl_strndup(message, sl_utf8_whole(sl_str_c(message))) : NULL;
     executor->steps_ended++;
     sl_flow_tell_step_ended(node);
     emit_end(node);
@@ -485,6 +485,8 @@ void sl_node_cancel(sl_node *node, const char *why)
         sl_flow_tell_try_ended(node, SL_STEP_ERROR_CANCELLED);
     } else if (node->phase == SL_NODE_HOLDING) {
         sl_block_cancel(node, why);
+        if (node->phase == SL_NODE_DONE)
+            return; /* whoever was told of a child's end cancelled the run, and with it this node */
     }
     node->scope->left--;
     conclude(node, SL_STEP_CANCELLED, SL_STEP_ERROR_CANCELLED, why);

@@ -375,6 +375,106 @@ static void cancel_on_event(void *user, sl_flow_run *run, const sl_flow_event *e
         sl_flow_run_cancel(run);
 }
 
+static void cancel_on_end(void *user, sl_flow_run *run, const sl_flow_event *event)
+{
+    size_t *ends = user;
+    CHECK_EQ(*ends, 0); /* nothing comes behind the end */
+    *ends += event->kind == SL_FLOW_RUN_ENDED;
+    if (event->kind == SL_FLOW_STEP_ENDED)
+        sl_flow_run_cancel(run);
+}
+
+SL_TEST(defect_a_run_that_is_cancelled_while_its_block_is_given_up_ends_once)
+{
+    static const char *const blocks[] = {
+        FLOW
+        "  - {id: p, type: parallel%s, tasks: [{id: p1, type: action, action: x, hang: true}, {id: p2, type: action, "
+        "action: x, hang: true}]}\n",
+        FLOW
+        "  - {id: l, type: loop%s, items: [1, 2], max_concurrency: 2, steps: [{id: l1, type: action, action: x, hang: "
+        "true}]}\n"};
+    for (size_t i = 0; i < 4; i++) {
+        char yaml[512];
+        (void)snprintf(yaml, sizeof yaml, blocks[i & 1], i & 2 ? ", timeout_seconds: 0.05" : "");
+        fx f;
+        fx_init(&f, NULL, true);
+        sl_flow *flow = fx_flow(yaml);
+        size_t ends = 0;
+        const sl_flow_run_options options = {.on_event = cancel_on_end, .user = &ends};
+        sl_flow_run *run = fx_start_run(&f, flow, NULL, &options);
+        while (f.tries < 2)
+            (void)uv_run(&f.loop.uv, UV_RUN_ONCE);
+        if (!(i & 2)) /* else the block's timeout gives it up */
+            sl_flow_run_cancel(run);
+        CHECK(fx_wait(&f, run));
+        CHECK_EQ(sl_flow_run_status(run), SL_RUN_CANCELLED);
+        CHECK_EQ(f.cancels, 2);
+        CHECK_EQ(ends, 1);
+        CHECK(fx_metric(&f, "orchestrator_active_workflows 0"));
+        sl_flow_run_unref(run);
+        sl_flow_unref(flow);
+        fx_done(&f);
+    }
+}
+
+SL_TEST(defect_places_of_a_cancelled_run_go_to_other_runs)
+{
+    fx f;
+    fx_init(&f, &(sl_executor_options){.max_concurrency = 1}, false);
+    sl_flow *hangs = fx_flow(FLOW STEP("a", ", hang: true")), *flow = fx_flow(FLOW STEP("b", ""));
+    for (unsigned timed = 0; timed < 2; timed++) {
+        const sl_flow_run_options options = {.timeout_ms = timed ? 60 : 0};
+        sl_flow_run *first = fx_start_run(&f, hangs, NULL, &options);
+        while (sl_flow_run_status(first) == SL_RUN_QUEUED)
+            (void)uv_run(&f.loop.uv, UV_RUN_ONCE);
+        sl_flow_run *second = fx_start_run(&f, flow, NULL, NULL);
+        fx_turn(&f, 2);
+        if (!timed) {
+            CHECK_EQ(sl_flow_run_status(second), SL_RUN_RUNNING);
+            sl_flow_run_cancel(first);
+        }
+        fx_turn(&f, 1);
+        for (unsigned turn = 0; turn < 5000 && sl_flow_run_status(second) == SL_RUN_RUNNING; turn++)
+            fx_turn(&f, 2);
+        CHECK_EQ(sl_flow_run_status(second), SL_RUN_SUCCEEDED);
+        sl_flow_run_unref(first);
+        sl_flow_run_unref(second);
+    }
+    sl_flow_unref(hangs);
+    sl_flow_unref(flow);
+    fx_done(&f);
+}
+
+typedef struct again {
+    fx *f;
+    sl_flow *flow;
+    size_t refused;
+} again;
+
+static void start_another(void *user, sl_flow_run *run, const sl_flow_event *event)
+{
+    again *a = user;
+    (void)run;
+    if (event->kind == SL_FLOW_RUN_ENDED)
+        a->refused += sl_flow_run_start(a->f->executor, a->flow, NULL, &(sl_flow_run_options){0}, NULL) == SL_ECLOSED;
+}
+
+SL_TEST(while_closing_no_run_is_accepted)
+{
+    fx f;
+    fx_init(&f, &(sl_executor_options){.max_runs = 1}, false);
+    again a = {&f, fx_flow(FLOW STEP("a", ", hang: true")), 0};
+    const sl_flow_run_options options = {.on_event = start_another, .user = &a};
+    sl_flow_run *first = fx_start_run(&f, a.flow, NULL, &options), *second = fx_start_run(&f, a.flow, NULL, &options);
+    fx_turn(&f, 2);
+    sl_executor_close(f.executor, false);
+    CHECK_EQ(a.refused, 2);
+    sl_flow_run_unref(first);
+    sl_flow_run_unref(second);
+    sl_flow_unref(a.flow);
+    fx_done(&f);
+}
+
 SL_TEST(a_watcher_may_cancel_the_run_at_any_event)
 {
     static const char yaml[] = FLOW STEP("a", ", fail: 1, retry: {max_attempts: 1, initial_delay_ms: 1}")
