@@ -294,7 +294,7 @@ static int sort_entries(file_op *f)
 
 static int list_folder(file_op *f, int folder, const char *name)
 {
-    int fd = name ? open_folder(f, folder, name, false) : dup(folder);
+    int fd = name ? open_folder(f, folder, name, false) : fcntl(folder, F_DUPFD_CLOEXEC, 0);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     if (!dir) {
         if (fd >= 0)
