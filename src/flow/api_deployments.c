@@ -168,9 +168,11 @@ static bool pick_service(sl_api_request *request, sl_flow_deployment *deployment
         sl_api_fail(request, 400, "Service is None and deployment has no default service");
         return false;
     }
-    d->service = sl_deployment_service(deployment, id ? sl_str_c(id) : deployment->file->default_service);
+    sl_str wanted = id ? sl_str_c(id) : deployment->file->default_service;
+    d->service = sl_deployment_service(deployment, wanted);
     if (!d->service)
-        sl_api_fail(request, 404, "Service '%.100s' not found in deployment '%s'", id, deployment->file->name.ptr);
+        sl_api_fail(request, 404, "Service '%.*s' not found in deployment '%s'", (int)sl_utf8_prefix(wanted, 100),
+                    wanted.ptr, deployment->file->name.ptr);
     return d->service != NULL;
 }
 
@@ -212,6 +214,7 @@ typedef struct asking {
 static void asking_free(asking *a)
 {
     sl_api_unref(a->request);
+    sl_deployment_unref(a->deployment);
     definition_done(&a->d);
     sl_free(a);
 }
@@ -307,7 +310,7 @@ static void ask(sl_api_request *request, bool wait)
         return;
     }
     a->request = sl_api_ref(request);
-    a->deployment = deployment;
+    a->deployment = sl_deployment_ref(deployment);
     a->d = d;
     a->wait = wait;
     if (d.session.len && sl_str_to_c(d.session, a->session, sizeof a->session)) {

@@ -170,12 +170,20 @@ static int start_all(sl_flow_server *server, sl_flow_deployment *d, sl_str base,
     return 0;
 }
 
-static void deployment_free(sl_flow_deployment *d)
+sl_flow_deployment *sl_deployment_ref(sl_flow_deployment *deployment)
 {
-    if (!d)
+    SL_ASSERT(deployment && deployment->refs > 0);
+    deployment->refs++;
+    return deployment;
+}
+
+void sl_deployment_unref(sl_flow_deployment *deployment)
+{
+    SL_ASSERT(deployment && deployment->refs > 0);
+    if (--deployment->refs > 0)
         return;
-    sl_deploy_free(d->file);
-    sl_free(d);
+    sl_deploy_free(deployment->file);
+    sl_free(deployment);
 }
 
 static size_t place_of(const sl_flow_server *server, const sl_flow_deployment *d)
@@ -204,6 +212,7 @@ int sl_deployment_add(sl_flow_server *server, sl_deploy_file *file, sl_str base_
     } else if (!(d = sl_calloc(1, sizeof *d))) {
         error = SL_ENOMEM;
     } else {
+        d->refs = 1;
         d->file = file;
         error = start_all(server, d, base_path, reason);
     }
@@ -215,7 +224,7 @@ int sl_deployment_add(sl_flow_server *server, sl_deploy_file *file, sl_str base_
     }
     size_t place = place_of(server, old);
     if (old)
-        deployment_free(old);
+        sl_deployment_unref(old);
     else
         place = server->deployment_count++;
     server->deployments[place] = d;
@@ -299,7 +308,7 @@ void sl_deployments_free(sl_flow_server *server)
 {
     for (size_t i = 0; i < server->deployment_count; i++) {
         sl_flow_say_deployment(server, server->deployments[i], "stopped");
-        deployment_free(server->deployments[i]);
+        sl_deployment_unref(server->deployments[i]);
     }
     server->deployment_count = 0;
 }

@@ -42,6 +42,7 @@ typedef struct sl_flow_service {
 } sl_flow_service;
 
 typedef struct sl_flow_deployment {
+    size_t refs; /* the server's, and those of requests that wait for the disk: a reload replaces it meanwhile */
     sl_deploy_file *file;
     sl_flow_service services[SL_DEPLOY_MAX_SERVICES];
     const char *state; /* "loading_services", "ready", "starting_services", "running", "stopped" */
@@ -114,6 +115,8 @@ sl_flow_deployment *sl_deployment_find(sl_flow_server *server, sl_str name);
 SL_MUST_CHECK int sl_deployment_add(sl_flow_server *server, sl_deploy_file *file, sl_str base_path, bool reload,
                                     char *reason);
 void sl_deployments_free(sl_flow_server *server);
+sl_flow_deployment *sl_deployment_ref(sl_flow_deployment *deployment);
+void sl_deployment_unref(sl_flow_deployment *deployment);
 sl_flow_service *sl_deployment_service(sl_flow_deployment *deployment, sl_str id);
 SL_MUST_CHECK int sl_deployments_load(sl_flow_server *server);
 bool sl_service_is_registered(sl_flow_server *server, sl_str name);

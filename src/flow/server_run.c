@@ -73,28 +73,32 @@ static void on_acked(void *user, int error)
     sl_mailbox_post(&task->server->box, &task->acked);
 }
 
-static void ack(sl_flow_task *task)
+/* False: the message cannot be acknowledged, and the task is gone; its lease is over, or will be. */
+static bool ack(sl_flow_task *task)
 {
     SL_ASSERT(task);
     sl_flow_server *server = task->server;
     task->acked.deliver = ack_mail;
     server->pending++;
     if (sl_queue_ack(server->queue, task->message->id, task->message->lease, on_acked, task) == 0)
-        return;
+        return true;
     server->pending--;
     task_free(task);
+    return false;
 }
 
 /* What the run has left is on disk: nobody needs the message any more. */
 static void on_recorded(sl_store_op *op, int error)
 {
     sl_flow_task *task = (sl_flow_task *)(void *)((char *)op - offsetof(sl_flow_task, recorded));
+    sl_flow_server *server = task->server;
     if (error) { /* the disk failed: the task will be tried again */
         give_back(task, 1000, false, "the result could not be recorded");
         task_free(task);
+    } else if (ack(task)) {
         return;
     }
-    ack(task);
+    sl_tasks_pump(server); /* there is room, and no other mail may come */
 }
 
 static void say_end(sl_flow_task *task, const char *status, json_t *outputs)
@@ -259,7 +263,7 @@ static int start_run(sl_flow_task *task, sl_flow *flow, json_t *inputs)
                                    .on_event = on_event,
                                    .user = task};
     int error = sl_flow_run_start(server->executor, flow, inputs, &options, NULL);
-    if (left)
+    if (left && !error)
         (void)json_object_del(server->left, task->id);
     return error;
 }
@@ -296,7 +300,7 @@ static void begin(sl_flow_consumer *consumer, sl_queue_message *message)
         return;
     }
     if (is_over(task)) {
-        ack(task);
+        (void)ack(task);
     } else {
         sl_flow *flow = sl_flows_version(server, hash);
         start_spans(task, consumer->service);
@@ -357,6 +361,9 @@ int sl_task_cancel(sl_flow_server *server, sl_str id)
         sl_flow_run_cancel(here);
         return 0;
     }
+    for (const sl_flow_task *t = server->tasks; t; t = t->next)
+        if (sl_str_eq_c(id, t->id))
+            return SL_EEXIST; /* it has ended; the store may not know it yet */
     int error = sl_run_store_get(server->runs, id, &run);
     if (error)
         return error;

@@ -201,8 +201,8 @@ void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *ev
         s->end_seen = s->end_seen || last;
         bool marker = seq == UINT64_MAX; /* an end that is no event */
         if (!s->caught_up) {
-            if (!marker && json_array_size(s->held) < MAX_HELD)
-                (void)json_array_append(s->held, event);
+            if (!marker && (json_array_size(s->held) >= MAX_HELD || json_array_append(s->held, event) != 0))
+                sl_api_stream_abort(s->request); /* no event is left out: it can come back with Last-Event-ID */
             continue;
         }
         if (!marker && seq > s->last) {
