@@ -19,6 +19,7 @@
 #include "src/telemetry/series_record.h"
 
 #define DEV_KEY "sk-dev-key"
+#define FLOW_RING_BYTES (8u << 20)
 #define DEFAULT_ADMIN "http://127.0.0.1:4001" /* where `sightline traces` looks by itself */
 #define MAX_DRAIN_MS (86400u * 1000)
 
@@ -255,9 +256,12 @@ static int open_mock(sl_serve *s)
 static int open_segment(sl_serve *s, unsigned i)
 {
     SL_ASSERT(s);
-    bool flow = i + 2 == s->segment_count; /* has threads for disks and heavy work */
-    sl_segment_options o = {
-        .threads = flow ? 16 : 2, .cells = SL_SEGMENT_CELLS, .size_bytes = 64u << 20, .wake_fd = s->wake_fd};
+    sl_segment_options o = {.threads = 2, .cells = SL_SEGMENT_CELLS, .size_bytes = 64u << 20, .wake_fd = s->wake_fd};
+    if (i + 2 == s->segment_count) { /* flow: threads for disks and heavy work, and many spans from one of them */
+        o.threads = 8;
+        o.span_ring_bytes = FLOW_RING_BYTES;
+        o.size_bytes = 256u << 20;
+    }
     s->segment_fds[i] = -1;
     if (s->multiproc_dir)
         return sl_multiproc_claim(s->multiproc_dir, &o, &s->segments[i], &s->segment_fds[i]);

@@ -23,6 +23,7 @@
 #define STOP_SERVER_MS 1000u
 #define STOP_SDK_MS 5000u
 #define MAX_ROUTES 16
+#define FLOW_QUEUE_ITEMS 16384u
 
 typedef struct control {
     sl_serve *serve;
@@ -52,6 +53,8 @@ static int start_sdk(control *c)
     options.exporters = &live;
     options.exporter_count = 1;
     options.log_to_stderr = true;
+    if ((c->serve->planes & SL_PLANE_FLOW) && !getenv("OTEL_BSP_MAX_QUEUE_SIZE"))
+        options.batch[SL_SIGNAL_TRACES].max_queue_items = FLOW_QUEUE_ITEMS; /* a run has sixteen spans and more */
     options.on_error = on_error;
     sl_sdk_internal_options internal = {.export_only_when_set = true,
                                         .default_service_name = sl_serve_service_name(c->serve),

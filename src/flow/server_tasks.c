@@ -26,7 +26,10 @@ typedef struct making {
     sl_str type; /* of the message; within the topic */
     sl_task_made_fn fn;
     void *user;
-    int error;
+    bool at_once; /* nobody can have given its id or key before: run and message go to disk side by side */
+    bool existed;
+    unsigned waits;
+    int accept_error, put_error;
 } making;
 
 bool sl_task_id_is_good(sl_str id)
@@ -144,55 +147,82 @@ static void finish(making *m, int error, bool existed)
     making_free(m);
 }
 
+/* The run is on disk, its message is not: it will never begin. */
+static void refuse_run(making *m)
+{
+    char why[128];
+    (void)snprintf(why, sizeof why, "not accepted: the queue: %s", sl_strerror(m->put_error));
+    sl_run_end_row end = {.run_id = sl_str_c(m->id),
+                          .status = SL_STR("failed"),
+                          .error = sl_str_c(why),
+                          .error_type = SL_STR("queue_full"),
+                          .outputs = SL_STR("{}"),
+                          .end_ns = sl_now_ns()};
+    sl_run_store_ended(m->server->runs, &end);
+}
+
+/* One of the two has ended: the last one answers. */
+static void settle(making *m)
+{
+    SL_ASSERT(m->waits > 0);
+    if (--m->waits > 0)
+        return;
+    if (m->put_error && !m->accept_error)
+        refuse_run(m);
+    finish(m, m->accept_error ? m->accept_error : m->put_error, m->existed);
+}
+
 static void put_mail(sl_mail *mail)
 {
     making *m = (making *)(void *)((char *)mail - offsetof(making, mail));
     m->server->pending--;
-    finish(m, m->error, false);
+    settle(m);
 }
 
 static void put_done(void *user, int error, const sl_queue_accepted *accepted)
 {
     making *m = user;
-    m->error = error;
+    m->put_error = error;
     (void)accepted;
     sl_mailbox_post(&m->server->box, &m->mail);
 }
 
-/* The task is accepted, and so on disk: now its message. */
-static void accepted(void *user, int error, sl_str run_id, bool existed)
+/* Adds one to what is waited for, unless it fails at once. */
+static void put_message(making *m)
 {
-    making *m = user;
+    SL_ASSERT(m->body);
     sl_flow_server *server = m->server;
-    if (!error && existed)
-        (void)sl_str_to_c(run_id, m->id, sizeof m->id);
-    server->pending--;
-    if (error || existed) {
-        finish(m, error, existed);
-        return;
-    }
     sl_queue_put put = {.topic = sl_str_c(m->topic),
                         .body = sl_str_of(m->body, m->body_len),
                         .idempotency_key = sl_str_c(m->id),
                         .trace = sl_str_c(m->trace)};
-    m->mail.deliver = put_mail;
-    server->pending++;
     sl_span_context parent;
     sl_span_get_context(m->control, &parent);
     sl_queue_about about = {m->type, SL_STR("ActionTypes.NEW_TASK"), &parent};
-    error = sl_queue_publish(server->queue_telemetry, server->queue, &put,
-                             sl_span_context_is_valid(&parent) ? &about : NULL, put_done, m);
+    m->mail.deliver = put_mail;
+    server->pending++;
+    m->waits++;
+    int error = sl_queue_publish(server->queue_telemetry, server->queue, &put,
+                                 sl_span_context_is_valid(&parent) ? &about : NULL, put_done, m);
     if (!error)
         return;
+    m->put_error = error;
+    m->waits--;
     server->pending--;
-    sl_run_end_row end = {.run_id = sl_str_c(m->id),
-                          .status = SL_STR("failed"),
-                          .error = SL_STR("not accepted: the queue is full"),
-                          .error_type = SL_STR("queue_full"),
-                          .outputs = SL_STR("{}"),
-                          .end_ns = sl_now_ns()};
-    sl_run_store_ended(server->runs, &end);
-    finish(m, error, false);
+}
+
+/* The task is accepted, and so on disk: now its message, unless it is on its way already. */
+static void accepted(void *user, int error, sl_str run_id, bool existed)
+{
+    making *m = user;
+    if (!error && existed)
+        (void)sl_str_to_c(run_id, m->id, sizeof m->id);
+    m->server->pending--;
+    m->accept_error = error;
+    m->existed = existed;
+    if (!error && !existed && !m->at_once)
+        put_message(m);
+    settle(m);
 }
 
 static int build_message(making *m, const sl_task_new *task, const char *input)
@@ -245,9 +275,13 @@ static int accept_run(making *m, const sl_task_new *task, sl_str inputs)
                           "?5)",
                           values, 5);
     m->server->pending++;
+    m->waits = 1;
+    m->at_once = !task->id.len && !task->idempotency_key.len;
     int error = sl_run_store_accept(m->server->runs, &run, accepted, m);
     if (error)
         m->server->pending--;
+    else if (m->at_once)
+        put_message(m);
     return error;
 }
 
