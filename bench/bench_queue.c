@@ -203,7 +203,9 @@ static uint64_t run_tasks(unsigned count)
     atomic_store(&syncs, 0);
     uint64_t start = sl_mono_ns();
     pthread_t producer, consumer;
-    if (sl_thread_start(&producer, produce, NULL) || sl_thread_start(&consumer, consume, NULL))
+    if (sl_thread_start(&producer, produce, NULL))
+        fail("thread", SL_ENOMEM);
+    if (sl_thread_start(&consumer, consume, NULL))
         fail("thread", SL_ENOMEM);
     wake_wait(&run.over);
     uint64_t elapsed = sl_mono_ns() - start;

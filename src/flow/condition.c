@@ -93,7 +93,7 @@ static size_t find_operator(sl_str s, size_t (*is_end)(sl_str rest), size_t *ret
         }
         bool quote = !tag && fresh && depth <= 0 && (s.ptr[at] == '"' || s.ptr[at] == '\'');
         size_t step = tag ? tag : quote ? quoted_length(rest) : 1;
-        fresh = !tag && !quote && memchr(" \t\r\n=<>&|!", s.ptr[at], 10) != NULL;
+        fresh = !tag && !quote && sl_str_chr(SL_STR(" \t\r\n=<>&|!"), s.ptr[at]) != SL_NPOS;
         at += step;
     }
     return SL_NPOS;
@@ -120,9 +120,9 @@ static size_t is_comparison(sl_str rest)
 
 static sl_str trim(sl_str s)
 {
-    while (s.len && memchr(" \t\r\n\v\f", s.ptr[0], 6))
+    while (s.len && sl_str_chr(SL_STR(" \t\r\n\v\f"), s.ptr[0]) != SL_NPOS)
         s = sl_str_sub(s, 1, s.len);
-    while (s.len && memchr(" \t\r\n\v\f", s.ptr[s.len - 1], 6))
+    while (s.len && sl_str_chr(SL_STR(" \t\r\n\v\f"), s.ptr[s.len - 1]) != SL_NPOS)
         s.len--;
     return s;
 }

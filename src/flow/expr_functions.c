@@ -1210,7 +1210,7 @@ static int check_all(const sl_flow_function *f, const sl_flow_call *call, argume
             type++;
         }
         int error = 0;
-        if (optional && args[i] && json_is_null(args[i]))
+        if (optional && json_is_null(args[i]))
             checked[i] = json_incref(args[i]);
         else
             error = check_one(f, call, *type, i, args[i], &checked[i]);

@@ -83,7 +83,7 @@ static char peek_at(const parser *p, size_t ahead)
 
 static char peek(parser *p)
 {
-    while (p->at < p->text.len && memchr(" \t\r\n", p->text.ptr[p->at], 4))
+    while (p->at < p->text.len && sl_str_chr(SL_STR(" \t\r\n"), p->text.ptr[p->at]) != SL_NPOS)
         p->at++;
     return peek_at(p, 0);
 }
@@ -512,6 +512,7 @@ static int parse_postfix(parser *p, node **ret_node)
     int error = parse_primary(p, &base);
     if (error)
         return error;
+    SL_ASSERT(base);
     bool is_path = base->kind == SL_EXPR_NAME, fixed = true;
     size_t end = p->at;
     if (is_path)

@@ -64,6 +64,7 @@ static sl_node *read_list(yaml_reader *reader, sl_yaml_node *in)
     sl_node **items = node ? sl_arena_alloc(reader->tree->arena, count * sizeof(sl_node *)) : NULL;
     if (node && !items)
         reader->error = SL_ENOMEM;
+    SL_ASSERT(reader->error || items);
     for (size_t i = 0; !reader->error && i < count; i++)
         items[i] = read_node(reader, sl_yaml_item(reader->yaml, in, i));
     if (reader->error)

@@ -46,7 +46,7 @@ int sl_transform_number(sl_transform *t, const char *name, json_int_t fallback, 
     int64_t number = fallback;
     bool good =
         !value || json_is_integer(value) || (json_is_string(value) && sl_str_to_i64(sl_flow_str(value), &number) == 0);
-    if (value && json_is_integer(value))
+    if (json_is_integer(value))
         number = json_integer_value(value);
     if (!good || number < min || number > max)
         return sl_flow_wrong(&t->work, "%s must be a whole number from %lld to %lld", name, (long long)min,

@@ -40,7 +40,7 @@ int sl_transform_merge(sl_transform *t, json_t **ret_value)
 static int key_list(sl_transform *t, json_t **ret_keys)
 {
     json_t *keys = sl_transform_param(t, "keys");
-    if (keys && json_is_string(keys)) {
+    if (json_is_string(keys)) {
         *ret_keys = json_pack("[O]", keys);
         return *ret_keys ? 0 : SL_ENOMEM;
     }

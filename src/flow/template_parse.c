@@ -668,7 +668,7 @@ static int parse_block_head(parser *p, node *n, sl_str *ret_name)
         if (n->kind > SL_TAG_UNLESS || !sl_str_eq_c(key, "includeZero"))
             return fail_at(p, from, "%.*s has no such option", (int)name.len, name.ptr);
         error = parse_argument(p, &zero);
-        n->include_zero = !error && zero->literal && json_is_true(zero->literal);
+        n->include_zero = !error && json_is_true(zero->literal);
     }
     if (!error && !at_end(p))
         return fail_at(p, p->at, "%.*s takes one value; write (helper ...) for a helper's", (int)name.len, name.ptr);

@@ -114,7 +114,7 @@ static void tell_ring(sl_loader *loader, const sl_draft *start, sl_draft *const 
         at = next[at->order];
     } while (at != start);
     if (left)
-        len += (size_t)snprintf(text + len, sizeof text - len, "(%zu more) -> ", left);
+        (void)snprintf(text + len, sizeof text - len, "(%zu more) -> ", left);
     const sl_node *node = sl_node_get(start->node, "depends_on");
     sl_load_error(loader, start, node ? node : start->node,
                   "depends_on: the steps wait for one another: %s%s; remove one of these", text, start->step.id);

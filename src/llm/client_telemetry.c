@@ -53,7 +53,8 @@ static sl_str span_name(const sl_llm_call *call, char *text, size_t size)
     model.len = sl_utf8_prefix(model, size - operation.len - 1);
     memcpy(text, operation.ptr, operation.len);
     text[operation.len] = ' ';
-    memcpy(text + operation.len + 1, model.ptr, model.len);
+    if (model.len)
+        memcpy(text + operation.len + 1, model.ptr, model.len);
     return sl_str_of(text, operation.len + 1 + model.len);
 }
 

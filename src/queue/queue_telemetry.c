@@ -144,7 +144,7 @@ static void publish_over(const publish *p, int error, const sl_queue_accepted *a
         record_in(t->metrics[SL_METRIC_QUEUE_PUBLISH_DURATION], SECONDS(sl_mono_ns() - p->start_ns), &context, labels,
                   1);
         sl_span_set_str(p->span, "message.id", accepted->id);
-        sl_span_set_bool(p->span, "message.duplicate", accepted->duplicate);
+        sl_span_set_bool(p->span, "message.duplicate", accepted && accepted->duplicate);
     } else {
         sl_span_set_str(p->span, "error.type", result);
         sl_span_set_status(p->span, SL_STATUS_ERROR, sl_strerror(error));
