@@ -276,7 +276,7 @@ static int accept_run(making *m, const sl_task_new *task, sl_str inputs)
                           values, 5);
     m->server->pending++;
     m->waits = 1;
-    m->at_once = !task->id.len && !task->idempotency_key.len;
+    m->at_once = false; /* one after the other: only what is accepted may run */
     int error = sl_run_store_accept(m->server->runs, &run, accepted, m);
     if (error)
         m->server->pending--;
