@@ -15,6 +15,7 @@
 #include "src/telemetry/sdk_impl.h"
 
 #define KEEP_MS (SL_FLOW_LEASE_MS / 3)
+#define TELL_MS 1000u
 #define PRUNE_NS 600000000000u  /* ten minutes */
 #define REPLIES "control_plane" /* message type that workers answer to */
 #define REASON_BYTES 512
@@ -41,6 +42,14 @@ static void prune(sl_flow_server *server)
         return;
     server->pruned_ns = sl_mono_ns();
     sl_run_store_prune(server->runs, sl_now_ns() - keep_ns);
+}
+
+/* Every second: what the queue holds. */
+static void on_tell(sl_timer *timer)
+{
+    sl_flow_server *server = (sl_flow_server *)(void *)((char *)timer - offsetof(sl_flow_server, tell));
+    sl_queue_telemetry_refresh(server->queue_telemetry);
+    sl_timer_set(&server->loop, &server->tell, on_tell, TELL_MS);
 }
 
 /* While draining: over when no run is under way. */
@@ -316,6 +325,7 @@ static void close_surfaces(sl_flow_server *server)
             sl_queue_unwatch(server->queue, c->watch);
     }
     sl_timer_stop(&server->loop, &server->keep);
+    sl_timer_stop(&server->loop, &server->tell);
     while (server->pending > 0 || server->broker)
         (void)uv_run(&server->loop.uv, UV_RUN_ONCE);
 }
@@ -407,6 +417,7 @@ int sl_flow_server_run(const sl_flow_server_options *options)
     if (!error) {
         sl_flow_say_server(server, "running");
         sl_timer_set(&server->loop, &server->keep, on_watch, KEEP_MS);
+        sl_timer_set(&server->loop, &server->tell, on_tell, TELL_MS);
         if (options->on_ready)
             options->on_ready(options->user);
         (void)uv_run(&server->loop.uv, UV_RUN_DEFAULT);

@@ -85,6 +85,7 @@ struct sl_flow_server {
     size_t stream_count;
     sl_flow_waiter *waiters;
     sl_timer keep;      /* extends leases */
+    sl_timer tell;      /* writes the queue's gauges */
     uint64_t start_ns;  /* Unix */
     uint64_t pruned_ns; /* monotonic */
     const char *topics; /* namespace, "llama_deploy" */

@@ -51,6 +51,7 @@ static sl_str span_name(const sl_llm_call *call, char *text, size_t size)
     sl_str operation = sl_str_c(sl_llm_operation_name(call->operation));
     sl_str model = call->model;
     model.len = sl_utf8_prefix(model, size - operation.len - 1);
+    SL_ASSERT(operation.ptr && operation.len);
     memcpy(text, operation.ptr, operation.len);
     text[operation.len] = ' ';
     if (model.len)

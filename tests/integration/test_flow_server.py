@@ -309,6 +309,9 @@ def test_deployments_as_the_public_clients_know_them():
     lib.equal(lib.total(page, "service_state", service_name="echo", service_state="ready"), 1)
     lib.equal(lib.total(page, "apiserver_state", apiserver_state="running"), 1)
     lib.contains(lib.get(api + "/status/metrics").text, "deployment_state{")
+    # Another process answers the scrape than the one that has the queue.
+    lib.until(lambda: lib.total(lib.metrics(process.url("metrics")), "sightline_queue_commits_total", result="ok") > 0)
+    lib.contains(lib.get(process.url("metrics") + "/metrics").text, 'sightline_queue_messages{state="ready"')
 
 
 def test_a_failed_task_is_no_result():
