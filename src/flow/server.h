@@ -31,7 +31,7 @@ typedef struct sl_flow_server_options {
     size_t file_count;
     size_t max_runs; /* at once; 0: none, workers elsewhere run them */
     uint32_t drain_timeout_ms;
-    uint64_t keep_runs_ms; /* how long runs that have ended are kept; 0: for ever */
+    uint64_t keep_runs_ms;   /* how long runs that have ended are kept; 0: for ever */
     sl_segment *segment;     /* recorded into; NULL: no telemetry */
     sl_sdk_options sdk;      /* exporters are not looked at */
     const char *metrics_url; /* GET /status/metrics answers what it says; NULL: 204 */

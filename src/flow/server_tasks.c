@@ -26,7 +26,6 @@ typedef struct making {
     sl_str type; /* of the message; within the topic */
     sl_task_made_fn fn;
     void *user;
-    bool at_once; /* nobody can have given its id or key before: run and message go to disk side by side */
     bool existed;
     unsigned waits;
     int accept_error, put_error;
@@ -161,7 +160,7 @@ static void refuse_run(making *m)
     sl_run_store_ended(m->server->runs, &end);
 }
 
-/* One of the two has ended: the last one answers. */
+/* One of the two, run and message, has ended: the last one answers. */
 static void settle(making *m)
 {
     SL_ASSERT(m->waits > 0);
@@ -211,7 +210,7 @@ static void put_message(making *m)
     server->pending--;
 }
 
-/* The task is accepted, and so on disk: now its message, unless it is on its way already. */
+/* The task is accepted, and so on disk: now its message. Only what is accepted may run. */
 static void accepted(void *user, int error, sl_str run_id, bool existed)
 {
     making *m = user;
@@ -220,7 +219,7 @@ static void accepted(void *user, int error, sl_str run_id, bool existed)
     m->server->pending--;
     m->accept_error = error;
     m->existed = existed;
-    if (!error && !existed && !m->at_once)
+    if (!error && !existed)
         put_message(m);
     settle(m);
 }
@@ -276,12 +275,9 @@ static int accept_run(making *m, const sl_task_new *task, sl_str inputs)
                           values, 5);
     m->server->pending++;
     m->waits = 1;
-    m->at_once = false; /* one after the other: only what is accepted may run */
     int error = sl_run_store_accept(m->server->runs, &run, accepted, m);
     if (error)
         m->server->pending--;
-    else if (m->at_once)
-        put_message(m);
     return error;
 }
 

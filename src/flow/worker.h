@@ -27,7 +27,7 @@ typedef struct sl_flow_worker_options {
     size_t flow_count;
     size_t concurrency; /* runs at once; 0: 8 */
     uint32_t drain_timeout_ms;
-    uint32_t lease_ms; /* of a task; it is extended while it runs; 0: 30 s */
+    uint32_t lease_ms;            /* of a task; it is extended while it runs; 0: 30 s */
     void (*on_ready)(void *user); /* the first requests for work are on their way */
     void *user;
 } sl_flow_worker_options;

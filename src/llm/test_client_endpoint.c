@@ -313,9 +313,8 @@ SL_TEST(prices_of_a_configuration)
         double usd;
     } cases[] = {{"fast", "", 4}, {"openai", "fast", 4}, {"openai", "gpt-4o", 2.5}, {"openai", "gpt-4o-mini", 0.15}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        sl_llm_request r = {.operation = SL_LLM_CHAT,
-                            .provider = sl_str_c(cases[i].provider),
-                            .model = sl_str_c(cases[i].model)};
+        sl_llm_request r = {
+            .operation = SL_LLM_CHAT, .provider = sl_str_c(cases[i].provider), .model = sl_str_c(cases[i].model)};
         client_ask(c, r);
         CHECK(c->r.cost_known && c->r.cost_usd > cases[i].usd - 1e-9 && c->r.cost_usd < cases[i].usd + 1e-9);
     }

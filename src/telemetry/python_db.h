@@ -18,9 +18,10 @@
 #define SL_MAX_PYTHON_FILES 10000
 #define SL_MAX_PYTHON_FILE_BYTES (64u * 1024 * 1024)
 #define SL_MAX_PYTHON_SAMPLES 200000
-#define SL_MAX_PYTHON_KEY_BYTES (64u * 1024)           /* of one entry; a longer one is left out */
-#define SL_MAX_PYTHON_MERGE_BYTES (128u * 1024 * 1024) /* all samples of a merge, however many entries they come from  \
-                                                        */
+#define SL_MAX_PYTHON_KEY_BYTES (64u * 1024) /* of one entry; a longer one is left out */
+#define SL_MAX_PYTHON_MERGE_BYTES                                                                                      \
+    (128u * 1024 * 1024) /* all samples of a merge, however many entries they come from                                \
+                          */
 
 /* An accumulating merge. */
 typedef struct sl_python_merge sl_python_merge;
