@@ -167,9 +167,12 @@ int sl_docs_zsh(sl_buf *out)
 static void put_fish_seen(sl_buf *out, const sl_command *command)
 {
     sl_str rest, word = first_word(command, &rest);
-    (void)sl_buf_printf(out, "__fish_seen_subcommand_from %.*s", (int)word.len, word.ptr);
-    if (rest.len)
-        (void)sl_buf_printf(out, "; and __fish_seen_subcommand_from %.*s", (int)rest.len, rest.ptr);
+    (void)sl_buf_put_c(out, "__fish_seen_subcommand_from ");
+    (void)sl_buf_put_str(out, word);
+    if (rest.len) {
+        (void)sl_buf_put_c(out, "; and __fish_seen_subcommand_from ");
+        (void)sl_buf_put_str(out, rest);
+    }
 }
 
 static void put_fish_group(sl_buf *out, sl_str group)
