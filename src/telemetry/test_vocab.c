@@ -18,9 +18,10 @@ SL_TEST(every_row_is_complete)
         CHECK(strlen(d->name) <= 255 && strlen(d->unit) <= 63);
         CHECK(strspn(d->name, "abcdefghijklmnopqrstuvwxyz0123456789_.") == strlen(d->name));
         CHECK(d->kind >= SL_COUNTER && d->kind <= SL_HISTOGRAM);
-        /* Our own sentences end; the texts of LLM Orchestrator are as it has them. */
+        /* Our own sentences end; the texts of LLM Orchestrator and LlamaDeploy are as they have them. */
         CHECK(d->help && d->help[0]);
-        CHECK(d->vocab == SL_VOCAB_ORCHESTRATOR || d->help[strlen(d->help) - 1] == '.');
+        CHECK(d->vocab == SL_VOCAB_ORCHESTRATOR || d->vocab == SL_VOCAB_LLAMA_DEPLOY ||
+              d->help[strlen(d->help) - 1] == '.');
         CHECK((unsigned)d->vocab < SL_VOCAB_COUNT);
         CHECK(sl_vocab_name(d->vocab) != NULL);
     }
