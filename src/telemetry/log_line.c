@@ -177,6 +177,7 @@ static void put_quoted(sl_buf *out, sl_str s)
         return;
     out->data[out->len++] = '"';
     size_t run = plain_run(s, 0);
+    SL_ASSERT(run == 0 || s.ptr);
     if (run)
         memcpy(out->data + out->len, s.ptr, run);
     out->len += run;
