@@ -17,6 +17,9 @@ RANK = {
 # Folders of equal rank that may not see each other, beyond the rule of ranks.
 FORBIDDEN = {
     ("src/net/lite", "src/net"), ("src/telemetry", "src/net"), ("src/telemetry", "src/export"), ("src/export", "src/net"),
+    # The probe runs inside foreign processes: libc alone.
+    ("src/probe", "src/net"), ("src/probe", "src/export"), ("src/probe", "src/llm"), ("src/probe", "src/queue"),
+    ("src/probe", "src/store"),
 }
 MAX_LINES = 120   # of one function
 P95_LINES = 65

@@ -1,0 +1,40 @@
+/*
+ * The assembler: makes spans and metrics of the events of one host process.
+ *
+ * Fed by one thread with the events of one ring, in their order. Follows requests (HTTP), slots (sequences), batches;
+ * finds which request asked for which tokens (correlate.h) and says so by parents, links and attributes. Where two
+ * requests cannot be told apart it marks both (`llama.correlation`=`ambiguous`), and never guesses silently.
+ * Bounded: SL_PROBE_MAX_* of limits.h; what does not fit is counted, and its request is marked `partial`.
+ * Survives gaps: an event that refers to what it has not seen is used as far as it goes.
+ */
+#ifndef SL_PROBE_ASSEMBLER_H
+#define SL_PROBE_ASSEMBLER_H
+
+#include <sightline/sdk.h>
+
+#include "src/probe/event.h"
+
+typedef struct sl_probe_assembler sl_probe_assembler;
+
+typedef struct sl_probe_options {
+    sl_sdk *sdk;            /* records through it; not owned */
+    int64_t unix_offset_ns; /* of the ring */
+    uint32_t pid;
+    uint32_t decode_span_every; /* 1 in N decode batches has a span of its own; 0: the default, 100; slow and failed
+                                   always */
+    uint64_t slow_decode_ns;    /* a batch that takes longer has a span; 0: the default, 8 times the moving median */
+} sl_probe_options;
+
+/* Errors: SL_EINVAL, SL_ENOMEM. */
+SL_MUST_CHECK int sl_probe_assembler_new(const sl_probe_options *options, sl_probe_assembler **ret_assembler);
+/* Ends what is open (requests as `partial`), then frees. NULL is accepted. */
+void sl_probe_assembler_free(sl_probe_assembler *assembler);
+
+/* One event that has passed sl_probe_event_check. Fits sl_probe_event_fn. */
+void sl_probe_assembler_event(void *assembler, const sl_probe_event *event, size_t size);
+/* About ten times a second, also when nothing comes: ages, gauges from /proc, rates. */
+void sl_probe_assembler_tick(sl_probe_assembler *assembler, uint64_t now_ns, uint64_t ring_dropped);
+/* The host is gone: what is open ends now, with status ERROR when `crashed`. */
+void sl_probe_assembler_host_gone(sl_probe_assembler *assembler, uint64_t now_ns, bool crashed);
+
+#endif
