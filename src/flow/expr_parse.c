@@ -1,7 +1,4 @@
 /* Reads the text of an expression: one function for each kind of phrase, bounded in depth. */
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "src/base/limits.h"
 #include "src/base/mem.h"
 #include "src/flow/expr_impl.h"
@@ -11,8 +8,7 @@ typedef struct parser {
     sl_flow_fault *fault;
     sl_str text;
     size_t at;
-    size_t marked; /* `line` and `column` are of this place */
-    unsigned line, column;
+    sl_text_place place;
     unsigned depth;
     sl_str locals[SL_EXPR_LOCALS];
     uint8_t local_count;
@@ -21,29 +17,13 @@ typedef struct parser {
 
 typedef sl_expr_node node;
 
-static void locate(parser *p, size_t at)
-{
-    if (at < p->marked) {
-        p->marked = 0;
-        p->line = p->column = 1;
-    }
-    for (; p->marked < at && p->marked < p->text.len; p->marked++) {
-        bool end = p->text.ptr[p->marked] == '\n';
-        p->line += end;
-        p->column = end ? 1 : p->column + 1;
-    }
-}
-
 static int __attribute__((format(printf, 3, 4))) fail_at(parser *p, size_t at, const char *format, ...)
 {
-    char message[SL_FLOW_FAULT_BYTES];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(message, sizeof message, format, args);
+    int error = sl_text_place_fail(&p->place, p->fault, at, format, args);
     va_end(args);
-    locate(p, at);
-    sl_flow_fault_set(p->fault, p->line, p->column, "%s", message);
-    return SL_EPARSE;
+    return error;
 }
 
 static int too_deep(parser *p)
@@ -57,10 +37,8 @@ static int new_node(parser *p, sl_expr_kind kind, size_t at, node **ret_node)
     node *n = sl_arena_zalloc(&p->expr->arena, sizeof *n);
     if (!n)
         return SL_ENOMEM;
-    locate(p, at);
     n->kind = (uint8_t)kind;
-    n->line = p->line;
-    n->column = p->column;
+    sl_text_place_find(&p->place, at, &n->line, &n->column);
     *ret_node = n;
     return 0;
 }
@@ -660,7 +638,8 @@ static int parse_expression(parser *p, node **ret_node)
 int sl_expr_parse(sl_expr *expr, sl_flow_fault *fault)
 {
     SL_ASSERT(expr && expr->literals);
-    parser p = {.expr = expr, .fault = fault, .text = expr->source, .line = 1, .column = 1, .path_tail = &expr->paths};
+    parser p = {
+        .expr = expr, .fault = fault, .text = expr->source, .place = {.text = expr->source}, .path_tail = &expr->paths};
     int error = parse_expression(&p, &expr->root);
     if (!error && (peek(&p), p.at < p.text.len))
         error = fail_at(&p, p.at, "the expression should end here");

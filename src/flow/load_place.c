@@ -3,6 +3,7 @@
  * same characters but for white space (indentation, folding) and escapes.
  */
 #include "src/base/assert.h"
+#include "src/flow/fault.h"
 #include "src/flow/load_tree.h"
 
 static bool is_white(char c)
@@ -84,12 +85,6 @@ void sl_tree_place(const sl_tree *tree, const sl_node *node, unsigned line, unsi
     size_t at = walk(tree->source, node, end);
     if (at == SL_NPOS || at > tree->source.len)
         return;
-    size_t start = at;
-    while (start > 0 && tree->source.ptr[start - 1] != '\n')
-        start--;
-    unsigned lines = 1;
-    for (size_t i = 0; i < start; i++)
-        lines += tree->source.ptr[i] == '\n';
-    *ret_line = lines;
-    *ret_column = (unsigned)(at - start) + 1;
+    sl_text_place place = {.text = tree->source};
+    sl_text_place_find(&place, at, ret_line, ret_column);
 }

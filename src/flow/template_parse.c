@@ -2,9 +2,6 @@
  * Reads templates as the Handlebars language guide says: tags, paths, literals, subexpressions, white space control,
  * lines that hold a block tag or a comment alone.
  */
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "src/base/limits.h"
 #include "src/flow/template_impl.h"
 
@@ -16,9 +13,8 @@ typedef struct parser {
     sl_flow_fault *fault;
     sl_str text;
     size_t at;
-    size_t from;   /* of the text that stands before the next tag */
-    size_t marked; /* `line` and `column` are of this place */
-    unsigned line, column;
+    size_t from; /* of the text that stands before the next tag */
+    sl_text_place place;
     unsigned depth; /* of subexpressions */
     const node *open[SL_MAX_TEMPLATE_DEPTH];
     unsigned open_count;
@@ -36,30 +32,13 @@ typedef struct tag {
     bool strip;     /* ~ in front */
 } tag;
 
-static void locate(parser *p, size_t at)
-{
-    if (at < p->marked) {
-        /* Back within the same tag, as a rule: count anew from the line's beginning where that is near. */
-        p->marked = 0;
-        p->line = p->column = 1;
-    }
-    for (; p->marked < at && p->marked < p->text.len; p->marked++) {
-        bool end = p->text.ptr[p->marked] == '\n';
-        p->line += end;
-        p->column = end ? 1 : p->column + 1;
-    }
-}
-
 static int __attribute__((format(printf, 3, 4))) fail_at(parser *p, size_t at, const char *format, ...)
 {
-    char message[SL_FLOW_FAULT_BYTES];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(message, sizeof message, format, args);
+    int error = sl_text_place_fail(&p->place, p->fault, at, format, args);
     va_end(args);
-    locate(p, at);
-    sl_flow_fault_set(p->fault, p->line, p->column, "%s", message);
-    return SL_EPARSE;
+    return error;
 }
 
 static int too_deep(parser *p)
@@ -103,10 +82,8 @@ static int new_node(parser *p, sl_tag_kind kind, size_t at, node **ret_node)
     node *n = sl_arena_zalloc(&p->template->arena, sizeof *n);
     if (!n)
         return SL_ENOMEM;
-    locate(p, at);
     n->kind = (uint8_t)kind;
-    n->line = p->line;
-    n->column = p->column;
+    sl_text_place_find(&p->place, at, &n->line, &n->column);
     *ret_node = n;
     return 0;
 }
@@ -116,10 +93,8 @@ static int new_term(parser *p, sl_term_kind kind, size_t at, term **ret_term)
     term *t = sl_arena_zalloc(&p->template->arena, sizeof *t);
     if (!t)
         return SL_ENOMEM;
-    locate(p, at);
     t->kind = (uint8_t)kind;
-    t->line = p->line;
-    t->column = p->column;
+    sl_text_place_find(&p->place, at, &t->line, &t->column);
     *ret_term = t;
     return 0;
 }
@@ -840,7 +815,7 @@ static int parse_nodes(parser *p, node **head, tag *ret_end, node ***ret_tail)
 int sl_template_parse(sl_template *template, sl_flow_fault *fault)
 {
     SL_ASSERT(template && template->literals);
-    parser p = {.template = template, .fault = fault, .text = template->source, .line = 1, .column = 1};
+    parser p = {.template = template, .fault = fault, .text = template->source, .place = {.text = template->source}};
     p.path_tail = &template->paths;
     tag end = {.mark = MARK_END};
     node **tail = NULL;

@@ -39,3 +39,52 @@ SL_TEST(faults_are_cut_between_characters)
         CHECK_EQ(fault.column, 2);
     }
 }
+
+/* The line and column that a count from the beginning gives. */
+static void count_place(sl_str text, size_t at, unsigned *line, unsigned *column)
+{
+    *line = *column = 1;
+    for (size_t i = 0; i < at && i < text.len; i++) {
+        *column = text.ptr[i] == '\n' ? 1 : *column + 1;
+        *line += text.ptr[i] == '\n';
+    }
+}
+
+SL_TEST(a_place_is_the_same_whichever_way_one_comes_to_it)
+{
+    static const char *const texts[] = {"", "x", "\n", "\n\n\n", "one\ntwo\n\nfour", "a\n", "a\nb", "no end of line"};
+    for (size_t t = 0; t < sizeof texts / sizeof *texts; t++) {
+        sl_str text = sl_str_c(texts[t]);
+        for (size_t first = 0; first <= text.len + 1; first++)
+            for (size_t second = 0; second <= text.len + 1; second++) {
+                sl_text_place place = {.text = text};
+                unsigned line, column, wanted_line, wanted_column;
+                sl_text_place_find(&place, first, &line, &column);
+                count_place(text, first, &wanted_line, &wanted_column);
+                CHECK(line == wanted_line && column == wanted_column);
+                sl_text_place_find(&place, second, &line, &column);
+                count_place(text, second, &wanted_line, &wanted_column);
+                CHECK(line == wanted_line && column == wanted_column);
+            }
+    }
+}
+
+static int fail(sl_text_place *place, sl_flow_fault *fault, size_t at, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int error = sl_text_place_fail(place, fault, at, format, args);
+    va_end(args);
+    return error;
+}
+
+SL_TEST(a_failure_names_its_place)
+{
+    sl_text_place place = {.text = SL_STR("first\nsecond")};
+    sl_flow_fault fault = {0};
+    CHECK_EQ(fail(&place, &fault, 8, "%s: %d", "bad", 7), SL_EPARSE);
+    CHECK(fault.line == 2 && fault.column == 3);
+    CHECK_STR(sl_str_c(fault.message), "bad: 7");
+    CHECK_EQ(fail(&place, NULL, 2, "no one listens"), SL_EPARSE);
+    CHECK_EQ(fault.line, 2);
+}
