@@ -14,9 +14,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void take(sl_buf *out, const sl_sse_frame *frame)
 {
     sl_buf scratch;
-    sl_sse_event event;
+    sl_str data;
     sl_buf_init(&scratch, 1 << 20);
-    int rc = sl_sse_frame_event(frame, &scratch, &event);
+    int rc = sl_sse_frame_data(frame, &scratch, &data);
     EXPECT(rc == 0 || rc == SL_ENOENT);
     EXPECT(frame->cut || frame->bytes.len > 0);
     (void)sl_sse_frame_is_done(frame);
@@ -24,7 +24,7 @@ static void take(sl_buf *out, const sl_sse_frame *frame)
     (void)sl_buf_put_str(out, frame->bytes);
     (void)sl_buf_put_char(out, '\0');
     if (rc == 0)
-        (void)sl_buf_put_str(out, event.data);
+        (void)sl_buf_put_str(out, data);
     sl_buf_done(&scratch);
 }
 

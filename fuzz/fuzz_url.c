@@ -38,7 +38,6 @@ static void check_fields(sl_str text)
     }
     int weight = sl_http_accept_weight(text, SL_STR("text/plain"));
     EXPECT(weight >= 0 && weight <= 1000);
-    (void)sl_http_accepts_encoding(text, SL_STR("gzip"));
     if (sl_http_bearer(text, &value))
         EXPECT(value.len > 0);
     if (sl_http_date_parse(text, &time) == 0) {
@@ -65,8 +64,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     EXPECT(buffer);
     if (sl_url_decode(text, size % 2 != 0, buffer, size, &len) == 0)
         EXPECT(len <= size && (len == 0 || !memchr(buffer, '\0', len)));
-    else
-        EXPECT(!sl_path_is_clean(text) || size == 0);
     free(buffer);
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "src/cli/load_answer.h"
 
 #include "src/base/assert.h"
+#include "src/wire/http_field.h"
 #include "src/wire/json_scan.h"
 
 #define MAX_BODY (256u * 1024 * 1024)
@@ -36,7 +37,7 @@ void sl_load_answer_head(sl_load_answer *answer, int status, sl_str content_type
 {
     SL_ASSERT(answer);
     answer->status = status;
-    bool events = content_type.len >= 17 && sl_str_ieq(sl_str_sub(content_type, 0, 17), SL_STR("text/event-stream"));
+    bool events = sl_str_ieq(sl_http_media_type(content_type), SL_STR("text/event-stream"));
     answer->is_stream = status == 200 && events;
     if (status != 200)
         fault(answer, SL_LOAD_HTTP);

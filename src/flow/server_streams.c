@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/wire/http_field.h"
 
 #define MAX_HELD 4096         /* events of a stream that wait for the disk */
 #define MAX_UNSENT (8u << 20) /* bytes that a client leaves waiting before its stream is broken off */
@@ -165,6 +166,7 @@ static void on_settled(sl_store_op *op, int error)
 void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after, sl_stream_shape shape)
 {
     SL_ASSERT(server && request);
+    const sl_str shapes[] = {SL_STR("application/x-ndjson"), SL_STR("text/event-stream")};
     sl_str accept = sl_api_header(request, SL_HTTP_ACCEPT);
     sl_flow_stream *s = NULL;
     if (server->stream_count < SL_FLOW_MAX_STREAMS && (s = sl_calloc(1, sizeof *s)))
@@ -178,7 +180,7 @@ void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id,
     s->request = sl_api_ref(request);
     s->last = after;
     s->data_only = shape == SL_STREAM_DATA;
-    s->sse = sl_str_find(accept, SL_STR("text/event-stream")) != SL_NPOS;
+    s->sse = sl_http_negotiate(accept, shapes, 2) == 1;
     sl_buf_init(&s->text, 2 * MAX_UNSENT);
     s->next = server->streams;
     s->prev = &server->streams;

@@ -207,6 +207,13 @@ SL_TEST(negotiation)
          SL_PROMETHEUS_TEXT},
         {"Application/OpenMetrics-Text", SL_PROMETHEUS_OPENMETRICS},
         {";;,;q=,,", SL_PROMETHEUS_TEXT},
+        {"application/openmetrics-text;q=x,text/plain;q=0.1", SL_PROMETHEUS_TEXT},
+        {"application/openmetrics-text;q=x,application/openmetrics-text;q=0.3,text/plain;q=0.1",
+         SL_PROMETHEUS_OPENMETRICS},
+        {"text/plain;x=\"a,b;q=0\",application/openmetrics-text;q=0.3", SL_PROMETHEUS_TEXT},
+        {"text/plain;version=1.0.0,application/openmetrics-text;q=0.1", SL_PROMETHEUS_OPENMETRICS},
+        {"text/*;q=0.9,application/openmetrics-text;q=0.8", SL_PROMETHEUS_TEXT},
+        {"text/*;q=0.9,text/plain;q=0.2,application/openmetrics-text;q=0.8", SL_PROMETHEUS_OPENMETRICS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         CHECK_EQ(sl_prometheus_negotiate(sl_str_c(cases[i].accept)), cases[i].want);

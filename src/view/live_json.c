@@ -5,13 +5,11 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/view/live_impl.h"
-#include "src/wire/base64.h"
 #include "src/wire/json_write.h"
+#include "src/wire/otlp_plain.h"
 #include "src/wire/otlp_read.h"
 
 #define DEFAULT_LIMIT 20
-#define MAX_DEPTH                                                                                                      \
-    40 /* of attribute values; deeper ones are null. The writer has room for them below a span's own depth */
 
 static const char *kind_name(uint32_t kind)
 {
@@ -24,73 +22,6 @@ static const char *status_name(uint32_t code)
     return code == SL_STATUS_ERROR ? "ERROR" : code == SL_STATUS_OK ? "OK" : "UNSET";
 }
 
-/* ---- values ---- */
-
-static void put_any(sl_jw *w, const sl_otlp_any *any, unsigned depth);
-
-static void put_bytes(sl_jw *w, sl_str bytes)
-{
-    sl_buf text;
-    sl_buf_init(&text, SL_MAX_SPAN_BYTES * 2u);
-    if (sl_base64_encode(&text, bytes) == 0)
-        sl_jw_str(w, sl_buf_str(&text));
-    else
-        sl_jw_null(w);
-    sl_buf_done(&text);
-}
-
-static void put_list(sl_jw *w, sl_str items, bool map, unsigned depth)
-{
-    sl_otlp_iter it = sl_otlp_items(items, SL_OTLP_ARRAY_ITEMS);
-    sl_str bytes;
-    if (map)
-        sl_jw_object(w);
-    else
-        sl_jw_array(w);
-    while (sl_otlp_next(&it, &bytes)) {
-        sl_otlp_pair pair;
-        if (!map && sl_otlp_read_any(bytes, &pair.value) != 0)
-            continue;
-        if (map && sl_otlp_read_pair(bytes, &pair) != 0)
-            continue;
-        if (map)
-            sl_jw_key(w, pair.key);
-        put_any(w, &pair.value, depth + 1);
-    }
-    sl_jw_end(w);
-}
-
-static void put_any(sl_jw *w, const sl_otlp_any *any, unsigned depth)
-{
-    SL_ASSERT(any);
-    switch (any->type) {
-    case SL_VALUE_STRING:
-        sl_jw_str(w, any->str);
-        break;
-    case SL_VALUE_BOOL:
-        sl_jw_bool(w, any->boolean);
-        break;
-    case SL_VALUE_INT:
-        sl_jw_i64(w, any->integer);
-        break;
-    case SL_VALUE_DOUBLE:
-        sl_jw_double(w, any->real);
-        break;
-    case SL_VALUE_BYTES:
-        put_bytes(w, any->str);
-        break;
-    case SL_VALUE_ARRAY:
-    case SL_VALUE_MAP:
-        if (depth < MAX_DEPTH) {
-            put_list(w, any->str, any->type == SL_VALUE_MAP, depth);
-            break;
-        }
-        /* fallthrough */
-    default:
-        sl_jw_null(w);
-    }
-}
-
 static void put_attributes(sl_jw *w, sl_str message, uint32_t field)
 {
     sl_otlp_iter it = sl_otlp_items(message, field);
@@ -101,7 +32,7 @@ static void put_attributes(sl_jw *w, sl_str message, uint32_t field)
         if (sl_otlp_read_pair(bytes, &pair) != 0)
             continue;
         sl_jw_key(w, pair.key);
-        put_any(w, &pair.value, 0);
+        sl_otlp_plain_json(w, &pair.value);
     }
     sl_jw_end(w);
 }
@@ -229,7 +160,6 @@ int sl_live_put_trace(const sl_live_trace *trace, sl_buf *out)
     }
     qsort(rows, count, sizeof *rows, compare_rows);
     sl_jw_init(&w, out);
-    w.nonfinite = SL_JW_STRING;
     sl_jw_object(&w);
     put_id(&w, "trace_id", sl_str_of((const char *)trace->id, SL_TRACE_ID_SIZE));
     sl_jw_member_array(&w, "spans");

@@ -85,8 +85,7 @@ bool sl_http_param(sl_str value, sl_str name, sl_str *ret_value)
 
 /* ---- Negotiation ---- */
 
-/* Weight of an element: 1000 without q; -1 when q is malformed (RFC 9110, 12.4.2: at most three decimals). */
-static int element_weight(sl_str element)
+int sl_http_weight(sl_str element)
 {
     sl_str q;
     if (!sl_http_param(element, SL_STR("q"), &q))
@@ -123,7 +122,7 @@ int sl_http_accept_weight(sl_str accept, sl_str media_type)
     if (sl_str_trim(accept).len == 0)
         return 1000;
     while (sl_http_list_next(&accept, &element)) {
-        int weight = element_weight(element);
+        int weight = sl_http_weight(element);
         int fit = range_fit(sl_http_media_type(element), media_type);
         if (weight >= 0 && (fit > best_fit || (fit > 0 && fit == best_fit && weight > best))) {
             best_fit = fit;
@@ -146,21 +145,6 @@ size_t sl_http_negotiate(sl_str accept, const sl_str *offers, size_t count)
         }
     }
     return best;
-}
-
-bool sl_http_accepts_encoding(sl_str accept_encoding, sl_str coding)
-{
-    sl_str element;
-    int named = -1, any = -1;
-    while (sl_http_list_next(&accept_encoding, &element)) {
-        sl_str name = sl_http_media_type(element);
-        int weight = element_weight(element);
-        if (sl_str_ieq(name, coding))
-            named = weight > named ? weight : named;
-        else if (sl_str_eq_c(name, "*"))
-            any = weight;
-    }
-    return named >= 0 ? named > 0 : any > 0;
 }
 
 /* ---- Authorization ---- */

@@ -27,6 +27,9 @@ sl_str sl_http_media_type(sl_str value);
 /* Value of a parameter ("charset"), quotes removed, escapes left as they are; false when absent. */
 bool sl_http_param(sl_str value, sl_str name, sl_str *ret_value);
 
+/* Weight of a list's element: 1000 without q; -1 when q is malformed (RFC 9110, 12.4.2: at most three decimals). */
+int sl_http_weight(sl_str element);
+
 /*
  * Weight (0 to 1000) that an Accept value gives to a media type such as "application/json": that of its most specific
  * range (type/subtype, type/, any). An empty Accept accepts everything (1000). Ranges that are malformed are ignored;
@@ -36,9 +39,6 @@ int sl_http_accept_weight(sl_str accept, sl_str media_type);
 
 /* Index of the offer with the highest weight, the first of equals; SL_NPOS when none is acceptable. */
 size_t sl_http_negotiate(sl_str accept, const sl_str *offers, size_t count);
-
-/* True when an Accept-Encoding value allows this content coding ("gzip"): named, or by "*", with a weight above 0. */
-bool sl_http_accepts_encoding(sl_str accept_encoding, sl_str coding);
 
 /* The token of `Authorization: Bearer TOKEN`; false for other schemes and for malformed or empty tokens. */
 bool sl_http_bearer(sl_str authorization, sl_str *ret_token);

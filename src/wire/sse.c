@@ -239,23 +239,3 @@ bool sl_sse_frame_is_done(const sl_sse_frame *frame)
     sl_str data;
     return sl_sse_frame_data(frame, NULL, &data) == 0 && sl_str_eq(sl_str_trim(data), SL_STR("[DONE]"));
 }
-
-int sl_sse_frame_event(const sl_sse_frame *frame, sl_buf *scratch, sl_sse_event *ret_event)
-{
-    SL_ASSERT(frame && ret_event);
-    sl_sse_event event = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
-    int error = sl_sse_frame_data(frame, scratch, &event.data);
-    if (error)
-        return error;
-    sl_str rest = frame->bytes, name, value;
-    while (sl_sse_line_next(&rest, &name, &value)) {
-        if (sl_str_eq(name, SL_STR("event")))
-            event.event = value;
-        else if (sl_str_eq(name, SL_STR("id")) && sl_str_chr(value, '\0') == SL_NPOS)
-            event.id = value;
-    }
-    if (event.event.len == 0)
-        event.event = SL_STR("message");
-    *ret_event = event;
-    return 0;
-}

@@ -68,15 +68,4 @@ SL_MUST_CHECK int sl_sse_frame_data(const sl_sse_frame *frame, sl_buf *scratch, 
 /* True when the data is `[DONE]`, the end mark of OpenAI's streams. */
 bool sl_sse_frame_is_done(const sl_sse_frame *frame);
 
-/* What a client sees of a frame. */
-typedef struct sl_sse_event {
-    sl_str event; /* "message" when not named */
-    sl_str data;
-    sl_str id; /* empty when not given; one that holds a NUL is ignored */
-} sl_sse_event;
-
-/* Reads a frame as a client does. Errors: SL_ENOENT (no data: nothing is dispatched), and those of sl_sse_frame_data.
- */
-SL_MUST_CHECK int sl_sse_frame_event(const sl_sse_frame *frame, sl_buf *scratch, sl_sse_event *ret_event);
-
 #endif

@@ -253,24 +253,6 @@ SL_TEST(query_walk)
     CHECK(!sl_query_get(SL_STR(""), "b", &value));
 }
 
-SL_TEST(path_cleanliness)
-{
-    static const char *const clean[] = {"/",      "/a",   "/a/", "/a/b.c/..d",
-                                        "/a%20b", "/...", "/.a", "/v1/chat/completions"};
-    static const char *const dirty[] = {"",      "a",     "//",     "/a//b", "/a//",   "/.",     "/..",    "/a/../b",
-                                        "/a/.",  "/%2e",  "/%2E./", "/.%2e", "/a%2fb", "/a%5cb", "/a\\b",  "/a%00",
-                                        "/a%0a", "/a%7f", "/a%",    "/a%2",  "/a%zz",  "/a b",   "/\x01a", "/\xC3\xA9"};
-    for (size_t i = 0; i < sizeof clean / sizeof clean[0]; i++) {
-        if (!sl_path_is_clean(sl_str_c(clean[i])))
-            sl_test_failed(__FILE__, __LINE__, "refused %s", clean[i]);
-    }
-    for (size_t i = 0; i < sizeof dirty / sizeof dirty[0]; i++) {
-        if (sl_path_is_clean(sl_str_c(dirty[i])))
-            sl_test_failed(__FILE__, __LINE__, "accepted %s", dirty[i]);
-    }
-    CHECK(!sl_path_is_clean(sl_str_of("/a\0b", 4)));
-}
-
 /* Every byte at every place of a URL: accepted ones keep their parts within the text and read the same again. */
 SL_TEST(url_every_byte_everywhere)
 {

@@ -65,11 +65,4 @@ bool sl_query_next(sl_str *rest, sl_str *ret_name, sl_str *ret_value);
 /* First value of `name` (compared as it stands, not decoded) in a query; false when absent. */
 bool sl_query_get(sl_str query, const char *name, sl_str *ret_value);
 
-/*
- * True when a path means the same to everybody: begins with '/', no empty, `.` or `..` segment (also percent-coded),
- * no backslash, no coded slash, backslash, NUL or control byte, no broken code, no control or non-ASCII byte.
- * A single '/' at the end is fine.
- */
-bool sl_path_is_clean(sl_str path);
-
 #endif
