@@ -26,7 +26,8 @@ typedef enum sl_instrument_kind {
 /*
  * Declaration of an instrument; views and strings are copied.
  * Rules of the name: letter first, then letters, digits, '_', '.', '-', '/', at most 255 characters
- * (OpenTelemetry metrics API; ':' is accepted too, for Prometheus names).
+ * (OpenTelemetry metrics API). ':' is accepted too, for Prometheus names: such an instrument is in Prometheus text
+ * alone, since OTLP has no colon in names.
  */
 typedef struct sl_instrument_options {
     sl_instrument_kind kind;

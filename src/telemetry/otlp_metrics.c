@@ -181,6 +181,8 @@ static uint32_t data_field(sl_instrument_kind kind)
 static int put_metric(export *e, const sl_metric *m)
 {
     SL_ASSERT(m->name.len > 0);
+    if (sl_str_chr(m->name, ':') != SL_NPOS)
+        return 0; /* a Prometheus name; OpenTelemetry's syntax has no colon, and receivers refuse it */
     size_t before = e->out->len, points = e->points, mark, data;
     if (sl_pb_buf_open(e->out, 2, &mark))
         return e->out->failed;

@@ -74,6 +74,9 @@ const char *sl_vocab_name(sl_vocab vocab)
         [SL_VOCAB_SIGHTLINE] = "sightline",
         [SL_VOCAB_PROCESS] = "process",
         [SL_VOCAB_SDK] = "otel.sdk",
+        [SL_VOCAB_LLAMACPP_COLON] = "llamacpp (colon)",
+        [SL_VOCAB_LLAMACPP] = "llamacpp",
+        [SL_VOCAB_LLAMA] = "llama",
     };
     SL_ASSERT((unsigned)vocab < SL_VOCAB_COUNT);
     return names[vocab];
@@ -94,9 +97,32 @@ unsigned sl_vocab_mask(const char *stability_opt_in)
     return mask;
 }
 
+#define LLAMACPP_BITS                                                                                                  \
+    (SL_VOCAB_BIT(SL_VOCAB_LLAMACPP_COLON) | SL_VOCAB_BIT(SL_VOCAB_LLAMACPP) | SL_VOCAB_BIT(SL_VOCAB_LLAMA))
+
+unsigned sl_vocab_llamacpp_mask(const char *names)
+{
+    static const struct {
+        const char *word;
+        sl_vocab vocab;
+    } words[] = {{"colon", SL_VOCAB_LLAMACPP_COLON}, {"underscore", SL_VOCAB_LLAMACPP}, {"otel", SL_VOCAB_LLAMA}};
+    unsigned mask = 0;
+    sl_str rest = sl_str_trim(sl_str_c(names)), part;
+    if (rest.len == 0)
+        return LLAMACPP_BITS;
+    while (sl_str_split(&rest, ',', &part)) {
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+            if (sl_str_eq_c(sl_str_trim(part), words[i].word))
+                mask |= SL_VOCAB_BIT(words[i].vocab);
+        }
+    }
+    return mask;
+}
+
 static void read_environment(void)
 {
     mask_of_environment = sl_vocab_mask(getenv("OTEL_SEMCONV_STABILITY_OPT_IN"));
+    mask_of_environment &= ~LLAMACPP_BITS | sl_vocab_llamacpp_mask(getenv("SIGHTLINE_LLAMACPP_NAMES"));
 }
 
 unsigned sl_vocab_mask_env(void)

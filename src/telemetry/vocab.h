@@ -28,6 +28,9 @@ typedef enum sl_vocab {
     SL_VOCAB_SIGHTLINE,
     SL_VOCAB_PROCESS,
     SL_VOCAB_SDK,
+    SL_VOCAB_LLAMACPP_COLON, /* llama-server's own names; not in OTLP, where a colon is not valid */
+    SL_VOCAB_LLAMACPP,       /* the same with an underscore, and more */
+    SL_VOCAB_LLAMA,          /* in the style of OpenTelemetry */
     SL_VOCAB_COUNT
 } sl_vocab;
 
@@ -63,7 +66,13 @@ const char *sl_vocab_name(sl_vocab vocab);
 /* Bits of the vocabularies that a value of OTEL_SEMCONV_STABILITY_OPT_IN (NULL: unset) leaves on. */
 unsigned sl_vocab_mask(const char *stability_opt_in);
 
-/* The same, of this process's environment. Read once. */
+/*
+ * Bits of the vocabularies of llama.cpp that a value of SIGHTLINE_LLAMACPP_NAMES leaves on: any of "colon",
+ * "underscore", "otel"; NULL or empty: all three. "none": none.
+ */
+unsigned sl_vocab_llamacpp_mask(const char *names);
+
+/* Both, of this process's environment. Read once. */
 unsigned sl_vocab_mask_env(void);
 
 static inline bool sl_vocab_is_on(unsigned vocabularies, sl_vocab vocab)
