@@ -10,6 +10,22 @@
 #include "src/telemetry/prom_name.h"
 #include "src/wire/json_write.h"
 
+/* Members of an object that are texts. */
+typedef struct text {
+    const char *name, *value;
+} text;
+
+#define TEXTS(...) ((const text[]){__VA_ARGS__, {NULL, NULL}})
+
+/* Begins an object with these members. */
+static void begin_row(sl_jw *w, const text *texts)
+{
+    SL_ASSERT(w && texts);
+    sl_jw_object(w);
+    for (; texts->name; texts++)
+        sl_jw_member_c(w, texts->name, texts->value);
+}
+
 static void put_words(sl_jw *w, const char *name, const char *words)
 {
     SL_ASSERT(words);
@@ -25,8 +41,7 @@ static void put_options(sl_jw *w, const sl_option *const *tables)
     sl_jw_member_array(w, "options");
     for (const sl_option *const *table = tables; *table; table++) {
         for (const sl_option *o = *table; o->name; o++) {
-            sl_jw_object(w);
-            sl_jw_member_c(w, "name", o->name);
+            begin_row(w, TEXTS({"name", o->name}));
             sl_jw_member_str(w, "letter", sl_str_of(&o->letter, o->letter ? 1 : 0));
             sl_jw_member_c(w, "argument", o->arg ? o->arg : "");
             sl_jw_member_c(w, "default", o->fallback ? o->fallback : "");
@@ -42,10 +57,7 @@ static void put_commands(sl_jw *w)
 {
     sl_jw_member_array(w, "commands");
     for (const sl_command *const *c = sl_commands; *c; c++) {
-        sl_jw_object(w);
-        sl_jw_member_c(w, "name", (*c)->name);
-        sl_jw_member_c(w, "summary", (*c)->summary);
-        sl_jw_member_c(w, "usage", (*c)->usage);
+        begin_row(w, TEXTS({"name", (*c)->name}, {"summary", (*c)->summary}, {"usage", (*c)->usage}));
         put_options(w, (*c)->tables);
         sl_jw_end(w);
     }
@@ -55,10 +67,7 @@ static void put_commands(sl_jw *w)
 static void put_variable(sl_jw *w, const sl_env_def *def)
 {
     SL_ASSERT(def);
-    sl_jw_object(w);
-    sl_jw_member_c(w, "name", def->name);
-    sl_jw_member_c(w, "type", sl_env_type_name(def->type));
-    sl_jw_member_c(w, "default", def->default_text);
+    begin_row(w, TEXTS({"name", def->name}, {"type", sl_env_type_name(def->type)}, {"default", def->default_text}));
     put_words(w, "values", def->values);
     sl_jw_member_c(w, "group", def->group);
     sl_jw_member_c(w, "help", def->help);
@@ -86,10 +95,7 @@ static void put_key(sl_jw *w, const char *section, const sl_key_def *key)
 {
     SL_ASSERT(key);
     const sl_config_doc *doc = sl_config_doc_of(section, key->name);
-    sl_jw_object(w);
-    sl_jw_member_c(w, "section", section);
-    sl_jw_member_c(w, "key", key->name);
-    sl_jw_member_c(w, "type", sl_config_type_name(key->type));
+    begin_row(w, TEXTS({"section", section}, {"key", key->name}, {"type", sl_config_type_name(key->type)}));
     sl_jw_member_bool(w, "effective", key->type != SL_KEY_NOT_YET);
     sl_jw_member_c(w, "default", doc ? doc->fallback : "");
     sl_jw_member_c(w, "help", doc ? doc->help : "");
@@ -114,10 +120,8 @@ static void put_workflow(sl_jw *w)
     const sl_flow_key *keys = sl_flow_keys(&count);
     sl_jw_member_array(w, "workflow");
     for (size_t i = 0; i < count; i++) {
-        sl_jw_object(w);
-        sl_jw_member_c(w, "section", keys[i].section);
-        sl_jw_member_c(w, "key", keys[i].name);
-        sl_jw_member_c(w, "type", sl_flow_key_type_name(keys[i].type));
+        begin_row(w, TEXTS({"section", keys[i].section}, {"key", keys[i].name},
+                           {"type", sl_flow_key_type_name(keys[i].type)}));
         sl_jw_member_bool(w, "required", keys[i].required);
         sl_jw_member_c(w, "default", keys[i].fallback);
         sl_jw_member_c(w, "help", keys[i].help);
@@ -133,12 +137,8 @@ static void put_metrics(sl_jw *w)
         const sl_metric_def *def = sl_metric_def_of((sl_metric_id)id);
         char name[SL_PROM_NAME_BYTES];
         (void)sl_prom_name(sl_str_c(def->name), sl_str_c(def->unit), def->kind, name);
-        sl_jw_object(w);
-        sl_jw_member_c(w, "name", def->name);
-        sl_jw_member_c(w, "prometheus", name);
-        sl_jw_member_c(w, "vocabulary", sl_vocab_name(def->vocab));
-        sl_jw_member_c(w, "kind", sl_docs_kind(def->kind));
-        sl_jw_member_c(w, "unit", def->unit);
+        begin_row(w, TEXTS({"name", def->name}, {"prometheus", name}, {"vocabulary", sl_vocab_name(def->vocab)},
+                           {"kind", sl_docs_kind(def->kind)}, {"unit", def->unit}));
         put_words(w, "labels", def->labels);
         sl_jw_member_array(w, "buckets");
         for (size_t i = 0; i < def->bound_count; i++)
@@ -156,9 +156,7 @@ static void put_attributes(sl_jw *w)
     const sl_attribute_def *defs = sl_attribute_defs(&count);
     sl_jw_member_array(w, "attributes");
     for (size_t i = 0; i < count; i++) {
-        sl_jw_object(w);
-        sl_jw_member_c(w, "name", defs[i].name);
-        sl_jw_member_c(w, "type", defs[i].type);
+        begin_row(w, TEXTS({"name", defs[i].name}, {"type", defs[i].type}));
         put_words(w, "where", defs[i].where);
         sl_jw_member_c(w, "help", defs[i].help);
         sl_jw_end(w);
@@ -172,9 +170,7 @@ static void put_functions(sl_jw *w)
     const sl_flow_function *functions = sl_flow_functions(&count);
     sl_jw_member_array(w, "functions");
     for (size_t i = 0; i < count; i++) {
-        sl_jw_object(w);
-        sl_jw_member_c(w, "name", functions[i].name);
-        sl_jw_member_c(w, "arguments", functions[i].args);
+        begin_row(w, TEXTS({"name", functions[i].name}, {"arguments", functions[i].args}));
         sl_jw_member_bool(w, "templates", !sl_flow_function_is_lambda(&functions[i]));
         sl_jw_member_c(w, "help", functions[i].help);
         sl_jw_end(w);
@@ -196,9 +192,7 @@ static void put_prices(sl_jw *w)
     sl_price_row row;
     sl_jw_member_array(w, "prices");
     for (size_t i = 0; sl_price_row_at(i, &row); i++) {
-        sl_jw_object(w);
-        sl_jw_member_c(w, "name", row.model.ptr);
-        sl_jw_member_c(w, "provider", row.provider.ptr);
+        begin_row(w, TEXTS({"name", row.model.ptr}, {"provider", row.provider.ptr}));
         put_price(w, "input_usd_per_million", row.price.input);
         put_price(w, "output_usd_per_million", row.price.output);
         put_price(w, "cache_read_usd_per_million", row.price.cache_read);
@@ -215,8 +209,7 @@ static void put_limits(sl_jw *w)
     const sl_limit_doc *docs = sl_limit_docs(&count);
     sl_jw_member_array(w, "limits");
     for (size_t i = 0; i < count; i++) {
-        sl_jw_object(w);
-        sl_jw_member_c(w, "name", docs[i].name);
+        begin_row(w, TEXTS({"name", docs[i].name}));
         sl_jw_member_u64(w, "value", docs[i].value);
         sl_jw_member_c(w, "unit", docs[i].unit);
         sl_jw_member_c(w, "help", docs[i].help);
