@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "src/base/sync.h"
+#include "src/queue/test_queue_fixture.h"
 #include "tests/harness/sl_test.h"
 
 static char folder[64];
@@ -58,32 +58,6 @@ static sl_queue *reopen(sl_queue *queue)
     return open_queue();
 }
 
-/* Puts and waits; the body is `text`. */
-static int put(sl_queue *queue, const char *topic, const char *text, sl_queue_put more, sl_queue_accepted *ret)
-{
-    sl_queue_accepted mine;
-    more.topic = sl_str_c(topic);
-    more.body = sl_str_c(text);
-    return sl_queue_put_wait(queue, &more, ret ? ret : &mine);
-}
-
-#define PLAIN ((sl_queue_put){.priority = 0})
-
-/* Takes within two seconds; NULL when nothing came. */
-static sl_queue_message *take(sl_queue *queue, const char *topic, uint64_t lease_ms)
-{
-    sl_queue_message *m = NULL;
-    for (int i = 0; i < 2000; i++) {
-        int error = sl_queue_take(queue, sl_str_c(topic), lease_ms, &m);
-        if (error == 0)
-            return m;
-        if (error != SL_EAGAIN)
-            return NULL;
-        (void)usleep(1000);
-    }
-    return NULL;
-}
-
 /* Nothing is ready; what is, is taken for a second. */
 static bool nothing(sl_queue *queue, const char *topic)
 {
@@ -91,43 +65,6 @@ static bool nothing(sl_queue *queue, const char *topic)
     int error = sl_queue_take(queue, sl_str_c(topic), 1000, &m);
     sl_queue_message_free(m);
     return error == SL_EAGAIN;
-}
-
-typedef struct outcome {
-    atomic_int finished;
-    int error;
-    uint64_t count;
-} outcome;
-
-static void note_end(void *user, int error)
-{
-    outcome *o = user;
-    o->error = error;
-    atomic_store(&o->finished, 1);
-}
-
-static void note_count(void *user, int error, uint64_t count)
-{
-    outcome *o = user;
-    o->count = count;
-    note_end(user, error);
-}
-
-static int wait_outcome(outcome *o)
-{
-    for (int i = 0; i < 50000 && !atomic_load(&o->finished); i++)
-        (void)usleep(100);
-    return atomic_load(&o->finished) ? o->error : SL_ETIMEOUT;
-}
-
-static int ack(sl_queue *queue, sl_queue_message *m)
-{
-    outcome o = {0};
-    int error = sl_queue_ack(queue, m->id, m->lease, note_end, &o);
-    if (!error)
-        error = wait_outcome(&o);
-    sl_queue_message_free(m);
-    return error;
 }
 
 static sl_queue_topic_stats stats_of(sl_queue *queue, const char *topic)

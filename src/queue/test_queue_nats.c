@@ -1,11 +1,11 @@
 /* The JetStream engine against a real nats-server, where there is one. */
 #include "src/queue/queue.h"
 
-#include <stdatomic.h>
-
-#include "src/base/sync.h"
 #include "src/queue/test_nats_server.h"
+#include "src/queue/test_queue_fixture.h"
 #include "tests/harness/sl_test.h"
+
+#define TOPIC "a topic.of *any> name"
 
 static ns_cluster server;
 
@@ -54,77 +54,17 @@ static bool cannot_run(void)
             SL_SKIP("no nats-server, or built without libnats");                                                       \
     } while (0)
 
-static int put(sl_queue *q, const char *text, sl_queue_put more, sl_queue_accepted *ret)
-{
-    sl_queue_accepted mine;
-    more.topic = SL_STR("a topic.of *any> name");
-    more.body = sl_str_c(text);
-    return sl_queue_put_wait(q, &more, ret ? ret : &mine);
-}
-
-#define PLAIN ((sl_queue_put){.priority = 0})
-
-static sl_queue_message *take(sl_queue *q, uint64_t lease_ms)
-{
-    sl_queue_message *m = NULL;
-    for (int i = 0; i < 5000; i++) {
-        int error = sl_queue_take(q, SL_STR("a topic.of *any> name"), lease_ms, &m);
-        if (error == 0)
-            return m;
-        if (error != SL_EAGAIN)
-            return NULL;
-        (void)usleep(1000);
-    }
-    return NULL;
-}
-
 static bool nothing_within(sl_queue *q, unsigned ms)
 {
     sl_queue_message *m = NULL;
     for (unsigned i = 0; i < ms / 5; i++) {
-        if (sl_queue_take(q, SL_STR("a topic.of *any> name"), 1000, &m) == 0) {
+        if (sl_queue_take(q, SL_STR(TOPIC), 1000, &m) == 0) {
             sl_queue_message_free(m);
             return false;
         }
         (void)usleep(5000);
     }
     return true;
-}
-
-typedef struct outcome {
-    atomic_int finished;
-    int error;
-    uint64_t count;
-} outcome;
-
-static void note_end(void *user, int error)
-{
-    outcome *o = user;
-    o->error = error;
-    atomic_store(&o->finished, 1);
-}
-
-static void note_count(void *user, int error, uint64_t count)
-{
-    ((outcome *)user)->count = count;
-    note_end(user, error);
-}
-
-static int wait_outcome(outcome *o)
-{
-    for (int i = 0; i < 80000 && !atomic_load(&o->finished); i++)
-        (void)usleep(100);
-    return atomic_load(&o->finished) ? o->error : SL_ETIMEOUT;
-}
-
-static int ack(sl_queue *q, sl_queue_message *m)
-{
-    outcome o = {0};
-    int error = sl_queue_ack(q, m->id, m->lease, note_end, &o);
-    if (!error)
-        error = wait_outcome(&o);
-    sl_queue_message_free(m);
-    return error;
 }
 
 SL_TEST(a_server_that_is_not_there)
@@ -144,20 +84,20 @@ SL_TEST(messages_go_through_the_broker)
     REQUIRE(start(&q));
     sl_queue_accepted first, again;
     sl_queue_put keyed = {.idempotency_key = SL_STR("k \n\x01"), .trace = SL_STR("a trace"), .priority = 2};
-    CHECK_EQ(put(q, "hello", keyed, &first), 0);
-    CHECK_EQ(put(q, "hello", keyed, &again), 0);
+    CHECK_EQ(put(q, TOPIC, "hello", keyed, &first), 0);
+    CHECK_EQ(put(q, TOPIC, "hello", keyed, &again), 0);
     CHECK(!first.duplicate && again.duplicate && strcmp(first.id, again.id) == 0);
-    sl_queue_message *m = take(q, 5000);
+    sl_queue_message *m = take(q, TOPIC, 5000);
     REQUIRE(m);
     CHECK(strcmp(m->id, first.id) == 0);
-    CHECK_STR(m->topic, "a topic.of *any> name");
+    CHECK_STR(m->topic, TOPIC);
     CHECK_STR(m->body, "hello");
     CHECK_STR(m->idempotency_key, "k \n\x01");
     CHECK_STR(m->trace, "a trace");
     CHECK(m->delivery == 1 && m->priority == 2 && m->put_ns > 0 && m->taken_ns >= m->put_ns);
     CHECK_EQ(ack(q, m), 0);
-    CHECK_EQ(put(q, "", PLAIN, NULL), 0);
-    m = take(q, 5000);
+    CHECK_EQ(put(q, TOPIC, "", PLAIN, NULL), 0);
+    m = take(q, TOPIC, 5000);
     REQUIRE(m);
     CHECK_EQ(m->body.len, 0);
     CHECK_EQ(ack(q, m), 0);
@@ -171,8 +111,8 @@ SL_TEST(what_outlives_the_broker_and_the_process)
     sl_queue *q;
     REQUIRE(start(&q));
     for (int i = 0; i < 20; i++)
-        CHECK_EQ(put(q, "x", PLAIN, NULL), 0);
-    sl_queue_message *held = take(q, 60000);
+        CHECK_EQ(put(q, TOPIC, "x", PLAIN, NULL), 0);
+    sl_queue_message *held = take(q, TOPIC, 60000);
     REQUIRE(held);
     sl_queue_message_free(held);
     sl_queue_close(q); /* gives back what it held */
@@ -182,7 +122,7 @@ SL_TEST(what_outlives_the_broker_and_the_process)
     q = connect_queue();
     REQUIRE(q);
     for (int i = 0; i < 20; i++) {
-        sl_queue_message *m = take(q, 30000);
+        sl_queue_message *m = take(q, TOPIC, 30000);
         REQUIRE(m);
         CHECK_EQ(ack(q, m), 0);
     }
@@ -196,8 +136,8 @@ SL_TEST(delays_leases_and_what_is_given_back)
     sl_queue *q;
     REQUIRE(start(&q));
     uint64_t begin = sl_mono_ns();
-    CHECK_EQ(put(q, "later", (sl_queue_put){.delay_ms = 400}, NULL), 0);
-    sl_queue_message *m = take(q, 100);
+    CHECK_EQ(put(q, TOPIC, "later", (sl_queue_put){.delay_ms = 400}, NULL), 0);
+    sl_queue_message *m = take(q, TOPIC, 100);
     REQUIRE(m);
     CHECK(sl_mono_ns() - begin >= 390 * 1000000u);
     CHECK_EQ(m->delivery, 1);
@@ -205,7 +145,7 @@ SL_TEST(delays_leases_and_what_is_given_back)
     memcpy(id, m->id, sizeof id);
     uint64_t lease = m->lease;
     sl_queue_message_free(m);
-    m = take(q, 60000); /* its lease has ended */
+    m = take(q, TOPIC, 60000); /* its lease has ended */
     REQUIRE(m);
     CHECK(strcmp(id, m->id) == 0 && m->delivery == 2);
     CHECK_EQ(sl_queue_ack(q, id, lease, NULL, NULL), SL_ENOENT);
@@ -215,7 +155,7 @@ SL_TEST(delays_leases_and_what_is_given_back)
     CHECK_EQ(sl_queue_nack(q, m->id, m->lease, 200, false, SL_STR("")), 0);
     begin = sl_mono_ns();
     sl_queue_message_free(m);
-    m = take(q, 60000);
+    m = take(q, TOPIC, 60000);
     REQUIRE(m);
     CHECK(sl_mono_ns() - begin >= 150 * 1000000u);
     CHECK_EQ(m->delivery, 3);
@@ -231,16 +171,15 @@ SL_TEST(two_processes_and_one_end)
     b = connect_queue();
     REQUIRE(b);
     sl_queue_put keyed = {.idempotency_key = SL_STR("once")};
-    CHECK_EQ(put(a, "x", keyed, NULL), 0);
-    sl_queue_message *m = take(a, 60000);
+    CHECK_EQ(put(a, TOPIC, "x", keyed, NULL), 0);
+    sl_queue_message *m = take(a, TOPIC, 60000);
     REQUIRE(m);
     CHECK_EQ(sl_queue_nack(a, m->id, m->lease, 0, false, SL_STR("")), 0);
     sl_queue_message_free(m);
     (void)usleep(50000);
     sl_queue_message *first = NULL, *second = NULL;
     for (int i = 0; i < 3000 && !first; i++) {
-        if (sl_queue_take(a, SL_STR("a topic.of *any> name"), 60000, &first) &&
-            sl_queue_take(b, SL_STR("a topic.of *any> name"), 60000, &second) == 0)
+        if (sl_queue_take(a, SL_STR(TOPIC), 60000, &first) && sl_queue_take(b, SL_STR(TOPIC), 60000, &second) == 0)
             break;
         (void)usleep(1000);
     }
@@ -273,11 +212,11 @@ SL_TEST(dead_letters_of_the_broker)
 {
     NEEDS_SERVER();
     sl_queue *q;
-    sl_str topic = SL_STR("a topic.of *any> name");
+    sl_str topic = SL_STR(TOPIC);
     REQUIRE(start(&q));
-    CHECK_EQ(put(q, "poison", (sl_queue_put){.idempotency_key = SL_STR("p"), .max_deliveries = 2}, NULL), 0);
+    CHECK_EQ(put(q, TOPIC, "poison", (sl_queue_put){.idempotency_key = SL_STR("p"), .max_deliveries = 2}, NULL), 0);
     for (unsigned i = 1; i <= 2; i++) {
-        sl_queue_message *m = take(q, 60000);
+        sl_queue_message *m = take(q, TOPIC, 60000);
         REQUIRE(m);
         CHECK_EQ(m->delivery, i);
         CHECK_EQ(sl_queue_nack(q, m->id, m->lease, 0, false, SL_STR("it is\nbroken")), 0);
@@ -295,7 +234,7 @@ SL_TEST(dead_letters_of_the_broker)
     CHECK_EQ(sl_queue_dead_requeue(q, topic, sl_str_c(s.id), note_count, &o), 0);
     CHECK_EQ(wait_outcome(&o), 0);
     CHECK_EQ(o.count, 1);
-    sl_queue_message *m = take(q, 60000);
+    sl_queue_message *m = take(q, TOPIC, 60000);
     REQUIRE(m);
     CHECK_EQ(m->delivery, 1);
     CHECK_STR(m->idempotency_key, "p");
