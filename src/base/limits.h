@@ -74,6 +74,15 @@
 #define SL_MAX_LLM_REQUEST_BYTES (32u * 1024 * 1024) /* body */
 #define SL_MAX_LLM_MESSAGE_BYTES 512                 /* of a failure */
 
+/* The probe. */
+#define SL_PROBE_RING_BYTES (4u * 1024 * 1024) /* events of one host process on their way to the reader */
+#define SL_PROBE_MAX_METRIC_HOSTS 256          /* that have a number of their own in labels; the rest share one */
+#define SL_PROBE_MAX_METRIC_MODELS 64          /* names of models; the rest are "other" */
+#define SL_PROBE_MAX_METRIC_CONTEXTS 32        /* of one host whose use is shown */
+#define SL_PROBE_MAX_METRIC_SEQUENCES 256      /* of one context whose use is shown */
+#define SL_PROBE_MAX_METRIC_DEVICES 32         /* pairs of use and device of one host's memory */
+#define SL_PROBE_MAX_HOSTS 256                 /* instrumented processes under one `exec` at once */
+
 /* Workflow files. */
 #define SL_MAX_FLOW_BYTES (4u * 1024 * 1024)
 #define SL_MAX_FLOW_VALUES 1000000u /* of a file, aliases written out */

@@ -4,8 +4,9 @@
  * Order: writers take their place by one compare-and-swap, so the order of events is an order in which they can have
  * happened: whoever was told of something by another thread writes after it. The reader sees them in that order.
  * A writer never waits: without room the event is dropped and counted. What was written outlives the writer's death.
- * The reader stops at a place that was taken and not yet written; after SL_PROBE_STUCK_NS, or when the writer's process
- * is gone, it gives that place up (and, since its length is not known, everything written so far), and counts it.
+ * The reader stops at a place that was taken and not yet written; after SL_PROBE_STUCK_NS (while the process is stopped
+ * by a signal, time stands still), or when the writer's process is gone, it gives that place up, and counts it.
+ * The reader trusts nothing that is in the file, and hands out copies.
  */
 #ifndef SL_PROBE_RING_H
 #define SL_PROBE_RING_H
@@ -49,7 +50,7 @@ typedef struct sl_probe_ring_info {
     uint32_t pid;
     uint32_t instance;
     int64_t unix_offset_ns;         /* Unix time minus CLOCK_MONOTONIC, at the making */
-    uint64_t written, dropped, bad; /* events */
+    uint64_t written, dropped, bad; /* events: handed over by this reader; without room; left out or given up */
     size_t waiting_bytes;
     bool closed; /* the host ended by exit(), or gave it up */
 } sl_probe_ring_info;
