@@ -169,11 +169,7 @@ static int listener_address(const sl_serve *s, sl_listener_id id, bool *ret_aske
         return sl_fail(SL_EXIT_USAGE,
                        "%s: %.*s is not loopback, and no key is configured; set --api-key or SIGHTLINE_API_KEY", source,
                        (int)text.len, text.ptr);
-    if (id != SL_LISTENER_gateway)
-        return 0;
-    if (ret_wanted->off)
-        return sl_fail(SL_EXIT_USAGE, "%s: off; the gateway needs an address", source);
-    if (s->default_key && !sl_addr_is_loopback(ret_wanted))
+    if (id == SL_LISTENER_gateway && s->default_key && !ret_wanted->off && !sl_addr_is_loopback(ret_wanted))
         return sl_fail(SL_EXIT_USAGE,
                        "%s: %.*s is not loopback, and no key is configured; set general_settings.master_key or "
                        "LITELLM_MASTER_KEY",
@@ -207,11 +203,44 @@ static int open_listener(sl_serve *s, sl_listener_id id)
         return 0;
     l->fd = -1;
     l->addr.off = true;
-    if (asked || id == SL_LISTENER_gateway)
+    if (asked)
         return sl_fail(SL_EXIT_FAILED, "%s: %s", given_by(s, sl_listener_option(id), asked), reason);
     (void)sl_fail(0, "warning: the %s listener is left out: %s (--%s changes it)", sl_listener_key(id), reason,
                   sl_listener_option(id));
     return 0;
+}
+
+/*
+ * The gateway without its listener is not there; the flow plane is as long as the command has it. Returns `status`,
+ * said, when no listener of a plane is on: there would be nothing to serve.
+ */
+static int settle_planes(sl_serve *s, const bool *on, int status)
+{
+    SL_ASSERT(s && on);
+    bool any = false;
+    for (int id = 0; id < SL_LISTENER_COUNT; id++)
+        any = any || (on[id] && sl_listener_plane((sl_listener_id)id) != 0);
+    if (!any)
+        return sl_fail(status, "%s: none of its listeners is on; give --%s an address that is free", s->command->name,
+                       sl_listener_option(s->planes & SL_PLANE_GATEWAY ? SL_LISTENER_gateway : SL_LISTENER_api));
+    if (!on[SL_LISTENER_gateway]) {
+        s->planes &= ~(unsigned)SL_PLANE_GATEWAY;
+        s->workers = 0;
+    }
+    return 0;
+}
+
+static int open_listeners(sl_serve *s)
+{
+    SL_ASSERT(s);
+    bool on[SL_LISTENER_COUNT];
+    for (int id = 0; id < SL_LISTENER_COUNT; id++) {
+        int status = open_listener(s, (sl_listener_id)id);
+        if (status)
+            return status;
+        on[id] = s->listeners[id].fd >= 0;
+    }
+    return settle_planes(s, on, SL_EXIT_FAILED);
 }
 
 /*
@@ -226,7 +255,7 @@ static int open_worker_sockets(sl_serve *s)
     static const sl_addr_listen_options shared = {true, 4096};
     if (!s->workers)
         return 0;
-    SL_ASSERT(l->fd >= 0); /* the gateway is never off */
+    SL_ASSERT(l->fd >= 0); /* a gateway that is off has no worker */
     sl_addr real = l->addr;
     close(l->fd);
     l->fd = -1;
@@ -243,7 +272,7 @@ static int open_mock(sl_serve *s)
     char reason[SL_ADDR_REASON_MAX];
     sl_addr wanted;
     s->mock.fd = -1;
-    if (s->config->deployment_count || !(s->planes & SL_PLANE_GATEWAY))
+    if (s->config->deployment_count || !s->has_models)
         return 0;
     if (sl_addr_parse(SL_STR("127.0.0.1:0"), "127.0.0.1", &wanted, reason) != 0 ||
         sl_addr_listen(&wanted, NULL, &s->mock.fd, &s->mock.addr, reason) != 0)
@@ -478,8 +507,7 @@ static int check_environment(void)
 static int check_settings(sl_serve *s)
 {
     SL_ASSERT(s && s->config);
-    bool asked;
-    sl_addr wanted;
+    bool asked, on[SL_LISTENER_COUNT] = {false};
     s->default_key = !s->config->master_key.len;
     int status = 0;
     if (decide_workers(s) != 0)
@@ -487,9 +515,13 @@ static int check_settings(sl_serve *s)
     if (decide_drain(s) != 0)
         status = SL_EXIT_USAGE;
     for (int id = 0; id < SL_LISTENER_COUNT; id++) {
+        sl_addr wanted = {.off = true};
         if (is_served(s, (sl_listener_id)id) && listener_address(s, (sl_listener_id)id, &asked, &wanted) != 0)
             status = SL_EXIT_USAGE;
+        on[id] = !wanted.off;
     }
+    if (!status)
+        status = settle_planes(s, on, SL_EXIT_USAGE);
     if ((s->planes & SL_PLANE_FLOW) && sl_serve_flow_check(s) != 0)
         status = SL_EXIT_USAGE;
     return check_environment() != 0 ? SL_EXIT_USAGE : status;
@@ -506,9 +538,7 @@ static int prepare(sl_serve *s)
     if (sl_data_dir_open(s->options->data_dir, path, reason) != 0)
         return sl_fail(SL_EXIT_FAILED, "%s", reason);
     s->data_dir = path;
-    int status = 0;
-    for (int id = 0; id < SL_LISTENER_COUNT && !status; id++)
-        status = open_listener(s, (sl_listener_id)id);
+    int status = open_listeners(s);
     if (!status)
         status = open_worker_sockets(s);
     if (!status)
@@ -575,6 +605,7 @@ int sl_serve_run(const sl_command *command, const sl_server_options *options, un
     s->command = command;
     s->options = options;
     s->planes = planes;
+    s->has_models = (planes & SL_PLANE_GATEWAY) != 0; /* for workflows too, when the gateway itself is off */
     s->mock.fd = -1;
     s->config = load_config(s);
     if (!s->config)

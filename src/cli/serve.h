@@ -32,7 +32,8 @@ typedef struct sl_serve_listener {
 typedef struct sl_serve {
     const sl_command *command;
     const sl_server_options *options;
-    unsigned planes; /* SL_PLANE_... */
+    unsigned planes; /* SL_PLANE_...; those that are on */
+    bool has_models; /* the command serves models: built-in ones when none is configured */
     const char *data_dir;
     sl_config *config;                              /* of the start; reloads make others */
     sl_serve_listener listeners[SL_LISTENER_COUNT]; /* of the gateway: only the address */

@@ -82,7 +82,7 @@ def test_check_names_every_fault_at_its_place():
 def test_check_refuses_what_a_start_would():
     """Options, variables and the file; all of it at once, and nothing is opened."""
     exporter = {"LLAMA_DEPLOY_APISERVER_TRACING_ENABLED": "true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER": "pigeon"}
-    cases = [(["--metrics-listen", "nonsense"], {}, ["metrics-listen"]), (["--gateway-listen", "off"], {}, ["gateway-listen"]),
+    cases = [(["--metrics-listen", "nonsense"], {}, ["metrics-listen"]),
              (["--gateway-listen", "0.0.0.0:4000"], {}, ["master_key"]), (["--workers", "65"], {}, ["workers"]),
              ([], {"SIGHTLINE_HEALTH_LISTEN": "h:x"}, ["SIGHTLINE_HEALTH_LISTEN"]), ([], exporter, ["TRACING_EXPORTER", "pigeon", "otlp"]),
              (["--workers", "0", "--admin-listen", "a:b"], exporter, ["workers", "admin-listen", "pigeon"])]
