@@ -13,6 +13,8 @@
 #define HELP_COLUMN 34
 #define HELP_WIDTH 100
 
+bool sl_sigpipe_was_ignored;
+
 int sl_fail(int status, const char *format, ...)
 {
     va_list args;

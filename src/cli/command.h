@@ -34,6 +34,8 @@ typedef struct sl_option {
     const char *env;      /* environment variable that gives the value when the option is absent; NULL: none */
 } sl_option;
 
+#define SL_ARGS_COMMAND SIZE_MAX
+
 typedef struct sl_command {
     const char *name;
     const char *summary;            /* one line for the list of commands */
@@ -42,7 +44,7 @@ typedef struct sl_command {
     const char *examples;           /* lines, shown at the end */
     const sl_option *const *tables; /* NULL-terminated list of tables, each ended by a row without a name */
     size_t options_size;            /* of the options struct */
-    size_t max_args;                /* positional arguments */
+    size_t max_args;                /* positional arguments; SL_ARGS_COMMAND: any, and options end with the first */
     /*
      * Runs it. `options` is the filled struct; `args` are the positional arguments. Returns the exit status.
      */
@@ -82,6 +84,8 @@ int sl_fail(int status, const char *format, ...) __attribute__((format(printf, 2
 
 /* Colours for a stream: a terminal, NO_COLOR empty or unset, TERM not dumb. */
 bool sl_use_colour(int fd);
+/* Whether SIGPIPE was ignored when this program started; programs that it starts get it so again. */
+extern bool sl_sigpipe_was_ignored;
 /* Allows this process as many descriptors as it may have. */
 void sl_raise_descriptors(void);
 

@@ -6,6 +6,7 @@
 
 extern const sl_command sl_cmd_up;
 extern const sl_command sl_cmd_gateway;
+extern const sl_command sl_cmd_exec;
 extern const sl_command sl_cmd_mock;
 extern const sl_command sl_cmd_load;
 extern const sl_command sl_cmd_traces;

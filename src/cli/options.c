@@ -222,6 +222,7 @@ int sl_options_parse(const sl_command *command, int argc, char **argv, void *opt
             fault = parse_option(command, argc, argv, &i, options, &special, error);
         } else if (count < command->max_args) {
             args[count++] = argv[i];
+            ended |= command->max_args == SL_ARGS_COMMAND;
         } else {
             (void)sl_buf_printf(error, "%s: one argument too many", argv[i]);
             fault = SL_EINVAL;

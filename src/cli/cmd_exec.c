@@ -1,0 +1,278 @@
+/* `sightline exec`: runs a program that uses libllama, instrumented from outside. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "src/base/assert.h"
+#include "src/cli/commands.h"
+#include "src/cli/exec_child.h"
+#include "src/cli/exec_folder.h"
+#include "src/cli/exec_library.h"
+#include "src/cli/exec_telemetry.h"
+#include "src/cli/view_export.h"
+#include "src/telemetry/env.h"
+
+#define EXIT_NOT_EXECUTABLE 126
+#define EXIT_NOT_FOUND 127
+
+#define OPT(member) offsetof(sl_exec_options, member)
+#define LISTENER_ROW(name, option, env, fallback, help)                                                                \
+    {option, 0, SL_OPT_STR, OPT(listen[SL_EXEC_##name]), "ADDRESS", help, fallback, env},
+static const sl_option options[] = {
+    SL_EXEC_LISTENER_MAP(LISTENER_ROW){
+        "view", 0, SL_OPT_STR, OPT(view), "URL",
+        "The admin listener of `sightline up`, which gets the spans for `sightline traces` while it answers; or off.",
+        SL_VIEW_DEFAULT_URL, SL_VIEW_ENV},
+    {"decode-span-every", 0, SL_OPT_U64, OPT(decode_span_every), "N",
+     "One in N batches has a span of its own; slow and failed ones always have.", "100", NULL},
+    {"slow-decode", 0, SL_OPT_MS, OPT(slow_decode_ms), "SECONDS",
+     "A batch that takes longer has a span; 0: eight times the usual time.", "0", NULL},
+    {"flush-timeout", 0, SL_OPT_MS, OPT(flush_ms), "SECONDS",
+     "How long the last telemetry may take when the program has ended.", "3", NULL},
+    {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH",
+     "Written once the program runs and the listeners answer: JSON with pid and addresses.", NULL, NULL},
+    {"pid", 'p', SL_OPT_U64, OPT(pid), "PID",
+     "Says how to have a process that runs already instrumented: not without a start.", NULL, NULL},
+    {"check", 0, SL_OPT_FLAG, OPT(check), NULL, "Check options, environment and library, and exit 0 or 2.", NULL, NULL},
+    {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
+static const sl_option *const tables[] = {options, NULL};
+
+typedef struct exec_run {
+    const sl_command *command;
+    const sl_exec_options *o;
+    char **argv;
+    char library[SL_EXEC_PATH_MAX];
+    sl_exec_folder folder;
+    sl_exec_telemetry telemetry;
+    sl_exec_child child;
+    char **envp;
+} exec_run;
+
+/* ---- a process that runs already ---- */
+
+static bool read_proc(uint64_t pid, const char *file, sl_buf *out)
+{
+    char path[64], piece[4096];
+    size_t got;
+    (void)snprintf(path, sizeof path, "/proc/%llu/%s", (unsigned long long)pid, file);
+    FILE *stream = fopen(path, "re");
+    if (!stream)
+        return false;
+    while ((got = fread(piece, 1, sizeof piece, stream)) > 0 && sl_buf_put(out, piece, got) == 0) {
+    }
+    (void)fclose(stream);
+    return true;
+}
+
+/* Its arguments as one would type them. */
+static void put_command_line(sl_str line, sl_buf *out)
+{
+    sl_str word;
+    while (line.len && line.ptr[line.len - 1] == '\0')
+        line.len--;
+    while (sl_str_split(&line, '\0', &word)) {
+        bool plain = word.len > 0;
+        for (size_t i = 0; i < word.len; i++)
+            plain &= word.ptr[i] > ' ' && !strchr("'\"\\$`!*?[](){}<>|&;#~", word.ptr[i]);
+        (void)sl_buf_put_c(out, plain ? " " : " '");
+        for (size_t i = 0; i < word.len; i++) {
+            if (!plain && word.ptr[i] == '\'')
+                (void)sl_buf_put_c(out, "'\\''");
+            else
+                (void)sl_buf_put_char(out, word.ptr[i]);
+        }
+        if (!plain)
+            (void)sl_buf_put_char(out, '\'');
+    }
+}
+
+static int explain_pid(const exec_run *r)
+{
+    sl_buf line, shown, maps;
+    sl_buf_init(&line, 1u << 20);
+    sl_buf_init(&shown, 4u << 20);
+    sl_buf_init(&maps, 16u << 20);
+    int status;
+    if (!read_proc(r->o->pid, "cmdline", &line)) {
+        status = sl_fail(SL_EXIT_FAILED, "--pid: there is no process %llu", (unsigned long long)r->o->pid);
+    } else if (read_proc(r->o->pid, "maps", &maps) &&
+               sl_str_find(sl_buf_str(&maps), sl_str_c(SL_EXEC_LIBRARY_NAME)) != SL_NPOS) {
+        status = sl_fail(SL_EXIT_OK, "--pid: process %llu is instrumented already", (unsigned long long)r->o->pid);
+    } else {
+        put_command_line(sl_buf_str(&line), &shown);
+        status = sl_fail(SL_EXIT_FAILED,
+                         "--pid: process %llu runs already: the loader takes libraries in only when a program starts, "
+                         "and putting one into a running server by force can break it; start it anew as\n"
+                         "  sightline exec --%.*s",
+                         (unsigned long long)r->o->pid, (int)shown.len, shown.data);
+    }
+    sl_buf_done(&line);
+    sl_buf_done(&shown);
+    sl_buf_done(&maps);
+    return status;
+}
+
+/* ---- the environment ---- */
+
+static int find_library(exec_run *r)
+{
+    sl_buf tried;
+    sl_buf_init(&tried, 8 * SL_EXEC_PATH_MAX);
+    int status = 0;
+    if (sl_exec_library_find(r->library, &tried) != 0)
+        status = sl_fail(SL_EXIT_USAGE, "%s: not found: looked for %.*s; set %s to its path", SL_EXEC_LIBRARY_NAME,
+                         (int)tried.len, tried.data, SL_EXEC_LIBRARY_ENV);
+    sl_buf_done(&tried);
+    return status;
+}
+
+/* The loader takes spaces and colons for the end of a name: then the library gets another one. */
+static int name_library(exec_run *r)
+{
+    char link[SL_EXEC_PATH_MAX];
+    if (!strpbrk(r->library, " :"))
+        return 0;
+    (void)snprintf(link, sizeof link, "%s/%s", r->folder.outer, SL_EXEC_LIBRARY_NAME);
+    if (symlink(r->library, link) != 0)
+        return SL_EIO;
+    (void)snprintf(r->library, sizeof r->library, "%s", link);
+    return 0;
+}
+
+static char *variable(const char *name, sl_str value)
+{
+    char *text = NULL;
+    return asprintf(&text, "%s=%.*s", name, (int)value.len, value.ptr ? value.ptr : "") < 0 ? NULL : text;
+}
+
+static bool is_variable(const char *entry, const char *name)
+{
+    size_t len = strlen(name);
+    return strncmp(entry, name, len) == 0 && entry[len] == '=';
+}
+
+/* The environment of the program: this one, with two variables changed. */
+static int make_environment(exec_run *r)
+{
+    size_t count = 0, at = 0;
+    while (environ[count])
+        count++;
+    r->envp = calloc(count + 3, sizeof *r->envp);
+    sl_buf preload;
+    sl_buf_init(&preload, 1u << 20);
+    int error = r->envp ? sl_exec_library_preload(r->library, getenv("LD_PRELOAD"), &preload) : SL_ENOMEM;
+    for (size_t i = 0; i < count && !error; i++) {
+        if (!is_variable(environ[i], "LD_PRELOAD") && !is_variable(environ[i], SL_PROBE_DIR_ENV))
+            r->envp[at++] = environ[i];
+    }
+    if (!error) {
+        r->envp[at++] = variable("LD_PRELOAD", sl_buf_str(&preload));
+        r->envp[at++] = variable(SL_PROBE_DIR_ENV, sl_str_c(r->folder.path));
+        error = r->envp[at - 1] && r->envp[at - 2] ? 0 : SL_ENOMEM;
+    }
+    sl_buf_done(&preload);
+    return error;
+}
+
+/* ---- running ---- */
+
+static bool telemetry_is_off(void)
+{
+    static const sl_env env;
+    return sl_env_bool(&env, SL_VAR_OTEL_SDK_DISABLED, false);
+}
+
+/* Everything before the program. Returns an exit status, or 0. */
+static int prepare(exec_run *r)
+{
+    bool off = telemetry_is_off();
+    int status = off ? 0 : find_library(r);
+    if (status)
+        return status;
+    if (!off && sl_exec_folder_make(&r->folder) != 0)
+        return sl_fail(SL_EXIT_FAILED,
+                       "exec: no folder can be made in /dev/shm, $XDG_RUNTIME_DIR, $TMPDIR or /tmp: %s; free space, or "
+                       "set TMPDIR to where this user may write",
+                       strerror(errno));
+    status = sl_exec_telemetry_open(&r->telemetry, r->command, r->o, off ? NULL : r->folder.path);
+    if (!status && !off && name_library(r) != 0)
+        status = sl_fail(SL_EXIT_FAILED, "exec: %s cannot be named without a space or colon: %s", r->library,
+                         strerror(errno));
+    if (!status && !off && make_environment(r) != 0)
+        status = sl_fail(SL_EXIT_FAILED, "exec: out of memory");
+    return status;
+}
+
+static int start(exec_run *r)
+{
+    int why = sl_exec_child_start(&r->child, r->argv, r->envp ? r->envp : environ);
+    if (!why)
+        return 0;
+    if (why == ENOENT)
+        return sl_fail(EXIT_NOT_FOUND, "%s: no such program; check its name and PATH", r->argv[0]);
+    return sl_fail(EXIT_NOT_EXECUTABLE, "%s: cannot be run: %s", r->argv[0], strerror(why));
+}
+
+/* For people only: what is piped is the program's own. */
+static void announce(const exec_run *r)
+{
+    const char *metrics = sl_ready_url(&r->telemetry.ready, "metrics");
+    if (metrics && isatty(STDERR_FILENO))
+        fprintf(stderr, "sightline: metrics of %s at %s/metrics; spans: `sightline traces` while `sightline up` runs\n",
+                r->argv[0], metrics);
+    if (sl_ready_write(&r->telemetry.ready, r->o->ready_file) != 0)
+        (void)sl_fail(0, "--ready-file %.*s: cannot be written: %s; check the folder and its permissions",
+                      (int)r->o->ready_file.len, r->o->ready_file.ptr, strerror(errno));
+}
+
+static int run_exec(const sl_command *command, void *given, char **args, size_t arg_count)
+{
+    static exec_run run; /* threads may be left behind that use it */
+    exec_run *r = &run;
+    r->command = command;
+    r->o = given;
+    r->argv = args;
+    if (r->o->pid)
+        return explain_pid(r);
+    int status = sl_exec_telemetry_check(command, r->o);
+    if (r->o->check && !status)
+        status = find_library(r);
+    if (r->o->check || status)
+        return status;
+    if (arg_count == 0)
+        return sl_fail(SL_EXIT_USAGE, "exec: no program; give such as `sightline exec -- llama-server -m model.gguf`");
+    sl_exec_signals_block();
+    status = prepare(r);
+    if (!status)
+        status = start(r);
+    if (!status) {
+        sl_exec_telemetry_started(&r->telemetry, r->child.pid);
+        announce(r);
+        sl_exec_child_wait(&r->child);
+    }
+    if (r->telemetry.options)
+        sl_exec_telemetry_close(&r->telemetry);
+    sl_exec_folder_remove(&r->folder);
+    if (status)
+        return status;
+    sl_exec_child_follow(&r->child);
+}
+
+const sl_command sl_cmd_exec = {
+    "exec",
+    "runs a llama.cpp program instrumented, as it is",
+    "[options] -- COMMAND…",
+    "Runs COMMAND with libsightline-llama.so loaded into it: spans and metrics of models, batches, tokens and HTTP "
+    "requests, from any program that uses libllama, without a rebuild. Signals are passed on, the terminal is "
+    "COMMAND's, "
+    "and so are output and exit status (126: it cannot be run, 127: not found). OTEL_* variables say where telemetry "
+    "goes; service.name is llama-cpp unless OTEL_SERVICE_NAME says otherwise.",
+    "  sightline exec -- llama-server -m model.gguf\n"
+    "  sightline exec --metrics-listen 0.0.0.0:9464 -- llama-server -m model.gguf --port 8081\n"
+    "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 sightline exec -- llama-server -m model.gguf\n"
+    "  sightline exec --decode-span-every 1 -- python3 chat.py\n",
+    tables,
+    sizeof(sl_exec_options),
+    SL_ARGS_COMMAND,
+    run_exec};

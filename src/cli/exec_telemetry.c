@@ -1,0 +1,256 @@
+/* Reading, exporting and answering beside the program. */
+#include "src/cli/exec_telemetry.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "src/base/assert.h"
+#include "src/base/sync.h"
+#include "src/cli/view_export.h"
+#include "src/telemetry/env.h"
+#include "src/telemetry/health_http.h"
+#include "src/telemetry/otel_config.h"
+#include "src/telemetry/prometheus_listener.h"
+#include "src/telemetry/sdk_impl.h"
+
+#define STOP_SERVER_MS 200
+#define MAX_ROUTES (1 + SL_LIVE_ROUTES + SL_HEALTH_ROUTES)
+
+static const char *const option_names[] = {
+#define NAME(name, option, env, fallback, help) option,
+    SL_EXEC_LISTENER_MAP(NAME)
+#undef NAME
+};
+
+static const char *const keys[] = {
+#define KEY(name, option, env, fallback, help) #name,
+    SL_EXEC_LISTENER_MAP(KEY)
+#undef KEY
+};
+
+/* ---- checks ---- */
+
+static int parse_listener(const sl_command *command, const sl_exec_options *options, int id, sl_addr *ret_addr)
+{
+    char reason[SL_ADDR_REASON_MAX];
+    if (sl_addr_parse(options->listen[id], "127.0.0.1", ret_addr, reason) == 0)
+        return 0;
+    return sl_fail(SL_EXIT_USAGE, "%s: %s", sl_option_source(command, option_names[id]), reason);
+}
+
+static bool no_view(const sl_exec_options *options)
+{
+    return !options->view.len || sl_str_ieq(options->view, SL_STR("off"));
+}
+
+static int check_view(const sl_command *command, const sl_exec_options *options)
+{
+    sl_exporter exporter;
+    const char *why;
+    if (no_view(options))
+        return 0;
+    int error = sl_view_exporter_new(options->view, &exporter, &why);
+    if (!error)
+        exporter.free(exporter.user);
+    return error == SL_ECONFIG
+               ? sl_fail(SL_EXIT_USAGE, "%s: %.*s: %s; give such as %s, or off", sl_option_source(command, "view"),
+                         (int)options->view.len, options->view.ptr, why, SL_VIEW_DEFAULT_URL)
+               : 0;
+}
+
+/* OTEL_* that would fail the start. */
+static int check_environment(void)
+{
+    static const sl_env env;
+    static const sl_sdk_options sdk_options;
+    sl_otel_config config;
+    int error = sl_otel_config_load(&env, &sdk_options, true, &config);
+    int status = error ? sl_fail(SL_EXIT_USAGE, "%s", config.why[0] ? config.why : sl_strerror(error)) : 0;
+    sl_otel_config_done(&config);
+    return status;
+}
+
+int sl_exec_telemetry_check(const sl_command *command, const sl_exec_options *options)
+{
+    SL_ASSERT(command && options);
+    sl_addr addr;
+    int status = 0;
+    for (int id = 0; id < SL_EXEC_LISTENER_COUNT; id++) {
+        if (parse_listener(command, options, id, &addr) != 0)
+            status = SL_EXIT_USAGE;
+    }
+    if (options->decode_span_every == 0 || options->decode_span_every > UINT32_MAX)
+        status = sl_fail(SL_EXIT_USAGE, "%s: out of range; give 1 for every batch, or more",
+                         sl_option_source(command, "decode-span-every"));
+    if (options->flush_ms > 60000)
+        status = sl_fail(SL_EXIT_USAGE, "%s: out of range; give up to 60 seconds",
+                         sl_option_source(command, "flush-timeout"));
+    if (check_view(command, options) != 0)
+        status = SL_EXIT_USAGE;
+    return check_environment() != 0 ? SL_EXIT_USAGE : status;
+}
+
+/* ---- listeners ---- */
+
+/* The SDK's own listener of OTEL_METRICS_EXPORTER=prometheus has the same default port. */
+static bool prometheus_is_exporter(void)
+{
+    static const sl_env env;
+    return sl_str_find(sl_env_text(&env, SL_VAR_OTEL_METRICS_EXPORTER), SL_STR("prometheus")) != SL_NPOS;
+}
+
+static int open_listener(sl_exec_telemetry *t, int id)
+{
+    char reason[SL_ADDR_REASON_MAX];
+    sl_addr wanted;
+    bool asked = sl_option_given(t->command, option_names[id]);
+    t->fds[id] = -1;
+    t->addrs[id].off = true;
+    if (parse_listener(t->command, t->options, id, &wanted) != 0)
+        return SL_EXIT_USAGE;
+    if (wanted.off || (id == SL_EXEC_metrics && !asked && prometheus_is_exporter()))
+        return 0;
+    if (sl_addr_listen(&wanted, NULL, &t->fds[id], &t->addrs[id], reason) == 0) {
+        sl_ready_add(&t->ready, keys[id], &t->addrs[id]);
+        return 0;
+    }
+    t->fds[id] = -1;
+    t->addrs[id].off = true;
+    if (asked)
+        return sl_fail(SL_EXIT_FAILED, "%s: %s", sl_option_source(t->command, option_names[id]), reason);
+    (void)sl_fail(0, "warning: the %s listener is left out: %s (--%s changes it)", keys[id], reason, option_names[id]);
+    return 0;
+}
+
+static int add_routes(sl_exec_telemetry *t, int id)
+{
+    sl_ctl_route routes[MAX_ROUTES];
+    size_t count = 0;
+    if (t->fds[id] < 0)
+        return 0;
+    routes[count++] = (sl_ctl_route){"/metrics", SL_CTL_GET, sl_prometheus_answer, t->sdk};
+    if (id == SL_EXEC_admin) {
+        sl_live_routes(t->live, routes + count);
+        count += SL_LIVE_ROUTES;
+    }
+    sl_health_routes(sl_sdk_health(t->sdk), routes + count);
+    count += SL_HEALTH_ROUTES;
+    SL_ASSERT(count <= MAX_ROUTES);
+    int fd = t->fds[id];
+    t->fds[id] = -1;
+    return sl_ctl_server_add(t->server, fd, routes, count);
+}
+
+static sl_health_status check_program(void *user, char *reason, size_t size)
+{
+    const sl_exec_telemetry *t = user;
+    int pid = atomic_load(&t->child);
+    if (pid > 0 && kill(pid, 0) == 0)
+        return SL_HEALTHY;
+    (void)snprintf(reason, size, pid > 0 ? "the program has ended" : "the program has not been started yet");
+    return SL_UNHEALTHY;
+}
+
+static int start_server(sl_exec_telemetry *t)
+{
+    const sl_health_check_options often = {.timeout_ms = 1000, .interval_ms = 500};
+    int error = sl_health_add(sl_sdk_health(t->sdk), "program", check_program, t, &often);
+    if (!error)
+        error = (t->server = sl_ctl_server_new(NULL)) ? 0 : SL_ENOMEM;
+    for (int id = 0; id < SL_EXEC_LISTENER_COUNT && !error; id++)
+        error = add_routes(t, id);
+    return error ? error : sl_ctl_server_start(t->server);
+}
+
+/* ---- the SDK ---- */
+
+static void on_sdk_error(void *user, int error, const char *message)
+{
+    (void)user;
+    if (error == SL_ECONFIG)
+        (void)sl_fail(0, "%s", message);
+}
+
+static int start_sdk(sl_exec_telemetry *t)
+{
+    sl_exporter exporters[2];
+    size_t count = 0;
+    const char *why;
+    int error = 0;
+    if (t->fds[SL_EXEC_admin] >= 0) {
+        t->live = sl_live_new(NULL);
+        if (!t->live)
+            return SL_ENOMEM;
+        exporters[count++] = sl_live_exporter(t->live);
+    }
+    if (!no_view(t->options))
+        error = sl_view_exporter_new(t->options->view, &exporters[count++], &why);
+    const sl_sdk_options given = {.exporters = exporters, .exporter_count = count, .on_error = on_sdk_error};
+    const sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "llama-cpp"};
+    if (!error)
+        error = sl_sdk_new_internal(&given, &internal, &t->sdk);
+    if (!error && (t->process = sl_process_metrics_new(sl_meter_named(t->sdk, "sightline"))) == NULL)
+        error = SL_ENOMEM;
+    return error;
+}
+
+static int start_reader(sl_exec_telemetry *t, const char *dir)
+{
+    t->probe = (sl_probe_options){.sdk = t->sdk,
+                                  .decode_span_every = (uint32_t)t->options->decode_span_every,
+                                  .slow_decode_ns = t->options->slow_decode_ms * 1000000u};
+    const sl_probe_reader_options options = {.dir = dir, .consumer = sl_probe_reader_assemblers(&t->probe)};
+    int error = sl_probe_reader_new(&options, &t->reader);
+    return error ? error : sl_probe_reader_start(t->reader);
+}
+
+int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, const sl_exec_options *options,
+                           const char *dir)
+{
+    SL_ASSERT(t && command && options);
+    memset(t, 0, sizeof *t);
+    t->command = command;
+    t->options = options;
+    t->disabled = !dir;
+    int status = 0;
+    for (int id = 0; id < SL_EXEC_LISTENER_COUNT; id++)
+        t->fds[id] = -1;
+    for (int id = 0; id < SL_EXEC_LISTENER_COUNT && !status; id++)
+        status = open_listener(t, id);
+    if (status)
+        return status;
+    int error = start_sdk(t);
+    if (error == SL_ECONFIG)
+        return SL_EXIT_USAGE;
+    if (!error)
+        error = start_server(t);
+    if (!error && dir)
+        error = start_reader(t, dir);
+    return error ? sl_fail(SL_EXIT_FAILED, "exec: telemetry cannot start: %s", sl_strerror(error)) : 0;
+}
+
+void sl_exec_telemetry_started(sl_exec_telemetry *t, int pid)
+{
+    SL_ASSERT(t && pid > 0);
+    atomic_store(&t->child, pid);
+    const pid_t pids[1] = {pid};
+    int error = sl_process_metrics_set_pids(t->process, pids, 1);
+    SL_ASSERT(error == 0);
+    (void)error;
+}
+
+void sl_exec_telemetry_close(sl_exec_telemetry *t)
+{
+    SL_ASSERT(t);
+    uint64_t deadline = sl_deadline_ns(t->options->flush_ms);
+    if (t->reader)
+        sl_probe_reader_stop(t->reader, deadline);
+    sl_probe_reader_free(t->reader);
+    if (t->server)
+        sl_ctl_server_stop(t->server, STOP_SERVER_MS);
+    if (t->sdk)
+        (void)sl_sdk_shutdown(t->sdk, sl_deadline_left_ms(deadline));
+    /* The process ends here: exporters that were left behind may still use the SDK and the view. */
+}
