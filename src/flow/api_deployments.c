@@ -261,6 +261,7 @@ static void make_task(asking *a)
     (void)snprintf(topic, sizeof topic, "%s.%.200s", server->topics, service->file->id.ptr);
     sl_flow_run_new_id(id);
     sl_task_new task = {.id = sl_str_c(id),
+                        .id_is_new = true,
                         .service = service->file->id,
                         .topic = service->consumer ? service->consumer->topic : topic,
                         .flow = service->consumer ? service->consumer->flow : NULL,

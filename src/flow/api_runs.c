@@ -253,23 +253,18 @@ void sl_api_cancel_run(sl_api_request *request)
 typedef struct resuming {
     sl_api_request *request;
     char id[SL_FLOW_ID_MAX];
-    bool found;
 } resuming;
 
 static int put_left(void *user, const sl_run_left *left)
 {
     resuming *r = user;
     sl_flow_server *server = sl_api_user(r->request);
-    if (!sl_str_eq_c(left->run.id, r->id))
-        return 0;
-    r->found = true;
     (void)json_object_set_new(server->left, r->id,
                               json_pack("{s:O,s:I}", "steps", left->steps, "last_seq", (json_int_t)left->last_seq));
     /* A key of its own: that of the first message is taken. */
     char key[SL_FLOW_ID_MAX + 24];
-    (void)snprintf(key, sizeof key, "%s:%llu", r->id, (unsigned long long)left->last_seq);
-    sl_task_put_again(server, left, sl_str_c(key));
-    return SL_ECLOSED; /* enough */
+    sl_flow_key_again(left, key, sizeof key);
+    return sl_task_put_again(server, left, sl_str_c(key));
 }
 
 static void resume_noted(void *user, int error)
@@ -277,10 +272,8 @@ static void resume_noted(void *user, int error)
     resuming *r = user;
     sl_api_request *request = r->request;
     sl_flow_server *server = sl_api_user(request);
-    if (!error) {
-        error = sl_run_store_each_left(server->runs, put_left, r);
-        error = r->found ? 0 : error ? error : SL_ENOENT;
-    }
+    if (!error)
+        error = sl_run_store_one_left(server->runs, sl_str_c(r->id), put_left, r);
     if (error) {
         sl_api_fail_code(request, error, "the run cannot go on");
     } else {

@@ -5,9 +5,9 @@
  *     {"seq":2,"time":"…","action":"run.create","object":"…","by":"…","detail":"…","prev":"<64 hex>","hash":"<64 hex>"}
  *
  * `hash` is that of the line up to and without the member itself. The file is opened for appending and goes on where it
- * ended; a last line that was cut by a crash is closed by a line of its own. Written by its own thread: adding neither
- * blocks nor fails the caller; entries beyond SL_AUDIT_MAX_WAITING are counted as lost, and that is logged in the
- * chain.
+ * ended, and is synced to disk within a quarter of a second; a last line that was cut by a crash is closed by a line of
+ * its own. Written by its own thread: adding neither blocks nor fails the caller; entries beyond SL_AUDIT_MAX_WAITING
+ * are counted as lost, and that is logged in the chain.
  */
 #ifndef SL_FLOW_AUDIT_H
 #define SL_FLOW_AUDIT_H

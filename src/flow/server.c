@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
@@ -221,7 +222,7 @@ static int open_handles(sl_flow_server *server)
 
 typedef struct leaving {
     sl_flow_server *server;
-    uint64_t count;
+    bool unsent; /* some */
 } leaving;
 
 static int count_left(void *user, const sl_run_left *left)
@@ -229,7 +230,7 @@ static int count_left(void *user, const sl_run_left *left)
     leaving *l = user;
     sl_flow_server *server = l->server;
     char id[SL_FLOW_ID_MAX];
-    l->count++;
+    l->unsent |= left->unsent;
     if (!sl_str_eq_c(left->run.hash, "worker") && !sl_flows_version(server, left->run.hash)) {
         sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
         sl_flow *flow = NULL;
@@ -247,22 +248,25 @@ static int count_left(void *user, const sl_run_left *left)
     return json_object_set_new(server->left, id, kept) == 0 ? 0 : SL_ENOMEM;
 }
 
+/* The queue has the message in most cases, and knows its key then. */
 static int put_left(void *user, const sl_run_left *left)
 {
     leaving *l = user;
-    sl_task_put_again(l->server, left, left->run.id);
+    const struct timespec moment = {0, 1000000};
+    char key[SL_FLOW_ID_MAX + 24];
+    int error;
+    if (!left->unsent)
+        return 0;
+    /* One that has begun was reopened: the key of its first message is taken. */
+    sl_flow_key_again(left, key, sizeof key);
+    while ((error = sl_task_put_again(l->server, left, sl_str_c(key))) == SL_EAGAIN && l->server->pending > 0) {
+        sl_mailbox_deliver(&l->server->box); /* room comes with what is done */
+        (void)nanosleep(&moment, NULL);
+    }
+    if (error)
+        (void)fprintf(stderr, "sightline: flow: run %.*s waits for the next start: its message cannot be put: %s\n",
+                      (int)left->run.id.len, left->run.id.ptr, sl_strerror(error));
     return 0;
-}
-
-static uint64_t waiting(const sl_flow_server *server)
-{
-    sl_queue_topic_stats *stats = sl_calloc(1024, sizeof *stats);
-    uint64_t sum = 0;
-    size_t count = stats ? sl_queue_get_stats(server->queue, stats, 1024) : 0;
-    for (size_t i = 0; i < count && i < 1024; i++)
-        sum += stats[i].ready + stats[i].delayed + stats[i].leased;
-    sl_free(stats);
-    return sum;
 }
 
 /* Runs that were accepted and have not ended: their messages are in the queue, but for a crash between the two. */
@@ -270,7 +274,7 @@ static int take_up(sl_flow_server *server)
 {
     leaving l = {server, 0};
     int error = sl_run_store_each_left(server->runs, count_left, &l);
-    if (!error && l.count > waiting(server))
+    if (!error && l.unsent)
         error = sl_run_store_each_left(server->runs, put_left, &l);
     return error ? fail("runs of an earlier start cannot be taken up", error, NULL) : 0;
 }

@@ -20,6 +20,7 @@
 #define SL_FLOW_MAX_VERSIONS 16384      /* of all workflows together, kept until the process ends */
 #define SL_FLOW_MAX_FLOW_DEPLOYMENTS 10 /* as LlamaDeploy's status says */
 #define SL_FLOW_LEASE_MS 30000u
+#define SL_FLOW_MAKING_BUCKETS 256u /* a power of two */
 
 /* Tasks of a topic that are run here. */
 typedef struct sl_flow_consumer sl_flow_consumer;
@@ -51,6 +52,7 @@ typedef struct sl_flow_deployment {
 typedef struct sl_flow_task sl_flow_task;     /* server_run.c: a message that is being worked on here */
 typedef struct sl_flow_stream sl_flow_stream; /* server_streams.c */
 typedef struct sl_flow_waiter sl_flow_waiter; /* server_tasks.c: a request that waits for a task's end */
+typedef struct sl_flow_making sl_flow_making; /* server_tasks.c: a task between its request and its answer */
 typedef struct sl_flow_states sl_flow_states; /* server_telemetry.c */
 
 struct sl_flow_server {
@@ -84,11 +86,12 @@ struct sl_flow_server {
     sl_flow_stream *streams;
     size_t stream_count;
     sl_flow_waiter *waiters;
-    sl_timer keep;      /* extends leases */
-    sl_timer tell;      /* writes the queue's gauges */
-    uint64_t start_ns;  /* Unix */
-    uint64_t pruned_ns; /* monotonic */
-    const char *topics; /* namespace, "llama_deploy" */
+    sl_flow_making *making[SL_FLOW_MAKING_BUCKETS]; /* by id */
+    sl_timer keep;                                  /* extends leases */
+    sl_timer tell;                                  /* writes the queue's gauges */
+    uint64_t start_ns;                              /* Unix */
+    uint64_t pruned_ns;                             /* monotonic */
+    const char *topics;                             /* namespace, "llama_deploy" */
     bool draining;
     bool stopping;
     size_t pending; /* puts whose `done` has not come */
@@ -127,6 +130,7 @@ bool sl_service_is_registered(sl_flow_server *server, sl_str name);
 /* A task to be made. Views are copied. */
 typedef struct sl_task_new {
     sl_str id;      /* empty: a new one */
+    bool id_is_new; /* made by the caller just now: no other task has it */
     sl_str service; /* name that the task carries */
     const char *topic;
     sl_flow *flow; /* NULL: a worker runs it */
@@ -140,9 +144,14 @@ typedef struct sl_task_new {
 typedef void (*sl_task_made_fn)(void *user, int error, sl_str id, bool existed);
 /* Errors: SL_EAGAIN, SL_ENOMEM, SL_EINVAL, SL_ECLOSED: then `fn` never comes. */
 SL_MUST_CHECK int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_fn fn, void *user);
-/* The message of a task that was accepted in an earlier life, put once more, under this idempotency key. */
-void sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key);
+/* The message of a task that was accepted in an earlier life, put once more, under this idempotency key. Errors:
+ * SL_EAGAIN (the queue has no room now), SL_ENOMEM, SL_ETOOBIG, SL_EIO, SL_ECLOSED. */
+SL_MUST_CHECK int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key);
+/* The key of such a message: the run's id, and where it goes on. */
+void sl_flow_key_again(const sl_run_left *left, char *key, size_t size);
 bool sl_task_id_is_good(sl_str id);
+/* True when the task is still being made: sl_task_released(task) comes when it is known whether it may run. */
+bool sl_task_hold(sl_flow_server *server, const char *id, sl_flow_task *task);
 
 /* How a task has ended. Borrowed. */
 typedef struct sl_task_end {
@@ -163,6 +172,8 @@ void sl_waiters_free(sl_flow_server *server);
 
 /* ---- server_run.c: from a message to a result ---- */
 void sl_tasks_pump(sl_flow_server *server);
+/* A task that was held: it runs, or goes. */
+void sl_task_released(sl_flow_task *task, bool accepted);
 /* Cancels a task wherever it is. SL_ENOENT, SL_EEXIST (it has ended). */
 SL_MUST_CHECK int sl_task_cancel(sl_flow_server *server, sl_str id);
 void sl_tasks_extend(sl_flow_server *server);

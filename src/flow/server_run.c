@@ -13,6 +13,8 @@ struct sl_flow_task {
     sl_mail acked;
     char id[SL_FLOW_ID_MAX];
     char session[SL_FLOW_ID_MAX];
+    sl_flow_consumer *consumer;
+    json_t *root, *inputs; /* of the message, until it runs */
     sl_flow_run *run;
     sl_span *callback, *process, *running;
     sl_queue_outcome outcome;
@@ -54,6 +56,8 @@ static void task_free(sl_flow_task *task)
     end_callback(task);
     sl_flow_run_unref(task->run);
     sl_queue_message_free(task->message);
+    json_decref(task->inputs);
+    json_decref(task->root);
     sl_free(task);
 }
 
@@ -185,33 +189,36 @@ static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
 /* ---- beginnings ---- */
 
 /* Reads the QueueMessage. False: it is none. */
-static bool read_message(sl_flow_task *task, json_t **ret_root, json_t **ret_inputs, sl_str *ret_hash)
+static bool read_message(sl_flow_task *task)
 {
-    SL_ASSERT(ret_root && ret_inputs && ret_hash);
-    const char *id = NULL, *input = NULL, *session = NULL, *hash = "";
-    json_t *root = json_loadb(task->message->body.ptr, task->message->body.len, 0, NULL);
-    json_t *data = json_object_get(root, "data");
-    if (!root || json_unpack(data, "{s:s,s:s}", "task_id", &id, "input", &input) != 0 ||
-        !sl_task_id_is_good(sl_str_c(id))) {
-        json_decref(root);
+    SL_ASSERT(task && !task->root);
+    const char *id = NULL, *input = NULL, *session = NULL;
+    task->root = json_loadb(task->message->body.ptr, task->message->body.len, 0, NULL);
+    json_t *data = json_object_get(task->root, "data");
+    if (!task->root || json_unpack(data, "{s:s,s:s}", "task_id", &id, "input", &input) != 0 ||
+        !sl_task_id_is_good(sl_str_c(id)))
         return false;
-    }
     session = json_string_value(json_object_get(data, "session_id"));
-    if (json_is_string(json_object_get(data, "workflow_hash")))
-        hash = json_string_value(json_object_get(data, "workflow_hash"));
     (void)snprintf(task->id, sizeof task->id, "%s", id);
     (void)snprintf(task->session, sizeof task->session, "%s", session ? session : "");
-    *ret_inputs = json_loads(input, 0, NULL);
-    if (!*ret_inputs || !json_is_object(*ret_inputs)) {
-        json_decref(*ret_inputs);
-        *ret_inputs = json_object();
+    task->inputs = json_loads(input, 0, NULL);
+    if (!json_is_object(task->inputs)) {
+        json_decref(task->inputs);
+        task->inputs = json_object();
     }
-    *ret_hash = sl_str_c(hash);
-    *ret_root = root;
-    return true;
+    return task->inputs != NULL;
 }
 
-/* True when the task needs no run: it has ended already, or was cancelled while it waited. */
+/* Of the workflow as it was when the task was made; empty: made by somebody else. */
+static sl_str hash_of(const sl_flow_task *task)
+{
+    return sl_str_c(json_string_value(json_object_get(json_object_get(task->root, "data"), "workflow_hash")));
+}
+
+/*
+ * True when the task needs no run: it has ended already, was cancelled while it waited, or its run was never accepted
+ * (the server died before both were on disk). In a cluster the run may be another server's.
+ */
 static bool is_over(sl_flow_task *task)
 {
     sl_flow_server *server = task->server;
@@ -220,8 +227,9 @@ static bool is_over(sl_flow_task *task)
     if (task->message->delivery < 2 && task->message->put_ns >= server->start_ns)
         return false;
     json_t *run = NULL;
-    if (sl_run_store_get(server->runs, sl_str_c(task->id), &run) != 0)
-        return false;
+    int error = sl_run_store_get(server->runs, sl_str_c(task->id), &run);
+    if (error)
+        return error == SL_ENOENT && hash_of(task).len && !server->options->cluster.len;
     const char *status = json_string_value(json_object_get(run, "status"));
     bool over = status && strcmp(status, "queued") != 0 && strcmp(status, "running") != 0;
     json_decref(run);
@@ -279,41 +287,58 @@ static void link_task(sl_flow_task *task)
     server->task_count++;
 }
 
-/* Runs the message, or ends it at once. Takes it. */
+/* Runs the task, or ends it at once. */
+static void start_task(sl_flow_task *task)
+{
+    SL_ASSERT(task->root && task->inputs);
+    sl_flow_server *server = task->server;
+    if (is_over(task)) {
+        (void)ack(task);
+        return;
+    }
+    sl_flow *flow = sl_flows_version(server, hash_of(task));
+    start_spans(task, task->consumer->service);
+    int error = start_run(task, flow ? flow : task->consumer->flow, task->inputs);
+    if (error == SL_EEXIST) { /* it runs already: a lease was over too early */
+        task_free(task);
+    } else if (error) {
+        give_back(task, 1000, false, sl_strerror(error));
+        task_free(task);
+    }
+}
+
+void sl_task_released(sl_flow_task *task, bool accepted)
+{
+    SL_ASSERT(task && !task->run);
+    sl_flow_server *server = task->server;
+    if (task->abandoned)
+        task_free(task);
+    else if (accepted)
+        start_task(task);
+    else
+        (void)ack(task); /* its request was told so */
+    sl_tasks_pump(server);
+}
+
+/* Takes the message. */
 static void begin(sl_flow_consumer *consumer, sl_queue_message *message)
 {
     SL_ASSERT(consumer->flow && message);
-    sl_flow_server *server = consumer->server;
     sl_flow_task *task = sl_calloc(1, sizeof *task);
-    json_t *root = NULL, *inputs = NULL;
-    sl_str hash;
     if (!task) { /* its lease ends, and it comes again */
         sl_queue_message_free(message);
         return;
     }
-    task->server = server;
+    task->server = consumer->server;
+    task->consumer = consumer;
     task->message = message;
     link_task(task);
-    if (!read_message(task, &root, &inputs, &hash)) {
+    if (!read_message(task)) {
         give_back(task, 0, true, "not a task");
         task_free(task);
-        return;
+    } else if (!sl_task_hold(task->server, task->id, task)) {
+        start_task(task);
     }
-    if (is_over(task)) {
-        (void)ack(task);
-    } else {
-        sl_flow *flow = sl_flows_version(server, hash);
-        start_spans(task, consumer->service);
-        int error = start_run(task, flow ? flow : consumer->flow, inputs);
-        if (error == SL_EEXIST) { /* it runs already: a lease was over too early */
-            task_free(task);
-        } else if (error) {
-            give_back(task, 1000, false, sl_strerror(error));
-            task_free(task);
-        }
-    }
-    json_decref(inputs);
-    json_decref(root);
 }
 
 void sl_tasks_pump(sl_flow_server *server)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "src/base/assert.h"
+#include "src/base/hash.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
 
@@ -13,8 +14,14 @@ struct sl_flow_waiter {
     void (*fn)(sl_api_request *request, const sl_task_end *end, sl_str session);
 };
 
-/* A task between its request and its answer. */
-typedef struct making {
+/*
+ * A task between its request and its answer. Its run and its message go to two files, and so side by side: whoever
+ * takes the message meanwhile is held until both are on disk. Where that cannot be, as workers elsewhere take it or an
+ * earlier run may have its key, the run goes first.
+ */
+typedef struct sl_flow_making making;
+struct sl_flow_making {
+    making *next; /* of its bucket */
     sl_flow_server *server;
     sl_mail mail;
     char id[SL_FLOW_ID_MAX];
@@ -27,9 +34,11 @@ typedef struct making {
     sl_task_made_fn fn;
     void *user;
     bool existed;
+    bool side_by_side;
     unsigned waits;
     int accept_error, put_error;
-} making;
+    sl_flow_task *held;
+};
 
 bool sl_task_id_is_good(sl_str id)
 {
@@ -71,19 +80,23 @@ static json_t *message_of(sl_str type, const char *action, json_t *data, const s
 typedef struct loose {
     sl_flow_server *server;
     sl_mail mail;
+    char run[SL_FLOW_ID_MAX]; /* empty: of no run */
+    int error;
 } loose;
 
 static void loose_done(sl_mail *mail)
 {
     loose *l = (loose *)(void *)((char *)mail - offsetof(loose, mail));
     l->server->pending--;
+    if (*l->run && !l->error)
+        sl_run_store_sent(l->server->runs, sl_str_c(l->run));
     sl_free(l);
 }
 
 static void loose_put(void *user, int error, const sl_queue_accepted *accepted)
 {
     loose *l = user;
-    (void)error;
+    l->error = error;
     (void)accepted;
     sl_mailbox_post(&l->server->box, &l->mail);
 }
@@ -96,19 +109,23 @@ static sl_str type_of(const sl_flow_server *server, const char *topic)
     return text.len > namespace ? sl_str_sub(text, namespace, text.len) : text;
 }
 
-/* Puts text without telling anybody. */
-static void put_loose(sl_flow_server *server, const char *topic, sl_str body, sl_str key, sl_str trace,
-                      const sl_queue_about *about)
+/* Puts text without telling anybody but the store: the message of `run`, unless that is empty. */
+static int put_loose(sl_flow_server *server, const sl_queue_put *put, sl_str run, const sl_queue_about *about)
 {
     loose *l = sl_calloc(1, sizeof *l);
-    if (!l)
-        return;
+    if (!l || !sl_str_to_c(run, l->run, sizeof l->run)) {
+        sl_free(l);
+        return SL_ENOMEM;
+    }
     l->server = server;
     l->mail.deliver = loose_done;
-    sl_queue_put put = {.topic = sl_str_c(topic), .body = body, .idempotency_key = key, .trace = trace};
     server->pending++;
-    if (sl_queue_publish(server->queue_telemetry, server->queue, &put, about, loose_put, l) != 0)
+    int error = sl_queue_publish(server->queue_telemetry, server->queue, put, about, loose_put, l);
+    if (error) {
+        l->error = error;
         loose_done(&l->mail);
+    }
+    return error;
 }
 
 void sl_message_put(sl_flow_server *server, const char *topic, json_t *data, sl_str key, sl_span *parent)
@@ -119,17 +136,52 @@ void sl_message_put(sl_flow_server *server, const char *topic, json_t *data, sl_
     sl_queue_about about = {type_of(server, topic), SL_STR("ActionTypes.SEND_EVENT"), &context};
     json_t *message = message_of(about.type, "send_event", data, parent);
     char *body = message ? json_dumps(message, JSON_COMPACT) : NULL;
-    if (body)
-        put_loose(server, topic, sl_str_c(body), key, sl_str_of(NULL, 0),
-                  sl_span_context_is_valid(&context) ? &about : NULL);
+    sl_queue_put put = {.topic = sl_str_c(topic), .body = sl_str_c(body), .idempotency_key = key};
+    int error = body ? put_loose(server, &put, sl_str_of("", 0), sl_span_context_is_valid(&context) ? &about : NULL)
+                     : SL_ENOMEM;
+    (void)error; /* as if nobody had listened */
     free(body);
     json_decref(message);
 }
 
 /* ---- making ---- */
 
+static making **bucket_of(sl_flow_server *server, const char *id)
+{
+    return &server->making[sl_hash_bytes(id, strlen(id), 0) & (SL_FLOW_MAKING_BUCKETS - 1)];
+}
+
+static void making_link(making *m)
+{
+    making **bucket = bucket_of(m->server, m->id);
+    m->next = *bucket;
+    *bucket = m;
+}
+
+static void making_unlink(making *m)
+{
+    making **at = bucket_of(m->server, m->id);
+    while (*at && *at != m)
+        at = &(*at)->next;
+    if (*at)
+        *at = m->next;
+}
+
+bool sl_task_hold(sl_flow_server *server, const char *id, sl_flow_task *task)
+{
+    SL_ASSERT(task);
+    making *m = *bucket_of(server, id);
+    while (m && strcmp(m->id, id) != 0)
+        m = m->next;
+    if (!m || m->held)
+        return false;
+    m->held = task;
+    return true;
+}
+
 static void making_free(making *m)
 {
+    SL_ASSERT(!m->held);
     sl_span_end(m->control);
     free(m->body);
     sl_free(m);
@@ -138,12 +190,17 @@ static void making_free(making *m)
 static void finish(making *m, int error, bool existed)
 {
     SL_ASSERT(m);
+    sl_flow_task *held = m->held;
     if (error)
         sl_flow_span_fail(m->control, sl_error_name(error), sl_strerror(error));
     else
         sl_span_set_str(m->control, "success", "True");
+    m->held = NULL;
+    making_unlink(m);
     m->fn(m->user, error, sl_str_c(m->id), existed);
     making_free(m);
+    if (held)
+        sl_task_released(held, !error);
 }
 
 /* The run is on disk, its message is not: it will never begin. */
@@ -160,6 +217,13 @@ static void refuse_run(making *m)
     sl_run_store_ended(m->server->runs, &end);
 }
 
+/* The message is on disk, its run is not: it must not begin. */
+static void refuse_message(making *m)
+{
+    if (!m->held && json_object_set_new(m->server->cancelled, m->id, json_true()) != 0)
+        m->accept_error = SL_ENOMEM;
+}
+
 /* One of the two, run and message, has ended: the last one answers. */
 static void settle(making *m)
 {
@@ -168,6 +232,10 @@ static void settle(making *m)
         return;
     if (m->put_error && !m->accept_error)
         refuse_run(m);
+    else if (m->accept_error && m->side_by_side && !m->put_error)
+        refuse_message(m);
+    else if (!m->accept_error && !m->existed)
+        sl_run_store_sent(m->server->runs, sl_str_c(m->id));
     finish(m, m->accept_error ? m->accept_error : m->put_error, m->existed);
 }
 
@@ -210,16 +278,19 @@ static void put_message(making *m)
     server->pending--;
 }
 
-/* The task is accepted, and so on disk: now its message. Only what is accepted may run. */
+/* The task is accepted, and so on disk: now its message, unless it is on its way. Only what is accepted may run. */
 static void accepted(void *user, int error, sl_str run_id, bool existed)
 {
     making *m = user;
-    if (!error && existed)
+    SL_ASSERT(!existed || !m->side_by_side);
+    if (!error && existed) {
+        making_unlink(m);
         (void)sl_str_to_c(run_id, m->id, sizeof m->id);
+    }
     m->server->pending--;
     m->accept_error = error;
     m->existed = existed;
-    if (!error && !existed)
+    if (!error && !existed && !m->side_by_side)
         put_message(m);
     settle(m);
 }
@@ -276,9 +347,14 @@ static int accept_run(making *m, const sl_task_new *task, sl_str inputs)
     m->server->pending++;
     m->waits = 1;
     int error = sl_run_store_accept(m->server->runs, &run, accepted, m);
-    if (error)
+    if (error) {
         m->server->pending--;
-    return error;
+        return error;
+    }
+    making_link(m);
+    if (m->side_by_side)
+        put_message(m);
+    return 0;
 }
 
 int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_fn fn, void *user)
@@ -298,6 +374,8 @@ int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_f
         m->user = user;
         (void)snprintf(m->topic, sizeof m->topic, "%s", task->topic);
         m->type = type_of(server, m->topic);
+        m->side_by_side = task->flow && (task->id_is_new || !task->id.len) && !task->idempotency_key.len &&
+                          !server->options->cluster.len;
         if (!task->id.len)
             sl_flow_run_new_id(m->id);
         else if (!sl_task_id_is_good(task->id) || !sl_str_to_c(task->id, m->id, sizeof m->id))
@@ -332,35 +410,58 @@ static bool topic_row(void *user, const sl_str *columns, size_t count)
     return false;
 }
 
-void sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key)
+/* Where it goes. False: no such place. */
+static bool topic_again(sl_flow_server *server, const sl_run_left *left, const sl_str found[2],
+                        char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1])
+{
+    SL_ASSERT(left && found);
+    const size_t size = SL_QUEUE_MAX_TOPIC_BYTES + 1;
+    sl_str workflow = left->run.workflow;
+    bool worker = sl_str_eq_c(left->run.hash, "worker");
+    int len = found[0].len && !worker
+                  ? snprintf(topic, size, "%s.%.*s.%.*s", server->topics, (int)found[0].len, found[0].ptr,
+                             (int)workflow.len, workflow.ptr)
+                  : snprintf(topic, size, "%s.%.*s", server->topics, (int)workflow.len, workflow.ptr);
+    return len >= 0 && (size_t)len < size;
+}
+
+void sl_flow_key_again(const sl_run_left *left, char *key, size_t size)
+{
+    SL_ASSERT(left && key && size);
+    int len = (int)left->run.id.len;
+    if (left->last_seq)
+        (void)snprintf(key, size, "%.*s:%llu", len, left->run.id.ptr, (unsigned long long)left->last_seq);
+    else
+        (void)snprintf(key, size, "%.*s", len, left->run.id.ptr);
+}
+
+int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key)
 {
     SL_ASSERT(left);
     char deployment[SL_QUEUE_MAX_TOPIC_BYTES], session[SL_FLOW_ID_MAX], id[SL_FLOW_ID_MAX];
     char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
     sl_str found[2] = {{deployment, 0}, {session, 0}};
     sl_str workflow = left->run.workflow;
-    bool worker = sl_str_eq_c(left->run.hash, "worker");
-    if (sl_flow_store_query(server->store, "select deployment, session from tasks where id = ?1", &left->run.id, 1,
-                            topic_row, found) != 0)
-        return;
-    int len = found[0].len && !worker
-                  ? snprintf(topic, sizeof topic, "%s.%.*s.%.*s", server->topics, (int)found[0].len, found[0].ptr,
-                             (int)workflow.len, workflow.ptr)
-                  : snprintf(topic, sizeof topic, "%s.%.*s", server->topics, (int)workflow.len, workflow.ptr);
-    if (len < 0 || (size_t)len >= sizeof topic || !sl_str_to_c(left->run.id, id, sizeof id))
-        return;
+    int error = sl_flow_store_query(server->store, "select deployment, session from tasks where id = ?1", &left->run.id,
+                                    1, topic_row, found);
+    if (error)
+        return error;
+    if (!topic_again(server, left, found, topic) || !sl_str_to_c(left->run.id, id, sizeof id))
+        return SL_ETOOBIG;
     json_t *data = json_pack("{s:s%,s:s,s:s%}", "input", left->run.inputs.ptr, left->run.inputs.len, "task_id", id,
                              "service_id", workflow.ptr, workflow.len);
     (void)json_object_set_new(data, "session_id",
                               found[1].len ? json_stringn(found[1].ptr, found[1].len) : json_null());
-    if (!worker)
+    if (!sl_str_eq_c(left->run.hash, "worker"))
         (void)json_object_set_new(data, "workflow_hash", json_stringn(left->run.hash.ptr, left->run.hash.len));
     json_t *message = message_of(workflow, "new_task", data, NULL);
     char *body = message ? json_dumps(message, JSON_COMPACT) : NULL;
-    if (body) /* the queue has it in all but one case: a crash between accepting and putting */
-        put_loose(server, topic, sl_str_c(body), key, left->run.traceparent, NULL);
+    sl_queue_put put = {
+        .topic = sl_str_c(topic), .body = sl_str_c(body), .idempotency_key = key, .trace = left->run.traceparent};
+    error = body ? put_loose(server, &put, left->run.id, NULL) : SL_ENOMEM;
     free(body);
     json_decref(message);
+    return error;
 }
 
 /* ---- waiting ---- */

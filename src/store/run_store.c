@@ -72,7 +72,9 @@ static const char schema[] =
     " integer not null, input_tokens integer not null, output_tokens integer not null, cost_usd real not null,"
     " primary key(run, path)) strict, without rowid;"
     "create table if not exists flow_events(run text not null, seq integer not null, body text not null,"
-    " primary key(run, seq)) strict, without rowid;";
+    " primary key(run, seq)) strict, without rowid;"
+    /* Runs whose message may not be in the queue: a crash came between the two files. */
+    "create table if not exists flow_unsent(run text primary key) strict, without rowid;";
 
 static int write_prune(job *j, sqlite3 *db);
 
@@ -241,6 +243,15 @@ static int find_accepted(job *j)
     return code == SQLITE_ROW ? 1 : sl_db_error(code);
 }
 
+static int write_unsent(job *j, sl_str run_id)
+{
+    sqlite3_stmt *s = prepare(j, "insert or ignore into flow_unsent(run) values(?1)");
+    if (!s)
+        return SL_EIO;
+    put(s, 1, run_id);
+    return sl_db_exec(s);
+}
+
 static int write_accept(job *j, sqlite3 *db)
 {
     (void)db;
@@ -268,7 +279,8 @@ static int write_accept(job *j, sqlite3 *db)
     (void)sqlite3_bind_int64(s, 7, (sqlite3_int64)r->max_concurrency);
     (void)sqlite3_bind_int64(s, 8, (sqlite3_int64)r->timeout_ms);
     (void)sqlite3_bind_int64(s, 9, (sqlite3_int64)r->created_ns);
-    return sl_db_exec(s);
+    error = sl_db_exec(s);
+    return error ? error : write_unsent(j, r->id);
 }
 
 int sl_run_store_accept(sl_run_store *store, const sl_run_new *run, sl_run_accepted_fn fn, void *user)
@@ -326,6 +338,22 @@ void sl_run_store_started(sl_run_store *store, sl_str run_id, uint64_t start_ns,
     submit(store, other_job(store, write_started, run_id, trace_id, start_ns));
 }
 
+static int write_sent(job *j, sqlite3 *db)
+{
+    (void)db;
+    sqlite3_stmt *s = prepare(j, "delete from flow_unsent where run = ?1");
+    if (!s)
+        return SL_EIO;
+    put(s, 1, j->of.other.run_id);
+    return sl_db_exec(s);
+}
+
+void sl_run_store_sent(sl_run_store *store, sl_str run_id)
+{
+    SL_ASSERT(store);
+    submit(store, other_job(store, write_sent, run_id, sl_str_of("", 0), 0));
+}
+
 static int write_reopened(job *j, sqlite3 *db)
 {
     (void)db;
@@ -334,7 +362,8 @@ static int write_reopened(job *j, sqlite3 *db)
     if (!s)
         return SL_EIO;
     put(s, 1, j->of.other.run_id);
-    return sl_db_exec(s);
+    int error = sl_db_exec(s);
+    return error ? error : write_unsent(j, j->of.other.run_id);
 }
 
 void sl_run_store_reopen(sl_run_store *store, sl_str run_id)
@@ -447,6 +476,7 @@ static int write_prune(job *j, sqlite3 *db)
         "delete from flow_steps where run in (select id from flow_runs where ended_ns < %lld)",
         "delete from flow_events where run in (select id from flow_runs where ended_ns < %lld)",
         "delete from flow_runs where ended_ns < %lld",
+        "delete from flow_unsent where run not in (select id from flow_runs where ended_ns is null) and %lld",
         "delete from flow_sources where hash not in (select hash from flow_runs) and %lld"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char text[160];
@@ -470,10 +500,16 @@ uint64_t sl_run_store_failures(const sl_run_store *store)
 
 /* ---- life ---- */
 
+/* Of runs that an older version has left nobody knows whether they have a message. */
 static int make_tables(void *user, sqlite3 *db)
 {
     (void)user;
-    return sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK ? 0 : SL_EIO;
+    bool knows =
+        sqlite3_table_column_metadata(db, NULL, "flow_unsent", "run", NULL, NULL, NULL, NULL, NULL) == SQLITE_OK;
+    if (sqlite3_exec(db, schema, NULL, NULL, NULL) != SQLITE_OK)
+        return SL_EIO;
+    static const char all_left[] = "insert into flow_unsent select id from flow_runs where ended_ns is null";
+    return knows || sqlite3_exec(db, all_left, NULL, NULL, NULL) == SQLITE_OK ? 0 : SL_EIO;
 }
 
 int sl_run_store_new(sl_loop *loop, sl_db *db, sl_run_store **ret_store)

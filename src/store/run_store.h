@@ -51,6 +51,9 @@ typedef void (*sl_run_accepted_fn)(void *user, int error, sl_str run_id, bool ex
 /* Errors: SL_EAGAIN (too much waits), SL_EINVAL, SL_ENOMEM, SL_ECLOSED; then `fn` never comes. */
 SL_MUST_CHECK int sl_run_store_accept(sl_run_store *store, const sl_run_new *run, sl_run_accepted_fn fn, void *user);
 
+/* Whoever runs it has been told of the run: sl_run_left.unsent is false from now on. */
+void sl_run_store_sent(sl_run_store *store, sl_str run_id);
+
 /* The run runs (again). */
 void sl_run_store_started(sl_run_store *store, sl_str run_id, uint64_t start_ns, sl_str trace_id);
 
@@ -115,10 +118,14 @@ typedef struct sl_run_left {
     sl_run_new run;
     json_t *steps;     /* path to {"status","attempts","value"}: for sl_flow_run_options.resume */
     uint64_t last_seq; /* of its events */
+    bool unsent;       /* accepted, or reopened, and sl_run_store_sent did not come */
 } sl_run_left;
 /* Tells each, oldest first. Errors: SL_EIO, SL_ENOMEM, or what `fn` returns (then it stops). */
 SL_MUST_CHECK int sl_run_store_each_left(sl_run_store *store, int (*fn)(void *user, const sl_run_left *left),
                                          void *user);
+/* Tells the one run, when it is left. Errors: SL_ENOENT; those above. */
+SL_MUST_CHECK int sl_run_store_one_left(sl_run_store *store, sl_str run_id,
+                                        int (*fn)(void *user, const sl_run_left *left), void *user);
 
 /* Removes runs that ended before a time (Unix nanoseconds), with all they have; after that sources nobody needs. */
 void sl_run_store_prune(sl_run_store *store, uint64_t before_ns);

@@ -253,7 +253,8 @@ static int tell(sl_run_store *store, sqlite3_stmt *s, int (*fn)(void *user, cons
                                 .traceparent = column(s, 6),
                                 .max_concurrency = (uint64_t)sqlite3_column_int64(s, 7),
                                 .timeout_ms = (uint64_t)sqlite3_column_int64(s, 8),
-                                .created_ns = (uint64_t)sqlite3_column_int64(s, 9)}};
+                                .created_ns = (uint64_t)sqlite3_column_int64(s, 9)},
+                        .unsent = sqlite3_column_type(s, 10) != SQLITE_NULL};
     int error = ended_steps(store, left.run.id, &left.steps);
     if (!error)
         error = last_seq(store, left.run.id, &left.last_seq);
@@ -263,16 +264,34 @@ static int tell(sl_run_store *store, sqlite3_stmt *s, int (*fn)(void *user, cons
     return error;
 }
 
+#define LEFT                                                                                                           \
+    "select id, workflow, r.hash, source, inputs, idempotency_key, traceparent, max_concurrency, timeout_ms, "         \
+    "created_ns, u.run from flow_runs r join flow_sources f on f.hash = r.hash left join flow_unsent u on u.run = "    \
+    "r.id where ended_ns is null"
+
+int sl_run_store_one_left(sl_run_store *store, sl_str run_id, int (*fn)(void *user, const sl_run_left *left),
+                          void *user)
+{
+    if (!store || !fn)
+        return SL_EINVAL;
+    sqlite3_stmt *s;
+    int error = prepare(store, LEFT " and id = ?1", &s);
+    if (error)
+        return error;
+    put(s, 1, run_id);
+    int code = next(s);
+    if (code > 0)
+        error = tell(store, s, fn, user);
+    (void)sqlite3_finalize(s);
+    return code > 0 ? error : code < 0 ? code : SL_ENOENT;
+}
+
 int sl_run_store_each_left(sl_run_store *store, int (*fn)(void *user, const sl_run_left *left), void *user)
 {
     if (!store || !fn)
         return SL_EINVAL;
     sqlite3_stmt *s;
-    int error = prepare(store,
-                        "select id, workflow, r.hash, source, inputs, idempotency_key, traceparent, max_concurrency, "
-                        "timeout_ms, created_ns from flow_runs r join flow_sources f on f.hash = r.hash where ended_ns "
-                        "is null order by seq",
-                        &s);
+    int error = prepare(store, LEFT " order by seq", &s);
     if (error)
         return error;
     int code;

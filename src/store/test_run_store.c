@@ -315,6 +315,62 @@ SL_TEST(old_runs_are_removed_with_all_they_have)
     remove_folder();
 }
 
+static int count_unsent(void *user, const sl_run_left *left)
+{
+    size_t *counts = user;
+    counts[left->unsent]++;
+    return 0;
+}
+
+/* How many of the runs that are left are unsent: all in `ret_left`. */
+static size_t unsent_of(rig *r, size_t *ret_left)
+{
+    size_t counts[2] = {0, 0};
+    CHECK_EQ(sl_run_store_each_left(r->store, count_unsent, counts), 0);
+    *ret_left = counts[0] + counts[1];
+    return counts[1];
+}
+
+static int drop_unsent(void *user, sqlite3 *db)
+{
+    (void)user;
+    return sqlite3_exec(db, "drop table flow_unsent", NULL, NULL, NULL) == SQLITE_OK ? 0 : SL_EIO;
+}
+
+/* A run whose message may be missing is known over a crash: new, and reopened ones, until they are said to be sent. */
+SL_TEST(runs_without_a_message_are_found_again)
+{
+    make_folder();
+    rig r;
+    size_t left;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", ""), 0);
+    CHECK_EQ(take_run(&r, "two", ""), 0);
+    CHECK_EQ(unsent_of(&r, &left), 2);
+    sl_run_store_sent(r.store, SL_STR("one"));
+    rig_done(&r);
+    rig_init(&r, 0);
+    CHECK_EQ(unsent_of(&r, &left), 1);
+    CHECK_EQ(left, 2);
+    sl_run_store_sent(r.store, SL_STR("two"));
+    sl_run_store_ended(r.store, &(sl_run_end_row){.run_id = SL_STR("one"), .status = SL_STR("failed"), .end_ns = 1});
+    settle(&r);
+    CHECK_EQ(unsent_of(&r, &left), 0);
+    sl_run_store_reopen(r.store, SL_STR("one"));
+    settle(&r);
+    CHECK_EQ(unsent_of(&r, &left), 1);
+    size_t counts[2] = {0, 0};
+    CHECK_EQ(sl_run_store_one_left(r.store, SL_STR("one"), count_unsent, counts), 0);
+    CHECK_EQ(counts[1], 1);
+    CHECK_EQ(sl_run_store_one_left(r.store, SL_STR("none"), count_unsent, counts), SL_ENOENT);
+    CHECK_EQ(sl_db_run(r.db, drop_unsent, NULL), 0); /* a file of an older version */
+    rig_done(&r);
+    rig_init(&r, 0);
+    CHECK_EQ(unsent_of(&r, &left), 2);
+    rig_done(&r);
+    remove_folder();
+}
+
 /* A child that accepts runs and says which, until it is killed. */
 static void accept_until_killed(int out)
 {
