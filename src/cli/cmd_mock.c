@@ -124,6 +124,8 @@ static int run_mock(const sl_command *command, void *given, char **args, size_t 
         return status;
     if (sl_addr_parse(o->listen, "127.0.0.1", &wanted, reason) != 0)
         return sl_fail(SL_EXIT_USAGE, "--listen: %s", reason);
+    if (wanted.off)
+        return sl_fail(SL_EXIT_USAGE, "--listen: off; the mock needs an address, give HOST:PORT or PORT");
     if (sl_addr_listen(&wanted, NULL, &fd, &bound, reason) != 0)
         return sl_fail(SL_EXIT_FAILED, "--listen: %s", reason);
     sl_ready ready = {.count = 0};

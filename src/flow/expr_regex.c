@@ -4,9 +4,12 @@
  */
 #include "src/flow/expr_regex.h"
 
+#include <stdlib.h>
+
 #include "src/base/arena.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
+#include "src/flow/utf8_ranges.h"
 
 #define MAX_GROUPS 32 /* within one another */
 #define MAX_REPEAT 255
@@ -151,54 +154,6 @@ static int parse_named_class(parser *p, uint8_t *set)
     return 0;
 }
 
-/* One member of [...]: a class, an escape, a range or a byte. */
-static int parse_bracket_item(parser *p, uint8_t *set)
-{
-    int c = peek(p);
-    int next = p->at + 1 < p->text.len ? (unsigned char)p->text.ptr[p->at + 1] : -1;
-    if (c == '[' && next == ':')
-        return parse_named_class(p, set);
-    if (c == '\\' && next >= 0) {
-        uint8_t part[32] = {0};
-        add_escape(part, (unsigned char)next);
-        for (size_t i = 0; i < 32; i++)
-            set[i] |= part[i];
-        p->at += 2;
-        return 0;
-    }
-    p->at++;
-    unsigned to = (unsigned)c;
-    if (next == '-' && p->at + 1 < p->text.len && p->text.ptr[p->at + 1] != ']') {
-        to = (unsigned char)p->text.ptr[p->at + 1];
-        p->at += 2;
-    }
-    if (to < (unsigned)c)
-        return bad_pattern(p, "range out of order");
-    set_add(set, (unsigned)c, to);
-    return 0;
-}
-
-static int parse_bracket(parser *p, uint8_t *set)
-{
-    SL_ASSERT(peek(p) == '[');
-    p->at++;
-    bool invert = peek(p) == '^';
-    p->at += invert;
-    bool first = true;
-    while (first || peek(p) != ']') {
-        first = false;
-        if (peek(p) < 0)
-            return bad_pattern(p, "[ without ]");
-        int error = parse_bracket_item(p, set);
-        if (error)
-            return error;
-    }
-    p->at++;
-    if (invert)
-        set_invert(set);
-    return 0;
-}
-
 static int new_node(parser *p, node_kind kind, node **ret_node)
 {
     node *n = sl_arena_zalloc(&p->arena, sizeof *n);
@@ -207,6 +162,176 @@ static int new_node(parser *p, node_kind kind, node **ret_node)
     n->kind = kind;
     *ret_node = n;
     return 0;
+}
+
+/* ---- brackets ---- */
+
+#define MAX_RANGES 60 /* of characters that are not ASCII, in one bracket */
+
+typedef struct range {
+    uint32_t from, to;
+} range;
+
+/* What stands between [ and ]: ASCII as bits, all else as ranges. */
+typedef struct bracket {
+    uint8_t set[32];
+    range ranges[MAX_RANGES + 1]; /* one more when they are inverted */
+    size_t count;
+} bracket;
+
+static int add_characters(parser *p, bracket *b, uint32_t from, uint32_t to)
+{
+    if (from > to)
+        return bad_pattern(p, "range out of order");
+    if (from < 0x80)
+        set_add(b->set, from, to < 0x80 ? to : 0x7F);
+    if (to < 0x80)
+        return 0;
+    if (b->count == MAX_RANGES)
+        return bad_pattern(p, "too many characters in one bracket");
+    b->ranges[b->count++] = (range){from < 0x80 ? 0x80 : from, to};
+    return 0;
+}
+
+static int take_character(parser *p, uint32_t *ret_character)
+{
+    size_t len = sl_utf8_decode(sl_str_sub(p->text, p->at, p->text.len), ret_character);
+    p->at += len;
+    return len ? 0 : bad_pattern(p, "not UTF-8");
+}
+
+/* One member: a class, an escape, a range or a character. */
+static int parse_bracket_item(parser *p, bracket *b)
+{
+    int c = peek(p);
+    int next = p->at + 1 < p->text.len ? (unsigned char)p->text.ptr[p->at + 1] : -1;
+    if (c == '[' && next == ':')
+        return parse_named_class(p, b->set);
+    if (c == '\\' && next >= 0 && next < 0x80) {
+        uint8_t part[32] = {0};
+        add_escape(part, (unsigned char)next);
+        for (size_t i = 0; i < 16; i++)
+            b->set[i] |= part[i];
+        p->at += 2;
+        return set_has(part, 0x80) ? add_characters(p, b, 0x80, SL_UTF8_LAST) : 0;
+    }
+    uint32_t from = 0;
+    int error = take_character(p, &from);
+    uint32_t to = from;
+    if (!error && peek(p) == '-' && p->at + 1 < p->text.len && p->text.ptr[p->at + 1] != ']') {
+        p->at++;
+        error = take_character(p, &to);
+    }
+    return error ? error : add_characters(p, b, from, to);
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+    uint32_t x = ((const range *)a)->from, y = ((const range *)b)->from;
+    return (x > y) - (x < y);
+}
+
+/* What is in no range becomes the ranges. */
+static void invert(bracket *b)
+{
+    range out[MAX_RANGES + 1];
+    size_t count = 0;
+    uint32_t next = 0x80;
+    qsort(b->ranges, b->count, sizeof *b->ranges, compare_ranges);
+    for (size_t i = 0; i < b->count; i++) {
+        if (b->ranges[i].from > next)
+            out[count++] = (range){next, b->ranges[i].from - 1};
+        if (b->ranges[i].to >= next)
+            next = b->ranges[i].to + 1;
+    }
+    if (next <= SL_UTF8_LAST)
+        out[count++] = (range){next, SL_UTF8_LAST};
+    set_invert(b->set);
+    memcpy(b->ranges, out, count * sizeof *out);
+    b->count = count;
+}
+
+static int parse_members(parser *p, bracket *b)
+{
+    SL_ASSERT(peek(p) == '[');
+    p->at++;
+    bool inverted = peek(p) == '^';
+    p->at += inverted;
+    bool first = true;
+    while (first || peek(p) != ']') {
+        first = false;
+        if (peek(p) < 0)
+            return bad_pattern(p, "[ without ]");
+        int error = parse_bracket_item(p, b);
+        if (error)
+            return error;
+    }
+    p->at++;
+    if (inverted)
+        invert(b);
+    return 0;
+}
+
+static int add_sequence(parser *p, const sl_utf8_sequence *bytes, node **ret_node)
+{
+    int error = new_node(p, NODE_SEQUENCE, ret_node);
+    node **tail = error ? NULL : &(*ret_node)->kids;
+    for (size_t i = 0; !error && i < bytes->len; i++) {
+        error = new_node(p, NODE_SET, tail);
+        if (error)
+            return error;
+        set_add((*tail)->set, bytes->low[i], bytes->high[i]);
+        tail = &(*tail)->next;
+    }
+    return error;
+}
+
+/* One of the byte sequences that the range becomes. */
+static int new_range_node(parser *p, const range *r, node **ret_node)
+{
+    sl_utf8_sequence sequences[SL_UTF8_SEQUENCES];
+    size_t count = sl_utf8_ranges(r->from, r->to, sequences);
+    int error = new_node(p, NODE_EITHER, ret_node);
+    node **tail = error ? NULL : &(*ret_node)->kids;
+    for (size_t i = 0; !error && i < count; i++) {
+        error = add_sequence(p, &sequences[i], tail);
+        if (!error)
+            tail = &(*tail)->next;
+    }
+    return error;
+}
+
+/* ASCII, or one of the ranges. */
+static int new_bracket_node(parser *p, const bracket *b, node **ret_node)
+{
+    node *set = NULL;
+    int error = new_node(p, NODE_SET, &set);
+    if (error)
+        return error;
+    memcpy(set->set, b->set, 16);
+    *ret_node = set;
+    if (b->count == 1 && b->ranges[0].from == 0x80 && b->ranges[0].to == SL_UTF8_LAST) {
+        set_add(set->set, 0x80, 0xFF); /* all there are: take_characters does the rest */
+        return 0;
+    }
+    if (b->count)
+        error = new_node(p, NODE_EITHER, ret_node);
+    if (!error && b->count)
+        (*ret_node)->kids = set;
+    node **tail = &set->next;
+    for (size_t i = 0; !error && i < b->count; i++) {
+        error = new_range_node(p, &b->ranges[i], tail);
+        if (!error)
+            tail = &(*tail)->next;
+    }
+    return error;
+}
+
+static int parse_bracket(parser *p, node **ret_node)
+{
+    bracket b = {.count = 0};
+    int error = parse_members(p, &b);
+    return error ? error : new_bracket_node(p, &b, ret_node);
 }
 
 static int parse_either(parser *p, node **ret_node);
@@ -251,7 +376,7 @@ static int parse_literal(parser *p, node **ret_node)
 static int take_characters(parser *p, node **atom)
 {
     node *set = *atom, *sequence = NULL, *rest = NULL, *more = NULL;
-    if (!set_has(set->set, 0x80) || !set_has(set->set, 0xC3))
+    if (set->kind != NODE_SET || !set_has(set->set, 0x80) || !set_has(set->set, 0xC3))
         return 0;
     int error = new_node(p, NODE_SEQUENCE, &sequence);
     if (!error)
@@ -273,16 +398,19 @@ static int take_characters(parser *p, node **atom)
 static int parse_set(parser *p, node **ret_node)
 {
     int c = peek(p);
-    int error = new_node(p, NODE_SET, ret_node);
+    int error = c == '[' ? parse_bracket(p, ret_node) : new_node(p, NODE_SET, ret_node);
     if (error)
         return error;
     if (c == '[') {
-        error = parse_bracket(p, (*ret_node)->set);
+        return take_characters(p, ret_node);
     } else if (c == '.') {
         set_add((*ret_node)->set, 0, 255);
         p->at++;
     } else if (p->at + 1 >= p->text.len) {
         error = bad_pattern(p, "\\ at the end");
+    } else if ((unsigned char)p->text.ptr[p->at + 1] >= 0x80) {
+        p->at++;
+        return parse_literal(p, ret_node);
     } else {
         add_escape((*ret_node)->set, (unsigned char)p->text.ptr[p->at + 1]);
         p->at += 2;
