@@ -132,16 +132,6 @@ static void die(const char *what, const char *why)
 
 /* Libraries. */
 
-#ifdef LINKED
-#define DECLARE(result, name, args) result name args;
-FUNCTIONS(DECLARE)
-#include LINKED /* link_names(): an assignment for every function that this release has */
-static void bind(host *h, const char *ggml)
-{
-    (void)ggml;
-    link_names(&h->f);
-}
-#else
 static void load_backends(void *ggml, const char *path)
 {
     void *at = dlsym(ggml, "ggml_backend_load_all_from_path");
@@ -156,6 +146,17 @@ static void load_backends(void *ggml, const char *path)
     load(folder);
 }
 
+#ifdef LINKED
+#define DECLARE(result, name, args) result name args;
+FUNCTIONS(DECLARE)
+#include LINKED /* link_names(): an assignment for every function that this release has */
+static void bind(host *h, const char *ggml)
+{
+    if (ggml)
+        load_backends(RTLD_DEFAULT, ggml);
+    link_names(&h->f);
+}
+#else
 static void find(void **ret, void *handle, const char *name)
 {
     *ret = dlsym(handle, name);

@@ -1,0 +1,187 @@
+"""Real llama-servers under `sightline exec`: what the probe says of 1,000 concurrent requests equals what the server says.
+
+For every request: the slot, the prompt tokens that were processed and those from the cache, the generated tokens; taken
+from the server's own answers. Where prompts are identical the probe may be unsure, but then says so.
+"""
+import collections
+import os
+
+from checks import Row
+from lib import llama_load, net, probe, sightline
+from lib.context import expect, expect_eq
+from peers import llama_build, llama_server, python_venv
+
+SLOTS, CONTEXT = 4, 8192
+SURE = ("exact", "single")
+
+
+class Peer:
+    """A kind of llama-server: argv and environment for a port."""
+
+    def __init__(self, binary, env=None):
+        self.binary, self.env = binary, env or {}
+
+    def argv(self, model, port, *more):
+        return [self.binary, "-m", model, "--host", "127.0.0.1", "--port", str(port), "-c", str(CONTEXT), "-np",
+                str(SLOTS), "-t", "1", "--slots", "--metrics", "--alias", llama_server.MODEL, *more]
+
+
+def old_peer():
+    return Peer(os.path.join(python_venv.install("llama_server"), "bin", "llama-server-vulkan"))
+
+
+def new_peer():
+    bins = llama_build.install()
+    return Peer(os.path.join(bins, "llama-server"), {"LD_LIBRARY_PATH": bins})
+
+
+def start(ctx, peer, sink, *options):
+    model = sightline.tiny_model(ctx)
+    port = ctx.free_port()
+    return probe.Server(ctx, "server", peer.argv(model, port), port, dict(probe.export_env(sink), **peer.env), options)
+
+
+def one_request(told, request, wrong):
+    """Compares one request with its spans; returns its correlation. What differs goes into `wrong`."""
+    spans = told.by_trace.get(request.trace, {})
+    server = [(i, s) for i, s in spans.items() if s["kind"] == "SERVER"]
+    if len(server) != 1:
+        wrong.append("request %d: %d SERVER spans" % (request.number, len(server)))
+        return "missing"
+    span_id, span = server[0]
+    a = span["attributes"]
+    seen = {"name": span["name"], "parent": span["parent"],
+            "status": a.get("http.response.status_code", a.get("http.status_code"))}
+    wanted = {"name": "POST " + request.path, "parent": request.parent, "status": request.status}
+    if request.status == 200:
+        prompt = probe.children(spans, span_id, "process_prompt")
+        generate = probe.children(spans, span_id, "generate_tokens")
+        of = (prompt[0] if len(prompt) == 1 else {"attributes": {}})["attributes"]
+        seen.update(prompt=of.get("prompt.tokens"), cached=of.get("prompt.tokens_cached"), slot=a.get("slot.id"),
+                    generated=(generate[0]["attributes"] if len(generate) == 1 else {}).get("completion.tokens"))
+        wanted.update(request.truth())
+        if request.slot < 0:
+            del wanted["slot"], seen["slot"]
+    correlation = a.get("llama.correlation", "none")
+    if seen != wanted:
+        wrong.append("request %d (%s, %s): server %s, probe %s" % (
+            request.number, correlation, "streamed" if request.body.get("stream") else "unary",
+            {k: v for k, v in wanted.items() if seen[k] != v}, {k: v for k, v in seen.items() if wanted[k] != v}))
+        if correlation == "ambiguous":
+            return "ambiguous and wrong"
+    return correlation
+
+
+def compare(sink, requests, what, twins=False):
+    """All requests with all spans; only what is marked as ambiguous may differ, and only where prompts are identical."""
+    wanted = {r.trace for r in requests}
+
+    def complete():
+        told = probe.Told(sink)
+        have = sum(any(s["kind"] == "SERVER" for s in told.by_trace.get(t, {}).values()) for t in wanted)
+        return told if have >= len(wanted) else None
+    try:
+        told = net.until("spans of all requests", 30, complete, 1)
+    except TimeoutError:
+        told = probe.Told(sink)
+    wrong, kinds = [], collections.Counter()
+    for request in requests:
+        before = len(wrong)
+        kinds[one_request(told, request, wrong)] += 1
+        if twins and len(wrong) > before and "(ambiguous" in wrong[-1]:
+            wrong.pop()
+    expect(not wrong, "%s: %d of %d requests are wrong: %s" % (what, len(wrong), len(requests), "; ".join(wrong[:4])))
+    if not twins:
+        odd = {k: v for k, v in kinds.items() if k not in SURE}
+        failed = sum(r.status != 200 for r in requests)
+        expect(sum(odd.values()) <= failed, "%s: correlation %s" % (what, dict(kinds)))
+    return told, kinds
+
+
+def check_load(sink, server, requests, clients, what, twins=False):
+    llama_load.send_all(server.base, requests, clients)
+    answered = [r for r in requests if r.status]
+    expect_eq(len(answered), len(requests), "%s: answers (%s)" % (what, [r.error for r in requests if r.error][:2]))
+    good = [r for r in requests if r.status == 200]
+    expect(len(good) >= 0.9 * len(requests), "%s: %d of %d succeeded: %s" % (
+        what, len(good), len(requests), [r.error for r in requests if r.error][:2]))
+    told, kinds = compare(sink, requests, what, twins)
+    return told, "%s %d (%s)" % (what, len(requests), ", ".join("%d %s" % (v, k) for k, v in sorted(kinds.items())))
+
+
+def check_model(told, server):
+    """Model and context as the server tells them."""
+    props = net.get(server.base + "/props").json()
+    loads = [s for s in told.named("llama_model_load") if not s["attributes"].get("llama.dry_run")]
+    expect(loads, "no span llama_model_load")
+    a = loads[-1]["attributes"]
+    expect_eq((a.get("model.path"), a.get("n_params")), (props["model_path"], probe.PARAMETERS), "model")
+    contexts = [s for s in told.named("llama_new_context_with_model")
+                if s["attributes"].get("context.kv_bytes")]
+    expect(contexts, "no span llama_new_context_with_model with memory: %s" % [
+        s["attributes"] for s in told.named("llama_new_context_with_model")])
+    a = contexts[-1]["attributes"]
+    expect_eq((a.get("context.n_ctx"), a.get("context.kv_bytes")), (CONTEXT, CONTEXT * probe.KV_BYTES_PER_TOKEN),
+              "context")
+
+
+# The server's own series, and ours of the same name; the server leaves warm-up and what /metrics itself does out.
+SERIES = ("prompt_tokens_total", "tokens_predicted_total", "prompt_tokens_cached_total", "n_tokens_max")
+
+
+def check_metrics(server, requests):
+    theirs = probe.parse_page(net.get(server.base + "/metrics").text())
+
+    def settled():
+        ours = server.page()
+        return ours if all(ours.get("llamacpp:" + n) == theirs.get("llamacpp:" + n) for n in SERIES) else None
+    try:
+        ours = net.until("equal metrics", 5, settled)
+    except TimeoutError:
+        ours = server.page()
+    for name in SERIES:
+        expect_eq(ours.get("llamacpp:" + name), theirs.get("llamacpp:" + name), "llamacpp:" + name)
+    expect_eq(ours.get("llamacpp_" + SERIES[0]), ours.get("llamacpp:" + SERIES[0]), "the name with an underscore")
+    expect_eq(theirs["llamacpp:tokens_predicted_total"], sum(max(r.generated, 0) for r in requests),
+              "generated tokens: the server's metrics and its answers")
+    decodes = abs(ours["llamacpp:n_decode_total"] - theirs["llamacpp:n_decode_total"])
+    expect(decodes <= 0.01 * theirs["llamacpp:n_decode_total"] + 4, "n_decode_total: server %g, probe %g" % (
+        theirs["llamacpp:n_decode_total"], ours["llamacpp:n_decode_total"]))
+    expect_eq(ours.get("llamacpp:requests_processing"), 0, "requests_processing when idle")
+
+
+def check_slots(server):
+    """After the load: what the slots hold."""
+    page = server.page()
+    for slot in net.get(server.base + "/slots").json():
+        held = probe.total(page, "llamacpp_sequence_tokens", sequence=slot["id"])
+        expect(held is not None and held <= slot["n_ctx"], "tokens of slot %d: %s" % (slot["id"], held))
+
+
+def run_server(peer, count):
+    def run(ctx):
+        sink = sightline.Sink(ctx)
+        server = start(ctx, peer(), sink)
+        details, requests = [], []
+        for make, clients, share in ((llama_load.random_prompts, 8, 1), (llama_load.shared_prefix, 8, 1),
+                                     (llama_load.chats, 8, 0.4), (llama_load.twins, 8, 0.4)):
+            batch = make(int(count * share))
+            requests += batch
+            told, detail = check_load(sink, server, batch, clients, make.__name__.replace("_", " "),
+                                      make is llama_load.twins)
+            details.append(detail)
+        check_model(told, server)
+        check_metrics(server, requests)
+        check_slots(server)
+        return "; ".join(details)
+    return run
+
+
+ROWS = [
+    Row("probe-server-old", "quick", "llama-server", llama_server.VERSION,
+        "1,000 concurrent requests: slots, tokens, memory and metrics as the server tells them",
+        run_server(old_peer, 1000), needs=[lambda: python_venv.install("llama_server")], limit=400, order=64),
+    Row("probe-server-new", "full", "llama-server", llama_build.VERSION,
+        "the same on a server that uses llama_process", run_server(new_peer, 1000),
+        needs=[llama_build.install], cached=llama_build.cached, limit=400, order=65),
+]

@@ -1,0 +1,136 @@
+"""Requests to a real llama-server, many at once, with what the server itself says of each: the truth for the probe."""
+import http.client
+import json
+import random
+import threading
+import urllib.parse
+
+WORDS = ("time year people way day man thing woman life child world school state family student group country problem "
+         "hand part place case week company system program question work number night point home water room mother "
+         "area money story fact month lot right study book eye job word business issue side kind head house").split()
+
+
+class Request:
+    """One request and its truth: `slot` (-1: not told), `prompt`, `cached`, `generated` tokens, `status`, `chunks`."""
+
+    def __init__(self, number, kind, body, seed):
+        rnd = random.Random(seed * 1000003 + number)
+        self.number, self.kind, self.body = number, kind, body
+        self.trace = "%032x" % rnd.getrandbits(128)
+        self.parent = "%016x" % rnd.getrandbits(64)
+        self.path = {"completion": "/completion", "chat": "/v1/chat/completions"}[kind]
+        self.slot = self.prompt = self.cached = self.generated = -1
+        self.status, self.chunks, self.timings, self.error = 0, 0, {}, ""
+
+    def truth(self):
+        return {"slot": self.slot, "prompt": self.prompt, "cached": self.cached, "generated": self.generated}
+
+    def take_answer(self, answers):
+        """`answers`: the JSON objects of the reply, one for a unary reply."""
+        for a in answers:
+            self.timings = a.get("timings") or self.timings
+            if a.get("id_slot", -1) >= 0:
+                self.slot = a["id_slot"]
+        self.chunks = len(answers)
+        self.prompt = self.timings.get("prompt_n", -1)
+        self.cached = self.timings.get("cache_n", -1)
+        self.generated = self.timings.get("predicted_n", -1)
+
+
+def text(rnd, low, high):
+    return " ".join(rnd.choice(WORDS) for _ in range(rnd.randint(low, high)))
+
+
+def random_prompts(count, seed=1):
+    """Prompts that all differ, half of the answers streamed."""
+    rnd = random.Random(seed)
+    return [Request(n, "completion", {"prompt": "%d %s" % (n, text(rnd, 2, 24)), "n_predict": rnd.randint(1, 24),
+                                      "stream": n % 2 == 1, "temperature": 0}, seed) for n in range(count)]
+
+
+def shared_prefix(count, seed=2):
+    """A long common beginning, taken from the server's prompt cache, and ends that differ."""
+    rnd = random.Random(seed)
+    prefix = text(rnd, 60, 60)
+    return [Request(n, "completion", {"prompt": "%s %d %s" % (prefix, n, text(rnd, 1, 8)),
+                                      "n_predict": rnd.randint(1, 16), "stream": n % 2 == 1, "cache_prompt": True,
+                                      "temperature": 0}, seed) for n in range(count)]
+
+
+def chats(count, seed=3):
+    """Chat completions; every fourth asks for a slot, so that the slot is known although the reply does not tell it."""
+    rnd = random.Random(seed)
+    out = []
+    for n in range(count):
+        body = {"messages": [{"role": "system", "content": "be brief"},
+                             {"role": "user", "content": "%d %s" % (n, text(rnd, 2, 20))}],
+                "max_tokens": rnd.randint(1, 16), "stream": n % 2 == 1, "temperature": 0}
+        if body["stream"]:
+            body["stream_options"] = {"include_usage": True}
+        if n % 4 == 3:
+            body["id_slot"] = rnd.randrange(4)
+        request = Request(n, "chat", body, seed)
+        request.slot = body.get("id_slot", -1)
+        out.append(request)
+    return out
+
+
+def twins(count, seed=4):
+    """The same prompt again and again: what cannot always be told apart."""
+    return [Request(n, "completion", {"prompt": "the same words each time", "n_predict": 4 + n % 7,
+                                      "stream": n % 2 == 1, "temperature": 0}, seed) for n in range(count)]
+
+
+def _answers(body, stream):
+    if not stream:
+        return [json.loads(body)]
+    return [json.loads(line[6:]) for line in body.decode().split("\n")
+            if line.startswith("data: ") and line[6:].strip() != "[DONE]"]
+
+
+def _send(connection, request):
+    headers = {"content-type": "application/json", "traceparent": "00-%s-%s-01" % (request.trace, request.parent)}
+    connection.request("POST", request.path, json.dumps(request.body), headers)
+    reply = connection.getresponse()
+    body = reply.read()
+    request.status = reply.status
+    if reply.status == 200:
+        request.take_answer(_answers(body, request.body.get("stream")))
+    else:
+        request.error = body.decode("utf-8", "replace")[:200]
+
+
+def _send_again(connection, request):
+    """The server ends connections after an answer as it likes: the next request on one then needs a new one."""
+    try:
+        _send(connection, request)
+    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+        connection.close()
+        _send(connection, request)
+
+
+def send_all(base, requests, clients):
+    """Sends them over `clients` connections that stay open; every request is filled in afterwards."""
+    queue = list(reversed(requests))
+    lock = threading.Lock()
+    host = urllib.parse.urlsplit(base).netloc
+
+    def work():
+        connection = http.client.HTTPConnection(host, timeout=60)
+        while True:
+            with lock:
+                if not queue:
+                    break
+                request = queue.pop()
+            try:
+                _send_again(connection, request)
+            except (OSError, http.client.HTTPException, ValueError) as e:
+                request.error = "%s: %s" % (type(e).__name__, e)
+                connection.close()
+        connection.close()
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(clients)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return requests
