@@ -233,6 +233,20 @@ int sl_chunked_next(sl_chunked *c, sl_str *bytes, sl_str *ret_data)
     return c->state == END ? SL_CHUNKED_END : SL_EMORE;
 }
 
+int sl_chunked_skip(sl_chunked *c, sl_str bytes, size_t *ret_consumed, uint64_t *ret_data_bytes)
+{
+    SL_ASSERT(c && ret_consumed);
+    sl_str rest = bytes, data = {NULL, 0};
+    uint64_t total = 0;
+    int rc;
+    while ((rc = sl_chunked_next(c, &rest, &data)) == 0)
+        total += data.len;
+    *ret_consumed = bytes.len - rest.len;
+    if (ret_data_bytes)
+        *ret_data_bytes = total;
+    return rc;
+}
+
 size_t sl_chunked_header(uint64_t size, char ret_text[SL_CHUNKED_HEADER_MAX])
 {
     SL_ASSERT(size > 0 && ret_text);

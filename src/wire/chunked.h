@@ -46,6 +46,13 @@ void sl_chunked_init(sl_chunked *chunked);
  */
 SL_MUST_CHECK int sl_chunked_next(sl_chunked *chunked, sl_str *bytes, sl_str *ret_data);
 
+/*
+ * Consumes without yielding data: for relaying. Returns SL_EMORE, SL_CHUNKED_END or an error as above, with
+ * `*ret_consumed` raw bytes that belong to this body (set in every case) and `*ret_data_bytes` decoded bytes among them
+ * (may be NULL).
+ */
+SL_MUST_CHECK int sl_chunked_skip(sl_chunked *chunked, sl_str bytes, size_t *ret_consumed, uint64_t *ret_data_bytes);
+
 /* True when the last chunk and its trailers were read. */
 bool sl_chunked_is_done(const sl_chunked *chunked);
 

@@ -127,20 +127,6 @@ static const struct row rows[] = {
     ROW("overflow", "fffffffffffffffff\r\n", SL_ELIMIT, "", 4),
 };
 
-/* Decodes and counts: the data of all chunks. */
-static int skip(sl_chunked *c, sl_str bytes, size_t *ret_consumed, uint64_t *ret_data_bytes)
-{
-    sl_str rest = bytes, data = {NULL, 0};
-    uint64_t total = 0;
-    int rc;
-    while ((rc = sl_chunked_next(c, &rest, &data)) == 0)
-        total += data.len;
-    *ret_consumed = bytes.len - rest.len;
-    if (ret_data_bytes)
-        *ret_data_bytes = total;
-    return rc;
-}
-
 SL_TEST(chunked_tables_at_every_split)
 {
     sl_buf out;
@@ -198,9 +184,9 @@ SL_TEST(chunked_skip_counts_the_same)
             size_t consumed = 0, more = 0;
             uint64_t data = 0, more_data = 0;
             sl_chunked_init(&chunked);
-            int rc = skip(&chunked, sl_str_sub(rows[i].text, 0, cut), &consumed, &data);
+            int rc = sl_chunked_skip(&chunked, sl_str_sub(rows[i].text, 0, cut), &consumed, &data);
             if (rc == SL_EMORE && cut < rows[i].text.len)
-                rc = skip(&chunked, sl_str_sub(rows[i].text, cut, SL_NPOS), &more, &more_data);
+                rc = sl_chunked_skip(&chunked, sl_str_sub(rows[i].text, cut, SL_NPOS), &more, &more_data);
             CHECK_EQ(rc, rows[i].rc);
             CHECK_EQ(data + more_data, strlen(rows[i].data));
             if (rc != SL_ELIMIT)
@@ -270,7 +256,7 @@ SL_TEST(chunked_header_reads_back)
         sl_chunked chunked;
         size_t consumed = 0;
         sl_chunked_init(&chunked);
-        CHECK_EQ(skip(&chunked, sl_str_of(text, len), &consumed, NULL), SL_EMORE);
+        CHECK_EQ(sl_chunked_skip(&chunked, sl_str_of(text, len), &consumed, NULL), SL_EMORE);
         CHECK_EQ(chunked.left, sizes[i]);
     }
 }
@@ -288,7 +274,7 @@ SL_TEST(chunked_limits_exactly)
         memcpy(text + len - 2, "\r\n", 2);
         memcpy(text + len, "x\r\n0\r\n\r\n", 9);
         sl_chunked_init(&chunked);
-        int rc = skip(&chunked, sl_str_of(text, len + 8), &consumed, NULL);
+        int rc = sl_chunked_skip(&chunked, sl_str_of(text, len + 8), &consumed, NULL);
         CHECK_EQ(rc, over ? SL_ELIMIT : SL_CHUNKED_END);
         /* "0 CRLF", the trailer line of exactly the limit, "CRLF". */
         len = 3 + SL_MAX_TRAILER_BYTES + over;
@@ -296,7 +282,7 @@ SL_TEST(chunked_limits_exactly)
         memcpy(text, "0\r\nX:", 5);
         memcpy(text + len - 2, "\r\n\r\n", 4);
         sl_chunked_init(&chunked);
-        rc = skip(&chunked, sl_str_of(text, len + 2), &consumed, NULL);
+        rc = sl_chunked_skip(&chunked, sl_str_of(text, len + 2), &consumed, NULL);
         CHECK_EQ(rc, over ? SL_ELIMIT : SL_CHUNKED_END);
         CHECK(chunked.has_trailers);
     }
@@ -313,13 +299,13 @@ SL_TEST(chunked_long_bodies_pass)
     for (uint64_t size = 1; size < sizeof text; size = size * 2 + 1) {
         uint64_t got = 0;
         size_t len = sl_chunked_header(size, head);
-        CHECK_EQ(skip(&chunked, sl_str_of(head, len), &consumed, NULL), SL_EMORE);
-        CHECK_EQ(skip(&chunked, sl_str_of(text, size), &consumed, &got), SL_EMORE);
+        CHECK_EQ(sl_chunked_skip(&chunked, sl_str_of(head, len), &consumed, NULL), SL_EMORE);
+        CHECK_EQ(sl_chunked_skip(&chunked, sl_str_of(text, size), &consumed, &got), SL_EMORE);
         CHECK_EQ(got, size);
-        CHECK_EQ(skip(&chunked, SL_STR(SL_CHUNKED_CRLF), &consumed, NULL), SL_EMORE);
+        CHECK_EQ(sl_chunked_skip(&chunked, SL_STR(SL_CHUNKED_CRLF), &consumed, NULL), SL_EMORE);
         total += got;
     }
-    CHECK_EQ(skip(&chunked, SL_STR(SL_CHUNKED_LAST "next"), &consumed, NULL), SL_CHUNKED_END);
+    CHECK_EQ(sl_chunked_skip(&chunked, SL_STR(SL_CHUNKED_LAST "next"), &consumed, NULL), SL_CHUNKED_END);
     CHECK_EQ(consumed, 5);
     CHECK(total > 60000 && !chunked.has_extensions && !chunked.has_trailers);
 }
