@@ -156,9 +156,10 @@ static sl_health_status check_program(void *user, char *reason, size_t size)
 static int start_server(sl_exec_telemetry *t)
 {
     const sl_health_check_options often = {.timeout_ms = 1000, .interval_ms = 500};
+    const sl_ctl_options large = {.max_body_bytes = SL_LIVE_POST_BYTES}; /* the admin listener takes spans */
     int error = sl_health_add(sl_sdk_health(t->sdk), "program", check_program, t, &often);
     if (!error)
-        error = (t->server = sl_ctl_server_new(NULL)) ? 0 : SL_ENOMEM;
+        error = (t->server = sl_ctl_server_new(&large)) ? 0 : SL_ENOMEM;
     for (int id = 0; id < SL_EXEC_LISTENER_COUNT && !error; id++)
         error = add_routes(t, id);
     return error ? error : sl_ctl_server_start(t->server);

@@ -33,6 +33,7 @@ typedef struct control {
     sl_sdk *sdk;
     sl_process_metrics *process;
     sl_ctl_server *server;
+    sl_ctl_server *admin;    /* takes larger bodies: spans of other processes */
     sl_multiproc *multiproc; /* NULL: PROMETHEUS_MULTIPROC_DIR is not set */
 } control;
 
@@ -173,17 +174,20 @@ static int add_listener(control *c, sl_listener_id id)
     sl_health_routes(sl_sdk_health(c->sdk), routes + count);
     count += SL_HEALTH_ROUTES;
     SL_ASSERT(count <= MAX_ROUTES);
-    return sl_ctl_server_add(c->server, l->fd, routes, count);
+    return sl_ctl_server_add(id == SL_LISTENER_admin ? c->admin : c->server, l->fd, routes, count);
 }
 
 static int start_server(control *c)
 {
     SL_ASSERT(c);
-    int error = (c->server = sl_ctl_server_new(NULL)) ? 0 : SL_ENOMEM;
+    const sl_ctl_options of_admin = {.max_body_bytes = SL_LIVE_POST_BYTES};
+    int error = (c->server = sl_ctl_server_new(NULL)) && (c->admin = sl_ctl_server_new(&of_admin)) ? 0 : SL_ENOMEM;
     for (int id = 0; id < SL_LISTENER_COUNT && !error; id++) {
         if (sl_listener_plane((sl_listener_id)id) == 0) /* a plane answers on its own ones */
             error = add_listener(c, (sl_listener_id)id);
     }
+    if (!error)
+        error = sl_ctl_server_start(c->admin);
     return error ? error : sl_ctl_server_start(c->server);
 }
 
@@ -247,6 +251,7 @@ int sl_serve_control(void *user, const sl_child_start *start)
     }
     sl_child_ready(start);
     wait_for_the_end(&c, &signals);
+    sl_ctl_server_stop(c.admin, STOP_SERVER_MS);
     sl_ctl_server_stop(c.server, STOP_SERVER_MS);
     (void)sl_sdk_shutdown(c.sdk, STOP_SDK_MS);
     return SL_EXIT_OK;

@@ -1,6 +1,7 @@
 /* The live view: grouping, JSON, eviction, prefixes, paths, threads, no memory. */
 #include "src/view/live.h"
 
+#include <arpa/inet.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "src/base/limits.h"
+#include "src/net/lite/addr.h"
 #include "src/wire/otlp_encode.h"
 #include "tests/harness/sl_test.h"
 
@@ -500,6 +502,75 @@ SL_TEST(live_paths)
     ask(live, "/traces/ffffffff", "", 404, "{\"error\":{\"message\":");
     ask(live, "/traces/nonsense", "", 404, "{\"error\":{\"message\":");
     ask(live, "/traces/", "", 404, "\"not_found\"");
+    sl_live_free(live);
+}
+
+/* What other processes send, through a real server: its fields and its limits belong to the answer. */
+static int post(uint16_t port, const char *fields, sl_str body, char *ret_answer, size_t size)
+{
+    char head[512];
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), status = 0;
+    (void)snprintf(head, sizeof head,
+                   "POST /v1/traces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n", fields,
+                   body.len);
+    size_t have = 0;
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && write(fd, head, strlen(head)) > 0) {
+        size_t sent = 0;
+        ssize_t n = 1;
+        while (sent < body.len && (n = send(fd, body.ptr + sent, body.len - sent, MSG_NOSIGNAL)) > 0)
+            sent += (size_t)n;
+        while (have + 1 < size && (n = read(fd, ret_answer + have, size - 1 - have)) > 0)
+            have += (size_t)n;
+    }
+    ret_answer[have] = '\0';
+    close(fd);
+    return sscanf(ret_answer, "HTTP/1.1 %d", &status) == 1 ? status : 0;
+}
+
+#define PROTOBUF "Content-Type: application/x-protobuf\r\n"
+
+SL_TEST(live_takes_spans_of_other_processes)
+{
+    sl_live *live = sl_live_new(NULL);
+    sl_ctl_route routes[SL_LIVE_ROUTES];
+    const sl_ctl_options options = {.max_body_bytes = SL_LIVE_POST_BYTES};
+    sl_ctl_server *server = sl_ctl_server_new(&options);
+    sl_addr any, real;
+    char answer[4096];
+    int fd;
+    sl_live_routes(live, routes);
+    REQUIRE(sl_addr_parse(SL_STR("127.0.0.1:0"), "127.0.0.1", &any, NULL) == 0);
+    REQUIRE(sl_addr_listen(&any, NULL, &fd, &real, NULL) == 0);
+    REQUIRE(sl_ctl_server_add(server, fd, routes, SL_LIVE_ROUTES) == 0 && sl_ctl_server_start(server) == 0);
+    sl_buf request;
+    spec a = {0x11112222, 1, 0, "a", 0, 1, 1, 0};
+    sl_buf_init(&request, 64u << 20);
+    put_resource(&request, "elsewhere", &a, 1, sl_str_of(NULL, 0));
+    sl_str good = sl_buf_str(&request);
+    CHECK_EQ(post(real.port, PROTOBUF, good, answer, sizeof answer), 200);
+    CHECK(strstr(answer, "Content-Type: application/x-protobuf\r\n") != NULL);
+    ask(live, "/traces", "service=elsewhere", 200, "\"root\":\"a\"");
+    CHECK_EQ(post(real.port, "Content-Type: application/x-protobuf; x=y\r\nContent-Encoding: identity\r\n", good,
+                  answer, sizeof answer),
+             200);
+    CHECK_EQ(post(real.port, PROTOBUF, sl_str_of(NULL, 0), answer, sizeof answer), 200);
+    CHECK_EQ(post(real.port, PROTOBUF, sl_str_sub(good, 0, good.len - 3), answer, sizeof answer), 400);
+    CHECK(strstr(answer, "\x08\x03\x12") && strstr(answer, "no ExportTraceServiceRequest"));
+    CHECK_EQ(post(real.port, PROTOBUF, SL_STR("{\"resourceSpans\":[]}"), answer, sizeof answer), 400);
+    CHECK_EQ(post(real.port, "Content-Type: application/json\r\n", good, answer, sizeof answer), 415);
+    CHECK(strstr(answer, "application/x-protobuf") != NULL);
+    CHECK_EQ(post(real.port, "", good, answer, sizeof answer), 415);
+    CHECK_EQ(post(real.port, PROTOBUF "Content-Encoding: gzip\r\n", good, answer, sizeof answer), 415);
+    CHECK(strstr(answer, "without compression") != NULL);
+    sl_live_stats stats;
+    sl_live_get_stats(live, &stats);
+    CHECK_EQ(stats.traces, 1);
+    while (request.len <= SL_LIVE_POST_BYTES)
+        (void)sl_buf_put(&request, "0123456789abcdef", 16);
+    CHECK_EQ(post(real.port, PROTOBUF, sl_buf_str(&request), answer, sizeof answer), 413);
+    sl_ctl_server_free(server);
+    sl_buf_done(&request);
     sl_live_free(live);
 }
 
