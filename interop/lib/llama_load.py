@@ -20,7 +20,7 @@ class Request:
         self.parent = "%016x" % rnd.getrandbits(64)
         self.path = {"completion": "/completion", "chat": "/v1/chat/completions"}[kind]
         self.slot = self.prompt = self.cached = self.generated = -1
-        self.status, self.chunks, self.timings, self.error = 0, 0, {}, ""
+        self.status, self.chunks, self.timings, self.usage, self.error = 0, 0, {}, None, ""
 
     def truth(self):
         return {"slot": self.slot, "prompt": self.prompt, "cached": self.cached, "generated": self.generated}
@@ -29,6 +29,7 @@ class Request:
         """`answers`: the JSON objects of the reply, one for a unary reply."""
         for a in answers:
             self.timings = a.get("timings") or self.timings
+            self.usage = a.get("usage") or self.usage
             if a.get("id_slot", -1) >= 0:
                 self.slot = a["id_slot"]
         self.chunks = len(answers)

@@ -124,11 +124,11 @@ def export_env(sink, protocol="http/protobuf", **more):
 class Server:
     """A program that serves HTTP, under `sightline exec`: `.base`, `.metrics` (URL of the probe's page)."""
 
-    def __init__(self, ctx, name, argv, port, env=None, options=(), ready="/health"):
+    def __init__(self, ctx, name, argv, port, env=None, options=(), ready="/health", view="off"):
         self.ctx = ctx
         self.base = "http://127.0.0.1:%d" % port
         file = os.path.join(ctx.dir, name + ".ready")
-        self.process = ctx.start(name, [ctx.sightline, "exec", "--metrics-listen", "127.0.0.1:0", "--view", "off",
+        self.process = ctx.start(name, [ctx.sightline, "exec", "--metrics-listen", "127.0.0.1:0", "--view", view,
                                         "--ready-file", file, *options, "--", *argv], env)
         self.metrics = ctx.wait_file(file, 20)["metrics"] + "/metrics"
         ctx.wait_http(self.base + ready, 60)
@@ -158,14 +158,19 @@ def total(page, name, **labels):
     return sum(found) if found else None
 
 
-class Told:
-    """All spans of a sink, by trace."""
+def service_of(resource):
+    return next((tree.plain(p["value"]) for p in resource.get("attributes", []) if p["key"] == "service.name"), None)
 
-    def __init__(self, sink):
-        self.spans = tree.from_otlp(sink.spans())
+
+class Told:
+    """All spans of a sink, or those of one service, by id and by trace."""
+
+    def __init__(self, sink, service=None):
+        found = [f for f in sink.spans() if service in (None, service_of(f[2]))]
+        self.spans = tree.from_otlp(found)
         self.by_trace = collections.defaultdict(dict)
         self.links = {}
-        for span, _scope, _resource in sink.spans():
+        for span, _scope, _resource in found:
             self.by_trace[span["traceId"]][span["spanId"]] = self.spans[span["spanId"]]
             self.links[span["spanId"]] = [(x["traceId"], x["spanId"]) for x in span.get("links", [])]
 
