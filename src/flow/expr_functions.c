@@ -61,7 +61,7 @@ typedef struct type_rule {
 } type_rule;
 
 static const type_rule type_rules[] = {
-    {'s', "string"}, {'n', "number"}, {'l', "list"}, {'o', "object"}, {'q', "list, string or object"},
+    {'s', "a string"}, {'n', "a number"}, {'l', "a list"}, {'o', "an object"}, {'q', "a list, string or object"},
 };
 
 static bool has_type(char type, const json_t *v)
@@ -117,8 +117,9 @@ static int check_one(const sl_flow_function *f, const sl_flow_call *call, char t
     for (size_t k = 0; k < sizeof type_rules / sizeof *type_rules; k++)
         if (type_rules[k].letter == type)
             wanted = type_rules[k].name;
-    return sl_flow_wrong(call->work, "%s: argument %zu must be a %s, not a %s", f->name, i + 1, wanted,
-                         sl_flow_type_name(plain));
+    const char *seen = sl_flow_type_name(plain);
+    return sl_flow_wrong(call->work, "%s: argument %zu must be %s, not %s %s", f->name, i + 1, wanted,
+                         seen[0] == 'o' ? "an" : "a", seen);
 }
 
 static int check_all(const sl_flow_function *f, const sl_flow_call *call, sl_fn_values args, size_t count,
