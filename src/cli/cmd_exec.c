@@ -20,10 +20,7 @@
 #define LISTENER_ROW(name, option, env, fallback, help)                                                                \
     {option, 0, SL_OPT_STR, OPT(listen[SL_EXEC_##name]), "ADDRESS", help, fallback, env},
 static const sl_option options[] = {
-    SL_EXEC_LISTENER_MAP(LISTENER_ROW){
-        "view", 0, SL_OPT_STR, OPT(view), "URL",
-        "The admin listener of `sightline up`, which gets the spans for `sightline traces` while it answers; or off.",
-        SL_VIEW_DEFAULT_URL, SL_VIEW_ENV},
+    SL_EXEC_LISTENER_MAP(LISTENER_ROW) SL_VIEW_OPTION(OPT(view)),
     {"decode-span-every", 0, SL_OPT_U64, OPT(decode_span_every), "N",
      "One in N batches has a span of its own; slow and failed ones always have.", "100", NULL},
     {"slow-decode", 0, SL_OPT_MS, OPT(slow_decode_ms), "SECONDS",

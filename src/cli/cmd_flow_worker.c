@@ -8,6 +8,7 @@
 #include "src/cli/commands.h"
 #include "src/cli/data_dir.h"
 #include "src/cli/ready_file.h"
+#include "src/cli/view_export.h"
 #include "src/flow/services_env.h"
 #include "src/flow/worker.h"
 #include "src/store/collection.h"
@@ -23,6 +24,7 @@ typedef struct worker_command_options {
     sl_str config;
     sl_str data_dir;
     sl_str ready_file;
+    sl_str view;
     uint64_t concurrency;
     uint64_t lease_ms;
     uint64_t drain_timeout_ms;
@@ -44,6 +46,7 @@ static const sl_option options[] = {
      "SIGHTLINE_DATA_DIR"},
     {"drain-timeout", 0, SL_OPT_MS, OPT(drain_timeout_ms), "SECONDS", "How long SIGTERM waits for runs to end.", "30",
      "SIGHTLINE_DRAIN_TIMEOUT"},
+    SL_VIEW_OPTION(OPT(view)),
     {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH", "Written once work is asked for: JSON with the pid.", NULL,
      NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
@@ -110,7 +113,11 @@ static void on_sdk_error(void *user, int error, const char *message)
 
 static int open_sdk(runner *r)
 {
-    const sl_sdk_options given = {.log_to_stderr = true, .on_error = on_sdk_error};
+    sl_exporter view;
+    sl_sdk_options given = {.log_to_stderr = true, .on_error = on_sdk_error, .exporters = &view};
+    int status = sl_view_exporter_add(&sl_cmd_flow_worker, r->o->view, &view, &given.exporter_count);
+    if (status)
+        return status;
     const sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "llm-orchestrator"};
     int error = sl_sdk_new_internal(&given, &internal, &r->sdk);
     if (error == SL_ECONFIG)

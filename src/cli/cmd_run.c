@@ -12,6 +12,7 @@
 #include "src/cli/commands.h"
 #include "src/cli/data_dir.h"
 #include "src/cli/run_view.h"
+#include "src/cli/view_export.h"
 #include "src/flow/expr_value.h"
 #include "src/flow/services.h"
 #include "src/flow/services_env.h"
@@ -29,6 +30,7 @@ typedef struct run_command_options {
     sl_str format;
     sl_str data_dir;
     sl_str file_root;
+    sl_str view;
     sl_str_list exec_allowed;
     sl_str_list http_allowed;
     uint64_t max_concurrency;
@@ -55,6 +57,7 @@ static const sl_option options[] = {
     {"allow-host", 0, SL_OPT_LIST, OPT(http_allowed), "HOST",
      "A HOST or HOST:PORT, with * and ?, that steps may call; absent: all but link-local and metadata addresses.", NULL,
      NULL},
+    SL_VIEW_OPTION(OPT(view)),
     {"format", 'f', SL_OPT_STR, OPT(format), "FORMAT", "text or json.", "text", NULL},
     {"check", 0, SL_OPT_FLAG, OPT(check), NULL, "Only read file, inputs and configuration.", NULL, NULL},
     {"quiet", 'q', SL_OPT_FLAG, OPT(quiet), NULL, "No progress.", NULL, NULL},
@@ -236,7 +239,11 @@ static void on_sdk_error(void *user, int error, const char *message)
 static int open_sdk(runner *r)
 {
     const char *level = getenv("LOG_LEVEL");
-    const sl_sdk_options given = {.log_to_stderr = level && *level, .on_error = on_sdk_error};
+    sl_exporter view;
+    sl_sdk_options given = {.log_to_stderr = level && *level, .on_error = on_sdk_error, .exporters = &view};
+    int status = sl_view_exporter_add(&sl_cmd_run, r->o->view, &view, &given.exporter_count);
+    if (status)
+        return status;
     const sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "llm-orchestrator"};
     int error = sl_sdk_new_internal(&given, &internal, &r->sdk);
     if (error == SL_ECONFIG)

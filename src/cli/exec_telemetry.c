@@ -40,24 +40,14 @@ static int parse_listener(const sl_command *command, const sl_exec_options *opti
     return sl_fail(SL_EXIT_USAGE, "%s: %s", sl_option_source(command, option_names[id]), reason);
 }
 
-static bool no_view(const sl_exec_options *options)
-{
-    return !options->view.len || sl_str_ieq(options->view, SL_STR("off"));
-}
-
 static int check_view(const sl_command *command, const sl_exec_options *options)
 {
     sl_exporter exporter;
-    const char *why;
-    if (no_view(options))
-        return 0;
-    int error = sl_view_exporter_new(options->view, &exporter, &why);
-    if (!error)
+    size_t count = 0;
+    int status = sl_view_exporter_add(command, options->view, &exporter, &count);
+    if (count)
         exporter.free(exporter.user);
-    return error == SL_ECONFIG
-               ? sl_fail(SL_EXIT_USAGE, "%s: %.*s: %s; give such as %s, or off", sl_option_source(command, "view"),
-                         (int)options->view.len, options->view.ptr, why, SL_VIEW_DEFAULT_URL)
-               : 0;
+    return status;
 }
 
 /* OTEL_* that would fail the start. */
@@ -178,7 +168,6 @@ static int start_sdk(sl_exec_telemetry *t)
 {
     sl_exporter exporters[2];
     size_t count = 0;
-    const char *why;
     int error = 0;
     if (t->fds[SL_EXEC_admin] >= 0) {
         t->live = sl_live_new(NULL);
@@ -186,8 +175,8 @@ static int start_sdk(sl_exec_telemetry *t)
             return SL_ENOMEM;
         exporters[count++] = sl_live_exporter(t->live);
     }
-    if (!no_view(t->options))
-        error = sl_view_exporter_new(t->options->view, &exporters[count++], &why);
+    if (sl_view_exporter_add(t->command, t->options->view, exporters, &count) != 0)
+        return SL_ECONFIG;
     const sl_sdk_options given = {.exporters = exporters, .exporter_count = count, .on_error = on_sdk_error};
     const sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "llama-cpp"};
     if (!error)

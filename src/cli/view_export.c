@@ -87,3 +87,18 @@ int sl_view_exporter_new(sl_str url, sl_exporter *ret_exporter, const char **ret
     ret_exporter->wants = wants;
     return 0;
 }
+
+int sl_view_exporter_add(const sl_command *command, sl_str view, sl_exporter *exporters, size_t *count)
+{
+    SL_ASSERT(command && exporters && count);
+    const char *why;
+    if (!view.len || sl_str_ieq(view, SL_STR("off")))
+        return 0;
+    int error = sl_view_exporter_new(view, &exporters[*count], &why);
+    if (!error)
+        ++*count;
+    if (error == SL_ECONFIG)
+        return sl_fail(SL_EXIT_USAGE, "%s: %.*s: %s; give such as %s, or off", sl_option_source(command, "view"),
+                       (int)view.len, view.ptr, why, SL_VIEW_DEFAULT_URL);
+    return error ? sl_fail(SL_EXIT_FAILED, "--view: %s", sl_strerror(error)) : 0;
+}
