@@ -592,6 +592,7 @@ static int parse_raw(parser *p, const tag *t, size_t text_end, node ***tail)
 
 static int parse_params(parser *p, node *n)
 {
+    (void)skip_space(p);
     if (!looks_at(p, "as") || !is_space(char_at(p, p->at + 2)))
         return 0;
     size_t from = p->at;
