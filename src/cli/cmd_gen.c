@@ -124,7 +124,7 @@ static int run_gen(const sl_command *command, void *given, char **args, size_t a
     }
     if (strcmp(args[0], "gguf") != 0)
         return sl_fail(SL_EXIT_USAGE,
-                       "gen: \"%s\" is not known; it can make: prometheus-rules, dashboards, kubernetes, gguf",
+                       "gen: \"%s\" is not known; it can make: prometheus-rules, dashboards, kubernetes, compose, gguf",
                        args[0]);
     if (arg_count < 2)
         return sl_fail(SL_EXIT_USAGE, "gen gguf: the file is missing; give `sightline gen gguf FILE`");
@@ -134,10 +134,13 @@ static int run_gen(const sl_command *command, void *given, char **args, size_t a
 const sl_command sl_cmd_gen = {
     "gen",
     "make alert rules, dashboards, manifests, a tiny test model",
-    "prometheus-rules|dashboards|kubernetes [NAME] | gguf FILE [options]",
-    "Prints, from the tables of metrics that the program itself runs on: Prometheus alert rules (s0, s1, s3), Grafana "
-    "dashboards (llama_deploy, workflow_overview, llm_provider, llamastack) and Kubernetes manifests "
-    "(llm-orchestrator, llamastack); all of a kind without NAME. gguf: writes a llama model of half a megabyte with "
+    "prometheus-rules|dashboards|kubernetes|compose [NAME] | gguf FILE [options]",
+    "Prints, from the tables of metrics that the program itself runs on: Prometheus alert rules (s0, s1, s2, s3), "
+    "Grafana dashboards (llama_deploy, workflow_overview, llm_provider, llamastack, llama_cpp), Kubernetes manifests "
+    "(llm-orchestrator, llamastack) and the files for llama.cpp with Jaeger, Prometheus and Grafana under Docker "
+    "Compose "
+    "(compose, dockerfile, dockerignore, prometheus, datasources, dashboards); all of a kind without NAME. gguf: writes a llama "
+    "model of half a megabyte with "
     "random weights, so that a genuine llama.cpp server can be run without a download. It makes English words without "
     "sense and never ends by itself.",
     "  sightline gen prometheus-rules s1 > llm_orchestrator.rules.yml\n"

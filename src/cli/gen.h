@@ -1,5 +1,6 @@
 /*
- * What `sightline gen` prints for those who run Sightline: Prometheus rules, Grafana dashboards, Kubernetes manifests.
+ * What `sightline gen` prints for those who run Sightline: Prometheus rules, Grafana dashboards, Kubernetes manifests,
+ * a compose file for llama.cpp.
  * The committed files under deploy/ are the same texts; a test fails when one is stale. No I/O.
  */
 #ifndef SL_CLI_GEN_H
@@ -23,6 +24,7 @@ typedef struct sl_gen_kind {
 extern const sl_gen_kind sl_gen_rules;
 extern const sl_gen_kind sl_gen_dashboards;
 extern const sl_gen_kind sl_gen_kubernetes;
+extern const sl_gen_kind sl_gen_compose;
 
 /* All kinds, ended by NULL. */
 extern const sl_gen_kind *const sl_gen_kinds[];

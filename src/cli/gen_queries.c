@@ -6,7 +6,8 @@
 #include "src/telemetry/prom_name.h"
 #include "src/telemetry/vocab.h"
 
-const sl_gen_kind *const sl_gen_kinds[] = {&sl_gen_rules, &sl_gen_dashboards, &sl_gen_kubernetes, NULL};
+const sl_gen_kind *const sl_gen_kinds[] = {&sl_gen_rules, &sl_gen_dashboards, &sl_gen_kubernetes, &sl_gen_compose,
+                                           NULL};
 
 #define SL_RULE_GROUP(...)
 #define SL_FOREIGN_METRIC(name)
