@@ -120,7 +120,8 @@ static void remove_host(sl_probe_reader *reader, host **at, uint64_t now_ns)
         (void)unlinkat(reader->dir, h->name, 0);
     if (h->pidfd >= 0)
         (void)close(h->pidfd);
-    sl_probe_ring_free(h->ring);
+    if (!h->own)
+        sl_probe_ring_free(h->ring);
     *at = h->next;
     reader->count--;
     sl_free(h);
@@ -149,7 +150,7 @@ static void end_predecessors(const sl_probe_reader *reader, const host *newer)
     }
 }
 
-/* Makes a host of a ring, which is taken over, also on failure. `name`: of its file; NULL: this process's. */
+/* Makes a host of a ring. `name`: of its file; then the ring is taken over, also on failure; NULL: this process's. */
 static int adopt(sl_probe_reader *reader, sl_probe_ring *ring, const char *name, ino_t inode)
 {
     SL_ASSERT(reader && ring);
@@ -161,7 +162,8 @@ static int adopt(sl_probe_reader *reader, sl_probe_ring *ring, const char *name,
         error = reader->consumer.open(reader->consumer.user, &info, &h->object);
     if (error) {
         sl_free(h);
-        sl_probe_ring_free(ring);
+        if (name)
+            sl_probe_ring_free(ring);
         return error;
     }
     h->ring = ring;
@@ -183,10 +185,7 @@ static int adopt(sl_probe_reader *reader, sl_probe_ring *ring, const char *name,
 int sl_probe_reader_add(sl_probe_reader *reader, sl_probe_ring *ring)
 {
     SL_ASSERT(reader && ring);
-    if (reader->count < SL_PROBE_MAX_HOSTS)
-        return adopt(reader, ring, NULL, 0);
-    sl_probe_ring_free(ring);
-    return SL_ELIMIT;
+    return reader->count < SL_PROBE_MAX_HOSTS ? adopt(reader, ring, NULL, 0) : SL_ELIMIT;
 }
 
 /* ---- the folder ---- */

@@ -43,8 +43,10 @@ SL_MUST_CHECK int sl_probe_reader_new(const sl_probe_reader_options *options, sl
 /* Stops the thread if there is one, tells the consumer of each host that is left, and frees. NULL is accepted. */
 void sl_probe_reader_free(sl_probe_reader *reader);
 
-/* Adds a ring of this very process, which ends when it is closed. Taken over, also on failure. Errors: SL_ENOMEM,
- * SL_ELIMIT. Before the first step. */
+/*
+ * Adds a ring of this very process, which ends when it is closed. It stays the caller's, and is used until the reader
+ * is freed: threads may write to it even after its end. Before the first step. Errors: SL_ENOMEM, SL_ELIMIT.
+ */
 SL_MUST_CHECK int sl_probe_reader_add(sl_probe_reader *reader, sl_probe_ring *ring);
 
 /*

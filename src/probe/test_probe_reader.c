@@ -371,6 +371,8 @@ SL_TEST(rings_of_this_process_end_when_they_are_closed)
     CHECK(r.hosts[0].gone && !r.hosts[0].crashed && r.hosts[0].closed);
     CHECK_EQ(r.hosts[0].events, 5);
     sl_probe_reader_free(r.reader);
+    tell(mine, 6, 1); /* a thread that is late: the ring is still there */
+    sl_probe_ring_free(mine);
 }
 
 SL_TEST(a_reader_needs_a_folder_and_a_consumer)

@@ -294,7 +294,7 @@ static int load_config(sdk_object *object, const sl_sdk_options *o, const sl_sdk
                        sl_otel_config *config)
 {
     SL_ASSERT(o && object && internal);
-    sl_env env = {NULL, NULL, o->ignore_environment, object->reporter};
+    sl_env env = {internal->env_get, internal->env_user, o->ignore_environment, object->reporter};
     sl_resource_options resource = {o->service_name, internal->default_service_name, o->resource_attrs,
                                     o->resource_attr_count};
     int error = sl_otel_config_load(&env, o, internal->export_only_when_set || internal->record_only, config);

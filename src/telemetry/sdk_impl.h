@@ -75,6 +75,8 @@ typedef struct sl_sdk_internal_options {
     const char *default_service_name; /* when neither options nor environment name one */
     uint64_t retry_initial_ms;        /* first back-off of exporters; 0: 1 s */
     int wake_fd;                      /* above 0: as sl_pipeline_options.wake_fd */
+    const char *(*env_get)(void *user, const char *name); /* NULL: getenv */
+    void *env_user;
 } sl_sdk_internal_options;
 
 SL_MUST_CHECK int sl_sdk_new_internal(const sl_sdk_options *options, const sl_sdk_internal_options *internal,
