@@ -1,0 +1,43 @@
+/* The reader's consumer that makes spans and metrics: an assembler for each host. */
+#include "src/probe/reader.h"
+
+#include "src/base/assert.h"
+
+static int open_assembler(void *user, const sl_probe_ring_info *info, void **ret_host)
+{
+    SL_ASSERT(user && info);
+    sl_probe_options options = *(const sl_probe_options *)user;
+    options.pid = info->pid;
+    options.unix_offset_ns = info->unix_offset_ns;
+    sl_probe_assembler *assembler;
+    int error = sl_probe_assembler_new(&options, &assembler);
+    if (!error)
+        *ret_host = assembler;
+    return error;
+}
+
+static void tick(void *host, uint64_t now_ns, uint64_t dropped)
+{
+    sl_probe_assembler_tick(host, now_ns, dropped);
+}
+
+static void gone(void *host, uint64_t now_ns, bool crashed)
+{
+    sl_probe_assembler_host_gone(host, now_ns, crashed);
+}
+
+static void close_assembler(void *host)
+{
+    sl_probe_assembler_free(host);
+}
+
+sl_probe_consumer sl_probe_reader_assemblers(const sl_probe_options *options)
+{
+    SL_ASSERT(options && options->sdk);
+    return (sl_probe_consumer){.user = (void *)(uintptr_t)options,
+                               .open = open_assembler,
+                               .event = sl_probe_assembler_event,
+                               .tick = tick,
+                               .gone = gone,
+                               .close = close_assembler};
+}
