@@ -23,7 +23,19 @@ typedef struct sl_probe_options {
     uint32_t decode_span_every; /* 1 in N decode batches has a span of its own; 0: the default, 100; slow and failed
                                    always */
     uint64_t slow_decode_ns;    /* a batch that takes longer has a span; 0: the default, 8 times the moving median */
+    bool trace_polls; /* spans also for GET /health, /metrics, /slots; else only when the caller sent a traceparent */
 } sl_probe_options;
+
+/* What became of what was seen; totals. */
+typedef struct sl_probe_assembler_stats {
+    uint64_t requests, prompts;        /* prompts: that got a slot */
+    uint64_t exact, single, ambiguous; /* prompts, by how sure it is whose they were; when their request ended */
+    uint64_t unlinked;                 /* prompts for which no request was found, in a host that serves HTTP */
+    uint64_t compared, mismatches;     /* with the server's own timings, and of these that differ */
+    uint64_t partial;                  /* requests whose end was not seen */
+    uint64_t left_out;                 /* what did not fit the limits, or found no memory */
+    uint64_t decode_spans;
+} sl_probe_assembler_stats;
 
 /* Errors: SL_EINVAL, SL_ENOMEM. */
 SL_MUST_CHECK int sl_probe_assembler_new(const sl_probe_options *options, sl_probe_assembler **ret_assembler);
@@ -36,5 +48,7 @@ void sl_probe_assembler_event(void *assembler, const sl_probe_event *event, size
 void sl_probe_assembler_tick(sl_probe_assembler *assembler, uint64_t now_ns, uint64_t ring_dropped);
 /* The host is gone: what is open ends now, with status ERROR when `crashed`. */
 void sl_probe_assembler_host_gone(sl_probe_assembler *assembler, uint64_t now_ns, bool crashed);
+/* Reads the totals. */
+void sl_probe_assembler_get_stats(const sl_probe_assembler *assembler, sl_probe_assembler_stats *ret_stats);
 
 #endif

@@ -1,0 +1,438 @@
+/* Asks, claims, and how guesses become certain. */
+#include "src/probe/correlate.h"
+
+#include "src/probe/seq_memory.h"
+
+#define STRONG_TOKENS 4u /* so many equal tokens are no accident */
+
+/* ---- asks ---- */
+
+static void unlink_ask(sl_probe_assembler *a, sl_track_ask *ask)
+{
+    SL_ASSERT(ask->posted);
+    *(ask->prev ? &ask->prev->next : &a->first_ask) = ask->next;
+    *(ask->next ? &ask->next->prev : &a->last_ask) = ask->prev;
+    ask->next = ask->prev = NULL;
+    ask->posted = false;
+}
+
+static void link_ask(sl_probe_assembler *a, sl_track_ask *ask, uint64_t now_ns)
+{
+    SL_ASSERT(!ask->posted && !ask->next && !ask->prev);
+    ask->prev = a->last_ask;
+    *(a->last_ask ? &a->last_ask->next : &a->first_ask) = ask;
+    a->last_ask = ask;
+    ask->posted = true;
+    ask->post_ns = now_ns;
+}
+
+static sl_track_ask *new_ask(sl_probe_assembler *a, sl_track_request *request, uint32_t n_known)
+{
+    bool room = a->ask_count < SL_PROBE_MAX_ASKS && request->ask_count < SL_PROBE_MAX_ASKS_EACH &&
+                n_known <= SL_PROBE_MAX_TOKENS - a->tokens_kept;
+    sl_track_ask *ask = room ? sl_calloc(1, sizeof *ask) : NULL;
+    if (ask && n_known && !(ask->tokens = sl_malloc(n_known * sizeof *ask->tokens))) {
+        sl_free(ask);
+        ask = NULL;
+    }
+    if (!ask) {
+        a->stats.left_out++;
+        request->partial = true;
+        return NULL;
+    }
+    a->tokens_kept += n_known;
+    ask->n_known = n_known;
+    ask->serial = ++a->serial;
+    ask->request = request;
+    ask->sibling = request->asks;
+    request->asks = ask;
+    request->ask_count++;
+    a->ask_count++;
+    return ask;
+}
+
+void sl_track_tokenize(sl_probe_assembler *a, const sl_probe_tokenize *event)
+{
+    SL_ASSERT(a && event);
+    sl_track_request *request = sl_track_request_find(a, event->request);
+    bool asks = request && (request->use == SL_TRACK_USE_GENERATE || request->use == SL_TRACK_USE_EMBED);
+    if (!asks || !event->head.count)
+        return;
+    sl_track_ask *ask = new_ask(a, request, event->head.count);
+    if (!ask)
+        return;
+    memcpy(ask->tokens, event + 1, event->head.count * sizeof *ask->tokens);
+    ask->n_tokens = event->n_tokens;
+}
+
+void sl_track_post(sl_probe_assembler *a, const sl_probe_post *event)
+{
+    SL_ASSERT(a && event);
+    sl_track_request *request = sl_track_request_find(a, event->request);
+    if (!request || (request->use != SL_TRACK_USE_GENERATE && request->use != SL_TRACK_USE_EMBED))
+        return;
+    if (request->frame_ns || request->status)
+        return; /* what is posted after the answer's begin is no prompt */
+    request->posted = true;
+    request->post_ns = event->head.time_ns;
+    sl_track_ask *oldest_first = NULL;
+    for (sl_track_ask *ask = request->asks; ask; ask = ask->sibling) {
+        if (ask->turn)
+            continue;
+        if (ask->posted)
+            unlink_ask(a, ask);
+        ask->next = oldest_first;
+        oldest_first = ask;
+    }
+    while (oldest_first) {
+        sl_track_ask *ask = oldest_first;
+        oldest_first = ask->next;
+        ask->next = NULL;
+        link_ask(a, ask, event->head.time_ns);
+    }
+    if (!request->asks) { /* a prompt given as numbers */
+        sl_track_ask *ask = new_ask(a, request, 0);
+        if (ask)
+            link_ask(a, ask, event->head.time_ns);
+    }
+    sl_track_load(a);
+}
+
+void sl_track_asks_free(sl_probe_assembler *a, sl_track_request *request)
+{
+    SL_ASSERT(a && request);
+    while (request->asks) {
+        sl_track_ask *ask = request->asks;
+        request->asks = ask->sibling;
+        if (ask->posted)
+            unlink_ask(a, ask);
+        if (ask->turn)
+            ask->turn->ask = NULL;
+        SL_ASSERT(a->tokens_kept >= ask->n_known && a->ask_count > 0);
+        a->tokens_kept -= ask->n_known;
+        a->ask_count--;
+        sl_free(ask->tokens);
+        sl_free(ask);
+    }
+    request->ask_count = 0;
+}
+
+sl_track_ask *sl_track_ask_find(sl_probe_assembler *a, uint64_t serial)
+{
+    SL_ASSERT(a);
+    for (sl_track_ask *ask = a->first_ask; ask; ask = ask->next) {
+        if (ask->serial == serial)
+            return ask;
+    }
+    return NULL;
+}
+
+/* ---- matching ---- */
+
+/* Whether a batch's tokens are those of an ask. `*ret_compared`: how many say so. */
+static bool matches(const sl_track_ask *ask, const sl_track_evidence *e, uint32_t *ret_compared)
+{
+    SL_ASSERT(ask && e->pos >= 0);
+    uint64_t end = (uint64_t)e->pos + e->n;
+    if (!ask->n_known || !e->tokens || !e->n_listed || end > ask->n_tokens)
+        return false;
+    if (e->ends && !e->partial && end != ask->n_tokens)
+        return false;
+    uint64_t known = (uint64_t)e->pos + e->n_listed < ask->n_known ? (uint64_t)e->pos + e->n_listed : ask->n_known;
+    uint32_t count = known > (uint64_t)e->pos ? (uint32_t)(known - (uint64_t)e->pos) : 0, before;
+    if (count && memcmp(ask->tokens + e->pos, e->tokens, count * sizeof *e->tokens) != 0)
+        return false;
+    if (!sl_seq_memory_is(e->seq, e->pos, ask->tokens, ask->n_known, &before))
+        return false;
+    *ret_compared = count + before;
+    return *ret_compared > 0;
+}
+
+bool sl_track_ask_goes_on(const sl_track_turn *turn, const sl_track_evidence *evidence)
+{
+    SL_ASSERT(turn && evidence);
+    uint32_t compared;
+    if (!turn->ask || !turn->ask->n_known || !evidence->tokens)
+        return true;
+    if ((uint64_t)evidence->pos >= turn->ask->n_known)
+        return (uint64_t)evidence->pos + evidence->n <= turn->ask->n_tokens;
+    return matches(turn->ask, evidence, &compared);
+}
+
+static void add_tie(sl_track_claim *claim, const sl_track_ask *ask)
+{
+    SL_ASSERT(claim->tie_count <= SL_PROBE_MAX_TIES);
+    if (claim->tie_count == SL_PROBE_MAX_TIES)
+        claim->ties_cut = true;
+    else
+        claim->ties[claim->tie_count++] = ask->serial;
+}
+
+/* True when another context's turn is at work for this ask: the same prompt in a draft's context. */
+static bool is_elsewhere(const sl_track_ask *ask, const sl_track_context *context)
+{
+    return ask->turn && ask->turn->context && ask->turn->context != context;
+}
+
+/* By tokens. Leaves the claim empty when nothing matches. */
+static void find_by_tokens(sl_probe_assembler *a, const sl_track_evidence *e, sl_track_claim *claim)
+{
+    const sl_track_ask *elsewhere = NULL;
+    bool several = false, strong = false;
+    uint32_t compared, others = 0;
+    for (sl_track_ask *ask = a->first_ask; ask; ask = ask->next) {
+        others += !ask->turn;
+        if (!matches(ask, e, &compared))
+            continue;
+        if (ask->turn && is_elsewhere(ask, e->context)) {
+            elsewhere = elsewhere ? elsewhere : ask;
+            continue;
+        }
+        if (ask->proven)
+            continue;
+        if (!ask->turn && !claim->ask) {
+            claim->ask = ask;
+            strong = compared >= STRONG_TOKENS;
+        }
+        several |= claim->tie_count > 0 && claim->request != ask->request;
+        claim->request = ask->request;
+        add_tie(claim, ask);
+    }
+    if (claim->ask) {
+        bool weak = !strong && others > 1;
+        claim->ties_cut |= weak;
+        claim->request = claim->ask->request;
+        claim->sure = several || weak ? SL_TRACK_AMBIGUOUS : SL_TRACK_EXACT;
+        return;
+    }
+    memset(claim, 0, sizeof *claim);
+    if (elsewhere) {
+        claim->request = elsewhere->request;
+        claim->sure = SL_TRACK_EXACT;
+        claim->shadow = true;
+    }
+}
+
+/* Among asks whose tokens are not known, the oldest. */
+static void find_unknown(sl_probe_assembler *a, sl_track_claim *claim)
+{
+    SL_ASSERT(!claim->ask);
+    for (sl_track_ask *ask = a->first_ask; ask; ask = ask->next) {
+        if (ask->n_known || ask->turn)
+            continue;
+        if (!claim->ask) {
+            claim->ask = ask;
+            claim->request = ask->request;
+        }
+        add_tie(claim, ask);
+    }
+    if (claim->ask)
+        claim->sure = claim->tie_count > 1 || claim->ties_cut ? SL_TRACK_AMBIGUOUS : SL_TRACK_SINGLE;
+}
+
+static sl_track_ask *free_ask_of(sl_track_request *request)
+{
+    sl_track_ask *found = NULL;
+    for (sl_track_ask *ask = request->asks; ask; ask = ask->sibling) {
+        if (!ask->turn)
+            found = ask; /* the oldest is the last */
+    }
+    return found;
+}
+
+void sl_track_claim_find(sl_probe_assembler *a, const sl_track_evidence *evidence, bool known_only,
+                         sl_track_claim *ret_claim)
+{
+    SL_ASSERT(a && evidence && ret_claim);
+    memset(ret_claim, 0, sizeof *ret_claim);
+    find_by_tokens(a, evidence, ret_claim);
+    if (ret_claim->request || known_only)
+        return;
+    sl_track_request *request = sl_track_request_on_thread(a, evidence->thread);
+    if (request) {
+        ret_claim->request = request;
+        ret_claim->ask = free_ask_of(request);
+        ret_claim->sure = SL_TRACK_EXACT;
+        return;
+    }
+    find_unknown(a, ret_claim);
+    if (ret_claim->request)
+        return;
+    request = sl_track_request_single(a);
+    if (request) {
+        ret_claim->request = request;
+        ret_claim->ask = free_ask_of(request);
+        ret_claim->sure = SL_TRACK_SINGLE;
+    }
+}
+
+/* ---- claims ---- */
+
+/* An ask whose turn is certain is nobody else's possibility. */
+static void prove(sl_probe_assembler *a, sl_track_ask *ask)
+{
+    SL_ASSERT(ask && ask->turn);
+    ask->proven = true;
+    for (sl_track_turn *turn = a->turns; turn; turn = turn->next) {
+        if (turn == ask->turn)
+            continue;
+        for (uint32_t i = 0; i < turn->tie_count; i++) {
+            if (turn->ties[i] == ask->serial) {
+                turn->ties[i] = turn->ties[--turn->tie_count];
+                break;
+            }
+        }
+    }
+}
+
+void sl_track_claim_apply(sl_probe_assembler *a, sl_track_turn *turn, const sl_track_claim *claim)
+{
+    SL_ASSERT(a && turn && claim && !turn->request);
+    turn->sure = claim->sure;
+    turn->shadow = claim->shadow;
+    turn->tie_count = claim->tie_count;
+    turn->ties_cut = claim->ties_cut;
+    memcpy(turn->ties, claim->ties, claim->tie_count * sizeof *claim->ties);
+    if (claim->shadow) {
+        turn->of = claim->request->context;
+        turn->of.tracestate = sl_str_of(NULL, 0);
+        return;
+    }
+    if (!claim->request)
+        return;
+    sl_track_turn_give(turn, claim->request, claim->ask);
+    if (claim->ask && claim->sure == SL_TRACK_EXACT)
+        prove(a, claim->ask);
+}
+
+/* ---- settling ---- */
+
+bool sl_track_figures_fit(const sl_track_turn *turn, const sl_answer_facts *facts)
+{
+    SL_ASSERT(turn && facts);
+    if (facts->has_timings) {
+        bool drafts = turn->last_n > 1;
+        return facts->prompt_n == (int64_t)turn->prompt_tokens &&
+               (facts->cache_n < 0 || facts->cache_n == (int64_t)turn->cached_tokens) &&
+               (drafts || facts->predicted_n == (int64_t)sl_track_turn_tokens(turn));
+    }
+    int64_t prompt = (int64_t)turn->prompt_tokens + turn->cached_tokens;
+    return (facts->input_tokens < 0 || facts->input_tokens == prompt) &&
+           (facts->output_tokens < 0 || facts->output_tokens == (int64_t)sl_track_turn_tokens(turn));
+}
+
+static bool has_tie(const sl_track_turn *turn, uint64_t serial)
+{
+    for (uint32_t i = 0; i < turn->tie_count; i++) {
+        if (turn->ties[i] == serial)
+            return true;
+    }
+    return false;
+}
+
+/* Whether a turn may be for one of a request's asks: by its ties, and not certainly another's. */
+static sl_track_ask *possible_ask(const sl_track_turn *turn, const sl_track_request *request)
+{
+    if (turn->sure != SL_TRACK_AMBIGUOUS || turn->closed || turn->copied)
+        return NULL;
+    for (sl_track_ask *ask = request->asks; ask; ask = ask->sibling) {
+        if (has_tie(turn, ask->serial) && !ask->proven)
+            return ask;
+    }
+    return NULL;
+}
+
+/* The one turn that a request's answer can mean; NULL when several or none fit. */
+static sl_track_turn *find_meant(sl_probe_assembler *a, const sl_track_request *request, const sl_answer_facts *facts)
+{
+    sl_track_turn *found = NULL;
+    uint32_t fit = 0, possible = 0;
+    bool clouded = false, figures = facts->has_timings || facts->has_usage;
+    for (sl_track_turn *turn = a->turns; turn; turn = turn->next) {
+        const sl_track_ask *ask = possible_ask(turn, request);
+        if (!ask)
+            continue;
+        possible++;
+        clouded |= ask->clouded;
+        if ((facts->id_slot >= 0 && facts->id_slot != turn->seq) || (figures && !sl_track_figures_fit(turn, facts)))
+            continue;
+        found = turn;
+        fit++;
+    }
+    bool proves = facts->id_slot >= 0 || (!clouded && (figures || possible == 1));
+    return fit == 1 && proves ? found : NULL;
+}
+
+/* Makes `turn` the one for `ask`; whoever had it gets the request's earlier turn in exchange, or waits again. */
+static void exchange(sl_track_turn *turn, sl_track_request *request, sl_track_ask *ask)
+{
+    SL_ASSERT(turn && ask->request == request);
+    sl_track_turn *earlier = ask->turn;
+    sl_track_request *loser = turn->request;
+    sl_track_ask *lost = turn->ask;
+    if (earlier == turn)
+        return;
+    sl_track_turn_take(turn);
+    if (earlier)
+        sl_track_turn_take(earlier);
+    sl_track_turn_give(turn, request, ask);
+    if (earlier && loser)
+        sl_track_turn_give(earlier, loser, lost);
+}
+
+static void settle_ambiguous(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts)
+{
+    sl_track_turn *meant = find_meant(a, request, facts);
+    if (!meant)
+        return;
+    sl_track_ask *ask = possible_ask(meant, request);
+    exchange(meant, request, ask);
+    bool certain = !meant->ties_cut || facts->id_slot >= 0;
+    if (!certain)
+        return;
+    meant->sure = SL_TRACK_EXACT;
+    prove(a, ask);
+}
+
+/* By elimination: all other possibilities have become certain elsewhere. */
+static void settle_alone(sl_probe_assembler *a, sl_track_request *request)
+{
+    for (sl_track_turn *turn = request->turns; turn; turn = turn->next_in_request) {
+        if (turn->sure == SL_TRACK_AMBIGUOUS && turn->tie_count == 1 && !turn->ties_cut && turn->ask) {
+            turn->sure = SL_TRACK_EXACT;
+            prove(a, turn->ask);
+        }
+    }
+}
+
+/* What ends as a guess leaves a doubt on all for whom it may have been. */
+static void cloud_ties(sl_probe_assembler *a, const sl_track_request *request)
+{
+    for (const sl_track_turn *turn = request->turns; turn; turn = turn->next_in_request) {
+        for (uint32_t i = 0; turn->sure == SL_TRACK_AMBIGUOUS && i < turn->tie_count; i++) {
+            sl_track_ask *ask = sl_track_ask_find(a, turn->ties[i]);
+            if (ask)
+                ask->clouded = true;
+        }
+    }
+}
+
+void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts)
+{
+    SL_ASSERT(a && request && facts);
+    settle_alone(a, request);
+    bool certain = request->turns && request->turns->sure != SL_TRACK_AMBIGUOUS;
+    if (!certain && request->turn_count <= 1)
+        settle_ambiguous(a, request, facts);
+    cloud_ties(a, request);
+    if (request->turn_count != 1 || !(facts->has_timings || facts->has_usage))
+        return;
+    sl_track_turn *turn = request->turns;
+    a->stats.compared++;
+    if (sl_track_figures_fit(turn, facts) && (facts->id_slot < 0 || facts->id_slot == turn->seq))
+        return;
+    a->stats.mismatches++;
+    request->doubted = true;
+    if (turn->sure == SL_TRACK_SINGLE)
+        turn->sure = SL_TRACK_AMBIGUOUS;
+}
