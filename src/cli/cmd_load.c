@@ -33,11 +33,13 @@ static const sl_option options[] = {
      "The server, or the whole address: a path ending in /messages, /completions or /embeddings says the protocol.",
      "http://127.0.0.1:4000", "SIGHTLINE_URL"},
     {"model", 'm', SL_OPT_STR, OPT(model), "NAME", "The model that is asked for.", "claude-haiku", NULL},
-    {"requests", 'n', SL_OPT_U64, OPT(requests), "N", "How many requests; 10 when no --duration is given.", NULL, NULL},
+    {"requests", 'n', SL_OPT_U64, OPT(requests), "N",
+     "How many requests; 10 when no --duration is given, one for each of --parallel.", NULL, NULL},
     {"duration", 'd', SL_OPT_MS, OPT(duration_ms), "SECONDS", "How long requests are begun.", NULL, NULL},
     {"concurrency", 'c', SL_OPT_U64, OPT(concurrency), "C", "Requests at a time; with --rate the most at a time.", "1",
      NULL},
-    {"parallel", 0, SL_OPT_U64, OPT(concurrency), "C", "The same as --concurrency.", NULL, NULL},
+    {"parallel", 0, SL_OPT_U64, OPT(concurrency), "C", "The same as --concurrency; alone, as many requests at once.",
+     NULL, NULL},
     {"rate", 'r', SL_OPT_DOUBLE, OPT(rate), "R",
      "Requests begun per second; times count from when each was meant to be sent.", NULL, NULL},
     {"stream", 's', SL_OPT_FLAG, OPT(stream), NULL,
@@ -89,8 +91,8 @@ static int make_plan(const load_command_options *o, sl_load_plan *ret_plan)
                          .timeout_ms = o->timeout_ms,
                          .ca_file = o->ca_file,
                          .tls_insecure = o->insecure};
-    if (!plan.requests && !plan.duration_ms)
-        plan.requests = sl_option_given(&sl_cmd_load, "requests") ? 0 : 10;
+    if (!plan.requests && !plan.duration_ms && !sl_option_given(&sl_cmd_load, "requests"))
+        plan.requests = sl_option_given(&sl_cmd_load, "parallel") ? o->concurrency : 10;
     if (!plan.requests && !plan.duration_ms)
         return sl_fail(SL_EXIT_USAGE, "--requests: 0 requests are nothing to do; give a number or a --duration");
     if (plan.requests && plan.concurrency > plan.requests)

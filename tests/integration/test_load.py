@@ -89,6 +89,15 @@ def test_parallel_is_concurrency():
     assert time.monotonic() - begun < 1.2 * lib.SLOW, report
 
 
+def test_parallel_alone_is_one_request_each():
+    """As the llama.cpp guide's client: `--url URL --prompt TEXT --parallel 5` asks five times at once."""
+    mock = lib.mock(ttft=300)
+    begun = time.monotonic()
+    status, report = load("--url", mock.url("mock"), "--prompt", "Write a poem about AI", "--parallel", 3)
+    lib.equal((status, report["sent"], report["ok"]), (0, 3, 3))
+    assert time.monotonic() - begun < 1.2 * lib.SLOW, report
+
+
 def test_duration_ends_the_run():
     mock = lib.mock()
     _, report = load("--url", mock.url("mock"), "--duration", 1, "-c", 2)
