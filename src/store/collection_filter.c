@@ -315,11 +315,11 @@ static bool in_list(const json_t *value, const json_t *list)
     return false;
 }
 
-/* Equal to the operand or one of its items; of a list, one item is enough. */
+/* Equal to the operand or one of its items; of a list, one item is enough. What is missing equals null. */
 static bool matches(const json_t *value, const json_t *operand)
 {
     if (!value)
-        return json_is_null(operand);
+        value = json_null();
     for (size_t i = 0; i < json_array_size(value); i++)
         if (matches(json_array_get(value, i), operand))
             return true;

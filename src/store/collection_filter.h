@@ -3,7 +3,8 @@
  *
  * Members of an object must all hold. A plain value asks for equality; operators: $eq $ne $in $nin $gt $gte $lt $lte
  * $exists, and $and, $or, $not around whole filters. A member that is a list in the metadata holds for $eq and $in when
- * one of its items does. $ne, $nin hold where the member is missing. Order is among numbers and among texts.
+ * one of its items does. A member that is missing equals null, so that $ne and $nin of other values hold. Order is
+ * among numbers and among texts.
  *
  * Compiled, a filter is immutable: any number of threads may use it.
  */
