@@ -1,12 +1,12 @@
 /*
  * The executor's figures: in-memory steps a second, and what telemetry adds to a workflow. One JSON line each.
  *
- * bench_flow steps|empty|durable|llm SIGNALS [COUNT]
+ * bench_flow steps|empty|durable|llm|FILE SIGNALS [COUNT [INPUTS]]
  *
  * SIGNALS is what is recorded: off, metrics, spans, logs, on (all of them). `steps`: workflows of 20 transform steps;
  * `empty`: workflows of one step that does nothing; `durable`: the same, accepted and recorded in a store on disk as a
- * server does it (in the current folder); `llm`: workflows of one llm step, against OPENAI_BASE_URL. CPU is that of all
- * threads of the process.
+ * server does it (in the current folder); `llm`: workflows of one llm step, against OPENAI_BASE_URL. FILE (its name
+ * has a dot): runs of that file with these inputs, one after the other. CPU is that of all threads of the process.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,15 +129,23 @@ static const char *source_of(const char *what)
     return text;
 }
 
-static void load(const char *what)
+static bool is_file(const char *what)
+{
+    return strchr(what, '.') != NULL;
+}
+
+static void load(const char *what, const char *inputs)
 {
     static sl_flow_problems problems;
-    int error = sl_flow_load(sl_str_c(source_of(what)), &problems, &b.flow);
+    int error = is_file(what) ? sl_flow_load_file(what, &problems, &b.flow)
+                              : sl_flow_load(sl_str_c(source_of(what)), &problems, &b.flow);
     for (size_t i = 0; i < problems.errors && i < problems.count; i++)
         fprintf(stderr, "bench_flow: %u: %s\n", problems.items[i].line, problems.items[i].message);
     if (error)
         fail("load", error);
-    b.inputs = json_pack("{s:i}", "n", 1);
+    b.inputs = json_loads(inputs, 0, NULL);
+    if (!b.inputs)
+        fail("inputs", SL_EPARSE);
 }
 
 static void deliver_free(void *user)
@@ -188,8 +196,8 @@ static void open_all(const char *what, const char *signals)
     b.services.loop = &b.loop;
     b.services.sdk = b.sdk;
     b.window = WINDOW;
-    if (strcmp(what, "llm") == 0) {
-        b.window = 16;
+    if (strcmp(what, "llm") == 0 || is_file(what)) {
+        b.window = is_file(what) ? 1 : 16;
         if (sl_llm_client_new(&b.loop, b.sdk, &b.services.llm) || sl_llm_endpoints_from_env(b.services.llm))
             fail("client", SL_EIO);
     }
@@ -245,12 +253,12 @@ static void run_all(size_t count)
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: bench_flow steps|empty|durable|llm off|metrics|spans|logs|on [COUNT]\n");
+        fprintf(stderr, "usage: bench_flow steps|empty|durable|llm|FILE off|metrics|spans|logs|on [COUNT [INPUTS]]\n");
         return 2;
     }
     size_t count = argc > 3 ? strtoull(argv[3], NULL, 10) : 20000;
     open_all(argv[1], argv[2]);
-    load(argv[1]);
+    load(argv[1], argc > 4 ? argv[4] : "{\"n\":1}");
     run_all(count / 10 + 1); /* to warm up */
     double cpu = cpu_s();
     uint64_t begin = sl_mono_ns();

@@ -18,20 +18,35 @@ type Failure = Box<dyn std::error::Error>;
 
 const CONCURRENCY: usize = 4; // as its own command line has it
 
-fn executor(workflow: &Workflow, inputs: &HashMap<String, Value>, base: &str) -> Result<WorkflowExecutor, Failure> {
-    let key = || "sk-interop".to_string();
-    let api = format!("{base}/v1");
-    let vectors = || QdrantClient::new(base.to_string(), None);
+/// Made once, so that connections are kept from round to round.
+struct Providers {
+    openai: Arc<OpenAIProvider>,
+    anthropic: Arc<AnthropicProvider>,
+    embeddings: Arc<OpenAIEmbeddingProvider>,
+    vectors: Arc<QdrantClient>,
+}
+
+impl Providers {
+    fn new(base: &str) -> Result<Self, Failure> {
+        let key = || "sk-interop".to_string();
+        let api = format!("{base}/v1");
+        Ok(Self {
+            openai: Arc::new(OpenAIProvider::with_base_url(key(), api.clone())?),
+            anthropic: Arc::new(AnthropicProvider::with_base_url(key(), api.clone(), "2023-06-01".to_string())?),
+            embeddings: Arc::new(OpenAIEmbeddingProvider::with_base_url(key(), api)?),
+            vectors: Arc::new(QdrantClient::new(base.to_string(), None)?),
+        })
+    }
+}
+
+fn executor(workflow: &Workflow, inputs: &HashMap<String, Value>, p: &Providers) -> Result<WorkflowExecutor, Failure> {
     Ok(WorkflowExecutor::new(workflow.clone(), inputs.clone())?
         .with_max_concurrency(CONCURRENCY)
-        .with_provider("openai", Arc::new(OpenAIProvider::with_base_url(key(), api.clone())?))
-        .with_provider(
-            "anthropic",
-            Arc::new(AnthropicProvider::with_base_url(key(), api.clone(), "2023-06-01".to_string())?),
-        )
-        .with_embedding_provider("openai", Arc::new(OpenAIEmbeddingProvider::with_base_url(key(), api)?))
-        .with_vector_db("pinecone", Arc::new(vectors()?))
-        .with_vector_db("qdrant", Arc::new(vectors()?)))
+        .with_provider("openai", p.openai.clone())
+        .with_provider("anthropic", p.anthropic.clone())
+        .with_embedding_provider("openai", p.embeddings.clone())
+        .with_vector_db("pinecone", p.vectors.clone())
+        .with_vector_db("qdrant", p.vectors.clone()))
 }
 
 #[tokio::main]
@@ -45,9 +60,10 @@ async fn main() -> Result<(), Failure> {
     let rounds: usize = args.get(4).map_or(Ok(1), |text| text.parse())?;
     let mut steps: HashMap<String, StepResult> = HashMap::new();
     let mut error = Value::Null;
+    let providers = Providers::new(&args[3])?;
     let begin = Instant::now();
     for _ in 0..rounds {
-        match executor(&workflow, &inputs, &args[3])?.execute().await {
+        match executor(&workflow, &inputs, &providers)?.execute().await {
             Ok(results) => steps = results,
             Err(e) => error = json!(e.to_string()),
         }
