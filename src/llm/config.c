@@ -335,9 +335,10 @@ static void read_document(sl_config *config, sl_yaml *yaml)
     sl_config_read_map(config, yaml, root, "config", top_keys, COUNT(top_keys), config);
     read_models(config, yaml, sl_yaml_get(yaml, root, "model_list"));
     sl_yaml_node *general = sl_yaml_get(yaml, root, "general_settings");
+    size_t told = config->error_count;
     sl_config_read_map(config, yaml, general, "general_settings", general_keys, COUNT(general_keys), config);
     sl_yaml_node *key = sl_yaml_get(yaml, general, "master_key");
-    if (key && !sl_yaml_is_null(key) && !config->master_key.len)
+    if (key && !sl_yaml_is_null(key) && !config->master_key.len && config->error_count == told)
         sl_config_diag(
             config, SL_DIAG_ERROR, key,
             "general_settings.master_key: is empty; the gateway would be open, so set the key or its variable");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "src/base/assert.h"
+#include "src/base/suggest.h"
 
 #define MAX_KEYS 64  /* of one table: a bit for each */
 #define MAX_SHOWN 80 /* bytes of a value or key in a diagnostic */
@@ -166,16 +167,30 @@ static size_t find_key(sl_str name, const sl_key_def *keys, size_t count)
     return i;
 }
 
-static void read_pair(sl_config *config, sl_yaml_node *name, sl_yaml_node *value, const char *where,
-                      const sl_key_def *key, void *target)
+static void tell_unknown(sl_config *config, const sl_yaml_node *name, const char *where, const sl_key_def *keys,
+                         size_t count)
 {
     SL_ASSERT(config && where);
     sl_str text = sl_yaml_text(name);
-    if (!key)
+    sl_suggestion suggestion;
+    sl_suggest_init(&suggestion, text);
+    for (size_t i = 0; i < count; i++)
+        sl_suggest_offer(&suggestion, keys[i].name);
+    int shown = (int)sl_utf8_prefix(text, MAX_SHOWN);
+    if (suggestion.best)
         sl_config_diag(config, SL_DIAG_WARNING, name,
-                       "%s.%.*s: this key is not known; it has no effect, check its spelling", where,
-                       (int)sl_utf8_prefix(text, MAX_SHOWN), text.ptr);
-    else if (key->type == SL_KEY_NOT_YET)
+                       "%s.%.*s: this key is not known; it has no effect, did you mean \"%s\"?", where, shown, text.ptr,
+                       suggestion.best);
+    else
+        sl_config_diag(config, SL_DIAG_WARNING, name,
+                       "%s.%.*s: this key is not known; it has no effect, check its spelling", where, shown, text.ptr);
+}
+
+static void read_pair(sl_config *config, sl_yaml_node *name, sl_yaml_node *value, const char *where,
+                      const sl_key_def *key, void *target)
+{
+    SL_ASSERT(config && where && key);
+    if (key->type == SL_KEY_NOT_YET)
         sl_config_diag(config, SL_DIAG_WARNING, name, "%s.%s: this LiteLLM key is not supported yet; it has no effect",
                        where, key->name);
     else if (key->type != SL_KEY_CHILD && !sl_yaml_is_null(value))
@@ -197,22 +212,30 @@ static void read_one_map(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, co
                            "%s.%s: this key stands twice; the last one counts, so remove this one", where,
                            keys[index].name);
         else if (!sl_yaml_is_merge(name) && !(*seen & bit))
-            read_pair(config, name, value, where, bit ? &keys[index] : NULL, target);
+            bit ? read_pair(config, name, value, where, &keys[index], target)
+                : tell_unknown(config, name, where, keys, key_count);
         here |= bit;
     }
     *seen |= here;
+}
+
+/* False when there is nothing, or something else, which is told. */
+static bool is_map(sl_config *config, const sl_yaml_node *node, const char *where)
+{
+    SL_ASSERT(config && where);
+    if (sl_yaml_is_null(node))
+        return false;
+    if (!sl_yaml_is_map(node))
+        sl_config_diag(config, SL_DIAG_ERROR, node, "%s: not a map; write `key: value` lines below it", where);
+    return sl_yaml_is_map(node);
 }
 
 void sl_config_read_map(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, const char *where, const sl_key_def *keys,
                         size_t key_count, void *target)
 {
     SL_ASSERT(config && where && target);
-    if (sl_yaml_is_null(map))
+    if (!is_map(config, map, where))
         return;
-    if (!sl_yaml_is_map(map)) {
-        sl_config_diag(config, SL_DIAG_ERROR, map, "%s: not a map; write `key: value` lines below it", where);
-        return;
-    }
     sl_yaml_maps maps;
     uint64_t seen = 0;
     sl_yaml_merged(yaml, map, &maps);
@@ -228,7 +251,9 @@ void sl_config_read_known(sl_config *config, sl_yaml *yaml, sl_yaml_node *map, c
                           const sl_key_def *keys, size_t key_count, void *target)
 {
     SL_ASSERT(config && where && keys && target);
-    for (size_t i = 0; sl_yaml_is_map(map) && i < key_count; i++) {
+    if (!is_map(config, map, where))
+        return;
+    for (size_t i = 0; i < key_count; i++) {
         const sl_yaml_node *value = sl_yaml_get(yaml, map, keys[i].name);
         if (value && !sl_yaml_is_null(value))
             read_value(config, value, where, &keys[i], (char *)target + keys[i].offset);

@@ -185,7 +185,8 @@ SL_TEST(config_warnings_do_not_stop)
     } rows[] = {
         {"router_settings: {num_retries: 3}\n",
          "c.yaml:1:1: warning: config.router_settings: this LiteLLM key is not supported yet; it has no effect"},
-        {"modle_list: []\n", "c.yaml:1:1: warning: config.modle_list: this key is not known; it has no effect, check"},
+        {"modle_list: []\n",
+         "c.yaml:1:1: warning: config.modle_list: this key is not known; it has no effect, did you mean"},
         {"? [a, b]\n: 1\n", "c.yaml:1:3: warning: config.: this key is not known"},
         {"sightline: {listen: {gatway: 1}}\n", "warning: sightline.listen.gatway: this key is not known"},
         {MODEL("rpm: 5"), "c.yaml:3:37: warning: litellm_params.rpm: this LiteLLM key is not supported yet"},
