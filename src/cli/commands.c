@@ -3,6 +3,7 @@
 
 const sl_command *const sl_commands[] = {&sl_cmd_up,
                                          &sl_cmd_gateway,
+                                         &sl_cmd_exec,
                                          &sl_cmd_mock,
                                          &sl_cmd_load,
                                          &sl_cmd_traces,

@@ -284,6 +284,8 @@ void sl_exec_child_wait(sl_exec_child *child)
 void sl_exec_child_follow(const sl_exec_child *child)
 {
     SL_ASSERT(child && child->ended);
+    if (child->keeper > 0)
+        (void)waitpid(child->keeper, NULL, WNOHANG);
     if (!WIFSIGNALED(child->status))
         exit(WEXITSTATUS(child->status));
     int number = WTERMSIG(child->status);

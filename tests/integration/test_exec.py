@@ -1,0 +1,445 @@
+#!/usr/bin/env python3
+"""`sightline exec`: the program that it runs behaves as without it, whatever ends whom."""
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import time
+
+import lib
+
+QUIET = ("--metrics-listen", "off", "--view", "off")
+LIBRARY = os.path.join(os.path.dirname(lib.BINARY), "libsightline-llama.so")
+STUB = {}
+
+
+def library():
+    """The probe's library; under a sanitizer a stand-in, as a program without the sanitizer cannot load the real one."""
+    if lib.SLOW == 1:
+        return {}
+    if "path" not in STUB:
+        STUB["path"] = os.path.join(lib._state_home(), "stub.so")
+        subprocess.run([lib.need("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", STUB["path"]], input=b"int stub;\n", check=True)
+    return {"SIGHTLINE_PROBE_LIBRARY": STUB["path"]}
+
+
+def environment(**extra):
+    return lib.environment({**library(), **extra})
+
+
+def run(*command, options=QUIET, env=None, **more):
+    return subprocess.run([lib.BINARY, "exec", *options, "--", *command], env=environment(**(env or {})), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60, text=True, errors="replace", **more)
+
+
+def python(code, *args):
+    return [sys.executable, "-u", "-c", code, *args]
+
+
+class Running:
+    """exec with a program that writes lines."""
+
+    def __init__(self, *command, options=QUIET, env=None, **more):
+        self.process = subprocess.Popen([lib.BINARY, "exec", *options, "--", *command], env=environment(**(env or {})),
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+        self.log = open(os.devnull)
+        self.args = ["exec", *command]
+        lib._started.append(self)
+
+    def output(self):
+        return ""
+
+    def line(self):
+        ready, _, _ = select.select([self.process.stdout], [], [], 20)
+        assert ready, "no line within 20 s"
+        return self.process.stdout.readline().strip()
+
+    def wait(self, seconds=20):
+        status = self.process.wait(seconds)
+        lib._started.remove(self)
+        return status
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# ---- the same outside ----
+
+def test_status():
+    """The exit status is the program's; ended by a signal, exec ends by the same one."""
+    for command, status in ((["true"], 0), (["sh", "-c", "exit 42"], 42), (["sh", "-c", "kill -9 $$"], -9), (["sh", "-c", "kill -TERM $$"], -15),
+                            (["sh", "-c", "ulimit -c 0; kill -SEGV $$"], -11)):
+        lib.equal(run(*command).returncode, status, " ".join(command))
+    done = run("no-such-program-anywhere")
+    lib.equal((done.returncode, done.stdout), (127, ""))
+    lib.equal(done.stderr, "sightline: no-such-program-anywhere: no such program; check its name and PATH\n")
+    done = run("/etc/passwd")
+    lib.equal((done.returncode, done.stderr), (126, "sightline: /etc/passwd: cannot be run: Permission denied\n"))
+
+
+def test_output_and_input():
+    """Not a byte more or less when piped."""
+    done = run("sh", "-c", "cat; echo err >&2", input="hello\n")
+    lib.equal((done.stdout, done.stderr, done.returncode), ("hello\n", "err\n", 0))
+
+
+def test_options_end_at_the_program():
+    """With and without the dashes."""
+    for words in (["--", "echo", "--check", "--", "-x"], ["echo", "--check", "--", "-x"]):
+        done = subprocess.run([lib.BINARY, "exec", *QUIET, *words], env=environment(), stdout=subprocess.PIPE, text=True, timeout=60)
+        lib.equal((done.returncode, done.stdout), (0, "--check -- -x\n"))
+
+
+SHOW = "import os, json; print(json.dumps({'env': dict(os.environ), 'fds': sorted(os.listdir('/proc/self/fd')), " \
+       "'sig': [l for l in open('/proc/self/status') if l.startswith('Sig') and 'SigQ' not in l], 'group': os.getpgrp(), 'session': os.getsid(0)}))"
+
+
+def test_what_the_program_finds():
+    """Variables, descriptors, signals and process group as without exec, but for two variables."""
+    plain = json.loads(subprocess.run(python(SHOW), env=environment(A="1"), stdout=subprocess.PIPE, timeout=60).stdout)
+    seen = json.loads(run(*python(SHOW), env={"A": "1"}).stdout)
+    preload, folder = seen["env"].pop("LD_PRELOAD"), seen["env"].pop("SIGHTLINE_PROBE_DIR")
+    lib.equal(os.path.basename(preload), "libsightline-llama.so" if lib.SLOW == 1 else "stub.so")
+    assert not os.path.exists(folder) and not os.path.exists(os.path.dirname(folder)), folder
+    plain["env"].pop("LC_CTYPE", 0), seen["env"].pop("LC_CTYPE", 0)
+    lib.equal(seen, plain)
+
+
+def test_ignored_signals_stay_ignored():
+    for ignore in ("SIGPIPE", "SIGHUP", "SIGCHLD"):
+        begin = f"import signal; signal.signal(signal.{ignore}, signal.SIG_IGN); import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
+        show = ["grep", "^SigIgn", "/proc/self/status"]
+        plain = subprocess.run(python(begin, *show), env=environment(), stdout=subprocess.PIPE, timeout=60).stdout
+        done = subprocess.run(python(begin, lib.BINARY, "exec", *QUIET, "--", *show), env=environment(), stdout=subprocess.PIPE, timeout=60)
+        lib.equal(done.stdout, plain, ignore)
+
+
+def test_preload_that_is_there_already_stays():
+    other = os.path.join(lib.tmp(), "other.so")
+    subprocess.run([lib.need("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", other], input=b"int other;\n", check=True)
+    done = run("sh", "-c", 'echo "$LD_PRELOAD"', env={"LD_PRELOAD": other})
+    first, second = done.stdout.strip().split(":")
+    lib.equal(second, other)
+    done = run("sh", "-c", 'echo "$LD_PRELOAD"', env={"LD_PRELOAD": f"{first} {other}"})
+    lib.equal(done.stdout.strip(), f"{first}:{other}")
+
+
+def test_folder_of_rings():
+    """Nobody else can list it, or open what is in it."""
+    done = run("sh", "-c", 'echo "$SIGHTLINE_PROBE_DIR"; stat -c %a "$SIGHTLINE_PROBE_DIR" "$SIGHTLINE_PROBE_DIR/.."; ls -A "$SIGHTLINE_PROBE_DIR"')
+    folder, inner, outer = done.stdout.split()
+    lib.equal((inner, outer), ("1733", "711") if os.geteuid() == 0 else ("700", "700"))
+    lib.equal(os.path.exists(folder), False)
+    lib.equal(len(os.path.basename(folder)), 32)
+
+
+def test_library_with_a_space_in_its_name():
+    folder = os.path.join(lib.tmp(), "with space: and colon")
+    os.mkdir(folder)
+    path = os.path.join(folder, "lib.so")
+    subprocess.run([lib.need("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", path], input=b"int other;\n", check=True)
+    done = run("grep", "-c", "with space", "/proc/self/maps", env={"SIGHTLINE_PROBE_LIBRARY": path})
+    assert int(done.stdout) > 0, done
+    lib.equal(done.stderr, "")
+
+
+# ---- signals ----
+
+LISTEN = """
+import os, signal, sys, time
+names = 'HUP INT QUIT TERM USR1 USR2 WINCH ALRM CONT'.split()
+for n in names:
+    signal.signal(getattr(signal, 'SIG' + n), lambda s, f: os.write(1, (signal.Signals(s).name + '\\n').encode()))
+os.write(1, b'%d\\n' % os.getpid())
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    time.sleep(1)
+"""
+
+
+def test_signals_reach_the_program_once():
+    """Sent to exec alone, to the whole group, or to one process after the other as a service manager does."""
+    running = Running(*python(LISTEN), start_new_session=True)
+    child = int(running.line())
+    time.sleep(0.2)
+    members = [int(p) for p in os.listdir("/proc") if p.isdigit() and _group(p) == running.process.pid]
+    assert child in members and running.process.pid in members, members
+    for name in ("INT", "TERM", "HUP", "USR1", "QUIT", "USR2", "WINCH", "ALRM"):
+        number = getattr(signal, "SIG" + name)
+        for send in (lambda n: running.process.send_signal(n), lambda n: os.killpg(running.process.pid, n),
+                     lambda n: [os.kill(p, n) for p in members], lambda n: [os.kill(p, n) for p in reversed(members)]):
+            send(number)
+            lib.equal(running.line(), "SIG" + name)
+            assert not select.select([running.process.stdout], [], [], 0.15)[0], f"{name} came twice"
+    os.kill(child, signal.SIGKILL)
+    lib.equal(running.wait(), -9)
+
+
+def _group(pid):
+    with contextlib.suppress(OSError, ValueError):
+        return os.getpgid(int(pid))
+    return -1
+
+
+def test_signal_that_ends_the_program():
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        running = Running("sh", "-c", "echo ready; exec sleep 60")
+        running.line()
+        running.process.send_signal(number)
+        lib.equal(running.wait(), -number)
+
+
+def test_exec_is_killed():
+    """Who kills exec means the program."""
+    running = Running("sh", "-c", "echo $$; exec sleep 60")
+    child = int(running.line())
+    time.sleep(0.1)
+    running.process.kill()
+    lib.equal(running.wait(), -9)
+    lib.until(lambda: not alive(child), 5, "the end of the program")
+
+
+def test_exec_crashes():
+    """A fault of exec is not the program's."""
+    running = Running("sh", "-c", "echo $$; exec sleep 60", preexec_fn=lambda: _no_core())
+    child = int(running.line())
+    time.sleep(0.1)
+    running.process.send_signal(signal.SIGSEGV)
+    assert running.wait() < 0
+    time.sleep(0.5)
+    assert alive(child)
+    os.kill(child, signal.SIGKILL)
+
+
+def _no_core():
+    import resource
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def test_nothing_is_left_behind():
+    """No process, no folder, whoever ends first."""
+    before = set(os.listdir("/dev/shm"))
+    for command in (["true"], ["sh", "-c", "sleep 60 & exit 3"]):
+        done = subprocess.run([lib.BINARY, "exec", *QUIET, "--", *command], env=environment(), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, timeout=20, start_new_session=True)
+        lib.equal(done.returncode, 0 if command == ["true"] else 3)
+    assert not [x for x in set(os.listdir("/dev/shm")) - before if x.startswith("sightline-exec-")]
+    time.sleep(0.1)
+    keepers = [p for p in os.listdir("/proc") if p.isdigit() and _comm(p) == "exec-keeper" and alive(p) and _parent(p) in (1, os.getpid())]
+    lib.equal(keepers, [])
+
+
+def _comm(pid):
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+
+
+def _parent(pid):
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+
+
+# ---- the terminal ----
+
+class Terminal:
+    """exec in the foreground of a terminal of its own, as a job of something that is like a shell."""
+
+    def __init__(self, *command, options=QUIET):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            self._shell([lib.BINARY, "exec", *options, "--", *command])
+        self.text = ""
+
+    @staticmethod
+    def _shell(command):
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        job = os.fork()
+        if job == 0:
+            os.setpgid(0, 0)
+            os.tcsetpgrp(0, os.getpgrp())
+            signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.execvpe(command[0], command, environment())
+        while True:
+            _, status = os.waitpid(job, os.WUNTRACED)
+            if os.WIFSTOPPED(status):
+                os.tcsetpgrp(0, os.getpgrp())
+                os.write(1, b"[stopped]\n")
+                assert os.read(0, 10)  # "fg"
+                os.tcsetpgrp(0, job)
+                os.killpg(job, signal.SIGCONT)
+                continue
+            os.write(1, b"[status %d]\n" % (os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)))
+            os._exit(0)
+
+    def expect(self, part, seconds=20):
+        end = time.monotonic() + seconds
+        while part not in self.text:
+            assert time.monotonic() < end, f"{part!r} did not come: {self.text!r}"
+            if select.select([self.fd], [], [], 0.2)[0]:
+                try:
+                    self.text += os.read(self.fd, 65536).decode("utf-8", "replace")
+                except OSError:
+                    assert part in self.text, f"{part!r} did not come: {self.text!r}"
+        seen, _, self.text = self.text.partition(part)
+        return seen
+
+    def type(self, text):
+        os.write(self.fd, text)
+
+    def close(self):
+        os.close(self.fd)
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+def test_terminal():
+    """Ctrl-C arrives once, Ctrl-Z stops the job, the foreground goes on; one line says where the metrics are."""
+    terminal = Terminal(*python(LISTEN.replace("time.sleep(1)", "time.sleep(0.05)") + "    if os.path.exists(sys.argv[1]): sys.exit(7)\n", lib.tmp() + "/end"),
+                        options=("--metrics-listen", "127.0.0.1:0", "--view", "off"))
+    try:
+        terminal.expect("sightline: metrics of ")
+        terminal.expect("/metrics; spans: `sightline traces` while `sightline up` runs\r\n")
+        terminal.expect("\r\n")  # the program's own number: it is ready
+        terminal.type(b"\x03")
+        terminal.expect("SIGINT")
+        terminal.type(b"\x1c")
+        assert "SIGINT" not in terminal.expect("SIGQUIT")
+        terminal.type(b"\x1a")
+        terminal.expect("[stopped]")
+        terminal.type(b"fg\n")
+        terminal.expect("SIGCONT")
+        fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, b"\x20\x00\x60\x00\x00\x00\x00\x00")
+        terminal.expect("SIGWINCH")
+        terminal.type(b"\x03")
+        assert "SIGWINCH" not in terminal.expect("SIGINT")
+    finally:
+        terminal.close()
+
+
+def test_terminal_is_the_programs():
+    """It reads keys, knows that it is a terminal, and its status goes through."""
+    terminal = Terminal("sh", "-c", "test -t 0 && test -t 1 && test -t 2 && read line && echo got:$line && exit 5", options=QUIET)
+    try:
+        terminal.type(b"keys\n")
+        terminal.expect("got:keys")
+        terminal.expect("[status 5]")
+    finally:
+        terminal.close()
+
+
+# ---- listeners and options ----
+
+def test_ready_file_and_listeners():
+    running = Serving()
+    lib.equal(sorted(running.ready), ["admin", "health", "metrics", "pid"])
+    lib.equal(running.ready["pid"], running.process.pid)
+    page = lib.metrics(running.url("metrics"))
+    lib.equal(lib.total(page, "sightline_build_info"), 1)
+    assert lib.total(page, "process_resident_memory_bytes") > 0
+    lib.until(lambda: lib.get(running.url("health") + "/health/ready").status == 200, 5)
+    lib.contains(lib.get(running.url("health") + "/health").text, '"program"')
+    lib.equal(lib.get(running.url("admin") + "/traces").json(), [])
+    running.signal(signal.SIGTERM)
+    lib.equal(running.process.wait(20), -15)
+
+
+class Serving(lib.Process):
+    """`lib.Process` puts --ready-file last: a program would take it for its own."""
+
+    def __init__(self, *options, command=("sleep", "60"), env=None):
+        folder = lib.tmp()
+        self.ready_path, self.log_path = os.path.join(folder, "ready.json"), os.path.join(folder, "log")
+        options = options or ("--metrics-listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--view", "off")
+        self.args = [lib.BINARY, "exec", *options, "--ready-file", self.ready_path, "--", *command]
+        self.log = open(self.log_path, "wb")
+        self.process = subprocess.Popen(self.args, env=environment(**(env or {})), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        lib._started.append(self)
+        self.ready = self._wait_ready(20 * lib.SLOW)
+
+
+def test_default_listener_that_is_taken():
+    """The default one is left out with a warning; one that was asked for is a failure before the program starts."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", 9464))
+            taken.listen()
+        done = run("echo", "ran", options=("--view", "off"))
+        lib.equal((done.returncode, done.stdout), (0, "ran\n"))
+        lib.contains(done.stderr, "warning: the metrics listener is left out")
+        done = run("echo", "ran", options=("--view", "off", "--metrics-listen", "127.0.0.1:9464"))
+        lib.equal((done.returncode, done.stdout), (1, ""))
+
+
+def test_check():
+    """Everything that a start would refuse, without a start."""
+    done = run("x", options=("--check",))
+    lib.equal((done.returncode, done.stdout, done.stderr), (0, "", ""))
+    for options, env, part in ((("--metrics-listen", "nonsense:x"), {}, "--metrics-listen"), (("--view", "ftp://x"), {}, "--view"),
+                               (("--decode-span-every", "0"), {}, "--decode-span-every"), (("--flush-timeout", "100"), {}, "--flush-timeout"),
+                               ((), {"SIGHTLINE_PROBE_LIBRARY": "/nonexistent.so"}, "/nonexistent.so"),
+                               ((), {"SIGHTLINE_ADMIN_URL": "x://"}, "SIGHTLINE_ADMIN_URL")):
+        done = run("echo", "ran", options=(*options, "--check"), env=env)
+        lib.equal((done.returncode, done.stdout), (2, ""), str(options))
+        lib.contains(done.stderr, part)
+        done = run("echo", "ran", options=options, env=env)
+        lib.equal((done.returncode, done.stdout), (2, ""), str(options))
+    done = subprocess.run([lib.BINARY, "exec"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    lib.equal(done.returncode, 2)
+    lib.contains(done.stderr, "no program")
+
+
+def test_pid():
+    """A process that runs cannot be instrumented: what is said can be typed."""
+    sleeper = subprocess.Popen(["sleep", "60.25"])
+    try:
+        done = subprocess.run([lib.BINARY, "exec", "--pid", str(sleeper.pid)], env=environment(), stderr=subprocess.PIPE, text=True, timeout=60)
+        lib.equal(done.returncode, 1)
+        lib.contains(done.stderr, "sightline exec -- sleep 60.25\n")
+        assert sleeper.poll() is None
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    done = subprocess.run([lib.BINARY, "exec", "--pid", str(sleeper.pid)], env=environment(), stderr=subprocess.PIPE, text=True, timeout=60)
+    lib.equal(done.returncode, 1)
+    lib.contains(done.stderr, "no process")
+
+
+def test_ends_soon_whatever_the_collector_does():
+    """One that takes connections and says nothing, one that is not there."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        for env in ({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+                    {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+                    {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}):
+            begun = time.monotonic()
+            lib.equal(run("true", env=env).returncode, 0)
+            assert time.monotonic() - begun < 5 * lib.SLOW, env
+
+
+def test_disabled():
+    """OTEL_SDK_DISABLED: the program runs without anything."""
+    done = run("sh", "-c", 'echo "[$LD_PRELOAD][$SIGHTLINE_PROBE_DIR]"', env={"OTEL_SDK_DISABLED": "true"})
+    lib.equal(done.stdout, "[][]\n")
+
+
+if __name__ == "__main__":
+    lib.main(globals())
