@@ -44,6 +44,8 @@ int sl_exec_library_find(char ret_path[SL_EXEC_PATH_MAX], sl_buf *tried)
         len--;
     self[len > 0 ? len : 0] = '\0';
     for (size_t i = 0; i < sizeof beside / sizeof *beside && len > 0; i++) {
+        if (i == 2 && strcmp(beside[2], beside[1]) == 0)
+            continue;
         (void)snprintf(path, sizeof path, "%s%s%s", self, beside[i], SL_EXEC_LIBRARY_NAME);
         if (is_there(path, ret_path, tried))
             return 0;

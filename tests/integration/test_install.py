@@ -59,7 +59,7 @@ def readme_program():
 
 
 def test_files_are_there():
-    for name in ("sightline", "libsightline.so", "libsightline.a", "libsightline-core.a", "sightline.h", "sightline.pc", "sightline-core.pc",
+    for name in ("sightline", "libsightline.so", "libsightline-llama.so", "libsightline.a", "libsightline-core.a", "sightline.h", "sightline.pc", "sightline-core.pc",
                  "sightlineConfig.cmake", "sightlineConfigVersion.cmake", "sightline.1", "sightline-gateway.1", "sightline-load.1",
                  "_sightline", "sightline.fish"):
         find(name)
