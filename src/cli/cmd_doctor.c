@@ -195,9 +195,8 @@ static int run_doctor(const sl_command *command, void *given, char **args, size_
     (void)arg_count;
     const doctor_command_options *o = given;
     bool json = sl_str_eq_c(o->format, "json");
-    if (!json && !sl_str_eq_c(o->format, "text"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
-                       o->format.ptr);
+    if (!sl_format_is_known(o->format))
+        return SL_EXIT_USAGE;
     if (o->timeout_ms == 0 || o->timeout_ms > 600000)
         return sl_fail(SL_EXIT_USAGE, "--timeout: out of range; give more than 0, up to 600 seconds");
     sl_doctor *doctor = sl_calloc(1, sizeof *doctor);

@@ -388,8 +388,8 @@ static int run_collection(const sl_command *command, void *given, char **args, s
         known = known || strcmp(args[0], names[i]) == 0;
     if (!known)
         return sl_fail(SL_EXIT_USAGE, "flow collection: \"%s\" is not known; give load, list, drop or search", args[0]);
-    if (!as_json(o) && !sl_str_eq(o->format, SL_STR("text")))
-        return sl_fail(SL_EXIT_USAGE, "--format: must be text or json");
+    if (!sl_format_is_known(o->format))
+        return SL_EXIT_USAGE;
     if (sl_data_dir_open(o->data_dir, folder, reason))
         return sl_fail(SL_EXIT_USAGE, "%s", reason);
     sl_collections *c = NULL;

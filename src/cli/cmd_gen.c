@@ -139,7 +139,8 @@ const sl_command sl_cmd_gen = {
     "Grafana dashboards (llama_deploy, workflow_overview, llm_provider, llamastack, llama_cpp), Kubernetes manifests "
     "(llm-orchestrator, llamastack) and the files for llama.cpp with Jaeger, Prometheus and Grafana under Docker "
     "Compose "
-    "(compose, dockerfile, dockerignore, prometheus, datasources, dashboards); all of a kind without NAME. gguf: writes a llama "
+    "(compose, dockerfile, dockerignore, prometheus, datasources, dashboards); all of a kind without NAME. gguf: "
+    "writes a llama "
     "model of half a megabyte with "
     "random weights, so that a genuine llama.cpp server can be run without a download. It makes English words without "
     "sense and never ends by itself.",

@@ -81,9 +81,8 @@ static int make_plan(const load_command_options *o, sl_load_plan *ret_plan)
                        SL_LOAD_MAX_DURATION_MS / 1000ull);
     if (o->timeout_ms == 0 || o->timeout_ms > 86400000)
         return sl_fail(SL_EXIT_USAGE, "--timeout: out of range; give more than 0, up to 86400 seconds");
-    if (!sl_str_eq_c(o->format, "text") && !sl_str_eq_c(o->format, "json"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
-                       o->format.ptr);
+    if (!sl_format_is_known(o->format))
+        return SL_EXIT_USAGE;
     sl_load_plan plan = {.requests = o->requests,
                          .duration_ms = o->duration_ms,
                          .concurrency = o->concurrency,

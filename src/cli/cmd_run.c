@@ -401,9 +401,8 @@ static int run_with_loop(runner *r)
 
 static int check_options(const run_command_options *o)
 {
-    if (!sl_str_eq_c(o->format, "text") && !sl_str_eq_c(o->format, "json"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
-                       o->format.ptr);
+    if (!sl_format_is_known(o->format))
+        return SL_EXIT_USAGE;
     if (o->max_concurrency == 0 || o->max_concurrency > SL_FLOW_DEFAULT_TOTAL)
         return sl_fail(SL_EXIT_USAGE, "--max-concurrency: out of range; give 1 to %u", SL_FLOW_DEFAULT_TOTAL);
     return 0;

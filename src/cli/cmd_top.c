@@ -134,9 +134,8 @@ static int run_top(const sl_command *command, void *given, char **args, size_t a
     (void)arg_count;
     const top_command_options *o = given;
     bool json = sl_str_eq_c(o->format, "json");
-    if (!json && !sl_str_eq_c(o->format, "text"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
-                       o->format.ptr);
+    if (!sl_format_is_known(o->format))
+        return SL_EXIT_USAGE;
     if (o->interval_ms < 100 || o->interval_ms > 3600000)
         return sl_fail(SL_EXIT_USAGE, "--interval: out of range; give 0.1 to 3600 seconds");
     top_state *state = sl_calloc(1, sizeof *state);

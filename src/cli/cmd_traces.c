@@ -132,9 +132,8 @@ static int run_traces(const sl_command *command, void *given, char **args, size_
     const traces_command_options *o = given;
     const char *id = arg_count ? args[0] : NULL;
     bool json = sl_str_eq_c(o->format, "json");
-    if (!json && !sl_str_eq_c(o->format, "text"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
-                       o->format.ptr);
+    if (!sl_format_is_known(o->format))
+        return SL_EXIT_USAGE;
     if (o->limit == 0 || o->limit > 100000)
         return sl_fail(SL_EXIT_USAGE, "--limit: out of range; give 1 to 100000");
     int status = fetch_and_show(o, id, json);

@@ -116,9 +116,8 @@ static int run_validate(const sl_command *command, void *given, char **args, siz
     sl_flow_known known = {names, o->providers.count};
     if (!arg_count)
         return sl_fail(SL_EXIT_USAGE, "validate: the file is missing; give `sightline validate FILE`");
-    if (!sl_str_eq_c(o->format, "text") && !sl_str_eq_c(o->format, "json"))
-        return sl_fail(SL_EXIT_USAGE, "--format: \"%.*s\" is not known; give text or json", (int)o->format.len,
-                       o->format.ptr);
+    if (!sl_format_is_known(o->format))
+        return SL_EXIT_USAGE;
     for (size_t i = 0; i < o->providers.count; i++) {
         if (!sl_str_to_c(o->providers.items[i], room[i], sizeof room[i]))
             return sl_fail(SL_EXIT_USAGE, "--provider: longer than %zu bytes; give a shorter name", sizeof room[i] - 1);

@@ -26,6 +26,14 @@ int sl_fail(int status, const char *format, ...)
     return status;
 }
 
+bool sl_format_is_known(sl_str format)
+{
+    bool known = sl_str_eq_c(format, "text") || sl_str_eq_c(format, "json");
+    if (!known)
+        (void)sl_fail(0, "--format: \"%.*s\" is not known; give text or json", (int)format.len, format.ptr);
+    return known;
+}
+
 bool sl_use_colour(int fd)
 {
     const char *off = getenv("NO_COLOR");
@@ -195,7 +203,7 @@ static int print_group(const char *group, const char *word)
     bool asked = word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0);
     FILE *stream = asked ? stdout : stderr;
     if (word && !asked)
-        (void)sl_fail(0, "%s: no such command of `sightline %s`", word, group);
+        (void)sl_fail(0, "%s: no such command of `sightline %s`; it has these", word, group);
     fprintf(stream, "Commands:\n");
     for (const sl_command *const *c = sl_commands; *c; c++) {
         if (is_of_group(*c, group))

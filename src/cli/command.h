@@ -82,6 +82,9 @@ void sl_command_help(const sl_command *command, sl_buf *out);
 /* Prints `sightline: MESSAGE` to standard error; returns `status`. Messages read "what: why; remedy". */
 int sl_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* True for text and json, what --format takes as a rule; else it says so on standard error. */
+bool sl_format_is_known(sl_str format);
+
 /* Colours for a stream: a terminal, NO_COLOR empty or unset, TERM not dumb. */
 bool sl_use_colour(int fd);
 /* Whether SIGPIPE was ignored when this program started; programs that it starts get it so again. */
