@@ -248,7 +248,7 @@ SL_TEST(the_delay_has_a_maximum_and_a_peer_may_ask_for_another)
     fx_init(&f, NULL, false);
     run = fx_run(&f, FLOW STEP("a", ", fail: 1, retry_after_ms: 60, retry: {max_attempts: 1, initial_delay_ms: 1}"),
                  NULL);
-    CHECK(gap_ms(&f, 0) >= 60);
+    CHECK(gap_ms(&f, 0) + 1 >= 60); /* timers count whole milliseconds */
     sl_flow_run_unref(run);
     fx_done(&f);
 }
