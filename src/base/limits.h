@@ -84,6 +84,9 @@
 #define SL_PROBE_MAX_METRIC_DEVICES 32         /* pairs of use and device of one host's memory */
 #define SL_PROBE_MAX_HOSTS 256                 /* instrumented processes under one `exec` at once */
 
+#define SL_PROBE_MAX_FDS 65536u                /* descriptors of connections are below */
+#define SL_PROBE_MAX_CONNECTIONS 2048u         /* of one host's HTTP server at once, of those that are watched */
+
 /* What the reader of one host's events remembers. */
 #define SL_PROBE_MAX_MODELS 64
 #define SL_PROBE_MAX_CONTEXTS 64

@@ -423,3 +423,41 @@ void *sl_host_after(const char *name)
     (void)dl_iterate_phdr(look_after, &a);
     return a.found;
 }
+
+void *sl_host_real_linked(sl_hook_id id, const void *caller)
+{
+    int kept = errno;
+    SL_ASSERT(id < SL_HOOK_COUNT && kinds[id] == SL_HOOK_KIND_OTHER);
+    if (atomic_load(&stale))
+        sl_host_look();
+    void *found = choose(id, caller);
+    if (!found)
+        found = sl_host_after(names[id]);
+    errno = kept;
+    return found;
+}
+
+typedef struct beside {
+    const void *address;
+    const char *name;
+    void *found;
+} beside;
+
+static int look_beside(struct dl_phdr_info *info, size_t size, void *user)
+{
+    beside *b = user;
+    sl_elf_view view;
+    (void)size;
+    if (!sl_elf_view_of(info, &view) || !sl_elf_holds(&view, b->address))
+        return 0;
+    b->found = sl_elf_function(&view, b->name);
+    return 1;
+}
+
+void *sl_host_beside(const void *address, const char *name)
+{
+    beside b = {address, name, NULL};
+    SL_ASSERT(name);
+    (void)dl_iterate_phdr(look_beside, &b);
+    return b.found;
+}

@@ -44,6 +44,13 @@ const char *sl_host_lib_path(unsigned lib);
 bool sl_host_in_lib(const void *address, sl_hook_id id);
 /* The definition in what `caller` is linked to, other than the probe; NULL when there is none. */
 void *sl_host_linked(sl_hook_id id, const void *caller);
+/*
+ * The function of a library of kind OTHER that `caller` is linked to: of such libraries there may be several copies,
+ * or versions, in one process. Remembered for each place in the code.
+ */
+void *sl_host_real_linked(sl_hook_id id, const void *caller);
+/* A function of the object that holds the address; NULL when there is none. */
+void *sl_host_beside(const void *address, const char *name);
 /* In a forked child, before anything else here. */
 void sl_host_libs_after_fork(void);
 /* True when the address belongs to the probe itself. */

@@ -1,0 +1,432 @@
+/*
+ * Connections of the host, and what is told of them.
+ *
+ * Places are never given back to the kernel, and the lowest free one is taken first: memory follows the largest number
+ * of connections at once. A place is locked by whoever feeds it; who finds it locked for too long gives it up, and the
+ * holder ends it (state 2).
+ */
+#include "src/probe/host/http_host.h"
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "src/probe/host/hook.h"
+
+#define INDEX_BITS 12u
+#define INDEX_MASK ((1u << INDEX_BITS) - 1)
+#define PATIENCE 2000u /* turns that a feeding thread waits for another */
+_Static_assert(SL_PROBE_MAX_CONNECTIONS < INDEX_MASK && SL_PROBE_MAX_CONNECTIONS % 64 == 0, "places have their bits");
+
+enum { FREE, LOCKED, LOCKED_TO_END };
+
+typedef struct connection {
+    _Atomic sl_http_ref ref; /* 0 while the place is free */
+    _Atomic uint32_t lock;
+    uint32_t times; /* given out */
+    uint32_t id;
+    int fd;
+    /* Copies of the watch's, for other threads: the request that waits, and whether its body was read. */
+    _Atomic uint32_t waiting;
+    _Atomic uint32_t whole;
+    sl_http_watch watch;
+} connection;
+
+_Atomic sl_http_ref sl_http_by_fd[SL_PROBE_MAX_FDS];
+static connection *_Atomic pool;
+static _Atomic uint64_t taken[SL_PROBE_MAX_CONNECTIONS / 64];
+/* Of the host's attaching: in a child, the places that its parent had taken are free. */
+static _Atomic uint32_t pool_generation, pool_clearing;
+
+/* ---- telling ---- */
+
+static uint32_t new_request(void *user)
+{
+    (void)user;
+    return sl_host_next(&sl_the_host->last_request);
+}
+
+static void tell_request(const connection *c, const sl_http_watch_event *e)
+{
+    sl_probe_request *p = (sl_probe_request *)(void *)sl_host_take(SL_PROBE_REQUEST, sizeof *p, e->tail.len);
+    if (!p)
+        return;
+    p->head.flags = e->flags;
+    p->head.count = (uint32_t)e->tail.len;
+    p->start_ns = e->start_ns;
+    p->request = e->request;
+    p->connection = c->id;
+    memcpy(p + 1, e->tail.ptr, e->tail.len);
+    sl_host_commit(&p->head, sizeof *p, e->tail.len);
+}
+
+static void tell_request_end(const sl_http_watch_event *e)
+{
+    sl_probe_request_end *p = (sl_probe_request_end *)(void *)sl_host_take(SL_PROBE_REQUEST_END, sizeof *p, 0);
+    if (!p)
+        return;
+    p->bytes = e->bytes;
+    p->request = e->request;
+    p->reserved = 0;
+    sl_host_commit(&p->head, sizeof *p, 0);
+}
+
+static void tell_answer(const sl_http_watch_event *e)
+{
+    sl_probe_answer *p = (sl_probe_answer *)(void *)sl_host_take(SL_PROBE_ANSWER, sizeof *p, 0);
+    if (!p)
+        return;
+    p->head.flags = e->flags;
+    p->content_length = e->bytes;
+    p->request = e->request;
+    p->status = e->status;
+    sl_host_commit(&p->head, sizeof *p, 0);
+}
+
+static void tell_frame(const sl_http_watch_event *e)
+{
+    sl_probe_frame *p = (sl_probe_frame *)(void *)sl_host_take(SL_PROBE_FRAME, sizeof *p, 0);
+    if (!p)
+        return;
+    p->request = e->request;
+    p->bytes = e->bytes < UINT32_MAX ? (uint32_t)e->bytes : UINT32_MAX;
+    sl_host_commit(&p->head, sizeof *p, 0);
+}
+
+static void tell_answer_end(const sl_http_watch_event *e)
+{
+    sl_probe_answer_end *p = (sl_probe_answer_end *)(void *)sl_host_take(SL_PROBE_ANSWER_END, sizeof *p, e->tail.len);
+    if (!p)
+        return;
+    p->head.flags = e->flags;
+    p->head.count = (uint32_t)e->tail.len;
+    p->bytes = e->bytes;
+    p->request = e->request;
+    p->reserved = 0;
+    if (e->tail.len)
+        memcpy(p + 1, e->tail.ptr, e->tail.len);
+    sl_host_commit(&p->head, sizeof *p, e->tail.len);
+}
+
+static void on_event(void *user, const sl_http_watch_event *e)
+{
+    if (e->kind == SL_PROBE_REQUEST)
+        tell_request(user, e);
+    else if (e->kind == SL_PROBE_REQUEST_END)
+        tell_request_end(e);
+    else if (e->kind == SL_PROBE_ANSWER)
+        tell_answer(e);
+    else if (e->kind == SL_PROBE_FRAME)
+        tell_frame(e);
+    else
+        tell_answer_end(e);
+}
+
+static sl_http_watch_sink sink_of(connection *c)
+{
+    return (sl_http_watch_sink){new_request, on_event, c};
+}
+
+/* ---- places ---- */
+
+static connection *places(void)
+{
+    connection *have = atomic_load_explicit(&pool, memory_order_acquire), *none = NULL;
+    if (SL_LIKELY(have != NULL))
+        return have;
+    size_t size = sizeof(connection) * SL_PROBE_MAX_CONNECTIONS;
+    void *made = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (made == MAP_FAILED)
+        return NULL;
+    if (atomic_compare_exchange_strong(&pool, &none, made))
+        return made;
+    (void)munmap(made, size); /* another thread was quicker */
+    return none;
+}
+
+static void clear_pool(connection *c)
+{
+    for (size_t i = 0; i < SL_PROBE_MAX_CONNECTIONS; i++) {
+        if (!(atomic_load(&taken[i / 64]) >> i % 64 & 1))
+            continue;
+        sl_http_ref ref = atomic_exchange(&c[i].ref, 0);
+        (void)atomic_compare_exchange_strong(&sl_http_by_fd[c[i].fd], &ref, 0);
+        atomic_store(&c[i].lock, FREE);
+        atomic_fetch_and(&taken[i / 64], ~(1ull << i % 64));
+    }
+}
+
+/* False while there is no pool of this process. */
+static bool pool_is_ours(void)
+{
+    uint32_t now = atomic_load_explicit(&sl_host_generation, memory_order_relaxed);
+    uint32_t was = atomic_load_explicit(&pool_clearing, memory_order_relaxed);
+    connection *c = places();
+    if (!c || atomic_load_explicit(&pool_generation, memory_order_acquire) == now)
+        return c != NULL;
+    if (was == now || !atomic_compare_exchange_strong(&pool_clearing, &was, now))
+        return false;
+    clear_pool(c);
+    atomic_store_explicit(&pool_generation, now, memory_order_release);
+    return true;
+}
+
+/* Index of a place that is now the caller's; SL_PROBE_MAX_CONNECTIONS: none is free. */
+static size_t take_place(void)
+{
+    for (size_t word = 0; word < SL_PROBE_MAX_CONNECTIONS / 64; word++) {
+        uint64_t bits = atomic_load_explicit(&taken[word], memory_order_relaxed);
+        while (~bits) {
+            unsigned bit = (unsigned)__builtin_ctzll(~bits);
+            if (atomic_compare_exchange_weak(&taken[word], &bits, bits | 1ull << bit))
+                return word * 64 + bit;
+        }
+    }
+    return SL_PROBE_MAX_CONNECTIONS;
+}
+
+static void free_place(connection *c)
+{
+    size_t i = (size_t)(c - atomic_load_explicit(&pool, memory_order_relaxed));
+    SL_ASSERT(i < SL_PROBE_MAX_CONNECTIONS);
+    atomic_store(&c->ref, 0);
+    atomic_store(&c->waiting, 0);
+    atomic_store_explicit(&c->lock, FREE, memory_order_release);
+    atomic_fetch_and(&taken[i / 64], ~(1ull << i % 64));
+}
+
+/* The record of a connection, which may have been given to another meanwhile. NULL: there is none. */
+static connection *record_of(sl_http_ref ref)
+{
+    connection *c = atomic_load_explicit(&pool, memory_order_acquire);
+    if (!c || !ref ||
+        atomic_load_explicit(&pool_generation, memory_order_relaxed) !=
+            atomic_load_explicit(&sl_host_generation, memory_order_relaxed))
+        return NULL;
+    return &c[(ref & INDEX_MASK) - 1];
+}
+
+/* ---- locking ---- */
+
+/* The locked record; NULL when the reference is stale, or another thread is at it for too long. */
+static connection *lock_of(sl_http_ref ref, bool *ret_busy)
+{
+    connection *c = record_of(ref);
+    *ret_busy = false;
+    for (unsigned turn = 0; c && turn < PATIENCE; turn++) {
+        uint32_t state = FREE;
+        if (atomic_load_explicit(&c->ref, memory_order_relaxed) != ref)
+            return NULL;
+        if (!atomic_compare_exchange_weak_explicit(&c->lock, &state, LOCKED, memory_order_acquire,
+                                                   memory_order_relaxed))
+            continue;
+        if (SL_LIKELY(atomic_load_explicit(&c->ref, memory_order_relaxed) == ref))
+            return c;
+        atomic_store_explicit(&c->lock, FREE, memory_order_release);
+        return NULL;
+    }
+    *ret_busy = c != NULL;
+    return NULL;
+}
+
+static void end_locked(connection *c, bool failed)
+{
+    sl_http_watch_sink sink = sink_of(c);
+    sl_http_ref ref = atomic_load_explicit(&c->ref, memory_order_relaxed);
+    atomic_compare_exchange_strong(&sl_http_by_fd[c->fd], &ref, 0);
+    sl_http_watch_end(&c->watch, &sink, failed);
+    free_place(c);
+}
+
+static void unlock(connection *c)
+{
+    uint32_t state = LOCKED;
+    atomic_store_explicit(&c->waiting, sl_http_watch_current(&c->watch), memory_order_relaxed);
+    atomic_store_explicit(&c->whole, c->watch.reading != sl_http_watch_current(&c->watch), memory_order_relaxed);
+    if (SL_UNLIKELY(sl_http_watch_is_lost(&c->watch)))
+        end_locked(c, false); /* adopted again when it goes on with a request, or within TLS */
+    else if (!atomic_compare_exchange_strong_explicit(&c->lock, &state, FREE, memory_order_release,
+                                                      memory_order_relaxed))
+        end_locked(c, true);
+}
+
+/* Another thread holds it: leaves its end to that one. */
+static void give_up(int fd, sl_http_ref ref)
+{
+    connection *c = record_of(ref);
+    uint32_t state = LOCKED;
+    sl_http_ref expected = ref;
+    atomic_compare_exchange_strong(&sl_http_by_fd[fd], &expected, 0);
+    if (c && atomic_load(&c->ref) == ref)
+        (void)atomic_compare_exchange_strong(&c->lock, &state, LOCKED_TO_END);
+}
+
+/* Locks the connection if the descriptor still stands for it. */
+static connection *enter(int fd, sl_http_ref ref)
+{
+    bool busy;
+    SL_ASSERT((unsigned)fd < SL_PROBE_MAX_FDS);
+    if (atomic_load_explicit(&sl_http_by_fd[fd], memory_order_relaxed) != ref || sl_host_this_thread()->ours)
+        return NULL;
+    connection *c = lock_of(ref, &busy);
+    if (busy)
+        give_up(fd, ref);
+    return c;
+}
+
+/* ---- what happens to a connection ---- */
+
+static sl_http_ref begin(int fd, bool tls)
+{
+    if ((unsigned)fd >= SL_PROBE_MAX_FDS || !pool_is_ours() || sl_host_this_thread()->ours)
+        return 0;
+    sl_http_ref old = sl_http_find(fd);
+    if (old)
+        sl_http_closing(fd, old); /* the close was not seen */
+    size_t i = take_place();
+    if (i == SL_PROBE_MAX_CONNECTIONS)
+        return 0;
+    connection *c = atomic_load(&pool) + i;
+    sl_http_ref ref = ++c->times << INDEX_BITS | (uint32_t)(i + 1);
+    c->fd = fd;
+    c->id = sl_host_next(&sl_the_host->last_connection);
+    sl_http_watch_init(&c->watch, tls);
+    atomic_store(&c->waiting, 0);
+    atomic_store(&c->ref, ref);
+    atomic_store_explicit(&sl_http_by_fd[fd], ref, memory_order_release);
+    return ref;
+}
+
+void sl_http_accepted(int fd)
+{
+    if (sl_host_same_process())
+        (void)begin(fd, false);
+}
+
+/* A request line that nobody sends who speaks something else. */
+static bool begins_request(sl_str bytes)
+{
+    static const char *const methods[] = {"GET /", "POST /", "PUT /", "HEAD /", "DELETE /", "OPTIONS /", "PATCH /"};
+    size_t end = sl_str_chr(sl_str_sub(bytes, 0, SL_HTTP_WATCH_LINE), '\n');
+    if (end == SL_NPOS)
+        return false;
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        if (sl_str_starts(bytes, sl_str_c(methods[i])))
+            return sl_str_find(sl_str_sub(bytes, 0, end), SL_STR(" HTTP/1.")) != SL_NPOS;
+    }
+    return false;
+}
+
+void sl_http_adopt(int fd, const void *bytes, size_t len, bool tls)
+{
+    int type, kept = errno;
+    socklen_t size = sizeof type;
+    struct iovec piece = {(void *)(uintptr_t)bytes, len};
+    sl_http_moved moved = {&piece, 1, len, tls};
+    if (begins_request(sl_str_of(bytes, len)) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+        type == SOCK_STREAM && sl_host_same_process()) {
+        sl_http_ref ref = begin(fd, tls);
+        if (ref)
+            sl_http_was_read(fd, ref, &moved);
+    }
+    errno = kept;
+}
+
+/* Bytes within TLS are a conversation of their own; what was fed before they came was its wrapping. */
+static bool fits_layer(connection *c, bool tls)
+{
+    if (SL_LIKELY(c->watch.tls == tls))
+        return true;
+    if (tls && sl_http_watch_current(&c->watch) == 0)
+        sl_http_watch_init(&c->watch, true);
+    return tls && c->watch.tls;
+}
+
+void sl_http_was_read(int fd, sl_http_ref ref, const sl_http_moved *moved)
+{
+    connection *c = enter(fd, ref);
+    if (!c)
+        return;
+    sl_http_watch_sink sink = sink_of(c);
+    uint64_t now_ns = sl_host_now();
+    size_t left = fits_layer(c, moved->tls) ? moved->bytes : 0;
+    for (size_t i = 0; i < moved->count && left; i++) {
+        size_t n = moved->pieces[i].iov_len < left ? moved->pieces[i].iov_len : left;
+        sl_http_watch_in(&c->watch, &sink, sl_str_of(moved->pieces[i].iov_base, n), now_ns);
+        left -= n;
+    }
+    unlock(c);
+    sl_http_serve(ref, true);
+}
+
+void sl_http_was_written(int fd, sl_http_ref ref, const sl_http_moved *moved)
+{
+    connection *c = enter(fd, ref);
+    if (!c)
+        return;
+    sl_http_watch_sink sink = sink_of(c);
+    uint32_t before = sl_http_watch_current(&c->watch);
+    size_t left = fits_layer(c, moved->tls) ? moved->bytes : 0;
+    for (size_t i = 0; i < moved->count && left; i++) {
+        size_t n = moved->pieces[i].iov_len < left ? moved->pieces[i].iov_len : left;
+        sl_http_watch_out(&c->watch, &sink, sl_str_of(moved->pieces[i].iov_base, n));
+        left -= n;
+    }
+    sl_http_watch_written(&c->watch, &sink);
+    bool answered = before != sl_http_watch_current(&c->watch);
+    unlock(c);
+    if (answered)
+        sl_http_serve(ref, false);
+}
+
+void sl_http_was_sent(int fd, sl_http_ref ref, uint64_t bytes)
+{
+    connection *c = enter(fd, ref);
+    if (!c)
+        return;
+    sl_http_watch_sink sink = sink_of(c);
+    if (!c->watch.tls) {
+        sl_http_watch_out_unseen(&c->watch, &sink, bytes);
+        sl_http_watch_written(&c->watch, &sink);
+    }
+    unlock(c);
+    sl_http_serve(ref, false);
+}
+
+static void end(int fd, sl_http_ref ref, bool failed)
+{
+    connection *c = enter(fd, ref);
+    if (!c)
+        return;
+    end_locked(c, failed);
+    sl_http_serve(ref, false);
+}
+
+void sl_http_at_end(int fd, sl_http_ref ref)
+{
+    bool whole;
+    if (sl_http_waiting(ref, &whole) == 0 && sl_host_same_process())
+        end(fd, ref, false);
+}
+
+void sl_http_failed(int fd, sl_http_ref ref, int error)
+{
+    if ((error == EPIPE || error == ECONNRESET || error == ETIMEDOUT || error == ENOTCONN) && sl_host_same_process())
+        end(fd, ref, true);
+}
+
+void sl_http_closing(int fd, sl_http_ref ref)
+{
+    int kept = errno;
+    if (sl_host_same_process())
+        end(fd, ref, false);
+    errno = kept;
+}
+
+uint32_t sl_http_waiting(sl_http_ref ref, bool *ret_whole)
+{
+    connection *c = record_of(ref);
+    if (!c || atomic_load_explicit(&c->ref, memory_order_relaxed) != ref)
+        return 0;
+    *ret_whole = atomic_load_explicit(&c->whole, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&c->waiting, memory_order_relaxed);
+}
