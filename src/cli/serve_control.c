@@ -45,6 +45,16 @@ static void on_error(void *user, int error, const char *message)
     fprintf(stderr, "sightline: telemetry: %s\n", message);
 }
 
+/* The flow plane's parts have names of their own, wherever they run; see flow/server.c, llm/client_telemetry.c. */
+static const sl_scope_service flow_services[] = {
+    {"sightline.apiserver", "llama-deploy-apiserver"},
+    {"sightline.control_plane", "llama-deploy-apiserver"},
+    {"sightline.queue", "llama-deploy-apiserver"},
+    {"sightline.workflow", "llm-orchestrator"},
+    {"sightline.flow", "llm-orchestrator"},
+    {"sightline.llm", "llm-orchestrator"},
+};
+
 static int start_sdk(control *c)
 {
     SL_ASSERT(c);
@@ -59,6 +69,8 @@ static int start_sdk(control *c)
     options.on_error = on_error;
     sl_sdk_internal_options internal = {.export_only_when_set = true,
                                         .default_service_name = sl_serve_service_name(c->serve),
+                                        .scope_services = flow_services,
+                                        .scope_service_count = sizeof flow_services / sizeof *flow_services,
                                         .wake_fd = c->serve->wake_fd};
     int error = sl_sdk_new_internal(&options, &internal, &c->sdk);
     for (unsigned i = 0; i < c->serve->segment_count && !error; i++) {

@@ -114,7 +114,13 @@ static sl_batch_section *section_of(sl_batch *batch, const sl_batch_scope *scope
 static size_t scope_size(const sl_batch_scope *scope)
 {
     SL_ASSERT(scope);
-    return scope->scope.len + scope->schema_url.len + 3 * FRAME_BYTES;
+    size_t frame = scope->resource.len ? scope->resource.len + 3 * FRAME_BYTES : 0; /* it may be alone in its own */
+    return frame + scope->scope.len + scope->schema_url.len + 3 * FRAME_BYTES;
+}
+
+static sl_str resource_of(const sl_batch *batch, const sl_batch_scope *scope)
+{
+    return scope->resource.len ? scope->resource : batch->resource;
 }
 
 static uint8_t *raw_head(uint8_t *at, uint32_t field, size_t len)
@@ -154,7 +160,7 @@ static int open_section(sl_batch *batch, sl_batch_section *section, const sl_bat
     section->start = 0;
     if (batch->section_count > 0)
         return 0;
-    size_t start = batch->resource.len + scope->scope.len + 2 * FRAME_BYTES;
+    size_t start = resource_of(batch, scope).len + scope->scope.len + 2 * FRAME_BYTES;
     size_t expect = batch->expect > start ? batch->expect : start;
     batch->expect = 0; /* when there is no memory for so much, there may be for less */
     if (section->items.cap < expect && set_memory(&section->items, expect))
@@ -274,20 +280,45 @@ static size_t section_size(const sl_batch_section *section)
            size_of_url(FIELD_SCOPE_SCHEMA, section->scope->schema_url);
 }
 
-/* Size of the contents of the ResourceSpans or ResourceLogs. */
-static size_t resource_size(const sl_batch *batch)
+/* Whether two sections go into the same ResourceSpans or ResourceLogs. */
+static bool same_resource(const sl_batch *batch, size_t left, size_t right)
 {
-    SL_ASSERT(batch);
-    size_t size = sl_pb_size_bytes(FIELD_RESOURCE, batch->resource.len);
-    for (size_t i = 0; i < batch->section_count; i++)
-        size += sl_pb_size_bytes(FIELD_SCOPES, section_size(&batch->sections[i]));
+    return resource_of(batch, batch->sections[left].scope).ptr == resource_of(batch, batch->sections[right].scope).ptr;
+}
+
+static bool is_first_of_resource(const sl_batch *batch, size_t section)
+{
+    size_t i = 0;
+    while (!same_resource(batch, i, section))
+        i++;
+    return i == section;
+}
+
+/* Size of the contents of the ResourceSpans or ResourceLogs that begins with this section. */
+static size_t resource_size(const sl_batch *batch, size_t first)
+{
+    SL_ASSERT(batch && first < batch->section_count);
+    size_t size = sl_pb_size_bytes(FIELD_RESOURCE, resource_of(batch, batch->sections[first].scope).len);
+    for (size_t i = first; i < batch->section_count; i++) {
+        if (same_resource(batch, first, i))
+            size += sl_pb_size_bytes(FIELD_SCOPES, section_size(&batch->sections[i]));
+    }
     return size + size_of_url(FIELD_RESOURCE_SCHEMA, batch->resource_schema_url);
 }
 
-static uint8_t *raw_resource_head(const sl_batch *batch, size_t size, uint8_t *at)
+static size_t request_size(const sl_batch *batch)
 {
-    SL_ASSERT(batch);
-    return raw_str(raw_head(at, 1, size), FIELD_RESOURCE, batch->resource);
+    size_t size = 0;
+    for (size_t i = 0; i < batch->section_count; i++)
+        size += is_first_of_resource(batch, i) ? sl_pb_size_bytes(1, resource_size(batch, i)) : 0;
+    return size;
+}
+
+static uint8_t *raw_resource_head(const sl_batch *batch, size_t first, uint8_t *at)
+{
+    SL_ASSERT(batch && first < batch->section_count);
+    return raw_str(raw_head(at, 1, resource_size(batch, first)), FIELD_RESOURCE,
+                   resource_of(batch, batch->sections[first].scope));
 }
 
 static uint8_t *raw_section_head(const sl_batch_section *section, uint8_t *at)
@@ -301,13 +332,15 @@ static uint8_t *raw_url(uint8_t *at, uint32_t field, sl_str url)
     return url.len ? raw_str(at, field, url) : at;
 }
 
-/* Writes the frames and the items. Returns the end. */
-static uint8_t *write_request(const sl_batch *batch, size_t size, uint8_t *at)
+/* Writes the frames and the items of one resource. Returns the end. */
+static uint8_t *write_resource(const sl_batch *batch, size_t first, uint8_t *at)
 {
     SL_ASSERT(batch);
-    at = raw_resource_head(batch, size, at);
-    for (size_t i = 0; i < batch->section_count; i++) {
+    at = raw_resource_head(batch, first, at);
+    for (size_t i = first; i < batch->section_count; i++) {
         const sl_batch_section *section = &batch->sections[i];
+        if (!same_resource(batch, first, i))
+            continue;
         at = raw_section_head(section, at);
         at = sl_pb_raw_copy(at, section->items.data + section->start, section->items.len - section->start);
         at = raw_url(at, FIELD_SCOPE_SCHEMA, section->scope->schema_url);
@@ -316,14 +349,15 @@ static uint8_t *write_request(const sl_batch *batch, size_t size, uint8_t *at)
 }
 
 /* The request of several sections, in new memory. */
-static int gather(const sl_batch *batch, size_t size, sl_request *request)
+static int gather(const sl_batch *batch, size_t total, sl_request *request)
 {
     SL_ASSERT(batch && request);
-    size_t total = sl_pb_size_bytes(1, size);
     request->own = sl_malloc(total);
     if (!request->own)
         return SL_ENOMEM;
-    uint8_t *end = write_request(batch, size, (uint8_t *)request->own);
+    uint8_t *end = (uint8_t *)request->own;
+    for (size_t i = 0; i < batch->section_count; i++)
+        end = is_first_of_resource(batch, i) ? write_resource(batch, i, end) : end;
     SL_ASSERT(end == (uint8_t *)request->own + total);
     (void)end;
     request->bytes = sl_str_of(request->own, total);
@@ -331,7 +365,7 @@ static int gather(const sl_batch *batch, size_t size, sl_request *request)
 }
 
 /* The request of one section, around its items; takes its memory over, but for what is too much. */
-static int wrap(sl_batch *batch, size_t size, sl_request *request)
+static int wrap(sl_batch *batch, size_t total, sl_request *request)
 {
     SL_ASSERT(batch->section_count == 1 && request);
     sl_batch_section *section = &batch->sections[0];
@@ -342,10 +376,9 @@ static int wrap(sl_batch *batch, size_t size, sl_request *request)
         items->failed = 0;
         return SL_ENOMEM;
     }
-    size_t total = sl_pb_size_bytes(1, size);
     SL_ASSERT(section->start + tail + (items->len - section->start) >= total);
     size_t begin = items->len + tail - total;
-    uint8_t *at = raw_resource_head(batch, size, (uint8_t *)items->data + begin);
+    uint8_t *at = raw_resource_head(batch, 0, (uint8_t *)items->data + begin);
     at = raw_section_head(section, at);
     SL_ASSERT((char *)at == items->data + section->start);
     at = raw_url((uint8_t *)items->data + items->len, FIELD_SCOPE_SCHEMA, section->scope->schema_url);
@@ -367,8 +400,8 @@ int sl_batch_finish(sl_batch *batch, sl_request **ret_request)
         *ret_request = NULL;
         return 0;
     }
-    size_t size = resource_size(batch);
-    SL_ASSERT(sl_pb_size_bytes(1, size) <= batch->bytes);
+    size_t size = request_size(batch);
+    SL_ASSERT(size <= batch->bytes);
     sl_request *request = request_of(batch->signal, batch->items);
     int error = !request                    ? SL_ENOMEM
                 : batch->section_count == 1 ? wrap(batch, size, request)

@@ -15,6 +15,7 @@
 typedef struct sl_batch_scope {
     sl_str scope; /* encoded InstrumentationScope */
     sl_str schema_url;
+    sl_str resource; /* encoded Resource; empty: the batch's */
 } sl_batch_scope;
 
 /* A finished request in a sink's queue. `bytes` lie somewhere in `own`. */

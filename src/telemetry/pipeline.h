@@ -11,9 +11,18 @@
 #include "src/telemetry/sdk_impl.h"
 #include "src/telemetry/sink.h"
 
+/* What a scope records is of another service of the same program. The views outlive the pipeline. */
+typedef struct sl_scope_resource {
+    sl_str scope;    /* its name */
+    sl_str resource; /* encoded OTLP Resource message */
+} sl_scope_resource;
+#define SL_MAX_SCOPE_RESOURCES 16
+
 typedef struct sl_pipeline_options {
     sl_str resource; /* encoded OTLP Resource message; copied */
     sl_str resource_schema_url;
+    sl_scope_resource scope_resources[SL_MAX_SCOPE_RESOURCES]; /* for spans and log lines; not of metrics */
+    size_t scope_resource_count;
     sl_batch_options batch[SL_SIGNAL_COUNT];
     uint64_t metric_interval_ms;
     uint64_t poll_ms;             /* how long drained data may lie in a ring; 0: 50 ms */

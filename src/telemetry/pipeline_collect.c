@@ -32,7 +32,7 @@ static void flush_metrics(sl_lane *l, sl_batch *batch, size_t *points)
 /* A request that is larger than a batch may be becomes several: whole metrics, one scope in each. */
 static void split_metrics(sl_lane *l, sl_str bytes, sl_batch *batch)
 {
-    sl_batch_scope scope = {{NULL, 0}, {NULL, 0}};
+    sl_batch_scope scope = {.scope = {NULL, 0}};
     sl_otlp_records it = sl_otlp_records_of(bytes);
     size_t points = 0;
     while (sl_otlp_records_next(&it)) {
@@ -40,7 +40,7 @@ static void split_metrics(sl_lane *l, sl_str bytes, sl_batch *batch)
         size_t more = sl_otlp_read_metric(it.item, &metric) ? 0 : sl_otlp_count(metric.data, SL_OTLP_METRIC_POINTS);
         if (scope.scope.ptr != it.scope.head.ptr)
             flush_metrics(l, batch, &points);
-        scope = (sl_batch_scope){it.scope.head, it.scope.schema_url};
+        scope = (sl_batch_scope){.scope = it.scope.head, .schema_url = it.scope.schema_url};
         int error = sl_batch_add(batch, &scope, it.item, 0);
         if (error == SL_EAGAIN) {
             flush_metrics(l, batch, &points);

@@ -7,7 +7,7 @@ static const sl_batch_scope empty_scope;
 
 /* ---- scopes ---- */
 
-static sl_batch_scope *scope_new(sl_str scope, sl_str schema_url)
+static sl_batch_scope *scope_new(sl_str scope, sl_str schema_url, sl_str resource)
 {
     SL_ASSERT((scope.ptr || !scope.len) && (schema_url.ptr || !schema_url.len));
     sl_batch_scope *entry = sl_malloc(sizeof *entry + scope.len + schema_url.len);
@@ -20,17 +20,28 @@ static sl_batch_scope *scope_new(sl_str scope, sl_str schema_url)
         memcpy(at + scope.len, schema_url.ptr, schema_url.len);
     entry->scope = sl_str_of(at, scope.len);
     entry->schema_url = sl_str_of(at + scope.len, schema_url.len);
+    entry->resource = resource;
     return entry;
 }
 
+/* Empty: the program's. */
+static sl_str resource_of(const sl_pipeline *p, sl_str scope_name)
+{
+    for (size_t i = 0; i < p->options.scope_resource_count; i++) {
+        if (sl_str_eq(p->options.scope_resources[i].scope, scope_name))
+            return p->options.scope_resources[i].resource;
+    }
+    return sl_str_of(NULL, 0);
+}
+
 /* The one object of a distinct scope. */
-static const sl_batch_scope *intern_scope(sl_pipeline *p, sl_str scope, sl_str schema_url)
+static const sl_batch_scope *intern_scope(sl_pipeline *p, sl_str scope, sl_str schema_url, sl_str name)
 {
     for (size_t i = 0; i < p->scope_count; i++) {
         if (sl_str_eq(p->scopes[i]->scope, scope) && sl_str_eq(p->scopes[i]->schema_url, schema_url))
             return p->scopes[i];
     }
-    sl_batch_scope *entry = p->scope_count < SL_MAX_SCOPES ? scope_new(scope, schema_url) : NULL;
+    sl_batch_scope *entry = p->scope_count < SL_MAX_SCOPES ? scope_new(scope, schema_url, resource_of(p, name)) : NULL;
     if (!entry)
         return &empty_scope;
     p->scopes[p->scope_count++] = entry;
@@ -45,7 +56,7 @@ static const sl_batch_scope *scope_of(sl_pipeline *p, sl_source *from, uint32_t 
         sl_str scope, schema_url, name;
         if (sl_scope_find(from->segment, id, &scope, &schema_url, &name))
             return &empty_scope;
-        from->scopes[id] = intern_scope(p, scope, schema_url);
+        from->scopes[id] = intern_scope(p, scope, schema_url, name);
     }
     return from->scopes[id];
 }

@@ -26,6 +26,7 @@
 #include "src/telemetry/self_metrics.h"
 #include "src/telemetry/span_thread.h"
 #include "src/telemetry/tracer.h"
+#include "src/wire/otlp_read.h"
 
 #define FREE_SHUTDOWN_MS 5000u
 #define REPORT_CLOSE_MS 200u
@@ -41,6 +42,7 @@ typedef struct sdk_object {
     sl_self_metrics *self_metrics;
     sl_prometheus_listener *prometheus; /* NULL: metrics are not pulled from here */
     sl_buf resource;
+    sl_buf scope_resources[SL_MAX_SCOPE_RESOURCES]; /* empty: the resource */
     _Atomic bool shut_down;
 } sdk_object;
 
@@ -177,6 +179,8 @@ static void sdk_free(sdk_object *object)
     sl_reporter_close(object->reporter, REPORT_CLOSE_MS);
     sl_reporter_unref(object->reporter);
     sl_buf_done(&object->resource);
+    for (size_t i = 0; i < SL_MAX_SCOPE_RESOURCES; i++)
+        sl_buf_done(&object->scope_resources[i]);
     sl_limits_done(&sdk->span_limits);
     sl_limits_done(&sdk->log_limits);
     pthread_mutex_destroy(&sdk->lock);
@@ -229,6 +233,16 @@ static int init_recording(sl_sdk *sdk, const sl_sdk_options *o, const sl_otel_co
     return error;
 }
 
+/* The first scope that is of the same service. */
+static size_t first_of_service(const sl_sdk_internal_options *internal, size_t scope)
+{
+    SL_ASSERT(scope < internal->scope_service_count);
+    size_t i = 0;
+    while (strcmp(internal->scope_services[i].service, internal->scope_services[scope].service) != 0)
+        i++;
+    return i;
+}
+
 /* The pipeline with its exporters, which it takes over in any case. */
 static int init_pipeline(sdk_object *object, const sl_otel_config *config, const exporter_list *list,
                          const sl_sdk_internal_options *internal)
@@ -238,6 +252,12 @@ static int init_pipeline(sdk_object *object, const sl_otel_config *config, const
     sl_pipeline_options p;
     memset(&p, 0, sizeof p);
     p.resource = sdk->resource;
+    for (size_t i = 0; i < internal->scope_service_count; i++) {
+        sl_str other = sl_buf_str(&object->scope_resources[first_of_service(internal, i)]);
+        if (other.len)
+            p.scope_resources[p.scope_resource_count++] =
+                (sl_scope_resource){sl_str_c(internal->scope_services[i].scope), other};
+    }
     memcpy(p.batch, config->batch, sizeof p.batch);
     p.metric_interval_ms = config->metric_interval_ms;
     p.exporters = list->items;
@@ -290,6 +310,32 @@ static int init_prometheus(sdk_object *object, sl_otel_config *config)
     return error;
 }
 
+/* Whether the default name of the service is in force. */
+static bool is_unnamed(const sdk_object *object, const sl_env *env, const sl_sdk_internal_options *internal)
+{
+    SL_ASSERT(object && internal);
+    sl_otlp_any any;
+    return internal->default_service_name && !sl_env_is_set(env, SL_VAR_OTEL_SERVICE_NAME) &&
+           sl_otlp_find_attr(sl_buf_str(&object->resource), SL_OTLP_RESOURCE_ATTRS, SL_STR("service.name"), &any) ==
+               0 &&
+           any.type == SL_VALUE_STRING && sl_str_eq_c(any.str, internal->default_service_name);
+}
+
+/* The same resource under other names, once for each. */
+static int name_parts(sdk_object *object, const sl_env *env, const sl_resource_options *resource,
+                      const sl_sdk_internal_options *internal)
+{
+    SL_ASSERT(internal->scope_service_count <= SL_MAX_SCOPE_RESOURCES);
+    int error = 0;
+    for (size_t i = 0; i < internal->scope_service_count && !error; i++) {
+        sl_resource_options other = *resource;
+        other.default_service_name = internal->scope_services[i].service;
+        if (first_of_service(internal, i) == i && strcmp(other.default_service_name, internal->default_service_name))
+            error = sl_resource_encode(env, &other, &object->scope_resources[i]);
+    }
+    return error;
+}
+
 static int load_config(sdk_object *object, const sl_sdk_options *o, const sl_sdk_internal_options *internal,
                        sl_otel_config *config)
 {
@@ -300,6 +346,8 @@ static int load_config(sdk_object *object, const sl_sdk_options *o, const sl_sdk
     int error = sl_otel_config_load(&env, o, internal->export_only_when_set || internal->record_only, config);
     if (!error)
         error = sl_resource_encode(&env, &resource, &object->resource);
+    if (!error && internal->scope_service_count && is_unnamed(object, &env, internal))
+        error = name_parts(object, &env, &resource, internal);
     object->sdk.resource = sl_buf_str(&object->resource);
     return error;
 }
@@ -337,6 +385,8 @@ static sdk_object *object_new(const sl_sdk_options *o)
     object->pid = getpid();
     pthread_mutex_init(&object->sdk.lock, NULL);
     sl_buf_init(&object->resource, SL_MAX_RESOURCE_BYTES * 2);
+    for (size_t i = 0; i < SL_MAX_SCOPE_RESOURCES; i++)
+        sl_buf_init(&object->scope_resources[i], SL_MAX_RESOURCE_BYTES * 2);
     return object;
 }
 

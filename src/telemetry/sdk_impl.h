@@ -67,14 +67,21 @@ struct sl_sdk {
     struct sl_logger *loggers;
 };
 
+/* What the scopes of a program's parts are called elsewhere, unless the user has named the service. */
+typedef struct sl_scope_service {
+    const char *scope, *service;
+} sl_scope_service;
+
 /* What sl_sdk_new does not offer to users: recording into a given segment. */
 typedef struct sl_sdk_internal_options {
     sl_segment *segment;              /* not NULL: record into this one, which the caller keeps */
     bool record_only;                 /* no pipeline, no collector: another process reads the segment */
     bool export_only_when_set;        /* nothing is exported until an exporter or an endpoint is set */
     const char *default_service_name; /* when neither options nor environment name one */
-    uint64_t retry_initial_ms;        /* first back-off of exporters; 0: 1 s */
-    int wake_fd;                      /* above 0: as sl_pipeline_options.wake_fd */
+    const sl_scope_service *scope_services;
+    size_t scope_service_count;                           /* at most SL_MAX_SCOPE_RESOURCES */
+    uint64_t retry_initial_ms;                            /* first back-off of exporters; 0: 1 s */
+    int wake_fd;                                          /* above 0: as sl_pipeline_options.wake_fd */
     const char *(*env_get)(void *user, const char *name); /* NULL: getenv */
     void *env_user;
 } sl_sdk_internal_options;

@@ -13,10 +13,12 @@
 static const sl_batch_scope scope_a = {{"\x0a\x01"
                                         "a",
                                         3},
-                                       {"http://schema/a", 15}};
+                                       {"http://schema/a", 15},
+                                       {NULL, 0}};
 static const sl_batch_scope scope_b = {{"\x0a\x01"
                                         "b",
                                         3},
+                                       {NULL, 0},
                                        {NULL, 0}};
 
 static sl_batch *batch_of(size_t max_items, size_t max_bytes)
@@ -136,7 +138,7 @@ SL_TEST(a_request_of_one_scope_is_exact)
     for (size_t i = 0; i < LENS; i++) {
         for (size_t j = 0; j < LENS; j++) {
             sl_str a = sl_str_of(text, lens[i]), b = sl_str_of(text, lens[j]), none = {NULL, 0};
-            sl_batch_scope plain = {a, none}, full = {b, a};
+            sl_batch_scope plain = {a, none, none}, full = {b, a, none};
             check_one_scope(b, none, &plain, SL_STR("x"), 1);
             check_one_scope(a, b, &full, SL_STR("x"), 3);
             check_one_scope(none, none, &plain, b, 20);
@@ -212,6 +214,40 @@ SL_TEST(limits_ask_for_a_finish)
         REQUIRE(sl_batch_finish(b, &r) == 0 && r);
         CHECK(r->bytes.len <= max);
         CHECK_EQ(r->items, added);
+        sl_request_free(r);
+        batch_free(b);
+    }
+}
+
+/* Scopes of other services: a frame for each resource, its scopes together, every item in the right one. */
+SL_TEST(resources_of_scopes)
+{
+    static const sl_str none = {NULL, 0}, other = {"\x0a\x03one", 5}, third = {"\x0a\x03two", 5};
+    const sl_batch_scope scopes[] = {{scope_a.scope, none, none},
+                                     {scope_b.scope, none, other},
+                                     {SL_STR("\x0a\x01x"), none, none},
+                                     {SL_STR("\x0a\x01y"), none, other},
+                                     {SL_STR("\x0a\x01z"), none, third}};
+    static const sl_str wanted[] = {
+        {"\x12", 1}, {"\x12", 1}, {"one", 3}, {"one", 3}, {"two", 3}}; /* in the order of frames */
+    static const int order[] = {0, 2, 1, 3, 4};
+    for (size_t first = 0; first < 5; first++) {
+        sl_batch *b = batch_of(100, 100000);
+        sl_request *r = NULL;
+        for (size_t i = 0; i < (first ? 1u : 5u); i++) /* all together; each alone */
+            CHECK_EQ(sl_batch_add(b, &scopes[first ? first : i], SL_STR("\x2a\x01i"), 1), 0);
+        size_t bound = b->bytes, seen = 0;
+        REQUIRE(sl_batch_finish(b, &r) == 0 && r);
+        CHECK(r->bytes.len <= bound);
+        for (sl_otlp_records it = sl_otlp_records_of(r->bytes); sl_otlp_records_next(&it); seen++) {
+            size_t scope = first ? first : (size_t)order[seen];
+            CHECK_STR_EQ(it.scope.head, scopes[scope].scope);
+            sl_str resource = it.resource.head;
+            CHECK_STR_EQ(resource, scopes[scope].resource.len ? scopes[scope].resource : SL_STR("\x12\x00"));
+            if (!first)
+                CHECK(sl_str_find(resource, wanted[seen]) != SL_NPOS);
+        }
+        CHECK_EQ(seen, first ? 1 : 5);
         sl_request_free(r);
         batch_free(b);
     }
