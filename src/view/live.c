@@ -8,8 +8,9 @@
 #include "src/view/live_impl.h"
 #include "src/wire/otlp_read.h"
 
-#define FLOOD_SPANS 5000u /* spans a second that are all kept */
-#define MAX_SHIFT 7u      /* at least one trace in 128 is */
+#define FLOOD_SPANS 5000u              /* spans a second that are all kept */
+#define FLOOD_BYTES (2u * 1024 * 1024) /* a second, by which room for a burst grows back */
+#define MAX_SHIFT 7u                   /* at least one trace in 128 is */
 #define MAX_SERVICE_BYTES 255
 #define MIN_PREFIX 4
 
@@ -215,6 +216,38 @@ static void pace(sl_live *live, uint64_t now_ns)
     live->flood_spans = 0;
 }
 
+/* Room for a burst grows back with time. */
+static void grow_back(sl_live *live, uint64_t now_ns)
+{
+    int64_t most = (int64_t)(live->max_bytes / 2);
+    uint64_t ns = now_ns > live->burst_ns ? now_ns - live->burst_ns : 0;
+    if (!live->burst_ns || ns > 60000000000u)
+        live->burst_bytes = most;
+    else
+        live->burst_bytes += (int64_t)(ns * (FLOOD_BYTES >> 10) / (1000000000u >> 10));
+    if (live->burst_bytes > most)
+        live->burst_bytes = most;
+    live->burst_ns = now_ns > live->burst_ns ? now_ns : live->burst_ns;
+}
+
+/* Whether a trace is kept: as was decided at its first span, or by the share of now. */
+static bool decide(sl_live *live, const uint8_t *id)
+{
+    SL_ASSERT(live && id);
+    uint64_t hash = sl_hash_bytes(id, SL_TRACE_ID_SIZE, 1);
+    uint64_t *set = live->decided[hash & (SL_LIVE_DECIDED - 1)], key = hash | 1u, found = 0;
+    size_t way = 0;
+    while (way < SL_LIVE_WAYS - 1 && (set[way] | 1u) != key)
+        way++;
+    if ((set[way] | 1u) == key)
+        found = set[way];
+    else
+        found = (id[SL_TRACE_ID_SIZE - 1] & ((1u << live->flood_shift) - 1u)) == 0 ? key : key & ~(uint64_t)1;
+    memmove(set + 1, set, way * sizeof *set); /* the oldest goes */
+    set[0] = found;
+    return found & 1u;
+}
+
 bool sl_live_wants(sl_live *live, sl_str span, uint64_t now_ns)
 {
     SL_ASSERT(live && (span.ptr || !span.len));
@@ -222,12 +255,16 @@ bool sl_live_wants(sl_live *live, sl_str span, uint64_t now_ns)
     if (span.len < 2 + SL_TRACE_ID_SIZE || span.ptr[0] != 0x0a || span.ptr[1] != SL_TRACE_ID_SIZE)
         return true;
     pace(live, now_ns);
+    if (live->burst_ns != now_ns)
+        grow_back(live, now_ns);
     live->flood_spans++;
-    if (live->flood_spans > (uint64_t)FLOOD_SPANS << live->flood_shift && live->flood_shift < MAX_SHIFT)
+    if (live->burst_bytes <= 0 && live->flood_spans > (uint64_t)FLOOD_SPANS << live->flood_shift &&
+        live->flood_shift < MAX_SHIFT)
         live->flood_shift++;
-    unsigned mask = (1u << live->flood_shift) - 1u;
-    if (((unsigned char)span.ptr[1 + SL_TRACE_ID_SIZE] & mask) == 0)
+    if (decide(live, (const uint8_t *)span.ptr + 2)) {
+        live->burst_bytes -= live->burst_bytes > -(int64_t)FLOOD_BYTES ? (int64_t)span.len : 0;
         return true;
+    }
     atomic_fetch_add_explicit(&live->thinned_spans, 1, memory_order_relaxed);
     return false;
 }

@@ -8,6 +8,8 @@
 #include "src/view/live.h"
 
 #define SL_LIVE_BUCKETS 4096u /* a power of two */
+#define SL_LIVE_DECIDED 4096u /* a power of two: sets of decisions */
+#define SL_LIVE_WAYS 8u       /* in a set */
 
 /* One span as it came: the OTLP Span message, behind the name of its service. */
 typedef struct sl_live_span {
@@ -36,8 +38,11 @@ struct sl_live {
     sl_live_stats stats;
     /* Of the one that asks sl_live_wants; without the lock. */
     uint64_t flood_second;
-    uint64_t flood_spans; /* that came in it */
-    unsigned flood_shift; /* one trace in 2^shift is kept */
+    uint64_t flood_spans;                            /* that came in it */
+    unsigned flood_shift;                            /* one new trace in 2^shift is kept */
+    int64_t burst_bytes;                             /* that may still come before the share falls */
+    uint64_t burst_ns;                               /* when they were counted last */
+    uint64_t decided[SL_LIVE_DECIDED][SL_LIVE_WAYS]; /* of traces: 63 bits of a hash, 1: kept; newest first; 0: none */
     /* Any thread. */
     _Atomic uint64_t thinned_spans;
 };

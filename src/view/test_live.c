@@ -102,27 +102,31 @@ static void expect_trace(const char *file, int line, sl_live *live, const char *
 
 /* ---- floods ---- */
 
-/* A span as the recorder writes it: the trace id first, which ends in `last`. */
-static sl_str encoded(char *bytes, unsigned last)
+#define SPAN_BYTES 400u
+
+/* A span as the recorder writes it: the trace id first, which ends in the lowest byte of `trace`. */
+static sl_str encoded(char *bytes, uint64_t trace)
 {
-    memset(bytes, 7, 30);
+    memset(bytes, 7, SPAN_BYTES);
     bytes[0] = 0x0a;
     bytes[1] = 16;
-    bytes[17] = (char)last;
-    return sl_str_of(bytes, 30);
+    for (unsigned i = 0; i < 8; i++)
+        bytes[17 - i] = (char)(trace >> (8 * i));
+    return sl_str_of(bytes, SPAN_BYTES);
 }
 
-/* Offers `count` spans of traces with all endings in a second; returns how many are wanted. */
-static unsigned offer(sl_live *live, unsigned count, uint64_t second)
+/* Offers `count` spans, each of a new trace, within a second; returns how many are wanted. */
+static unsigned offer(sl_live *live, unsigned count, uint64_t second, uint64_t *trace)
 {
-    char bytes[30];
+    char bytes[SPAN_BYTES];
     unsigned wanted = 0;
     for (unsigned i = 0; i < count; i++)
-        wanted += sl_live_wants(live, encoded(bytes, i & 255), second * 1000000000u + i);
+        wanted += sl_live_wants(live, encoded(bytes, ++*trace), second * 1000000000u + i);
     return wanted;
 }
 
-/* Below the limit every span is wanted; above it one trace in 2, 4, 8 …; the next calm second ends it. */
+/* Without room for a burst: below the limit every span is wanted; above it one trace in 2, 4, 8 …; the next calm second
+ * ends it. */
 SL_TEST(live_thins_floods)
 {
     static const struct {
@@ -131,11 +135,12 @@ SL_TEST(live_thins_floods)
         {5000, 5000, 5000},  {5001, 5000, 5001}, {2500, 1250, 2500},  {2500, 2500, 2500}, {50000, 7500, 20000},
         {50000, 3000, 3250}, {10000, 600, 650},  {10000, 5000, 5000}, {4500, 2250, 2250}, {4500, 4500, 4500},
     };
-    sl_live *live = sl_live_new(NULL);
+    const sl_live_options small = {.max_bytes = 1};
+    sl_live *live = sl_live_new(&small);
     REQUIRE(live != NULL);
-    uint64_t left_out = 0;
+    uint64_t left_out = 0, trace = 0;
     for (size_t i = 0; i < sizeof seconds / sizeof *seconds; i++) {
-        unsigned wanted = offer(live, seconds[i].offered, i + 1);
+        unsigned wanted = offer(live, seconds[i].offered, i + 1, &trace);
         CHECK(wanted >= seconds[i].least && wanted <= seconds[i].most);
         left_out += seconds[i].offered - wanted;
     }
@@ -145,21 +150,50 @@ SL_TEST(live_thins_floods)
     sl_live_free(live);
 }
 
-/* All spans of a trace, or none; one in 128 at least; what does not begin with a trace id is let through. */
+/* Half of the view's bytes come in at any speed; then floods are thinned; calm gives the room back. */
+SL_TEST(live_keeps_a_burst)
+{
+    const unsigned room = 8u * 1024 * 1024 / SPAN_BYTES;
+    sl_live *live = sl_live_new(NULL);
+    uint64_t trace = 0;
+    REQUIRE(live != NULL);
+    CHECK_EQ(offer(live, room, 1, &trace), room);
+    CHECK(offer(live, 100000, 2, &trace) < 40000);
+    CHECK(offer(live, 100000, 3, &trace) < 12000);
+    for (uint64_t second = 4; second < 8; second++)
+        (void)offer(live, 10, second, &trace);
+    unsigned some = room / 2; /* four seconds of 2 MiB, and what was owed */
+    CHECK_EQ(offer(live, some, 8, &trace), some);
+    CHECK_EQ(offer(live, room, 70, &trace), room);
+    sl_live_free(live);
+}
+
+/* What begins before a flood is kept to its end; what was left out stays so when the flood is over. */
 SL_TEST(live_keeps_traces_whole_in_a_flood)
 {
-    char bytes[30];
-    sl_live *live = sl_live_new(NULL);
+    char bytes[SPAN_BYTES];
+    const sl_live_options small = {.max_bytes = 1};
+    sl_live *live = sl_live_new(&small);
     REQUIRE(live != NULL);
-    (void)offer(live, 5000000, 1);
+    uint64_t trace = 0, before = 1000, flood = (uint64_t)1 << 40;
+    CHECK_EQ(offer(live, 1000, 1, &trace), 1000);
+    (void)offer(live, 5000, 1, &flood);
+    unsigned whole = 0;
+    for (trace = 1; trace <= before; trace++)
+        whole += sl_live_wants(live, encoded(bytes, trace), 1500000000u);
+    CHECK_EQ(whole, before);
+    flood = (uint64_t)1 << 41;
+    (void)offer(live, 5000000, 2, &flood);
+    bool first[512];
     unsigned kept = 0;
-    for (unsigned last = 0; last < 256; last++) {
-        bool first = sl_live_wants(live, encoded(bytes, last), 1000000000u);
-        CHECK_EQ(sl_live_wants(live, encoded(bytes, last), 1000000000u), first);
-        kept += first;
+    for (unsigned i = 0; i < 512; i++) {
+        first[i] = sl_live_wants(live, encoded(bytes, ((uint64_t)1 << 42) + i), 2000000000u);
+        kept += first[i];
     }
-    CHECK_EQ(kept, 2);
-    for (size_t len = 0; len < 18; len++)
+    CHECK_EQ(kept, 4); /* one in 128 */
+    for (unsigned i = 0; i < 512; i++)
+        CHECK_EQ(sl_live_wants(live, encoded(bytes, ((uint64_t)1 << 42) + i), 90000000000u), first[i]);
+    for (size_t len = 0; len < 18; len++) /* what does not begin with a trace id is let through */
         CHECK(sl_live_wants(live, sl_str_sub(encoded(bytes, 1), 0, len), 1000000000u));
     CHECK(sl_live_wants(live, SL_STR("\x12\x08xxxxxxxxxxxxxxxxxxxxxxxxxx"), 1000000000u));
     sl_live_free(live);

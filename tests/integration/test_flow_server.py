@@ -775,6 +775,68 @@ def test_files_of_the_command_line():
     lib.contains(bad.stderr, path + ":")
 
 
+def services_of(process):
+    """Span name to service, of one run in the live view."""
+    api, admin = process.url("api"), process.url("admin")
+    add(api, ECHO)
+    trace = ended(api, start(api, "echo", {"message": "who"}))["trace_id"]
+
+    def whole():
+        reply = lib.get(f"{admin}/traces/{trace}")
+        spans = reply.json()["spans"] if reply.status == 200 else []
+        return spans if len(spans) >= 16 else None
+    return {s["name"]: s["service"] for s in lib.until(whole, what=f"the spans of {trace}")}
+
+
+def test_parts_of_the_flow_plane_have_services_of_their_own():
+    api, flow = "llama-deploy-apiserver", "llm-orchestrator"
+    wanted = {"POST /workflows/{workflow_name}/runs": api, "control_plane.add_task_to_session": api, "message_queue.publish": api,
+              "message_queue.callback": api, "workflow.process_call": flow, "workflow.execute:echo": flow, "step.execute:shout": flow}
+    for command in (("up", "--gateway-listen", "127.0.0.1:0"), ("flow", "server")):
+        process = lib.Process(*command, *FLOW, "--data-dir", lib.tmp())
+        seen = services_of(process)
+        lib.equal({name: seen.get(name) for name in wanted}, wanted, command)
+        if command[0] == "up":
+            reply = lib.chat(process.url("gateway"), key="sk-dev-key")
+            lib.until(lambda: any(t["service"] == "litellm-gateway" for t in lib.get(process.url("admin") + "/traces").json()),
+                      what=f"the gateway's own name ({reply.status})")
+        process.stop()
+    named = lib.Process("up", *FLOW, "--gateway-listen", "127.0.0.1:0", "--data-dir", lib.tmp(), env={"OTEL_SERVICE_NAME": "mine"})
+    lib.equal(set(services_of(named).values()), {"mine"})
+    named.stop()
+
+
+def test_a_burst_of_runs_is_seen_whole():
+    process = lib.Process("up", *FLOW, "--gateway-listen", "127.0.0.1:0", "--data-dir", lib.tmp())
+    api, admin = process.url("api"), process.url("admin")
+    add(api, ECHO)
+    runs, lock = [], threading.Lock()
+
+    def go():
+        for _ in range(50):
+            run = start(api, "echo", {"message": "x"})
+            with lock:
+                runs.append(run)
+    threads = [threading.Thread(target=go) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wanted = {ended(api, run)["trace_id"] for run in runs}
+    lib.equal(len(wanted), 400)
+    last = {}
+
+    def whole():
+        last.update((t["trace_id"], t["spans"]) for t in lib.get(admin + "/traces?limit=2000").json())
+        return all(last.get(trace, 0) >= 16 for trace in wanted) or None
+    try:
+        lib.until(whole, 10, "400 whole traces")
+    except AssertionError as error:
+        few = [(trace, last.get(trace)) for trace in wanted if last.get(trace, 0) < 16]
+        raise AssertionError(f"{error}: {len(few)} are not whole: {few[:5]}") from error
+    process.stop()
+
+
 def test_up_serves_the_flow_plane_too():
     process = lib.Process("up", *FLOW, "--gateway-listen", "127.0.0.1:0", "--data-dir", lib.tmp())
     api = process.url("api")
