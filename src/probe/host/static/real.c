@@ -92,6 +92,11 @@ void *sl_host_real(sl_hook_id id)
     return found;
 }
 
+void *sl_host_real_linked(sl_hook_id id, const void *caller)
+{
+    return sl_host_real_of(id, 0, caller);
+}
+
 unsigned sl_host_lib_of(sl_hook_id id, const void *function)
 {
     return function && function == sl_host_real_of(id, 0, NULL);
@@ -108,6 +113,12 @@ void *sl_host_find(unsigned lib, const char *name)
         if (strcmp(names[id], name) == 0)
             return sl_host_real_of((sl_hook_id)id, 0, NULL);
     return NULL;
+}
+
+void *sl_host_beside(const void *address, const char *name)
+{
+    (void)address;
+    return sl_host_find(0, name);
 }
 
 const char *sl_host_lib_path(unsigned lib)

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Builds of one's own with -DLLAMA_OTEL_ENABLE=ON: a project that knows nothing of Sightline, static and shared.
+
+The project stands in for llama.cpp: a library `llama`, and a program whose calls of it are counted.
+"""
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import lib
+
+CMAKE = os.path.join(lib.SOURCE, "deploy", "llama.cpp", "llama-otel.cmake")
+HOST = os.path.join(lib.SOURCE, "src", "probe", "host")
+ARCHIVE = os.path.join(lib.BUILD, "libsightline-llama-hook.a")
+
+
+def _need():
+    if not os.path.exists(ARCHIVE):
+        raise lib.Skip("the hook library is not built (not with sanitizers)")
+    for tool in ("cmake", "ninja", "cc", "nm"):
+        lib.need(tool)
+
+
+def _configure(folder, *options):
+    return subprocess.run(["cmake", "-S", os.path.join(lib.SOURCE, "tests", "probe"), "-B", folder, "-G", "Ninja",
+                           f"-DCMAKE_PROJECT_TOP_LEVEL_INCLUDES={CMAKE}", f"-DLLAMA_OTEL_LIBRARY_DIR={lib.BUILD}", *options],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+
+
+def _build(shared, *options):
+    """Path of the program, built in a folder of its own."""
+    folder = lib.tmp()
+    done = _configure(folder, "-DLLAMA_OTEL_ENABLE=ON", f"-DBUILD_SHARED_LIBS={'ON' if shared else 'OFF'}", *options)
+    lib.equal(done.returncode, 0, done.stdout)
+    lib.contains(done.stdout, "llama-otel: 1 executables " + ("load" if shared else "are linked with"))
+    done = subprocess.run(["ninja", "-C", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    lib.equal(done.returncode, 0, done.stdout)
+    return os.path.join(folder, "host", "llama-host")
+
+
+def _run(program, count, **env):
+    done = subprocess.run([program, "/models/tiny.gguf", str(count)], env=lib.environment(env), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    lib.equal((done.returncode, done.stdout), (0, f"good={count}\n"), done.stderr)
+    return done
+
+
+def _rings(folder):
+    return [open(path, "rb").read() for path in glob.glob(os.path.join(folder, "*.ring"))]
+
+
+def _tells_its_parent(program, library):
+    folder = lib.tmp()
+    done = _run(program, 7, SIGHTLINE_PROBE_DIR=folder)
+    lib.equal(done.stderr, "")
+    ring, = _rings(folder)
+    for words in (b"/models/tiny.gguf", library, b"llama_model_load_from_file", b"llama_decode"):
+        lib.contains(ring, words)
+    # What the program's llama.cpp does not have is not said to be there.
+    for words in (b"llama_model_load_from_splits", b"llama_encode"):
+        assert words not in ring, words
+
+
+def test_static():
+    _need()
+    program = _build(False)
+    _tells_its_parent(program, b"(linked in)")
+    names = subprocess.run(["nm", "--defined-only", "--extern-only", program], stdout=subprocess.PIPE, text=True).stdout.split()
+    lib.contains(names, "__wrap_llama_decode")
+    lib.equal([n for n in names if n.startswith("sl_") or n.startswith("hook_")], [], "names that could clash")
+
+
+def test_shared():
+    _need()
+    program = _build(True)
+    _tells_its_parent(program, b"libllama.so")
+
+
+def test_off_and_nowhere():
+    """Switched off, or with a parent's folder that is gone: the program does what it does."""
+    _need()
+    folder = lib.tmp()
+    for shared in (False, True):
+        program = _build(shared)
+        lib.equal(_run(program, 3, SIGHTLINE_PROBE="off", SIGHTLINE_PROBE_DIR=folder).stderr, "")
+        lib.equal(_rings(folder), [])
+        lib.equal(_run(program, 3, SIGHTLINE_PROBE_DIR=folder + "/gone", OTEL_SDK_DISABLED="true").stderr, "")
+
+
+def test_under_exec():
+    """Static and shared under `sightline exec`, which preloads the object besides: one host each, counted once."""
+    _need()
+    for shared in (False, True):
+        program = _build(shared)
+        ready = os.path.join(lib.tmp(), "ready.json")
+        process = subprocess.Popen([lib.BINARY, "exec", "--metrics-listen", "127.0.0.1:0", "--ready-file", ready, "--", program,
+                                    "/models/tiny.gguf", "9"], env=lib.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   text=True)
+        try:
+            lib.equal(process.stdout.readline(), "good=9\n")
+            lib.until(lambda: os.path.exists(ready), what="the ready file")
+            url = json.load(open(ready))["metrics"]
+            lib.until(lambda: lib.total(lib.metrics(url), "llamacpp_decode_results_total", result="ok") == 9, what="nine decodes")
+            page = lib.metrics(url)
+            lib.equal(lib.total(page, "sightline_probe_hosts"), 1)
+            # The stand-in takes no memory for a context, which is what a pass that only measures looks like.
+            lib.equal(lib.total(page, "llamacpp_model_load_seconds_count", model="tiny", outcome="dry_run"), 1)
+        finally:
+            process.stdin.close()
+            lib.equal(process.wait(timeout=30), 0)
+
+
+def test_what_cmake_refuses_and_leaves_alone():
+    _need()
+    done = _configure(lib.tmp())
+    lib.equal(done.returncode, 0, done.stdout)
+    assert "llama-otel" not in done.stdout, done.stdout
+    alone = shutil.copy(CMAKE, lib.tmp())
+    done = subprocess.run(["cmake", "-S", os.path.join(lib.SOURCE, "tests", "probe"), "-B", lib.tmp(), "-G", "Ninja",
+                           f"-DCMAKE_PROJECT_TOP_LEVEL_INCLUDES={alone}", "-DLLAMA_OTEL_ENABLE=ON"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    assert done.returncode != 0, done.stdout
+    lib.contains(done.stdout, "set LLAMA_OTEL_LIBRARY_DIR")
+
+
+def test_the_archive_has_every_hook_and_nothing_else():
+    _need()
+    with open(os.path.join(HOST, "hooks.def")) as file:
+        hooks = re.findall(r"^SL_HOOK\((\w+), *([A-Z]+)\)", file.read(), re.M)
+    done = subprocess.run(["nm", ARCHIVE], stdout=subprocess.PIPE, text=True, check=True)
+    seen = dict(reversed(line.split()[-2:]) for line in done.stdout.split("\n") if len(line.split()) in (2, 3))
+    for name, kind in hooks:
+        lib.equal(seen.get("__wrap_" + name), "T", name)
+        assert name not in seen or seen[name] == "W", f"{name} is called past its hook's back"
+        lib.contains(open(ARCHIVE[:-1] + "options").read().split("\n"), "--wrap=" + name)
+    strange = [n for n, kind in seen.items() if kind in "UvV" and re.match(r"sl_|hook_|look_|tell_", n)]
+    lib.equal(strange, [], "what the hook library lacks")
+
+
+def test_facts_are_those_that_hooks_ask_for():
+    with open(os.path.join(HOST, "static", "facts.def")) as file:
+        facts = set(re.findall(r"^FACT\((\w+)\)", file.read(), re.M))
+    with open(os.path.join(HOST, "hooks.def")) as file:
+        hooks = set(re.findall(r"^SL_HOOK\((\w+)", file.read(), re.M))
+    asked = set()
+    for path in glob.glob(os.path.join(HOST, "*.c")):
+        with open(path) as file:
+            asked |= set(re.findall(r'"((?:llama|ggml|SSL)_\w+)"', file.read()))
+    lib.equal(asked - hooks - facts, set(), "asked for, and not in facts.def")
+    lib.equal(facts - asked, set(), "in facts.def, and asked for by nobody")
+
+
+lib.main(globals())
