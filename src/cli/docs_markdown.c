@@ -264,7 +264,8 @@ static void put_attributes(sl_buf *out)
     const sl_attribute_def *defs = sl_attribute_defs(&count);
     (void)sl_buf_put_c(out, "`server`: SERVER spans of the gateway; `client`: CLIENT spans, one for each attempt "
                             "upstream; `log`: the access "
-                            "record. Prompt and answer text are in none of them unless asked for.\n\n| attribute | "
+                            "record; `probe`: spans of a llama.cpp host under `sightline exec`. Prompt and answer text "
+                            "are in none of them unless asked for.\n\n| attribute | "
                             "type | where | |\n|---|---|---|---|\n");
     for (size_t i = 0; i < count; i++) {
         (void)sl_buf_put_char(out, '|');

@@ -64,7 +64,7 @@ SL_TEST(option_names_and_letters_are_unique_within_a_command)
 
 SL_TEST(attributes_are_unique_and_typed)
 {
-    static const char *const types[] = {"string", "int", "double", "bool", "string[]", "number"};
+    static const char *const types[] = {"string", "int", "double", "bool", "string[]", "int[]", "number"};
     size_t count;
     const sl_attribute_def *defs = sl_attribute_defs(&count);
     CHECK(count > 20);

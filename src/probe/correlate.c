@@ -3,7 +3,8 @@
 
 #include "src/probe/seq_memory.h"
 
-#define STRONG_TOKENS 4u /* so many equal tokens are no accident */
+#define STRONG_TOKENS 4u    /* so many equal tokens are no accident */
+#define PIECES_WITHIN 8192u /* tokens of a batch in which pieces are looked for */
 
 /* ---- asks ---- */
 
@@ -51,6 +52,31 @@ static sl_track_ask *new_ask(sl_probe_assembler *a, sl_track_request *request, u
     return ask;
 }
 
+static void free_ask(sl_probe_assembler *a, sl_track_ask *ask)
+{
+    SL_ASSERT(a->tokens_kept >= ask->n_known && a->ask_count > 0);
+    if (ask->posted)
+        unlink_ask(a, ask);
+    if (ask->turn)
+        ask->turn->ask = NULL;
+    a->tokens_kept -= ask->n_known;
+    a->ask_count--;
+    sl_free(ask->tokens);
+    sl_free(ask);
+}
+
+/* What was posted before a first prompt was tokenised was something else (a line for a log, say). */
+static void forget_early_post(sl_probe_assembler *a, sl_track_request *request)
+{
+    sl_track_ask *ask = request->asks;
+    if (!ask || ask->sibling || ask->n_known || ask->turn)
+        return;
+    request->asks = NULL;
+    request->ask_count--;
+    request->posted = false;
+    free_ask(a, ask);
+}
+
 void sl_track_tokenize(sl_probe_assembler *a, const sl_probe_tokenize *event)
 {
     SL_ASSERT(a && event);
@@ -58,6 +84,7 @@ void sl_track_tokenize(sl_probe_assembler *a, const sl_probe_tokenize *event)
     bool asks = request && (request->use == SL_TRACK_USE_GENERATE || request->use == SL_TRACK_USE_EMBED);
     if (!asks || !event->head.count)
         return;
+    forget_early_post(a, request);
     sl_track_ask *ask = new_ask(a, request, event->head.count);
     if (!ask)
         return;
@@ -104,15 +131,7 @@ void sl_track_asks_free(sl_probe_assembler *a, sl_track_request *request)
     while (request->asks) {
         sl_track_ask *ask = request->asks;
         request->asks = ask->sibling;
-        if (ask->posted)
-            unlink_ask(a, ask);
-        if (ask->turn)
-            ask->turn->ask = NULL;
-        SL_ASSERT(a->tokens_kept >= ask->n_known && a->ask_count > 0);
-        a->tokens_kept -= ask->n_known;
-        a->ask_count--;
-        sl_free(ask->tokens);
-        sl_free(ask);
+        free_ask(a, ask);
     }
     request->ask_count = 0;
 }
@@ -230,6 +249,46 @@ static void find_unknown(sl_probe_assembler *a, sl_track_claim *claim)
         claim->sure = claim->tie_count > 1 || claim->ties_cut ? SL_TRACK_AMBIGUOUS : SL_TRACK_SINGLE;
 }
 
+/* Whether a text's tokens stand somewhere among the batch's; cut where the batch ends. */
+static bool holds(const sl_track_evidence *e, const sl_track_ask *piece)
+{
+    for (uint32_t at = 0; at < e->n_listed; at++) {
+        uint32_t n = e->n_listed - at < piece->n_known ? e->n_listed - at : piece->n_known;
+        if (n < piece->n_known && n < STRONG_TOKENS)
+            return false;
+        if (memcmp(e->tokens + at, piece->tokens, n * sizeof *e->tokens) == 0)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Prompts that are put together of several texts (infill, rerank, numbers and text mixed): the request most of whose
+ * texts are in it. Only a guess when there are others like it.
+ */
+static void find_by_pieces(sl_probe_assembler *a, const sl_track_evidence *e, sl_track_claim *claim)
+{
+    uint32_t best = 0, same = 0, score = 0;
+    if (!e->tokens || e->n_listed > PIECES_WITHIN)
+        return;
+    for (sl_track_ask *ask = a->first_ask; ask; ask = ask->next) {
+        bool begins = !ask->prev || ask->prev->request != ask->request;
+        score = begins ? 0 : score;
+        if (!ask->turn && ask->n_known && holds(e, ask))
+            score += ask->n_known;
+        if (ask->next && ask->next->request == ask->request)
+            continue;
+        if (score >= STRONG_TOKENS && score >= best) {
+            same = score == best ? same + 1 : 0;
+            best = score;
+            claim->request = ask->request;
+        }
+    }
+    if (claim->request)
+        claim->sure = same ? SL_TRACK_AMBIGUOUS : SL_TRACK_SINGLE;
+    claim->ties_cut = same > 0;
+}
+
 static sl_track_ask *free_ask_of(sl_track_request *request)
 {
     sl_track_ask *found = NULL;
@@ -255,7 +314,9 @@ void sl_track_claim_find(sl_probe_assembler *a, const sl_track_evidence *evidenc
         ret_claim->sure = SL_TRACK_EXACT;
         return;
     }
-    find_unknown(a, ret_claim);
+    find_by_pieces(a, evidence, ret_claim);
+    if (!ret_claim->request)
+        find_unknown(a, ret_claim);
     if (ret_claim->request)
         return;
     request = sl_track_request_single(a);

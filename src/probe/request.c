@@ -206,6 +206,7 @@ static void start_span(sl_probe_assembler *a, sl_track_request *request, const s
     memcpy(name + len, request->route, strlen(request->route));
     len += strlen(request->route);
     request->span = sl_span_start(a->tracer, sl_str_of(name, len), &options);
+    sl_track_set_host(a, request->span);
     sl_span_get_context(request->span, &request->context);
     request->context.tracestate = sl_str_of(NULL, 0);
 }

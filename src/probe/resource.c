@@ -92,6 +92,7 @@ static void open_model(sl_probe_assembler *a, sl_track_model *model, const sl_pr
 {
     sl_span_options options = {.root = true, .start_ns = sl_track_unix(a, event->start_ns)};
     sl_span *span = model->span = sl_span_start(a->tracer, SL_STR("llama_model_load"), &options);
+    sl_track_set_host(a, span);
     sl_span_set_str(span, "model.path", model->path);
     if (model->description[0]) {
         sl_span_set_str(span, "model.description", model->description);
@@ -222,6 +223,7 @@ static void context_span(sl_probe_assembler *a, const sl_probe_context_new *even
 {
     sl_span_options options = {.root = true, .start_ns = sl_track_unix(a, event->start_ns)};
     sl_span *span = sl_span_start(a->tracer, SL_STR("llama_new_context_with_model"), &options);
+    sl_track_set_host(a, span);
     set_count(span, "context.id", event->context);
     set_count(span, "context.n_ctx", event->n_ctx);
     set_count(span, "context.n_ctx_seq", event->n_ctx_seq);

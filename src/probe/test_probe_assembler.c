@@ -1,6 +1,7 @@
 /* The assembler, fed with events as hosts write them. */
 #include <stdio.h>
 
+#include "src/base/limits.h"
 #include "src/probe/probe_metrics.h"
 #include "src/probe/test_probe_stream.h"
 
@@ -349,4 +350,498 @@ SL_TEST(what_was_open_ends_with_the_host)
     CHECK_STR(stream_text(server, "error.type"), "host_crashed");
     CHECK_EQ(stream_int(stream_child(&s, server, "generate_tokens"), "completion.tokens"), 3);
     stream_done(&s);
+}
+
+/* ---- prompts that are not found by their whole text ---- */
+
+SL_TEST(a_prompt_of_pieces_is_found_by_them)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    int32_t whole[16] = {1, 900, 901};
+    memcpy(whole + 3, P1 + 1, 7 * sizeof *whole);
+    memcpy(whole + 10, P2 + 1, 5 * sizeof *whole);
+    whole[15] = 902;
+    stream_request(&s, 1, "POST /infill HTTP/1.1\nhost: h\n");
+    stream_tokenize(&s, 1, P1 + 1, 7);
+    stream_tokenize(&s, 1, P2 + 1, 5);
+    stream_post(&s, 1);
+    stream_ask(&s, 2, P2, 6);
+    stream_run(&s, 0, 0, whole, 16, 1);
+    stream_run(&s, 1, 0, P2, 6, 1);
+    stream_decode(&s);
+    stream_end(&s, 1, 0, 16, 0, 1);
+    stream_end(&s, 2, 1, 6, 0, 1);
+    stream_close(&s);
+    const sl_otlp_span *infill = stream_span(&s, "POST /infill", 0);
+    CHECK_STR(stream_text(infill, "llama.correlation"), "single");
+    CHECK_EQ(stream_int(stream_child(&s, infill, "process_prompt"), "prompt.tokens"), 16);
+    CHECK_EQ(stream_int(stream_span(&s, "POST /completion", 0), "slot.id"), 1);
+    CHECK_EQ(s.stats.mismatches, 0);
+    stream_done(&s);
+}
+
+SL_TEST(a_post_before_the_prompt_is_known_is_not_a_prompt)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_request(&s, 1, COMPLETION);
+    stream_post(&s, 1); /* a line for a log */
+    stream_tokenize(&s, 1, P1, 8);
+    stream_post(&s, 1);
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_prompt(&s, 1, P2, 0, 6); /* nobody's, but for the only request */
+    stream_end(&s, 1, 0, 8, 0, 1);
+    stream_close(&s);
+    CHECK_EQ(s.stats.exact + s.stats.single, 2);
+    CHECK_STR(stream_text(stream_span(&s, "process_prompt", 0), "x"), "");
+    stream_done(&s);
+}
+
+SL_TEST(without_a_request_a_generation_is_a_trace_of_its_own)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    int32_t warm[] = {1, 2};
+    stream_prompt(&s, 0, warm, 0, 2);
+    stream_seq_op(&s, SL_PROBE_SEQ_CLEAR, -1, -1, -1, -1, 0);
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_generate(&s, 0, 8, 4);
+    stream_wait(&s, 3000000);
+    stream_tick(&s);
+    stream_prompt(&s, 0, P2, 0, 6);
+    stream_close(&s);
+    CHECK_EQ(stream_spans(&s, "llama.generate"), 2);
+    const sl_otlp_span *root = stream_span(&s, "llama.generate", 0);
+    CHECK_EQ(root->parent_span_id.len, 0);
+    CHECK_EQ(stream_int(root, "gen_ai.usage.input_tokens"), 8);
+    CHECK_EQ(stream_int(root, "gen_ai.usage.output_tokens"), 5);
+    CHECK_EQ(stream_int(stream_child(&s, root, "generate_tokens"), "completion.tokens"), 5);
+    CHECK_EQ(stream_attr(root, "llama.correlation").type, SL_VALUE_EMPTY);
+    CHECK(root->end_ns - root->start_ns < 1000000000);
+    const sl_otlp_span *prompt = stream_child(&s, root, "process_prompt");
+    CHECK(stream_is_linked(stream_child(&s, prompt, "llama_decode"), root));
+    CHECK_EQ(stream_spans(&s, "process_prompt"), 2);
+    CHECK(stream_true(stream_span(&s, "llama_decode", 0), "llama.warmup"));
+    stream_done(&s);
+}
+
+SL_TEST(a_thread_that_computes_for_its_own_request_needs_no_tokens)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_request_on(&s, 1, 1, "POST /v1/chat/completions HTTP/1.1\nhost: h\n");
+    stream_request_on(&s, 2, 2, "POST /v1/chat/completions HTTP/1.1\nhost: h\n");
+    s.thread = 202;
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_generate(&s, 0, 8, 1);
+    stream_end_as(&s, 2, SL_PROBE_END_COMPLETE, "{\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":2}}");
+    stream_end_as(&s, 1, SL_PROBE_END_CLOSED, "");
+    stream_close(&s);
+    const sl_otlp_span *server = stream_span(&s, "POST /v1/chat/completions", 0);
+    CHECK_STR(stream_text(server, "llama.correlation"), "exact");
+    CHECK(stream_child(&s, server, "process_prompt") != NULL);
+    CHECK_STR(stream_text(stream_span(&s, "POST /v1/chat/completions", 1), "error.type"), "client_disconnected");
+    CHECK_EQ(s.stats.mismatches, 0);
+    stream_done(&s);
+}
+
+SL_TEST(a_draft_context_works_for_the_same_request)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_context_kv(&s, 2, 1, 1000);
+    stream_ask(&s, 1, P1, 8);
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_run(&s, 0, 0, P1, 8, 1);
+    stream_decode_as(&s, 2, SL_PROBE_API_DECODE, 0, 50);
+    int32_t drafts[] = {40, 41, 42};
+    stream_run(&s, 0, 8, drafts, 3, 3); /* of three drafts two are taken */
+    stream_decode(&s);
+    stream_seq_op(&s, SL_PROBE_SEQ_RM, 0, 0, 10, -1, 0);
+    stream_run(&s, 0, 10, drafts, 3, 3);
+    stream_decode(&s);
+    stream_seq_op(&s, SL_PROBE_SEQ_RM, 0, 0, 11, -1, 0);
+    stream_run(&s, 0, 11, drafts, 1, 1);
+    stream_decode(&s);
+    stream_end(&s, 1, 0, 8, 0, 5);
+    stream_close(&s);
+    const sl_otlp_span *server = stream_span(&s, "POST /completion", 0);
+    CHECK_EQ(stream_spans(&s, "process_prompt"), 1);
+    CHECK_EQ(stream_int(stream_child(&s, server, "generate_tokens"), "completion.tokens"), 5);
+    CHECK_EQ(stream_int(server, "gen_ai.usage.input_tokens"), 8);
+    CHECK_EQ(s.stats.mismatches, 0);
+    stream_done(&s);
+}
+
+/* ---- batches ---- */
+
+SL_TEST(results_are_told_apart)
+{
+    static const struct {
+        int32_t result;
+        const char *name;
+        unsigned status;
+    } rows[] = {{1, "no_kv_slot", 0},         {2, "aborted", 0},         {3, "warning", 0}, {-1, "invalid_batch", 2},
+                {-2, "allocation_failed", 2}, {-3, "compute_failed", 2}, {-9, "failed", 2}};
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_ask(&s, 1, P1, 8);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        stream_run(&s, 0, 0, P1, 8, 1);
+        stream_decode_as(&s, 1, SL_PROBE_API_PROCESS, rows[i].result, 100);
+    }
+    stream_run(&s, 0, 0, P1, 4, 0); /* the server tries again with less */
+    stream_decode(&s);
+    stream_prompt(&s, 0, P1, 4, 8);
+    stream_answer(&s, 1, 500, false);
+    stream_end(&s, 1, 0, 8, 0, 1);
+    stream_close(&s);
+    const sl_otlp_span *server = stream_span(&s, "POST /completion", 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const sl_otlp_span *decode = stream_span(&s, "llama_decode", i);
+        CHECK_STR(stream_text(decode, "llama.result.name"), rows[i].name);
+        CHECK_EQ(decode->status_code, rows[i].status);
+        CHECK_STR(stream_text(decode, "llama.sampled_because"), "failed");
+        CHECK_STR(stream_text(decode, "llama.api"), "llama_process");
+        CHECK(stream_is_linked(decode, server));
+    }
+    CHECK_EQ(stream_spans(&s, "process_prompt"), 1);
+    CHECK_EQ(stream_int(stream_child(&s, server, "process_prompt"), "prompt.tokens"), 8);
+    CHECK_EQ(server->status_code, SL_STATUS_ERROR);
+    CHECK_STR(stream_text(server, "error.type"), "500");
+    CHECK_EQ(s.stats.mismatches, 0);
+    stream_done(&s);
+}
+
+SL_TEST(spans_of_batches_are_few_but_the_slow_ones)
+{
+    stream s;
+    sl_probe_options options = {.decode_span_every = 50};
+    REQUIRE(stream_open_with(&s, &options));
+    stream_model(&s);
+    stream_ask(&s, 1, P1, 8);
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_generate(&s, 0, 8, 400);
+    int32_t token = 1;
+    stream_run(&s, 0, 408, &token, 1, 1);
+    stream_decode_as(&s, 1, SL_PROBE_API_DECODE, 0, 90000);
+    stream_generate(&s, 0, 409, 1);
+    stream_end(&s, 1, 0, 8, 0, 403);
+    stream_close(&s);
+    size_t count = stream_spans(&s, "llama_decode"), slow = 0;
+    CHECK(count >= 9 && count <= 11);
+    for (size_t i = 0; i < count; i++) {
+        const sl_otlp_span *decode = stream_span(&s, "llama_decode", i);
+        bool is_slow = sl_str_eq(stream_text(decode, "llama.sampled_because"), SL_STR("slow"));
+        slow += is_slow;
+        CHECK(!is_slow || decode->end_ns - decode->start_ns >= 90000000);
+        CHECK(decode->parent_span_id.len == 8);
+    }
+    CHECK_EQ(slow, 1);
+    stream_done(&s);
+}
+
+SL_TEST(a_batch_ends_with_the_wait_for_its_results)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_ask(&s, 1, P1, 8);
+    stream_run(&s, 0, 0, P1, 8, 1);
+    stream_decode_as(&s, 1, SL_PROBE_API_DECODE, 0, 20);
+    sl_probe_sync sync = {.start_ns = s.now, .context = 1};
+    stream_wait(&s, 5000);
+    stream_put(&s, SL_PROBE_SYNC, &sync, sizeof sync, NULL, 0);
+    stream_end(&s, 1, 0, 8, 0, 1);
+    stream_close(&s);
+    const sl_otlp_span *decode = stream_span(&s, "llama_decode", 0), *prompt = stream_span(&s, "process_prompt", 0);
+    CHECK(decode->end_ns - decode->start_ns >= 5020000);
+    CHECK_EQ(decode->end_ns, prompt->end_ns);
+    stream_done(&s);
+}
+
+SL_TEST(tokens_that_lie_apart_in_a_batch_are_read_together)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_ask(&s, 1, P1, 8);
+    stream_ask(&s, 2, P2, 6);
+    for (int i = 0; i < 8; i++) {
+        stream_run(&s, 0, i, P1 + i, 1, i == 7);
+        if (i < 6)
+            stream_run(&s, 1, i, P2 + i, 1, i == 5);
+    }
+    stream_decode(&s);
+    stream_end(&s, 1, 0, 8, 0, 1);
+    stream_end(&s, 2, 1, 6, 0, 1);
+    stream_close(&s);
+    CHECK_EQ(s.stats.exact, 2);
+    CHECK_EQ(s.stats.mismatches, 0);
+    CHECK_EQ(stream_int(stream_span(&s, "llama_decode", 0), "batch.sequences"), 2);
+    stream_done(&s);
+}
+
+SL_TEST(vectors_are_asked_for_without_generation)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_request(&s, 1, "POST /v1/embeddings HTTP/1.1\nhost: h\n");
+    stream_tokenize(&s, 1, P1, 8);
+    stream_tokenize(&s, 1, P2, 6);
+    stream_post(&s, 1);
+    stream_run(&s, 0, 0, P1, 8, 8);
+    stream_run(&s, 1, 0, P2, 6, 6);
+    stream_decode_as(&s, 1, SL_PROBE_API_ENCODE, 0, 100);
+    stream_run(&s, 0, 0, P2, 6, 6); /* again on the same sequence: nobody's any more */
+    stream_decode_as(&s, 1, SL_PROBE_API_ENCODE, 0, 100);
+    stream_end_as(&s, 1, SL_PROBE_END_COMPLETE, "\"usage\":{\"prompt_tokens\":14,\"total_tokens\":14}}");
+    stream_close(&s);
+    const sl_otlp_span *server = stream_span(&s, "POST /v1/embeddings", 0);
+    CHECK_EQ(stream_spans(&s, "generate_tokens"), 0);
+    CHECK_STR(stream_text(server, "gen_ai.operation.name"), "embeddings");
+    CHECK_EQ(stream_attr(server, "gen_ai.usage.output_tokens").type, SL_VALUE_EMPTY);
+    CHECK(stream_spans(&s, "process_prompt") >= 2);
+    stream_done(&s);
+}
+
+/* ---- models, contexts, requests without a slot ---- */
+
+SL_TEST(passes_that_only_measure_are_marked)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model_flags(&s, 1, 0, 542976);
+    stream_context_kv(&s, 1, 1, 0);
+    sl_probe_context_free gone = {.context = 1};
+    stream_put(&s, SL_PROBE_CONTEXT_FREE, &gone, sizeof gone, NULL, 0);
+    sl_probe_model_free freed = {.model = 1};
+    stream_put(&s, SL_PROBE_MODEL_FREE, &freed, sizeof freed, NULL, 0);
+    stream_model_flags(&s, 2, SL_PROBE_MODEL_FLAGS_KNOWN | SL_PROBE_MODEL_MMAP, 542976);
+    stream_context_kv(&s, 2, 2, 524288);
+    stream_model_flags(&s, 3, SL_PROBE_MODEL_FAILED, 0);
+    stream_close(&s);
+    CHECK(stream_true(stream_span(&s, "llama_model_load", 0), "llama.dry_run"));
+    CHECK(stream_true(stream_span(&s, "llama_new_context_with_model", 0), "llama.dry_run"));
+    const sl_otlp_span *load = stream_span(&s, "llama_model_load", 1);
+    CHECK(!stream_true(load, "llama.dry_run"));
+    CHECK_STR(stream_text(load, "model.path"), "/models/tiny.gguf");
+    CHECK_STR(stream_text(load, "model.quantization"), "F32");
+    CHECK_EQ(stream_int(load, "n_params"), 135744);
+    CHECK(stream_true(load, "use_mmap") && !stream_true(load, "vocab_only"));
+    const sl_otlp_span *context = stream_span(&s, "llama_new_context_with_model", 1);
+    CHECK_EQ(stream_int(context, "context.n_ctx"), 2048);
+    CHECK_EQ(stream_int(context, "context.n_batch"), 2048);
+    CHECK_EQ(stream_int(context, "context.n_seq"), 4);
+    CHECK_EQ(stream_int(context, "context.kv_bytes"), 524288);
+    CHECK(context->end_ns - context->start_ns >= 500000);
+    CHECK_EQ(stream_span(&s, "llama_model_load", 2)->status_code, SL_STATUS_ERROR);
+    stream_done(&s);
+}
+
+SL_TEST(polling_is_not_traced_unless_asked_for)
+{
+    static const char *const polls[] = {"GET /health HTTP/1.1\n", "GET /metrics HTTP/1.1\n", "GET /slots HTTP/1.1\n"};
+    for (int asked = 0; asked < 2; asked++) {
+        stream s;
+        sl_probe_options options = {.trace_polls = asked};
+        REQUIRE(stream_open_with(&s, &options));
+        for (uint32_t i = 0; i < 3; i++) {
+            stream_request(&s, i + 1, polls[i]);
+            stream_answer(&s, i + 1, 200, false);
+            stream_end_as(&s, i + 1, SL_PROBE_END_COMPLETE, "{}");
+        }
+        stream_request(&s, 4, "GET /v1/models HTTP/1.1\n");
+        stream_answer(&s, 4, 200, false);
+        stream_end_as(&s, 4, SL_PROBE_END_COMPLETE, "{}");
+        stream_request(&s, 5, "BREW /nothing/123456 HTTP/1.1\n");
+        stream_answer(&s, 5, 404, false);
+        stream_end_as(&s, 5, SL_PROBE_END_COMPLETE, "{}");
+        stream_close(&s);
+        CHECK_EQ(s.count, asked ? 5 : 2);
+        const sl_otlp_span *models = stream_span(&s, "GET /v1/models", 0),
+                           *odd = stream_span(&s, "HTTP /nothing/{id}", 0);
+        REQUIRE(models && odd);
+        CHECK_EQ(stream_attr(models, "slot.id").type, SL_VALUE_EMPTY);
+        CHECK_EQ(stream_attr(models, "llama.correlation").type, SL_VALUE_EMPTY);
+        CHECK_STR(stream_text(odd, "http.request.method"), "_OTHER");
+        CHECK_STR(stream_text(odd, "error.type"), "404");
+        CHECK_EQ(odd->status_code, SL_STATUS_UNSET);
+        stream_done(&s);
+    }
+}
+
+SL_TEST(a_shift_is_an_event_and_the_generation_goes_on)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_ask(&s, 1, P1, 8);
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_generate(&s, 0, 8, 4);
+    stream_seq_op(&s, SL_PROBE_SEQ_RM, 0, 0, 1, 6, 0);
+    stream_seq_op(&s, SL_PROBE_SEQ_ADD, 0, 0, 6, -1, -5);
+    stream_generate(&s, 0, 7, 3);
+    stream_end(&s, 1, 0, 8, 0, 8);
+    stream_close(&s);
+    const sl_otlp_span *server = stream_span(&s, "POST /completion", 0);
+    CHECK(stream_event(server, "llama.kv_shift") > 0);
+    CHECK_EQ(stream_spans(&s, "process_prompt"), 1);
+    CHECK_EQ(stream_int(stream_child(&s, server, "generate_tokens"), "completion.tokens"), 8);
+    CHECK_EQ(s.stats.mismatches, 0);
+    stream_done(&s);
+}
+
+SL_TEST(saved_and_loaded_states_have_spans_when_they_take_time)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    for (unsigned op = SL_PROBE_SEQ_SAVE; op <= SL_PROBE_SEQ_LOAD; op++) {
+        sl_probe_sequence e = {.start_ns = s.now, .context = 1, .seq = 2, .bytes = 4096};
+        e.head.flags = (uint16_t)op;
+        stream_put(&s, SL_PROBE_SEQUENCE, &e, sizeof e, NULL, 0);
+        e.start_ns = s.now;
+        stream_wait(&s, 4000);
+        stream_put(&s, SL_PROBE_SEQUENCE, &e, sizeof e, NULL, 0);
+    }
+    stream_close(&s);
+    CHECK_EQ(stream_spans(&s, "llama_state_save"), 1);
+    CHECK_EQ(stream_spans(&s, "llama_state_load"), 1);
+    CHECK_EQ(stream_int(stream_span(&s, "llama_state_load", 0), "llama.state.bytes"), 4096);
+    stream_done(&s);
+}
+
+/* ---- gaps, limits, no memory ---- */
+
+/* A little of everything. */
+static void play(stream *s)
+{
+    stream_model(s);
+    stream_request(s, 1, traced);
+    stream_tokenize(s, 1, P1, 8);
+    stream_post(s, 1);
+    stream_ask(s, 2, P1, 8);
+    stream_request(s, 3, COMPLETION);
+    stream_post(s, 3);
+    stream_run(s, 0, 0, P1, 8, 1);
+    stream_run(s, 1, 0, P1, 8, 1);
+    stream_run(s, 2, 0, P2, 6, 1);
+    stream_decode(s);
+    stream_seq_op(s, SL_PROBE_SEQ_CP, 0, 3, -1, -1, 0);
+    for (int i = 0; i < 3; i++) {
+        int32_t token = 9;
+        stream_run(s, 0, 8 + i, &token, 1, 1);
+        stream_run(s, 3, 8 + i, &token, 1, 1);
+        stream_run(s, 1, 8 + i, &token, 1, 1);
+        stream_decode(s);
+    }
+    stream_seq_op(s, SL_PROBE_SEQ_RM, 1, 0, 9, -1, 0);
+    stream_answer(s, 1, 200, true);
+    stream_end(s, 2, 1, 8, 0, 4);
+    stream_end(s, 1, -1, 8, 0, 4);
+    stream_tick(s);
+    stream_end_as(s, 3, SL_PROBE_END_CLOSED, "");
+    stream_prompt(s, 2, P1, 0, 8);
+    stream_wait(s, 9000000);
+    stream_tick(s);
+}
+
+SL_TEST(every_allocation_may_fail)
+{
+    bool failed = true;
+    for (long n = 0; failed && n < 2000; n++) {
+        stream s;
+        REQUIRE(stream_open(&s));
+        s.quiet = true;
+        sl_test_fail_alloc(n);
+        play(&s);
+        failed = sl_test_alloc_failed();
+        sl_test_fail_alloc(-1);
+        stream_close(&s);
+        stream_done(&s);
+    }
+    CHECK(!failed);
+}
+
+/* Leaves out the event number `without` of play(). */
+SL_TEST(every_event_may_be_missing)
+{
+    stream s;
+    for (int cut = 0; cut < 3; cut++) { /* the beginning: the reader came late */
+        REQUIRE(stream_open(&s));
+        stream_generate(&s, 0, 8, 2);
+        if (cut == 1)
+            stream_prompt(&s, 0, P1, 4, 8);
+        if (cut == 2)
+            stream_end(&s, 1, 0, 8, 0, 3);
+        stream_tokenize(&s, 77, P1, 8);
+        stream_post(&s, 77);
+        stream_answer(&s, 77, 200, false);
+        stream_close(&s);
+        CHECK_EQ(s.stats.requests, 0);
+        stream_done(&s);
+    }
+    REQUIRE(stream_open(&s)); /* the end of a request is lost: the next on its connection ends it */
+    stream_ask(&s, 1, P1, 8);
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_request_on(&s, 2, 1, COMPLETION);
+    stream_tokenize(&s, 2, P2, 6);
+    stream_post(&s, 2);
+    stream_prompt(&s, 1, P2, 0, 6);
+    stream_end(&s, 2, 1, 6, 0, 1);
+    stream_close(&s);
+    CHECK(stream_true(stream_span(&s, "POST /completion", 0), "llama.partial"));
+    CHECK(!stream_true(stream_span(&s, "POST /completion", 1), "llama.partial"));
+    CHECK_EQ(s.stats.partial, 1);
+    stream_done(&s);
+}
+
+SL_TEST(more_than_fits_is_counted)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    for (uint32_t i = 0; i < SL_PROBE_MAX_REQUESTS + 10; i++)
+        stream_request(&s, i + 1, "GET /health HTTP/1.1\n");
+    for (uint32_t i = 0; i < SL_PROBE_MAX_ASKS_EACH + 10; i++) {
+        if (i == 0)
+            stream_request(&s, 100000, COMPLETION);
+        stream_tokenize(&s, 100000, P1, 8);
+    }
+    for (uint32_t i = 0; i < SL_PROBE_MAX_CONTEXTS + 10; i++) {
+        stream_run(&s, 0, 0, P1, 8, 1);
+        stream_decode_as(&s, i, SL_PROBE_API_DECODE, 0, 1);
+    }
+    for (uint32_t i = 0; i < SL_PROBE_MAX_MODELS + 10; i++)
+        stream_model_flags(&s, i, 0, 1);
+    stream_run(&s, SL_PROBE_MAX_SEQUENCES, 0, P1, 8, 1);
+    stream_run(&s, -1, 0, P1, 8, 1);
+    stream_decode(&s);
+    for (uint32_t i = 0; i < SL_PROBE_MAX_BUFFERS + 10; i++) {
+        sl_probe_buffer e = {.bytes = 1 + i};
+        e.head.count = 3;
+        stream_put(&s, SL_PROBE_BUFFER, &e, sizeof e, "CPU", 3);
+    }
+    sl_probe_assembler_get_stats(s.assembler, &s.stats);
+    CHECK(s.stats.left_out >= 50);
+    stream_close(&s);
+    stream_done(&s);
+}
+
+SL_TEST(what_cannot_be_is_refused)
+{
+    sl_probe_assembler *a = NULL;
+    sl_probe_options options = {0};
+    CHECK_EQ(sl_probe_assembler_new(NULL, &a), SL_EINVAL);
+    CHECK_EQ(sl_probe_assembler_new(&options, &a), SL_EINVAL);
+    CHECK(a == NULL);
+    sl_probe_assembler_free(NULL);
 }

@@ -213,6 +213,13 @@ static inline uint64_t sl_track_span_of(uint64_t from, uint64_t to)
     return to > from ? to - from : 0;
 }
 
+/* Which of several hosts a span is of. */
+static inline void sl_track_set_host(const sl_probe_assembler *a, sl_span *span)
+{
+    if (a->options.pid)
+        sl_span_set_int(span, "process.pid", a->options.pid);
+}
+
 const char *sl_track_sure_name(sl_track_sure sure);
 
 /* ---- requests (request.c) ---- */

@@ -124,6 +124,7 @@ static void open_root(sl_probe_assembler *a, sl_track_turn *turn)
     sl_span_get_context(turn->root, &turn->of);
     turn->of.tracestate = sl_str_of(NULL, 0);
     sl_span_set_int(turn->root, "slot.id", turn->seq);
+    sl_track_set_host(a, turn->root);
     sl_span_set_str(turn->root, "gen_ai.provider.name", SL_PROBE_PROVIDER);
     sl_str model = sl_probe_metrics_model_name(a->metrics, turn->context ? turn->context->model : 0);
     if (model.len)
