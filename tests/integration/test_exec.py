@@ -441,5 +441,191 @@ def test_disabled():
     lib.equal(done.stdout, "[][]\n")
 
 
+# ---- hosts: a program with a library like libllama ----
+
+def host():
+    """Path of the program, made once."""
+    if lib.SLOW != 1:
+        raise lib.Skip("a program without the sanitizer cannot load a library that has it")
+    folder = os.path.join(lib._state_home(), "host")
+    path = os.path.join(folder, "host")
+    if not os.path.exists(path):
+        os.makedirs(folder)
+        os.chmod(lib._state_home(), 0o755)
+        source = os.path.join(lib.SOURCE, "tests", "probe", "exec_host.c")
+        cc = [lib.need("cc"), "-O1", "-Wall", "-Wextra", "-Werror"]
+        subprocess.run([*cc, "-DLIBRARY", "-shared", "-fPIC", "-o", folder + "/libllama.so", source], check=True)
+        subprocess.run([*cc, "-o", path, source, "-L" + folder, "-lllama", "-Wl,-rpath,$ORIGIN"], check=True)
+    return path
+
+
+def spans_of(path):
+    """The spans that the file exporter has written."""
+    found = []
+    if os.path.exists(path):
+        with open(path) as file:
+            for line in file:
+                for resource in json.loads(line).get("resourceSpans", []):
+                    found += [span for scope in resource["scopeSpans"] for span in scope["spans"]]
+    return found
+
+
+def names(path):
+    """How many spans there are of each name."""
+    found = {}
+    for span in spans_of(path):
+        found[span["name"]] = found.get(span["name"], 0) + 1
+    return found
+
+
+class Told:
+    """What a host did, and the spans that came of it."""
+
+    def __init__(self, *steps, env=None, bare=False):
+        self.path = os.path.join(lib.tmp(), "spans.json")
+        env = {"OTEL_TRACES_EXPORTER": "file", "SIGHTLINE_EXPORTER_FILE": self.path, "SIGHTLINE_ADMIN_URL": "off", **(env or {})}
+        if bare:
+            self.command = [host(), *steps]
+            env["LD_PRELOAD"] = LIBRARY
+        else:
+            self.command = [lib.BINARY, "exec", "--metrics-listen", "off", "--decode-span-every", "1", "--", host(), *steps]
+        begun = time.monotonic()
+        done = subprocess.run(self.command, env=lib.environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, text=True)
+        self.seconds = time.monotonic() - begun
+        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
+        self.names = names(self.path)
+
+
+def test_ends_of_hosts():
+    """Whatever ends a host, nothing that it told is lost, and its end is exec's."""
+    for last, status in (("exit:3", 3), ("quick:4", 4), ("kill", -9), ("crash", -11), ("abort", -6)):
+        told = Told("load", "decode:300", last)
+        lib.equal((told.status, told.out, told.err), (status, "", ""), last)
+        lib.equal((told.names.get("llama_model_load"), told.names.get("llama_decode")), (1, 300), f"{last}: {told.names}")
+
+
+def test_descriptors_of_hosts():
+    """A host that closes all it has, and takes their numbers, finds its own files behind them; it goes on being watched."""
+    for bare in (False, True):
+        told = Told("load", "decode:10", "close", "decode:10", "check", "sleep:300", "decode:10", "check", "exit:0", bare=bare)
+        lib.equal((told.status, told.out, told.err), (0, "", ""), f"bare {bare}")
+        assert told.names.get("llama_decode", 0) >= (30 if not bare else 1), told.names
+
+
+def test_children_of_hosts():
+    """A child of fork() tells for itself, once it uses the library; a child that does not, tells nothing."""
+    told = Told("load", "decode:3", "fork:load,decode:5", "fork:print:quiet", "decode:3")
+    lib.equal((told.status, told.out), (0, "quiet\n"))
+    lib.equal((told.names["llama_model_load"], told.names["llama_decode"]), (2, 11), str(told.names))
+
+
+def test_hosts_that_become_other_programs():
+    """exec() in a host: the process stays, the program is another one."""
+    told = Told("load", "decode:2", "again", "load", "decode:4", "again", "print:done")
+    lib.equal((told.status, told.out), (0, "done\n"))
+    lib.equal((told.names["llama_model_load"], told.names["llama_decode"]), (2, 6), str(told.names))
+
+
+def test_hosts_that_become_other_users():
+    """Before and after the library is used for the first time."""
+    if os.geteuid() != 0:
+        raise lib.Skip("needs root")
+    for steps in (["load", "decode:2", "become:65534", "decode:2"], ["become:65534", "load", "decode:4", "sleep:500"]):
+        told = Told(*steps)
+        lib.equal((told.status, told.out, told.err), (0, "", ""), str(steps))
+        lib.equal(told.names.get("llama_decode"), 4, str(steps))
+
+
+def test_a_shell_full_of_hosts():
+    """Several at once, each with a ring of its own."""
+    told_path = os.path.join(lib.tmp(), "spans.json")
+    script = f"for i in 1 2 3 4 5 6 7 8; do {host()} load decode:20 & done; wait"
+    done = run("sh", "-c", script, options=(*QUIET, "--decode-span-every", "1"), env={"OTEL_TRACES_EXPORTER": "file", "SIGHTLINE_EXPORTER_FILE": told_path})
+    lib.equal((done.returncode, done.stderr), (0, ""))
+    lib.equal((names(told_path)["llama_model_load"], names(told_path)["llama_decode"]), (8, 160))
+
+
+def test_one_tree_in_the_view():
+    """`sightline traces` of an `up` elsewhere shows what happens under exec, with nothing configured but where it is."""
+    up = lib.gateway(command="up")
+    done = run(host(), "load", "decode:3", options=("--metrics-listen", "off", "--view", up.url("admin")), env={})
+    lib.equal((done.returncode, done.stderr), (0, ""))
+    listed = json.loads(lib.run("traces", "--url", up.url("admin"), "--service", "llama-cpp", "--format", "json").stdout)
+    assert {"llama_model_load", "llama_new_context_with_model"} <= {t["root"] for t in listed}, listed
+
+
+# ---- hosts without exec ----
+
+def test_bare_ends():
+    """The preload alone: the same behaviour of the host, and its spans by an exporter of its own."""
+    for last, status in (("exit:3", 3), ("quick:4", 4), ("kill", -9), ("crash", -11)):
+        told = Told("load", "decode:5", last, bare=True)
+        lib.equal((told.status, told.out, told.err), (status, "", ""), last)
+        if last.startswith("exit"):
+            lib.equal(told.names.get("llama_model_load"), 1, str(told.names))
+
+
+def test_bare_children():
+    told = Told("load", "decode:3", "fork:load,decode:3,sleep:100", "fork:print:quiet", "decode:3", bare=True)
+    lib.equal((told.status, told.out, told.err), (0, "quiet\n", ""))
+    lib.equal(told.names.get("llama_model_load"), 2, str(told.names))
+
+
+def test_bare_exit_is_bounded():
+    """A collector that takes connections and says nothing costs half a second at the end, once."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        told = Told("load", "decode:3", bare=True, env={"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+                                                        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"})
+        lib.equal((told.status, told.err), (0, ""))
+        assert told.seconds < 1.5, told.seconds
+
+
+def test_bare_without_the_library():
+    """Nothing is there before libllama is used: no thread, no descriptor; nor with SIGHTLINE_PROBE=off."""
+    for steps, env, threads in ((["sleep:60000"], {}, 1), (["load", "sleep:60000"], {"SIGHTLINE_PROBE": "off"}, 1), (["load", "sleep:60000"], {}, 2)):
+        process = subprocess.Popen([host(), *steps], env=lib.environment({"LD_PRELOAD": LIBRARY, "SIGHTLINE_ADMIN_URL": "off", **env}))
+        try:
+            time.sleep(0.3)
+            seen = len(os.listdir(f"/proc/{process.pid}/task"))
+            assert (seen == 1) if threads == 1 else (seen > 1), f"{steps} {env}: {seen} threads"
+            lib.equal(len([fd for fd in os.listdir(f"/proc/{process.pid}/fd") if int(fd) > 2 and "pipe" not in os.readlink(f"/proc/{process.pid}/fd/{fd}")
+                           and "lib" not in os.readlink(f"/proc/{process.pid}/fd/{fd}")]), _inherited(), str(steps))
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _inherited():
+    """Descriptors above 2 that a program finds open in any case."""
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        time.sleep(0.1)
+        return len([fd for fd in os.listdir(f"/proc/{process.pid}/fd") if int(fd) > 2 and "pipe" not in os.readlink(f"/proc/{process.pid}/fd/{fd}")])
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_bare_listener_and_guide():
+    """Metrics on a listener of the host's own; port 4317 without a protocol means the port for HTTP beside it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {"LD_PRELOAD": LIBRARY, "SIGHTLINE_ADMIN_URL": "off", "SIGHTLINE_METRICS_LISTEN": f"127.0.0.1:{port}", "SIGHTLINE_PROBE_DEBUG": "1",
+           "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317"}
+    process = subprocess.Popen([host(), "load", "decode:5", "sleep:60000"], env=lib.environment(env), stderr=subprocess.PIPE, text=True)
+    try:
+        def page():
+            with contextlib.suppress(OSError):
+                return lib.total(lib.metrics(f"http://127.0.0.1:{port}"), "llamacpp_decode_results_total", result="ok") == 5
+        lib.until(page, 10, "five batches on the page")
+    finally:
+        process.kill()
+    lib.contains(process.stderr.read(), "OTLP over HTTP to http://127.0.0.1:4318")
+    process.wait()
+
+
 if __name__ == "__main__":
     lib.main(globals())
