@@ -70,6 +70,24 @@ def test_files_are_there():
     lib.contains(text, "Libs.private: -lcurl -lssl -lcrypto -lnghttp2 -lz")
 
 
+def test_a_build_of_ones_own_finds_the_probe():
+    """llama-otel.cmake, from where it is installed, and the script that starts a server."""
+    sanitized()
+    folder = lib.tmp()
+    for name in ("run_instrumented.sh", "libsightline-llama-hook.a", "libsightline-llama-hook.options"):
+        find(name)
+    assert os.access(find("run_instrumented.sh"), os.X_OK)
+    for shared in ("OFF", "ON"):
+        build_folder = os.path.join(folder, shared)
+        sh("cmake", "-S", os.path.join(lib.SOURCE, "tests", "probe"), "-B", build_folder, "-DLLAMA_OTEL_ENABLE=ON",
+           f"-DCMAKE_PROJECT_TOP_LEVEL_INCLUDES={find('llama-otel.cmake')}", f"-DBUILD_SHARED_LIBS={shared}")
+        sh("cmake", "--build", build_folder)
+        done = subprocess.run([os.path.join(build_folder, "host", "llama-host"), "m.gguf", "2"], stdin=subprocess.DEVNULL,
+                              env=lib.environment({"SIGHTLINE_PROBE_DIR": folder}), capture_output=True, text=True, timeout=30)
+        lib.equal((done.returncode, done.stdout), (0, "good=2\n"), done.stderr)
+    lib.equal(len([n for n in os.listdir(folder) if n.endswith(".ring")]), 2)
+
+
 def test_public_headers_stand_alone():
     folder = os.path.dirname(find("sightline.h"))
     for name in sorted(os.listdir(folder)):
