@@ -424,6 +424,27 @@ SL_TEST(extremes_over_processes)
     rig_done(&rig);
 }
 
+/* llama.cpp's users complain about colons: no receiver of OTLP has to take one. In Prometheus text it is what it is. */
+SL_TEST(names_with_a_colon_are_for_prometheus_alone)
+{
+    metrics_rig rig;
+    static request_seen seen;
+    REQUIRE(rig_init(&rig, NULL, 0));
+    sl_counter_add(sl_instrument_bind(rig_declare(&rig, SL_COUNTER, "llamacpp:x_total", ""), NULL, 0), 5);
+    collect(&rig, false, &seen);
+    CHECK_EQ(seen.count, 0);
+    sl_counter_add(sl_instrument_bind(rig_declare(&rig, SL_COUNTER, "llamacpp_x_total", ""), NULL, 0), 6);
+    sl_histogram_record(sl_instrument_bind(rig_declare(&rig, SL_HISTOGRAM, "llamacpp:h_seconds", "s"), NULL, 0), 1);
+    collect(&rig, false, &seen);
+    CHECK_EQ(seen.count, 1);
+    CHECK_EQ(point_named(&seen, "llamacpp_x_total")->as_int, 6);
+    collect(&rig, true, &seen);
+    CHECK_EQ(seen.count, 1);
+    CHECK(rig_value(&rig, "llamacpp:x_total") == 5);
+    CHECK(rig_value(&rig, "llamacpp:h_seconds_count") == 1);
+    rig_done(&rig);
+}
+
 SL_TEST(nothing_recorded_is_nothing_sent)
 {
     metrics_rig rig;
