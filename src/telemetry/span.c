@@ -62,13 +62,14 @@ static inline const sl_span_context *find_parent(const sl_span_options *options)
     return parent && sl_span_identity_ok(parent) ? parent : NULL;
 }
 
-static inline void new_id(uint8_t *id)
+/* Never 0: an id of zeros is none. */
+static inline uint64_t new_id(sl_rng *rng)
 {
     uint64_t word;
     do {
-        word = sl_rng_next(&sl_span_this.rng);
+        word = sl_rng_next(rng);
     } while (SL_UNLIKELY(word == 0));
-    memcpy(id, &word, 8);
+    return word;
 }
 
 /* Copies the tracestate into the span; a longer one than fits loses its right-most members, a broken one is discarded.
@@ -94,9 +95,12 @@ static inline void make_context(sl_span *span, const sl_span_context *parent)
 {
     SL_ASSERT(span);
     sl_span_context *context = &span->context;
-    new_id(context->span_id);
+    sl_rng rng = sl_span_this.rng; /* here the compiler knows that writing an id does not change it */
+    const uint64_t span_id = new_id(&rng);
     context->remote = false;
     if (parent) {
+        sl_span_this.rng = rng;
+        memcpy(context->span_id, &span_id, SL_SPAN_ID_SIZE);
         memcpy(context->trace_id, parent->trace_id, SL_TRACE_ID_SIZE);
         context->flags = parent->flags & SL_TRACE_FLAG_RANDOM;
         context->tracestate = sl_str_of(NULL, 0);
@@ -104,8 +108,10 @@ static inline void make_context(sl_span *span, const sl_span_context *parent)
             copy_tracestate(span, parent->tracestate);
         return;
     }
-    new_id(context->trace_id);
-    new_id(context->trace_id + 8);
+    const uint64_t trace_id[2] = {new_id(&rng), new_id(&rng)};
+    sl_span_this.rng = rng;
+    memcpy(context->span_id, &span_id, SL_SPAN_ID_SIZE);
+    memcpy(context->trace_id, trace_id, SL_TRACE_ID_SIZE);
     context->flags = SL_TRACE_FLAG_RANDOM;
     context->tracestate = sl_str_of(NULL, 0);
 }
