@@ -357,15 +357,16 @@ static void on_request(void *user, sl_exchange *x)
     sl_str path, query;
     sl_target_split(head->target, &path, &query);
     bool post = head->method_id == SL_HTTP_POST;
+    bool reads = head->method_id == SL_HTTP_GET || head->method_id == SL_HTTP_HEAD;
     for (size_t i = 0; post && i < sizeof routes / sizeof *routes; i++) {
         if (sl_str_eq_c(path, routes[i].path)) {
             start_call(server, x, routes[i].api, path);
             return;
         }
     }
-    if (!post && (sl_str_eq_c(path, "/v1/models") || sl_str_eq_c(path, "/models"))) {
+    if (reads && (sl_str_eq_c(path, "/v1/models") || sl_str_eq_c(path, "/models"))) {
         list_models(server, x);
-    } else if (!post && sl_str_eq_c(path, "/mock/ledger")) {
+    } else if (reads && sl_str_eq_c(path, "/mock/ledger")) {
         show_ledger(server, x);
     } else if (post && sl_str_eq_c(path, "/mock/reset")) {
         sl_mock_ledger_reset(server->ledger);

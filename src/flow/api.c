@@ -57,11 +57,11 @@ static bool has_params(const sl_api_route *route)
 }
 
 const sl_api_route *sl_api_match(const sl_api_route *routes, size_t count, sl_http_method method, sl_str path,
-                                 sl_str ret_params[SL_API_MAX_PARAMS], bool *ret_other_method)
+                                 sl_str ret_params[SL_API_MAX_PARAMS], unsigned *ret_other_methods)
 {
-    SL_ASSERT(routes && ret_other_method);
+    SL_ASSERT(routes && ret_other_methods);
     const sl_api_route *found = NULL;
-    *ret_other_method = false;
+    *ret_other_methods = 0;
     if (!path.len || path.ptr[0] != '/')
         return NULL;
     for (size_t i = 0; i < count; i++) {
@@ -70,7 +70,7 @@ const sl_api_route *sl_api_match(const sl_api_route *routes, size_t count, sl_ht
         if ((found && !has_params(found)) || !path_fits(routes[i].path, path, params))
             continue;
         if (routes[i].method != method) {
-            *ret_other_method = true;
+            *ret_other_methods |= 1u << routes[i].method;
             continue;
         }
         if (found && has_params(&routes[i]))
@@ -310,14 +310,17 @@ static bool may(const sl_api *api, const sl_api_route *route, const sl_http1_hea
 }
 
 /* What the head alone decides. */
-static void check_head(sl_api_request *request, const sl_http1_head *head, bool other_method)
+static void check_head(sl_api_request *request, const sl_http1_head *head, unsigned other_methods)
 {
     sl_str coding = sl_http1_get(head, SL_HTTP_CONTENT_ENCODING);
     if (!may(request->api, request->route, head))
         sl_api_fail(request, 401, "Not authenticated: send the key as `Authorization: Bearer KEY`");
-    else if (!request->route && other_method)
+    else if (!request->route && other_methods) {
+        if (other_methods & 1u << SL_HTTP_GET)
+            other_methods |= 1u << SL_HTTP_HEAD;
+        sl_exchange_allow(request->x, other_methods);
         sl_api_fail(request, 405, "Method Not Allowed");
-    else if (!request->route)
+    } else if (!request->route)
         sl_api_fail(request, 404, "Not Found");
     else if (coding.len && !sl_str_ieq(coding, SL_STR("identity")))
         sl_api_fail(request, 415, "compressed request bodies are not supported");
@@ -342,7 +345,7 @@ static void on_head(void *user, sl_exchange *x)
     const sl_http1_head *head = sl_exchange_head(x);
     sl_api_request *request = sl_calloc(1, sizeof *request);
     sl_str path;
-    bool other_method;
+    unsigned other_methods;
     if (!request) {
         sl_exchange_error(x, 503, "server_error", "out_of_memory", "no memory for the request");
         return;
@@ -357,10 +360,10 @@ static void on_head(void *user, sl_exchange *x)
     sl_exchange_set_data(x, request);
     sl_target_split(head->target, &path, &request->query);
     request->route = sl_api_match(api->options.routes, api->options.route_count, request->method, path,
-                                  request->raw_params, &other_method);
+                                  request->raw_params, &other_methods);
     sl_api_trace_start(request, head, path);
     name_caller(request, head);
-    check_head(request, head, other_method);
+    check_head(request, head, other_methods);
 }
 
 static void on_request(void *user, sl_exchange *x)
@@ -369,11 +372,11 @@ static void on_request(void *user, sl_exchange *x)
     sl_api_request *request = sl_exchange_data(x);
     SL_ASSERT(request && request->route && !request->answered);
     sl_str path;
-    bool other_method;
+    unsigned other_methods;
     /* The head may have moved since: take the views again. */
     sl_target_split(sl_exchange_head(x)->target, &path, &request->query);
     request->query = sl_arena_dup(&request->arena, request->query);
-    (void)sl_api_match(request->route, 1, request->method, path, request->raw_params, &other_method);
+    (void)sl_api_match(request->route, 1, request->method, path, request->raw_params, &other_methods);
     for (size_t i = 0; i < SL_API_MAX_PARAMS; i++) {
         if (request->raw_params[i].len && !decode(request, request->raw_params[i], false, &request->params[i])) {
             sl_api_fail(request, 400, "the path cannot be decoded");

@@ -61,9 +61,9 @@ void sl_api_free(sl_api *api);
 size_t sl_api_in_flight(const sl_api *api);
 
 /* The route of a method and a path, with the values of its parameters as they stand in the path; NULL: none.
- * `*ret_other_method`: the path is there, the method is not. */
+ * `*ret_other_methods`: the methods that the path is there for, bits of sl_http_method. */
 const sl_api_route *sl_api_match(const sl_api_route *routes, size_t count, sl_http_method method, sl_str path,
-                                 sl_str ret_params[SL_API_MAX_PARAMS], bool *ret_other_method);
+                                 sl_str ret_params[SL_API_MAX_PARAMS], unsigned *ret_other_methods);
 /* The OpenAPI 3.1 document of the routes. The caller holds a reference; NULL: no memory. */
 json_t *sl_api_document(const char *title, const sl_api_route *routes, size_t count);
 

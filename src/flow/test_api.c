@@ -54,12 +54,12 @@ SL_TEST(paths_find_their_routes)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         sl_str params[SL_API_MAX_PARAMS] = {{NULL, 0}};
-        bool other = false;
+        unsigned other = 0;
         const sl_api_route *found = sl_api_match(routes, sizeof routes / sizeof *routes, rows[i].method,
                                                  sl_str_c(rows[i].path), params, &other);
         int place = found ? (int)(found - routes) : -1;
-        if (place != rows[i].route || (!found && other != rows[i].other))
-            sl_test_failed(__FILE__, __LINE__, "%s: route %d, other %d", rows[i].path, place, other);
+        if (place != rows[i].route || (!found && (other != 0) != rows[i].other))
+            sl_test_failed(__FILE__, __LINE__, "%s: route %d, other %u", rows[i].path, place, other);
         if (found) {
             CHECK_STR(params[0], rows[i].params[0]);
             CHECK_STR(params[1], rows[i].params[1]);
@@ -82,7 +82,7 @@ static void check_document(const char *title, const sl_api_route *routes, size_t
         json_object_foreach(methods, method, operation)
         {
             sl_str params[SL_API_MAX_PARAMS];
-            bool other;
+            unsigned other;
             sl_http_method id = strcmp(method, "get") == 0 ? SL_HTTP_GET : SL_HTTP_POST;
             const sl_api_route *found = sl_api_match(routes, count, id, sl_str_c(path), params, &other);
             REQUIRE(found != NULL);

@@ -251,12 +251,14 @@ static bool check_head(sl_gw_request *request, const sl_http1_head *head, sl_str
         return false;
     if (request->operation == SL_LLM_NONE) {
         bool known = request->route != SL_GW_ROUTE_OTHER;
+        sl_exchange_allow(request->x, 1u << SL_HTTP_GET | 1u << SL_HTTP_HEAD);
         sl_gw_fail(request, known ? 405 : 404, known ? "method_not_allowed" : "not_found",
                    known ? "method_not_allowed" : "unknown_url",
                    known ? "this method is not allowed here" : "there is no such resource");
         return false;
     }
     if (head->method_id != SL_HTTP_POST) {
+        sl_exchange_allow(request->x, 1u << SL_HTTP_POST);
         sl_gw_fail(request, 405, "method_not_allowed", "method_not_allowed", "this resource takes POST only");
         return false;
     }

@@ -97,6 +97,30 @@ static void put_status(sl_buf *head, int status)
     (void)sl_buf_put_str(head, SL_STR("\r\n"));
 }
 
+void sl_exchange_allow(sl_exchange *x, unsigned methods)
+{
+    SL_ASSERT(x);
+    x->allowed = methods;
+}
+
+/* RFC 9110, 15.5.6: a 405 says which methods there are. */
+static void put_allow(sl_buf *head, unsigned methods)
+{
+    static const char *const names[] = {
+        [SL_HTTP_GET] = "GET",     [SL_HTTP_HEAD] = "HEAD",     [SL_HTTP_POST] = "POST",
+        [SL_HTTP_PUT] = "PUT",     [SL_HTTP_DELETE] = "DELETE", [SL_HTTP_OPTIONS] = "OPTIONS",
+        [SL_HTTP_PATCH] = "PATCH", [SL_HTTP_TRACE] = "TRACE"};
+    const char *between = "Allow: ";
+    for (unsigned i = SL_HTTP_GET; i <= SL_HTTP_TRACE; i++) {
+        if (!(methods & 1u << i))
+            continue;
+        (void)sl_buf_put_c(head, between);
+        (void)sl_buf_put_c(head, names[i]);
+        between = ", ";
+    }
+    (void)sl_buf_put_str(head, SL_STR("\r\n"));
+}
+
 /* Everything of the head but the framing. Leaves it in the loop's scratch buffer. */
 static sl_buf *head_start(sl_exchange *x, int status, const char *content_type, sl_str fields)
 {
@@ -111,6 +135,8 @@ static sl_buf *head_start(sl_exchange *x, int status, const char *content_type, 
         (void)sl_buf_put_str(head, SL_STR("\r\n"));
     }
     (void)sl_buf_put_str(head, fields);
+    if (SL_UNLIKELY(status == 405 && x->allowed))
+        put_allow(head, x->allowed);
     return head;
 }
 

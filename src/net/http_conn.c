@@ -94,6 +94,7 @@ static void conn_rearm(sl_exchange *x)
     x->data = NULL;
     x->bytes_out = 0;
     x->outcome = 0;
+    x->allowed = 0;
     x->known = x->begun = x->ended = x->chunks = x->is_head = x->http_1_0 = x->request_read = x->blocked = false;
     x->keep_alive = true;
     set_timer(x, x->server->draining ? DRAIN_IDLE_MS : x->server->options.idle_timeout_ms);

@@ -52,6 +52,7 @@ struct sl_exchange {
     uint64_t bytes_out;
     uint64_t length_left; /* of an announced Content-Length */
     int outcome;          /* for on_done */
+    unsigned allowed;     /* methods that a 405 names: bits of sl_http_method */
     bool known : 1;       /* the handler has been told of this exchange */
     bool begun : 1;       /* a head has been sent */
     bool ended : 1;       /* all of the answer has been given to the stream */

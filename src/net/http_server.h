@@ -131,6 +131,8 @@ uint64_t sl_exchange_bytes_out(const sl_exchange *x);
 
 /* ---- answering ---- */
 
+/* The methods that a path takes, bits of sl_http_method (1u << SL_HTTP_GET): named by an answer of 405. */
+void sl_exchange_allow(sl_exchange *x, unsigned methods);
 /*
  * Answers in one write; Content-Length, Date, Connection are added. Nothing may be written afterwards. The exchange is
  * over when the kernel has taken it all: on_done may come before this call returns.

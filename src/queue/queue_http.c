@@ -404,18 +404,18 @@ static size_t split_path(sl_str path, sl_str *segments)
     return count;
 }
 
-/* The route of a request; ROUTE_COUNT and `*ret_status` 404 or 405 when there is none. */
-static route_id find_route(const sl_http1_head *head, char *name, size_t size, sl_str *ret_name, int *ret_status)
+/* The route of a request; ROUTE_COUNT when there is none, and the methods that the path takes. */
+static route_id find_route(const sl_http1_head *head, char *name, size_t size, sl_str *ret_name, unsigned *ret_others)
 {
     sl_str path, query, segments[5], coded = sl_str_of(NULL, 0);
     sl_target_split(head->target, &path, &query);
     size_t count = split_path(path, segments), len = 0;
-    *ret_status = 404;
+    *ret_others = 0;
     for (int id = 0; id < ROUTE_COUNT; id++) {
         if (!matches((route_id)id, segments, count, &coded))
             continue;
         if (routes[id].method != head->method_id) {
-            *ret_status = 405;
+            *ret_others |= 1u << routes[id].method;
             continue;
         }
         if (coded.len && sl_url_decode(coded, false, name, size, &len))
@@ -522,7 +522,7 @@ static void on_request(void *user, sl_exchange *x)
     }
     char name[SL_QUEUE_MAX_TOPIC_BYTES];
     sl_str given = sl_str_of(NULL, 0);
-    int status = 404;
+    unsigned others;
     http->requests++;
     request->http = http;
     request->x = x;
@@ -531,9 +531,10 @@ static void on_request(void *user, sl_exchange *x)
     request->route = "other";
     sl_buf_init(&request->out, SL_MAX_BODY_BYTES);
     sl_exchange_set_data(x, request);
-    route_id id = find_route(sl_exchange_head(x), name, sizeof name, &given, &status);
+    route_id id = find_route(sl_exchange_head(x), name, sizeof name, &given, &others);
     if (id == ROUTE_COUNT) {
-        sl_qh_fail(request, status, status == 405 ? "Method Not Allowed" : "Not Found");
+        sl_exchange_allow(x, others);
+        sl_qh_fail(request, others ? 405 : 404, others ? "Method Not Allowed" : "Not Found");
         return;
     }
     request->route = routes[id].route;
