@@ -132,6 +132,16 @@ SL_API void sl_span_set_double(sl_span *span, const char *key, double value);
 /* Sets a boolean attribute. */
 SL_API void sl_span_set_bool(sl_span *span, const char *key, bool value);
 
+/* As sl_span_set_str and sl_span_set_int, for texts whose length is known. */
+SL_API void sl_span_put_str(sl_span *span, sl_str key, sl_str value);
+
+/* As sl_span_put_str, for an integer. */
+SL_API void sl_span_put_int(sl_span *span, sl_str key, int64_t value);
+
+/* Keys are literals as a rule: the compiler knows their length, and nothing looks for their end at run time. */
+#define sl_span_set_str(span, key, value) sl_span_put_str((span), sl_str_c(key), sl_str_c(value))
+#define sl_span_set_int(span, key, value) sl_span_put_int((span), sl_str_c(key), (value))
+
 /*
  * Sets a string attribute of this thread's current span. The value of a key that looks like a secret (password,
  * token, api_key, authorization, secret …) is replaced by "[REDACTED]".

@@ -238,16 +238,27 @@ void sl_span_set(sl_span *span, sl_str key, sl_value value)
         span->dropped_attrs += sl_span_buf_set(&span->buf, key, &value, &span->rules);
 }
 
-void sl_span_set_str(sl_span *span, const char *key, const char *value)
+void sl_span_put_str(sl_span *span, sl_str key, sl_str value)
 {
     if (sl_span_recording(span))
-        span->dropped_attrs += sl_span_buf_set_str(&span->buf, sl_str_c(key), sl_str_c(value), &span->rules);
+        span->dropped_attrs += sl_span_buf_set_str(&span->buf, key, value, &span->rules);
 }
 
-void sl_span_set_int(sl_span *span, const char *key, int64_t value)
+void sl_span_put_int(sl_span *span, sl_str key, int64_t value)
 {
     if (sl_span_recording(span))
-        span->dropped_attrs += sl_span_buf_set_int(&span->buf, sl_str_c(key), value, &span->rules);
+        span->dropped_attrs += sl_span_buf_set_int(&span->buf, key, value, &span->rules);
+}
+
+/* The names stay functions too, beside the macros of the header: for who takes their address. */
+void(sl_span_set_str)(sl_span *span, const char *key, const char *value)
+{
+    sl_span_put_str(span, sl_str_c(key), sl_str_c(value));
+}
+
+void(sl_span_set_int)(sl_span *span, const char *key, int64_t value)
+{
+    sl_span_put_int(span, sl_str_c(key), value);
 }
 
 void sl_span_set_double(sl_span *span, const char *key, double value)

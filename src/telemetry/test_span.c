@@ -192,6 +192,37 @@ SL_TEST(span_repeated_key_replaces)
     end();
 }
 
+/* A function, its macro and the call with lengths are the same; of views that do not end in NUL too. */
+SL_TEST(span_texts_by_length_and_by_their_end)
+{
+    sl_tracer *tracer = begin(NULL);
+    REQUIRE(tracer);
+    void (*by_function)(sl_span *, const char *, const char *) = sl_span_set_str;
+    void (*number_by_function)(sl_span *, const char *, int64_t) = sl_span_set_int;
+    sl_span *span = sl_span_start(tracer, SL_STR("s"), NULL);
+    by_function(span, "function", "a");
+    number_by_function(span, "function.number", 1);
+    sl_span_set_str(span, "macro", "b");
+    sl_span_set_int(span, "macro.number", 2);
+    sl_span_put_str(span, sl_str_of("length of it", 6), sl_str_of("cut here", 3));
+    sl_span_put_int(span, sl_str_of("number!", 6), 3);
+    sl_span_set_str(span, "none", NULL);
+    sl_span_put_str(NULL, SL_STR("key"), SL_STR("value"));
+    sl_span_put_int(NULL, SL_STR("key"), 4);
+    sl_span_end(span);
+    read_spans(1);
+    const sl_otlp_span *s = &got.spans[0];
+    CHECK_STR(sl_test_attr(s, "function").str, "a");
+    CHECK_EQ(sl_test_attr(s, "function.number").integer, 1);
+    CHECK_STR(sl_test_attr(s, "macro").str, "b");
+    CHECK_EQ(sl_test_attr(s, "macro.number").integer, 2);
+    CHECK_STR(sl_test_attr(s, "length").str, "cut");
+    CHECK_EQ(sl_test_attr(s, "number").integer, 3);
+    CHECK_EQ(sl_test_attr(s, "none").type, SL_VALUE_STRING);
+    CHECK_EQ(sl_otlp_count(s->self, SL_OTLP_SPAN_ATTRS), 7);
+    end();
+}
+
 /* Random sets against a plain table: the buffer always holds exactly the last values. */
 SL_TEST(span_random_sets_against_a_table)
 {
