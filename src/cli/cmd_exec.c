@@ -25,6 +25,10 @@ static const sl_option options[] = {
      "One in N batches has a span of its own; slow and failed ones always have.", "100", NULL},
     {"slow-decode", 0, SL_OPT_MS, OPT(slow_decode_ms), "SECONDS",
      "A batch that takes longer has a span; 0: eight times the usual time.", "0", NULL},
+    {"trace-polls", 0, SL_OPT_FLAG, OPT(trace_polls), NULL,
+     "Spans also for GET /health, /metrics and /slots whose caller sent no traceparent.", NULL, NULL},
+    {"front-to", 0, SL_OPT_STR, OPT(front_to), "ADDRESS",
+     "The server behind --front-listen; absent: by COMMAND's --host and --port, else 127.0.0.1:8080.", NULL, NULL},
     {"flush-timeout", 0, SL_OPT_MS, OPT(flush_ms), "SECONDS",
      "How long the last telemetry may take when the program has ended.", "3", NULL},
     {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH",
@@ -192,7 +196,7 @@ static int prepare(exec_run *r)
                        "exec: no folder can be made in /dev/shm, $XDG_RUNTIME_DIR, $TMPDIR or /tmp: %s; free space, or "
                        "set TMPDIR to where this user may write",
                        strerror(errno));
-    status = sl_exec_telemetry_open(&r->telemetry, r->command, r->o, off ? NULL : r->folder.path);
+    status = sl_exec_telemetry_open(&r->telemetry, r->command, r->o, r->argv, off ? NULL : r->folder.path);
     if (!status && !off && name_library(r) != 0)
         status = sl_fail(SL_EXIT_FAILED, "exec: %s cannot be named without a space or colon: %s", r->library,
                          strerror(errno));
@@ -268,6 +272,7 @@ const sl_command sl_cmd_exec = {
     "  sightline exec -- llama-server -m model.gguf\n"
     "  sightline exec --metrics-listen 0.0.0.0:9464 -- llama-server -m model.gguf --port 8081\n"
     "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 sightline exec -- llama-server -m model.gguf\n"
+    "  sightline exec --quotas queue=8 --front-listen 8080 -- llama-server -m model.gguf --port 8081\n"
     "  sightline exec --decode-span-every 1 -- python3 chat.py\n",
     tables,
     sizeof(sl_exec_options),

@@ -50,6 +50,21 @@ static int check_view(const sl_command *command, const sl_exec_options *options)
     return status;
 }
 
+/* Where the front listener sends requests to; a port of 0 when nothing is said of it. */
+static int check_front(const sl_command *command, const sl_exec_options *options, sl_addr *ret_addr)
+{
+    char reason[SL_ADDR_REASON_MAX];
+    memset(ret_addr, 0, sizeof *ret_addr);
+    if (!options->front_to.len)
+        return 0;
+    const char *source = sl_option_source(command, "front-to");
+    if (sl_addr_parse(options->front_to, "127.0.0.1", ret_addr, reason) != 0)
+        return sl_fail(SL_EXIT_USAGE, "%s: %s", source, reason);
+    if (ret_addr->off || ret_addr->port == 0)
+        return sl_fail(SL_EXIT_USAGE, "%s: no server; give such as 127.0.0.1:8080", source);
+    return 0;
+}
+
 /* OTEL_* that would fail the start. */
 static int check_environment(void)
 {
@@ -77,7 +92,9 @@ int sl_exec_telemetry_check(const sl_command *command, const sl_exec_options *op
     if (options->flush_ms > 60000)
         status = sl_fail(SL_EXIT_USAGE, "%s: out of range; give up to 60 seconds",
                          sl_option_source(command, "flush-timeout"));
-    if (check_view(command, options) != 0)
+    sl_quota_limits limits;
+    if (check_view(command, options) != 0 || parse_quotas(command, options, &limits) != 0 ||
+        check_front(command, options, &addr) != 0)
         status = SL_EXIT_USAGE;
     return check_environment() != 0 ? SL_EXIT_USAGE : status;
 }
@@ -118,7 +135,7 @@ static int add_routes(sl_exec_telemetry *t, int id)
 {
     sl_ctl_route routes[MAX_ROUTES];
     size_t count = 0;
-    if (t->fds[id] < 0)
+    if (t->fds[id] < 0 || id == SL_EXEC_front)
         return 0;
     routes[count++] = (sl_ctl_route){"/metrics", SL_CTL_GET, sl_prometheus_answer, t->sdk};
     if (id == SL_EXEC_admin) {
@@ -190,14 +207,28 @@ static int start_reader(sl_exec_telemetry *t, const char *dir)
 {
     t->probe = (sl_probe_options){.sdk = t->sdk,
                                   .decode_span_every = (uint32_t)t->options->decode_span_every,
-                                  .slow_decode_ns = t->options->slow_decode_ms * 1000000u};
+                                  .slow_decode_ns = t->options->slow_decode_ms * 1000000u,
+                                  .trace_polls = t->options->trace_polls,
+                                  .quotas = t->quotas};
     const sl_probe_reader_options options = {.dir = dir, .consumer = sl_probe_reader_assemblers(&t->probe)};
-    int error = sl_probe_reader_new(&options, &t->reader);
+    error = sl_probe_reader_new(&options, &t->reader);
     return error ? error : sl_probe_reader_start(t->reader);
 }
 
+static int start_front(sl_exec_telemetry *t, char *const *argv)
+{
+    sl_exec_front_options o = {.listen_fd = t->fds[SL_EXEC_front], .watch = t->quotas};
+    if (o.listen_fd < 0)
+        return 0;
+    if (check_front(t->command, t->options, &o.server) != 0)
+        return SL_EINVAL;
+    if (o.server.port == 0)
+        sl_exec_front_guess(argv, &o.server);
+    return sl_exec_front_start(&o, &t->front);
+}
+
 int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, const sl_exec_options *options,
-                           const char *dir)
+                           char *const *argv, const char *dir)
 {
     SL_ASSERT(t && command && options);
     memset(t, 0, sizeof *t);
@@ -218,6 +249,8 @@ int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, cons
         error = start_server(t);
     if (!error && dir)
         error = start_reader(t, dir);
+    if (!error)
+        error = start_front(t, argv);
     return error ? sl_fail(SL_EXIT_FAILED, "exec: telemetry cannot start: %s", sl_strerror(error)) : 0;
 }
 
@@ -235,6 +268,7 @@ void sl_exec_telemetry_close(sl_exec_telemetry *t)
 {
     SL_ASSERT(t);
     uint64_t deadline = sl_deadline_ns(t->options->flush_ms);
+    sl_exec_front_stop(t->front);
     if (t->reader)
         sl_probe_reader_stop(t->reader, deadline);
     sl_probe_reader_free(t->reader);

@@ -24,6 +24,8 @@ typedef struct sl_probe_consumer {
     void (*tick)(void *host, uint64_t now_ns, uint64_t dropped);
     void (*gone)(void *host, uint64_t now_ns, bool crashed); /* everything of it has been handed over */
     void (*close)(void *host);
+    /* Behind the ticks of the hosts, also when there is none. May be NULL. */
+    void (*round)(void *user, uint64_t now_ns);
 } sl_probe_consumer;
 
 typedef struct sl_probe_reader_options {

@@ -26,7 +26,7 @@ typedef struct seen_host {
 typedef struct rig {
     char dir[64];
     seen_host hosts[MAX_SEEN];
-    unsigned count;
+    unsigned count, rounds;
     bool refuse;
     sl_probe_reader *reader;
 } rig;
@@ -72,7 +72,13 @@ static void on_close(void *user)
     ((seen_host *)user)->closed = true;
 }
 
-static const sl_probe_consumer consumer = {NULL, on_open, on_event, on_tick, on_gone, on_close};
+static void on_round(void *user, uint64_t now_ns)
+{
+    CHECK(now_ns > 0);
+    ((rig *)user)->rounds++;
+}
+
+static const sl_probe_consumer consumer = {NULL, on_open, on_event, on_tick, on_gone, on_close, on_round};
 
 static bool rig_init(rig *r)
 {
@@ -364,7 +370,9 @@ SL_TEST(rings_of_this_process_end_when_they_are_closed)
     CHECK_EQ(sl_probe_reader_step(r.reader, sl_mono_ns()), 20);
     CHECK_EQ(r.hosts[0].events, 4);
     CHECK(!r.hosts[0].gone);
+    CHECK_EQ(r.rounds, 1);
     CHECK_EQ(sl_probe_reader_step(r.reader, sl_mono_ns() + 600000000u), 100); /* nothing to do for a while */
+    CHECK_EQ(r.rounds, 2);
     tell(mine, 5, 1);
     sl_probe_ring_close(mine);
     sl_probe_reader_stop(r.reader, sl_deadline_ns(1000));

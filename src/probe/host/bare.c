@@ -19,6 +19,7 @@
 #include "src/base/mem.h"
 #include "src/base/sync.h"
 #include "src/probe/host/probe_host.h"
+#include "src/probe/quota_watch.h"
 #include "src/probe/reader.h"
 #include "src/telemetry/env.h"
 #include "src/telemetry/exporter_view.h"
@@ -45,6 +46,7 @@ static struct {
     bare_env *env;
     sl_sdk *sdk;
     sl_probe_options probe;
+    sl_quota_watch *watch; /* NULL: the variable is not understood */
     sl_probe_reader *reader;
     sl_prometheus_listener *listener;
 } bare;
@@ -181,17 +183,33 @@ static void open_listener(void)
         sl_host_debug("sightline: SIGHTLINE_METRICS_LISTEN: %s", reason);
 }
 
+static int make_watch(void)
+{
+    sl_quota_limits limits;
+    char text[256] = "";
+    (void)sl_host_env("SIGHTLINE_QUOTAS", text, sizeof text);
+    if (sl_quota_parse(sl_str_c(text), &limits, NULL) == 0)
+        return sl_quota_watch_new(bare.sdk, &limits, &bare.watch);
+    sl_host_debug("sightline: SIGHTLINE_QUOTAS: not understood, and not watched");
+    return 0;
+}
+
+static int make_reader(void)
+{
+    bare.probe = (sl_probe_options){.sdk = bare.sdk, .quotas = bare.watch};
+    const sl_probe_reader_options options = {.consumer = sl_probe_reader_assemblers(&bare.probe)};
+    int error = sl_probe_reader_new(&options, &bare.reader);
+    return error ? error : sl_probe_reader_add(bare.reader, bare.ring);
+}
+
 static int open_all(void)
 {
     bare.env = read_environment();
     int error = bare.env ? make_sdk() : SL_ENOMEM;
-    bare.probe = (sl_probe_options){.sdk = bare.sdk};
-    const sl_probe_reader_options options = {.consumer = error ? (sl_probe_consumer){.user = NULL}
-                                                               : sl_probe_reader_assemblers(&bare.probe)};
     if (!error)
-        error = sl_probe_reader_new(&options, &bare.reader);
+        error = make_watch();
     if (!error)
-        error = sl_probe_reader_add(bare.reader, bare.ring);
+        error = make_reader();
     if (!error)
         open_listener();
     if (error)
