@@ -60,7 +60,7 @@ static sl_track_part *part_for(sl_probe_assembler *a, sl_track_batch *batch, int
     sl_track_part *part = &batch->parts[batch->part_count++];
     memset(part, 0, sizeof *part);
     part->seq = seq;
-    batch->sequences++;
+    batch->is.sequences++;
     return part;
 }
 
@@ -168,7 +168,7 @@ static void take_run(sl_probe_assembler *a, sl_track_context *context, const sl_
     bool generated, begins;
     sl_track_turn *turn = turn_of_run(a, context, e, run, start_ns, &generated, &begins);
     sl_track_part *part = part_for(a, batch, run->seq);
-    *(generated ? &batch->generated : &batch->prompt) += view->run->flags & SL_PROBE_RUN_SHARED ? 0 : run->n;
+    *(generated ? &batch->is.generated : &batch->is.prompt) += view->run->flags & SL_PROBE_RUN_SHARED ? 0 : run->n;
     if (part) {
         if (part->turn != turn) /* the earlier one, of the same batch, is gone */
             *part = (sl_track_part){.seq = run->seq};
@@ -182,7 +182,7 @@ static void take_run(sl_probe_assembler *a, sl_track_context *context, const sl_
         else
             part->prompt += run->n;
     }
-    if (batch->result != 0)
+    if (batch->is.result != 0)
         return;
     if (turn && !generated && ends_prompt(turn, run, e->pos)) {
         turn->phase = SL_TRACK_GENERATE;
@@ -289,11 +289,11 @@ void sl_track_decode(sl_probe_assembler *a, const sl_probe_decode *event)
     sl_track_part *parts = batch->parts;
     uint32_t cap = batch->part_cap;
     *batch = (sl_track_batch){.pending = true,
-                              .api = (sl_probe_api)event->head.flags,
-                              .result = event->result,
-                              .n_tokens = event->n_tokens,
-                              .start_ns = event->start_ns,
-                              .end_ns = event->head.time_ns,
+                              .is = {.api = (sl_probe_api)event->head.flags,
+                                     .result = event->result,
+                                     .n_tokens = event->n_tokens,
+                                     .start_ns = event->start_ns,
+                                     .end_ns = event->head.time_ns},
                               .parts = parts,
                               .part_cap = cap};
     if (views) {
@@ -435,40 +435,61 @@ static void add_links(sl_probe_assembler *a, const sl_track_batch *batch, sl_spa
     }
 }
 
-static void make_span(sl_probe_assembler *a, const sl_track_context *context, const sl_span *parent, const char *why,
-                      uint64_t end_ns)
+/* A span with what it always says; its links are still to be added. */
+static sl_span *open_span(sl_probe_assembler *a, const sl_track_batch_facts *batch, uint32_t context,
+                          const sl_span *parent, const char *why)
 {
-    SL_ASSERT(why);
+    SL_ASSERT(batch && why);
     static const char *const apis[] = {"llama_decode", "llama_encode", "llama_process"};
-    const sl_track_batch *batch = &context->batch;
     sl_span_options options = {.parent = parent, .root = !parent, .start_ns = sl_track_unix(a, batch->start_ns)};
     sl_span *span = sl_span_start(a->tracer, SL_STR("llama_decode"), &options);
     sl_span_set_int(span, "batch.n_tokens", batch->n_tokens);
     sl_span_set_int(span, "batch.prompt_tokens", batch->prompt);
     sl_span_set_int(span, "batch.generated_tokens", batch->generated);
     sl_span_set_int(span, "batch.sequences", batch->sequences);
-    sl_span_set_int(span, "batch.number", (int64_t)context->batches);
-    sl_span_set_int(span, "context.id", context->id);
+    sl_span_set_int(span, "batch.number", (int64_t)batch->number);
+    sl_span_set_int(span, "context.id", context);
     sl_span_set_str(span, "llama.api", batch->api <= SL_PROBE_API_PROCESS ? apis[batch->api] : apis[0]);
     sl_span_set_int(span, "llama.result", batch->result);
     sl_span_set_str(span, "llama.result.name", result_name(batch->result));
     sl_span_set_str(span, "llama.sampled_because", why);
+    if (batch->result < 0)
+        sl_span_set_status(span, SL_STATUS_ERROR, result_name(batch->result));
+    a->stats.decode_spans++;
+    return span;
+}
+
+static void make_span(sl_probe_assembler *a, const sl_track_context *context, const sl_span *parent, const char *why)
+{
+    const sl_track_batch *batch = &context->batch;
+    sl_span *span = open_span(a, &batch->is, context->id, parent, why);
     bool warmup = batch->part_count > 0;
     for (uint32_t i = 0; i < batch->part_count; i++)
         warmup &= batch->parts[i].turn && batch->parts[i].turn->warmup;
     if (warmup)
         sl_span_set_bool(span, "llama.warmup", true);
     add_links(a, batch, span);
-    if (batch->result < 0)
-        sl_span_set_status(span, SL_STATUS_ERROR, result_name(batch->result));
-    sl_span_end_at(span, sl_track_unix(a, end_ns));
-    a->stats.decode_spans++;
+    sl_span_end_at(span, sl_track_unix(a, batch->is.end_ns));
+}
+
+void sl_track_batch_late_span(sl_probe_assembler *a, sl_track_turn *turn)
+{
+    SL_ASSERT(a && turn);
+    if (turn->has_decode || !turn->first.start_ns || !turn->prompt_span)
+        return;
+    turn->has_decode = true;
+    sl_span *span = open_span(a, &turn->first, turn->context ? turn->context->id : 0, turn->prompt_span, "first");
+    sl_attr attrs[] = {sl_attr_int("slot.id", turn->seq), sl_attr_str("llama.phase", "prompt"),
+                       sl_attr_str("llama.correlation", sl_track_sure_name(turn->sure))};
+    sl_link link = {.context = turn->of, .attrs = attrs, .attr_count = 3};
+    sl_span_add_link(span, &link);
+    sl_span_end_at(span, sl_track_unix(a, turn->first.end_ns));
 }
 
 /* Whether a batch took much longer than others of its size; and learns from it. */
 static bool is_slow(sl_probe_assembler *a, sl_track_context *context, uint64_t took_ns)
 {
-    uint32_t n = context->batch.n_tokens ? context->batch.n_tokens : 1;
+    uint32_t n = context->batch.is.n_tokens ? context->batch.is.n_tokens : 1;
     uint32_t size = 31u - (uint32_t)__builtin_clz(n);
     size = size < SL_TRACK_SIZES ? size : SL_TRACK_SIZES - 1;
     uint64_t usual = context->usual_ns[size];
@@ -511,11 +532,11 @@ static const sl_span *parent_for(sl_probe_assembler *a, const sl_track_part *par
  * Spans of a batch: one below each turn that has none yet, so that every trace reaches down to its batches (all carry
  * the same batch.number); else one when the batch failed, was slow, or its number came up.
  */
-static void make_spans(sl_probe_assembler *a, sl_track_context *context, bool slow, uint64_t end_ns)
+static void make_spans(sl_probe_assembler *a, sl_track_context *context, bool slow)
 {
     sl_track_batch *batch = &context->batch;
     uint32_t every = a->options.decode_span_every ? a->options.decode_span_every : EVERY_DEFAULT;
-    const char *why = batch->result ? "failed" : slow ? "slow" : NULL;
+    const char *why = batch->is.result ? "failed" : slow ? "slow" : NULL;
     bool made = false, wanted = false;
     for (uint32_t i = 0; i < batch->part_count; i++) {
         sl_track_part *part = &batch->parts[i];
@@ -523,21 +544,23 @@ static void make_spans(sl_probe_assembler *a, sl_track_context *context, bool sl
             continue;
         const sl_span *parent = parent_for(a, part);
         wanted |= part->begins;
+        if (!parent && part->begins)
+            part->turn->first = batch->is;
         if (!parent)
             continue;
-        make_span(a, context, parent, why ? why : "first", end_ns);
+        make_span(a, context, parent, why ? why : "first");
         part->turn->has_decode = made = true;
     }
     bool turn_of_number = ++context->since_span >= every;
     if (!made && !why && !wanted && !turn_of_number)
         return;
     if (!made)
-        make_span(a, context, parent_for(a, only_part(batch)), why ? why : wanted ? "first" : "number", end_ns);
+        make_span(a, context, parent_for(a, only_part(batch)), why ? why : wanted ? "first" : "number");
     if (turn_of_number)
         context->since_span = 0;
 }
 
-static void tell_batch(sl_probe_assembler *a, const sl_track_context *context, uint64_t end_ns)
+static void tell_batch(sl_probe_assembler *a, const sl_track_context *context)
 {
     const sl_track_batch *b = &context->batch;
     bool warmup = b->part_count > 0;
@@ -549,14 +572,14 @@ static void tell_batch(sl_probe_assembler *a, const sl_track_context *context, u
             span = &turn->of;
     }
     sl_probe_batch told = {.context = context->id,
-                           .result = b->result,
-                           .n_tokens = b->n_tokens,
-                           .prompt_tokens = b->prompt,
-                           .generation_tokens = b->generated,
-                           .sequences = b->sequences,
-                           .api = b->api,
+                           .result = b->is.result,
+                           .n_tokens = b->is.n_tokens,
+                           .prompt_tokens = b->is.prompt,
+                           .generation_tokens = b->is.generated,
+                           .sequences = b->is.sequences,
+                           .api = b->is.api,
                            .warmup = warmup,
-                           .duration_ns = sl_track_span_of(b->start_ns, end_ns),
+                           .duration_ns = sl_track_span_of(b->is.start_ns, b->is.end_ns),
                            .span = span};
     sl_probe_metrics_batch(a->metrics, &told);
 }
@@ -568,16 +591,16 @@ void sl_track_batch_finish(sl_probe_assembler *a, sl_track_context *context, uin
     if (!batch->pending)
         return;
     batch->pending = false;
-    uint64_t end = end_ns > batch->end_ns ? end_ns : batch->end_ns;
-    tell_batch(a, context, end);
-    if (batch->result == 0) {
-        context->batches++;
-        for (uint32_t i = 0; i < batch->part_count; i++) {
-            if (batch->parts[i].turn)
-                finish_part(a, context, &batch->parts[i], end);
-        }
+    if (end_ns > batch->is.end_ns)
+        batch->is.end_ns = end_ns;
+    batch->is.number = context->batches + 1;
+    tell_batch(a, context);
+    for (uint32_t i = 0; batch->is.result == 0 && i < batch->part_count; i++) {
+        if (batch->parts[i].turn)
+            finish_part(a, context, &batch->parts[i], batch->is.end_ns);
     }
-    make_spans(a, context, is_slow(a, context, sl_track_span_of(batch->start_ns, end)), end);
+    context->batches += batch->is.result == 0;
+    make_spans(a, context, is_slow(a, context, sl_track_span_of(batch->is.start_ns, batch->is.end_ns)));
     batch->part_count = 0;
 }
 

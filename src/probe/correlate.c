@@ -198,9 +198,9 @@ static void find_by_tokens(sl_probe_assembler *a, const sl_track_evidence *e, sl
 {
     const sl_track_ask *elsewhere = NULL;
     bool several = false, strong = false;
-    uint32_t compared, others = 0;
+    uint32_t compared, unknown = 0;
     for (sl_track_ask *ask = a->first_ask; ask; ask = ask->next) {
-        others += !ask->turn;
+        unknown += !ask->turn && !ask->n_known;
         if (!matches(ask, e, &compared))
             continue;
         if (ask->turn && is_elsewhere(ask, e->context)) {
@@ -218,7 +218,7 @@ static void find_by_tokens(sl_probe_assembler *a, const sl_track_evidence *e, sl
         add_tie(claim, ask);
     }
     if (claim->ask) {
-        bool weak = !strong && others > 1;
+        bool weak = !strong && unknown; /* few tokens, and they may be those of a prompt that is not known */
         claim->ties_cut |= weak;
         claim->request = claim->ask->request;
         claim->sure = several || weak ? SL_TRACK_AMBIGUOUS : SL_TRACK_EXACT;

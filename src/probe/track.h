@@ -75,6 +75,14 @@ struct sl_track_request {
     char route[96];
 };
 
+/* A batch as its span says it. */
+typedef struct sl_track_batch_facts {
+    uint64_t start_ns, end_ns, number;
+    int32_t result;
+    uint32_t n_tokens, prompt, generated, sequences;
+    sl_probe_api api;
+} sl_track_batch_facts;
+
 /* One use of a sequence for one prompt. */
 typedef enum sl_track_phase { SL_TRACK_PROMPT = 0, SL_TRACK_GENERATE } sl_track_phase;
 struct sl_track_turn {
@@ -88,15 +96,16 @@ struct sl_track_turn {
     sl_track_sure sure;
     sl_track_phase phase;
     int32_t seq;
-    bool on_sequence; /* the sequence holds it */
-    bool closed;      /* its request has ended, its spans with it */
-    bool copied;      /* began as a copy of another sequence */
-    bool warmup;      /* no spans until it generates */
-    bool shadow;      /* of a second context for a prompt that has its turn: speculative decoding */
-    bool has_decode;  /* a llama_decode span is among its children */
-    bool first_told;  /* the metrics know of its first token */
-    uint32_t last_n;  /* tokens of its last generating batch: drafts, of which some were accepted */
-    int32_t last_pos; /* position of the first of them */
+    bool on_sequence;           /* the sequence holds it */
+    bool closed;                /* its request has ended, its spans with it */
+    bool copied;                /* began as a copy of another sequence */
+    bool warmup;                /* no spans until it generates */
+    bool shadow;                /* of a second context for a prompt that has its turn: speculative decoding */
+    bool has_decode;            /* a llama_decode span is among its children */
+    sl_track_batch_facts first; /* batch; its span is made late when it was not known below which request */
+    bool first_told;            /* the metrics know of its first token */
+    uint32_t last_n;            /* tokens of its last generating batch: drafts, of which some were accepted */
+    int32_t last_pos;           /* position of the first of them */
     uint32_t prompt_tokens, cached_tokens, generated, batches;
     uint64_t start_ns, prompt_end_ns, last_ns; /* last_ns: end of its last batch */
     sl_token_gaps gaps;
@@ -129,10 +138,7 @@ typedef struct sl_track_part {
 /* A batch whose results nobody has waited for yet. */
 typedef struct sl_track_batch {
     bool pending;
-    sl_probe_api api;
-    int32_t result;
-    uint32_t n_tokens, prompt, generated, sequences;
-    uint64_t start_ns, end_ns;
+    sl_track_batch_facts is;
     sl_track_part *parts;
     uint32_t part_count, part_cap;
 } sl_track_batch;
@@ -264,6 +270,8 @@ void sl_track_decode(sl_probe_assembler *a, const sl_probe_decode *event);
 /* Somebody waited for the results of the context's batch until `end_ns` (0: it had ended with the call). */
 void sl_track_batch_finish(sl_probe_assembler *a, sl_track_context *context, uint64_t end_ns);
 void sl_track_batches_finish(sl_probe_assembler *a);
+/* The span of a turn's first batch, below its prompt, when there is none yet. */
+void sl_track_batch_late_span(sl_probe_assembler *a, sl_track_turn *turn);
 void sl_track_sequence(sl_probe_assembler *a, const sl_probe_sequence *event);
 
 /* ---- contexts, models, memory (resource.c) ---- */

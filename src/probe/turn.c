@@ -250,6 +250,7 @@ void sl_track_turn_finish(sl_probe_assembler *a, sl_track_turn *turn, int64_t co
     if (completion < 0)
         completion = sl_track_turn_tokens(turn);
     tell_incomplete(a, turn);
+    sl_track_batch_late_span(a, turn);
     if (turn->prompt_span)
         finish_prompt(a, turn, partial);
     if (turn->generate_span || (completion > 0 && !turn->shadow && !turn->warmup))
