@@ -65,6 +65,17 @@ static int check_front(const sl_command *command, const sl_exec_options *options
     return 0;
 }
 
+static int parse_quotas(const sl_command *command, const sl_exec_options *options, sl_quota_limits *ret_limits)
+{
+    sl_str fault;
+    if (sl_quota_parse(options->quotas, ret_limits, &fault) == 0)
+        return 0;
+    return sl_fail(SL_EXIT_USAGE,
+                   "%s: \"%.*s\" is no limit; give such as "
+                   "resident_memory=8GiB,context=0.9,queue=16,tokens_per_second=500",
+                   sl_option_source(command, "quotas"), (int)fault.len, fault.ptr);
+}
+
 /* OTEL_* that would fail the start. */
 static int check_environment(void)
 {
@@ -205,6 +216,9 @@ static int start_sdk(sl_exec_telemetry *t)
 
 static int start_reader(sl_exec_telemetry *t, const char *dir)
 {
+    int error = sl_quota_watch_new(t->sdk, &t->limits, &t->quotas);
+    if (error)
+        return error;
     t->probe = (sl_probe_options){.sdk = t->sdk,
                                   .decode_span_every = (uint32_t)t->options->decode_span_every,
                                   .slow_decode_ns = t->options->slow_decode_ms * 1000000u,
@@ -238,6 +252,7 @@ int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, cons
     int status = 0;
     for (int id = 0; id < SL_EXEC_LISTENER_COUNT; id++)
         t->fds[id] = -1;
+    status = parse_quotas(command, options, &t->limits);
     for (int id = 0; id < SL_EXEC_LISTENER_COUNT && !status; id++)
         status = open_listener(t, id);
     if (status)
@@ -274,6 +289,7 @@ void sl_exec_telemetry_close(sl_exec_telemetry *t)
     sl_probe_reader_free(t->reader);
     if (t->server)
         sl_ctl_server_stop(t->server, STOP_SERVER_MS);
+    sl_quota_watch_free(t->quotas);
     if (t->sdk)
         (void)sl_sdk_shutdown(t->sdk, sl_deadline_left_ms(deadline));
     /* The process ends here: exporters that were left behind may still use the SDK and the view. */

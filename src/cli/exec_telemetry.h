@@ -35,6 +35,7 @@ typedef enum sl_exec_listener {
 typedef struct sl_exec_options {
     sl_str listen[SL_EXEC_LISTENER_COUNT];
     sl_str view;
+    sl_str quotas;
     sl_str front_to;
     sl_str ready_file;
     uint64_t decode_span_every;
@@ -54,6 +55,8 @@ typedef struct sl_exec_telemetry {
     sl_ctl_server *server;
     sl_process_metrics *process;
     sl_probe_options probe;
+    sl_quota_limits limits;
+    sl_quota_watch *quotas;
     sl_probe_reader *reader;
     sl_exec_front *front; /* NULL: off */
     sl_addr addrs[SL_EXEC_LISTENER_COUNT];

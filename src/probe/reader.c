@@ -353,6 +353,8 @@ unsigned sl_probe_reader_step(sl_probe_reader *reader, uint64_t now_ns)
     drain_all(reader, now_ns);
     if (tick) {
         tick_all(reader, now_ns);
+        if (reader->consumer.round)
+            reader->consumer.round(reader->consumer.user, now_ns);
         show_counts(reader);
     }
     return reader->active_ns && now_ns - reader->active_ns < ACTIVE_NS ? ACTIVE_MS : IDLE_MS;

@@ -2,6 +2,7 @@
 #include "src/probe/reader.h"
 
 #include "src/base/assert.h"
+#include "src/probe/quota_watch.h"
 
 static int open_assembler(void *user, const sl_probe_ring_info *info, void **ret_host)
 {
@@ -31,6 +32,12 @@ static void close_assembler(void *host)
     sl_probe_assembler_free(host);
 }
 
+static void round_of_all(void *user, uint64_t now_ns)
+{
+    const sl_probe_options *options = user;
+    sl_quota_watch_tick(options->quotas, now_ns);
+}
+
 sl_probe_consumer sl_probe_reader_assemblers(const sl_probe_options *options)
 {
     SL_ASSERT(options && options->sdk);
@@ -39,5 +46,6 @@ sl_probe_consumer sl_probe_reader_assemblers(const sl_probe_options *options)
                                .event = sl_probe_assembler_event,
                                .tick = tick,
                                .gone = gone,
-                               .close = close_assembler};
+                               .close = close_assembler,
+                               .round = round_of_all};
 }
