@@ -11,7 +11,7 @@ WORDS = ("time year people way day man thing woman life child world school state
 
 
 class Request:
-    """One request and its truth: `slot` (-1: not told), `prompt`, `cached`, `generated` tokens, `status`, `chunks`."""
+    """One request and its truth: `slot` (-1: not told), `prompt`, `cached`, `generated` tokens, `status`, times `sent`."""
 
     def __init__(self, number, kind, body, seed):
         rnd = random.Random(seed * 1000003 + number)
@@ -20,7 +20,11 @@ class Request:
         self.parent = "%016x" % rnd.getrandbits(64)
         self.path = {"completion": "/completion", "chat": "/v1/chat/completions"}[kind]
         self.slot = self.prompt = self.cached = self.generated = -1
-        self.status, self.chunks, self.timings, self.usage, self.error = 0, 0, {}, None, ""
+        self.sent = 0
+        self.status, self.timings, self.usage, self.error = 0, {}, None, ""
+
+    def succeeded(self):
+        return self.status == 200 and bool(self.timings)
 
     def truth(self):
         return {"slot": self.slot, "prompt": self.prompt, "cached": self.cached, "generated": self.generated}
@@ -32,7 +36,6 @@ class Request:
             self.usage = a.get("usage") or self.usage
             if a.get("id_slot", -1) >= 0:
                 self.slot = a["id_slot"]
-        self.chunks = len(answers)
         self.prompt = self.timings.get("prompt_n", -1)
         self.cached = self.timings.get("cache_n", -1)
         self.generated = self.timings.get("predicted_n", -1)
@@ -59,7 +62,7 @@ def shared_prefix(count, seed=2):
 
 
 def chats(count, seed=3):
-    """Chat completions; every fourth asks for a slot, so that the slot is known although the reply does not tell it."""
+    """Chat completions, half of them streamed; their answers do not tell the slot."""
     rnd = random.Random(seed)
     out = []
     for n in range(count):
@@ -68,11 +71,16 @@ def chats(count, seed=3):
                 "max_tokens": rnd.randint(1, 16), "stream": n % 2 == 1, "temperature": 0}
         if body["stream"]:
             body["stream_options"] = {"include_usage": True}
-        if n % 4 == 3:
-            body["id_slot"] = rnd.randrange(4)
-        request = Request(n, "chat", body, seed)
-        request.slot = body.get("id_slot", -1)
-        out.append(request)
+        out.append(Request(n, "chat", body, seed))
+    return out
+
+
+def pinned_chats(count, slots, seed=5):
+    """Chat completions that ask for a slot. For one client: asked for a busy slot, llama-server puts another prompt's
+    memory under the answer that is being written there."""
+    out = chats(count, seed)
+    for n, request in enumerate(out):
+        request.body["id_slot"] = request.slot = (n * 7) % slots
     return out
 
 
@@ -91,18 +99,19 @@ def _answers(body, stream):
 
 def _send(connection, request):
     headers = {"content-type": "application/json", "traceparent": "00-%s-%s-01" % (request.trace, request.parent)}
+    request.sent += 1
     connection.request("POST", request.path, json.dumps(request.body), headers)
     reply = connection.getresponse()
     body = reply.read()
     request.status = reply.status
     if reply.status == 200:
         request.take_answer(_answers(body, request.body.get("stream")))
-    else:
+    if not request.timings:  # refused, or broken off in the midst of a stream
         request.error = body.decode("utf-8", "replace")[:200]
 
 
 def _send_again(connection, request):
-    """The server ends connections after an answer as it likes: the next request on one then needs a new one."""
+    """The server ends some connections after an answer, at times with the next request in its hands: it is sent anew."""
     try:
         _send(connection, request)
     except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
