@@ -25,7 +25,6 @@ typedef struct sl_probe_options {
     uint64_t slow_decode_ns;       /* a batch that takes longer has a span; 0: the default, 8 times the moving median */
     struct sl_quota_watch *quotas; /* looked at with every tick (quota_watch.h); NULL: none; not owned */
     bool trace_polls; /* spans also for GET /health, /metrics, /slots; else only when the caller sent a traceparent */
-    struct sl_quota_watch *quotas; /* looked at by the reader's thread (quota_watch.h); not owned; NULL: none */
 } sl_probe_options;
 
 /* What became of what was seen; totals. */
