@@ -554,6 +554,139 @@ def test_one_tree_in_the_view():
     assert {"llama_model_load", "llama_new_context_with_model"} <= {t["root"] for t in listed}, listed
 
 
+# ---- the listener in front ----
+
+SERVER = r"""
+import http.server, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def answer(self, status, body, **fields):
+        self.send_response(status)
+        for k, v in fields.items():
+            self.send_header(k.replace('_', '-'), v)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        if self.command != 'HEAD':
+            self.wfile.write(body)
+    def do_GET(self):
+        if self.path.startswith('/missing'):
+            return self.answer(404, b'no', Content_Type='text/plain')
+        if self.path == '/break':
+            self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf')
+            self.wfile.flush()
+            self.connection.shutdown(2)
+            return
+        self.answer(200, (self.path + '|' + '|'.join(f'{k}: {v}' for k, v in self.headers.items())).encode(), Content_Type='text/plain',
+                    Set_Cookie='a=b', X_Odd='  yes')
+    do_HEAD = do_DELETE = do_GET
+    def do_POST(self):
+        if self.headers.get('Transfer-Encoding'):
+            self.answer(400, b'chunks were not expected')
+            return
+        body = self.rfile.read(int(self.headers['Content-Length']))
+        if b'"stream"' not in body:
+            return self.answer(200, body, Content_Type='application/json')
+        self.send_response(200)
+        self.send_header('Content-Type', 'text/event-stream')
+        self.send_header('Transfer-Encoding', 'chunked')
+        self.end_headers()
+        for i in range(5):
+            piece = b'data: %d\n\n' % i
+            self.wfile.write(b'%x\r\n%s\r\n' % (len(piece), piece))
+            self.wfile.flush()
+            time.sleep(0.1)
+        self.wfile.write(b'0\r\n\r\n')
+    def log_message(self, *args):
+        pass
+server = http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[2])), Handler)
+server.serve_forever()
+"""
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def fronted(*options, before=""):
+    """A server with a listener in front, which finds it by the program's --port; `before` runs beside it."""
+    port = free_port()
+    script = f'{before} exec "$@"'
+    serving = Serving("--metrics-listen", "127.0.0.1:0", "--view", "off", "--front-listen", "127.0.0.1:0", *options,
+                      command=["sh", "-c", script, "sh", *python(SERVER, "--port", str(port))])
+    lib.until(lambda: _answers(port), 10, "the server")
+    return serving
+
+
+def _answers(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+
+
+def test_front_passes_everything():
+    front = fronted().url("front")
+    parent = "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-01"
+    seen = lib.get(front + "/any/path?q=1&r=%20", headers={"traceparent": parent, "X-Mine": "yes", "Authorization": "Bearer k"})
+    lib.equal(seen.status, 200)
+    for part in ("/any/path?q=1&r=%20|", f"traceparent: {parent}", "X-Mine: yes", "Authorization: Bearer k", "Host: " + front[7:]):
+        lib.contains(seen.text, part)
+    lib.equal((seen.headers["x-odd"], seen.headers["set-cookie"], seen.headers["content-type"]), ("yes", "a=b", "text/plain"))
+    lib.equal(lib.get(front + "/missing").status, 404)
+    lib.equal(lib.request("DELETE", front + "/x").status, 200)
+    lib.equal(lib.request("HEAD", front + "/x").body, b"")
+    body = os.urandom(3_000_000)
+    lib.equal(lib.post(front + "/completion", body, headers={"Content-Type": "application/json"}).body == body, True)
+    chunked = lib.raw(front, b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    lib.contains(chunked.decode(), "\r\n\r\nabc")
+
+
+def test_front_streams():
+    """Frames come one by one, as the server sends them."""
+    front = fronted().url("front")
+    host_name, port = front[7:].split(":")
+    times, received = [], b""
+    with socket.create_connection((host_name, int(port)), 10) as connection:
+        body = b'{"stream": true}'
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        while True:
+            piece = connection.recv(65536)
+            if not piece:
+                break
+            received += piece
+            times += [time.monotonic()] * piece.count(b"data: ")
+    lib.equal(received.count(b"data: "), 5)
+    assert received.endswith(b"0\r\n\r\n")
+    assert times[-1] - times[0] > 0.2, times
+
+
+def test_front_without_a_server():
+    """502 in OpenAI's shape, and a broken answer stays broken."""
+    serving = Serving("--metrics-listen", "off", "--view", "off", "--front-listen", "127.0.0.1:0", "--front-to", f"127.0.0.1:{free_port()}")
+    reply = lib.chat(serving.url("front"))
+    lib.equal((reply.status, reply.json()["error"]["code"]), (502, "upstream_error"))
+    broken = lib.raw(fronted().url("front"), b"GET /break HTTP/1.1\r\nHost: x\r\n\r\n")
+    lib.contains(broken.decode(), "Content-Length: 100")
+    assert broken.endswith(b"half")
+    lib.equal(run("true", options=("--front-to", "off")).returncode, 2)
+
+
+def test_front_refuses_while_a_quota_is_exceeded():
+    """429 with Retry-After for what makes tokens; health, metrics and lists go through."""
+    front = fronted("--quotas", "resident_memory=1KiB", before=f"{host()} load decode:5 sleep:60000 &")
+    url = front.url("front")
+    reply = lib.until(lambda: (lambda r: r if r.status == 429 else None)(lib.chat(url)), 10, "429")
+    lib.equal((reply.json()["error"]["type"], reply.json()["error"]["code"]), ("rate_limit_error", "quota_exceeded"))
+    lib.contains(reply.json()["error"]["message"], "resident_memory")
+    assert int(reply.headers["retry-after"]) > 0
+    for path in ("/completion", "/v1/embeddings", "/v1/rerank", "/infill"):
+        lib.equal(lib.post(url + path, {"prompt": "x"}).status, 429, path)
+    for path in ("/health", "/metrics", "/v1/models"):
+        lib.equal(lib.get(url + path).status, 200, path)
+    lib.equal(lib.post(url + "/tokenize", {"content": "x"}).status, 200)
+    lib.equal(lib.total(lib.metrics(front.url("metrics")), "llamacpp_quota_exceeded", quota="resident_memory"), 1)
+
+
 # ---- hosts without exec ----
 
 def test_bare_ends():
