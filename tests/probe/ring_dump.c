@@ -98,8 +98,7 @@ static void small(const sl_probe_event *e)
     else if (e->kind == SL_PROBE_FRAME)
         (void)printf(",\"request\":%u,\"bytes\":%u", f->request, f->bytes);
     else if (e->kind == SL_PROBE_ANSWER_END || e->kind == SL_PROBE_REQUEST_END)
-        (void)printf(",\"request\":%u,\"bytes\":%lu", n->request, n->bytes),
-            text_list((const char *)(n + 1), e->count);
+        (void)printf(",\"request\":%u,\"bytes\":%lu", n->request, n->bytes), text_list((const char *)(n + 1), e->count);
     else if (e->kind == SL_PROBE_ATTACH)
         (void)printf(",\"pid\":%u,\"ppid\":%u", at->pid, at->parent_pid), text_list((const char *)(at + 1), e->count);
     else if (e->kind == SL_PROBE_FOUND)

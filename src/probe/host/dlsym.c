@@ -32,6 +32,15 @@ static void *cached(void *_Atomic *slot, const char *name)
     return found;
 }
 
+void *sl_host_behind(const char *name)
+{
+    dlsym_fn ask = (dlsym_fn)cached(&real_dlsym, "dlsym"); /* NOLINT */
+    void *found = ask ? ask(RTLD_NEXT, name) : NULL;
+    if (ask && !found)
+        (void)dlerror(); /* which the host has not caused */
+    return found;
+}
+
 /* The row of a name that dlsym takes part in; SL_HOOK_COUNT for all others. */
 static sl_hook_id row_of(const char *name)
 {

@@ -1,30 +1,51 @@
 /* A loaded object as its dynamic section shows it. */
 #include "src/probe/host/elf_view.h"
 
+#include <stdatomic.h>
+
 #include "src/base/assert.h"
 
-/* The linker has made most pointers of the section absolute; in read-only ones (the vdso) they are offsets still. */
-static const void *at(const struct dl_phdr_info *info, ElfW(Addr) value)
+/* Not strcmp: a sanitizer's, while it sets itself up, leads nowhere. */
+static bool same_text(const char *a, const char *b)
 {
-    ElfW(Addr) address = value < info->dlpi_addr ? info->dlpi_addr + value : value;
+    while (*a && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+static bool begins(const char *text, const char *with)
+{
+    while (*with && *text == *with) {
+        text++;
+        with++;
+    }
+    return !*with;
+}
+
+/* The linker has made most pointers of the section absolute; in read-only ones (the vdso) they are offsets still. */
+static const void *at(uintptr_t base, ElfW(Addr) value)
+{
+    ElfW(Addr) address = value < base ? base + value : value;
     return (const void *)address; /* NOLINT: that is what the section holds */
 }
 
-static void read_dynamic(const struct dl_phdr_info *info, sl_elf_view *view)
+static void read_dynamic(sl_elf_view *view)
 {
     size_t soname = 0;
     SL_ASSERT(view->dynamic);
     for (const ElfW(Dyn) *d = view->dynamic; d->d_tag != DT_NULL; d++) {
         if (d->d_tag == DT_SYMTAB)
-            view->symbols = at(info, d->d_un.d_ptr);
+            view->symbols = at(view->base, d->d_un.d_ptr);
         else if (d->d_tag == DT_STRTAB)
-            view->strings = at(info, d->d_un.d_ptr);
+            view->strings = at(view->base, d->d_un.d_ptr);
         else if (d->d_tag == DT_VERSYM)
-            view->versions = at(info, d->d_un.d_ptr);
+            view->versions = at(view->base, d->d_un.d_ptr);
         else if (d->d_tag == DT_GNU_HASH)
-            view->gnu_hash = at(info, d->d_un.d_ptr);
+            view->gnu_hash = at(view->base, d->d_un.d_ptr);
         else if (d->d_tag == DT_HASH)
-            view->sysv_hash = at(info, d->d_un.d_ptr);
+            view->sysv_hash = at(view->base, d->d_un.d_ptr);
         else if (d->d_tag == DT_SONAME)
             soname = d->d_un.d_val;
     }
@@ -46,7 +67,7 @@ bool sl_elf_view_of(const struct dl_phdr_info *info, sl_elf_view *ret_view)
     }
     if (!view.dynamic || view.high <= view.low)
         return false;
-    read_dynamic(info, &view);
+    read_dynamic(&view);
     if (!view.symbols || !view.strings || (!view.gnu_hash && !view.sysv_hash))
         return false;
     *ret_view = view;
@@ -61,7 +82,7 @@ static bool serves(const sl_elf_view *view, uint32_t index, const char *name)
         return false;
     if (view->versions && (view->versions[index] & 0x8000))
         return false;
-    return strcmp(view->strings + s->st_name, name) == 0;
+    return same_text(view->strings + s->st_name, name);
 }
 
 static uint32_t gnu_hash_of(const char *name)
@@ -142,4 +163,47 @@ bool sl_elf_needs(const sl_elf_view *view, const sl_elf_view *other)
             return true;
     }
     return false;
+}
+
+/* ---- the walk ---- */
+
+typedef int (*walk_fn)(int (*each)(struct dl_phdr_info *info, size_t size, void *user), void *user);
+
+static bool is_libc(const sl_elf_view *view)
+{
+    return view->soname && (begins(view->soname, "libc.so") || begins(view->soname, "libc.musl"));
+}
+
+void *sl_elf_early(const char *name, bool libc_only)
+{
+    extern struct r_debug debug __asm__("_r_debug") __attribute__((weak));
+    extern const ElfW(Dyn) own[] __asm__("_DYNAMIC") __attribute__((visibility("hidden")));
+    bool past_own = false;
+    SL_ASSERT(name);
+    for (const struct link_map *map = &debug ? debug.r_map : NULL; map; map = map->l_next) {
+        sl_elf_view view = {.base = map->l_addr, .path = map->l_name, .dynamic = map->l_ld};
+        if (map->l_ld == own)
+            past_own = true;
+        if (map->l_ld == own || !map->l_ld || !(past_own || libc_only))
+            continue;
+        read_dynamic(&view);
+        if (!view.symbols || !view.strings || (!view.gnu_hash && !view.sysv_hash) || (libc_only && !is_libc(&view)))
+            continue;
+        void *found = sl_elf_function(&view, name);
+        if (found)
+            return found;
+    }
+    return NULL;
+}
+
+int sl_elf_walk(int (*each)(struct dl_phdr_info *info, size_t size, void *user), void *user)
+{
+    static void *_Atomic known;
+    SL_ASSERT(each);
+    void *walk = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!walk) {
+        walk = sl_elf_early("dl_iterate_phdr", true);
+        atomic_store_explicit(&known, walk, memory_order_relaxed);
+    }
+    return walk ? ((walk_fn)walk)(each, user) : dl_iterate_phdr(each, user); /* NOLINT */
 }

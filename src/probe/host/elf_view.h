@@ -30,4 +30,15 @@ static inline bool sl_elf_holds(const sl_elf_view *view, const void *address)
 /* True when `view` lists `other` among what it needs. */
 bool sl_elf_needs(const sl_elf_view *view, const sl_elf_view *other);
 
+/*
+ * Walks the loaded objects, as dl_iterate_phdr does, by libc's own function: sanitizers have one in its place that
+ * cannot be called before they are set up, and they ask dlsym for functions while they set themselves up.
+ */
+int sl_elf_walk(int (*each)(struct dl_phdr_info *info, size_t size, void *user), void *user);
+/*
+ * Default definition of a function in the first object behind this one that has it; `libc_only`: in libc. Calls nothing
+ * that could be intercepted. For objects that were there from the start.
+ */
+void *sl_elf_early(const char *name, bool libc_only);
+
 #endif

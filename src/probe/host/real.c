@@ -43,6 +43,7 @@ static sl_elf_view views[MAX_VIEWS];  /* room for a search */
 /* Atomic. */
 static _Atomic bool stale;
 static choice choices[MAX_CHOICES];
+static void *_Atomic globals[SL_HOOK_COUNT]; /* in the global scope: NULL not asked yet, &stale none */
 
 const char *sl_host_name(sl_hook_id id)
 {
@@ -142,10 +143,13 @@ static int scan_object(struct dl_phdr_info *info, size_t size, void *user)
         s->past_probe = true;
         return 0;
     }
+    /* What is before the probe has had the call already: to go there would be to go round in a circle. */
+    if (!s->past_probe)
+        return 0;
     for (unsigned id = 0; id < SL_HOOK_COUNT; id++) {
         bool llama = of_llama((sl_hook_id)id);
         functions[id] = NULL;
-        if (!llama && (atomic_load(&sl_host_reals[id]) || (kinds[id] == SL_HOOK_KIND_LIBC && !s->past_probe)))
+        if (!llama && atomic_load(&sl_host_reals[id]))
             continue;
         void *found = sl_elf_function(&view, names[id]);
         if (found && llama)
@@ -177,6 +181,8 @@ static void settle(void)
     }
     for (unsigned i = 0; i < MAX_CHOICES; i++)
         atomic_store(&choices[i].key, 0);
+    for (unsigned id = 0; id < SL_HOOK_COUNT; id++)
+        atomic_store(&globals[id], NULL);
     atomic_store(&sl_host_unsure, several);
 }
 
@@ -204,7 +210,7 @@ void sl_host_look(void)
 {
     uint64_t counts[2] = {0, 0};
     int kept = errno;
-    (void)dl_iterate_phdr(read_counts, counts);
+    (void)sl_elf_walk(read_counts, counts);
     lock();
     if (counts[0] != last_adds || counts[1] != last_subs) {
         scan s = {0};
@@ -213,7 +219,7 @@ void sl_host_look(void)
         for (unsigned i = 0; i < SL_HOST_LIBS; i++)
             libs[i].seen = false;
         atomic_store(&stale, false);
-        (void)dl_iterate_phdr(scan_object, &s);
+        (void)sl_elf_walk(scan_object, &s);
         for (unsigned i = 0; i < SL_HOST_LIBS; i++)
             if (!libs[i].seen)
                 atomic_store(&libs[i].alive, false);
@@ -256,7 +262,7 @@ static void *linked_to(sl_hook_id id, const void *caller)
     static bool queued[MAX_VIEWS];
     gather g = {0};
     size_t first = 0, last = 0;
-    (void)dl_iterate_phdr(gather_object, &g);
+    (void)sl_elf_walk(gather_object, &g);
     for (size_t i = 0; i < g.count; i++) {
         queued[i] = sl_elf_holds(&views[i], caller);
         if (queued[i])
@@ -300,6 +306,17 @@ static void *choose(sl_hook_id id, const void *caller)
     return found;
 }
 
+/* What the linker would have bound any reference to. Not under `busy`: dlsym has a lock of its own. */
+static void *in_global_scope(sl_hook_id id)
+{
+    void *found = atomic_load(&globals[id]);
+    if (!found) {
+        found = sl_host_behind(names[id]);
+        atomic_store(&globals[id], found ? found : (void *)&stale);
+    }
+    return found == (void *)&stale ? NULL : found;
+}
+
 static void *of_lib(unsigned lib_number, sl_hook_id id)
 {
     if (lib_number == 0 || lib_number > SL_HOST_LIBS || !atomic_load(&libs[lib_number - 1].alive))
@@ -314,10 +331,13 @@ __attribute__((noinline)) static void *decide(sl_hook_id id, unsigned lib_number
     sl_host_tag = 0;
     if (atomic_load(&stale))
         sl_host_look();
+    bool several = caller && of_llama(id) && atomic_load(&sl_host_unsure);
     void *found = of_lib(tag, id);
+    if (!found && several)
+        found = in_global_scope(id);
     if (!found)
         found = of_lib(lib_number, id);
-    if (!found && caller && of_llama(id) && atomic_load(&sl_host_unsure))
+    if (!found && several)
         found = choose(id, caller);
     if (!found)
         found = atomic_load(&sl_host_reals[id]);
@@ -396,32 +416,10 @@ bool sl_host_in_lib(const void *address, sl_hook_id id)
     return false;
 }
 
-typedef struct after {
-    const char *name;
-    bool past_probe;
-    void *found;
-} after;
-
-static int look_after(struct dl_phdr_info *info, size_t size, void *user)
-{
-    after *a = user;
-    sl_elf_view view;
-    (void)size;
-    if (!sl_elf_view_of(info, &view))
-        return 0;
-    if (is_own(&view))
-        a->past_probe = true;
-    else if (a->past_probe)
-        a->found = sl_elf_function(&view, a->name);
-    return a->found != NULL;
-}
-
 void *sl_host_after(const char *name)
 {
-    after a = {.name = name};
     SL_ASSERT(name);
-    (void)dl_iterate_phdr(look_after, &a);
-    return a.found;
+    return sl_elf_early(name, false);
 }
 
 void *sl_host_real_linked(sl_hook_id id, const void *caller)
@@ -430,9 +428,9 @@ void *sl_host_real_linked(sl_hook_id id, const void *caller)
     SL_ASSERT(id < SL_HOOK_COUNT && kinds[id] == SL_HOOK_KIND_OTHER);
     if (atomic_load(&stale))
         sl_host_look();
-    void *found = choose(id, caller);
+    void *found = in_global_scope(id);
     if (!found)
-        found = sl_host_after(names[id]);
+        found = choose(id, caller);
     errno = kept;
     return found;
 }
@@ -457,7 +455,6 @@ static int look_beside(struct dl_phdr_info *info, size_t size, void *user)
 void *sl_host_beside(const void *address, const char *name)
 {
     beside b = {address, name, NULL};
-    SL_ASSERT(name);
-    (void)dl_iterate_phdr(look_beside, &b);
+    (void)sl_elf_walk(look_beside, &b);
     return b.found;
 }

@@ -56,6 +56,8 @@ void sl_host_libs_after_fork(void);
 /* True when the address belongs to the probe itself. */
 bool sl_host_is_probe(const void *address);
 
+/* What the global scope has behind the probe (RTLD_NEXT); NULL when there is nothing. */
+void *sl_host_behind(const char *name);
 /* Default definition of a symbol of libc or of what was loaded after the probe. For dlsym itself. */
 void *sl_host_after(const char *name);
 
