@@ -9,6 +9,7 @@
 #include "src/cli/commands.h"
 #include "src/cli/doctor_env.h"
 #include "src/cli/doctor_net.h"
+#include "src/cli/doctor_probe.h"
 #include "src/cli/ready_file.h"
 #include "src/cli/server_options.h"
 #include "src/llm/config.h"
@@ -172,6 +173,7 @@ static void check_all(sl_doctor *doctor, const doctor_command_options *o, const 
     sl_doctor_unknown_names(doctor, environ);
     sl_doctor_descriptors(doctor);
     sl_doctor_multiproc(doctor, &env);
+    sl_doctor_probe(doctor);
     if (!o->offline)
         sl_doctor_endpoints(doctor, &env, o->timeout_ms);
     check_listeners(doctor, o, config);
