@@ -207,6 +207,27 @@ static connection *record_of(sl_http_ref ref)
 
 /* ---- locking ---- */
 
+static void end_locked(connection *c, bool failed)
+{
+    sl_http_watch_sink sink = sink_of(c);
+    sl_http_ref ref = atomic_load_explicit(&c->ref, memory_order_relaxed);
+    (void)atomic_compare_exchange_strong(&sl_http_by_fd[c->fd], &ref, 0);
+    sl_http_watch_end(&c->watch, &sink, failed);
+    free_place(c);
+}
+
+/* Gives the lock back, or ends the connection for a thread that could not wait for it. */
+static void release(connection *c)
+{
+    uint32_t state = LOCKED;
+    if (atomic_compare_exchange_strong_explicit(&c->lock, &state, FREE, memory_order_release, memory_order_relaxed))
+        return;
+    if (atomic_load_explicit(&c->ref, memory_order_acquire))
+        end_locked(c, true);
+    else
+        atomic_store_explicit(&c->lock, FREE, memory_order_release);
+}
+
 /* The locked record; NULL when the reference is stale, or another thread is at it for too long. */
 static connection *lock_of(sl_http_ref ref, bool *ret_busy)
 {
@@ -219,45 +240,36 @@ static connection *lock_of(sl_http_ref ref, bool *ret_busy)
         if (!atomic_compare_exchange_weak_explicit(&c->lock, &state, LOCKED, memory_order_acquire,
                                                    memory_order_relaxed))
             continue;
-        if (SL_LIKELY(atomic_load_explicit(&c->ref, memory_order_relaxed) == ref))
+        if (SL_LIKELY(atomic_load_explicit(&c->ref, memory_order_acquire) == ref))
             return c;
-        atomic_store_explicit(&c->lock, FREE, memory_order_release);
+        release(c);
         return NULL;
     }
     *ret_busy = c != NULL;
     return NULL;
 }
 
-static void end_locked(connection *c, bool failed)
-{
-    sl_http_watch_sink sink = sink_of(c);
-    sl_http_ref ref = atomic_load_explicit(&c->ref, memory_order_relaxed);
-    atomic_compare_exchange_strong(&sl_http_by_fd[c->fd], &ref, 0);
-    sl_http_watch_end(&c->watch, &sink, failed);
-    free_place(c);
-}
-
 static void unlock(connection *c)
 {
-    uint32_t state = LOCKED;
-    atomic_store_explicit(&c->waiting, sl_http_watch_current(&c->watch), memory_order_relaxed);
-    atomic_store_explicit(&c->whole, c->watch.reading != sl_http_watch_current(&c->watch), memory_order_relaxed);
+    uint32_t current = sl_http_watch_current(&c->watch);
+    atomic_store_explicit(&c->waiting, current, memory_order_relaxed);
+    atomic_store_explicit(&c->whole, c->watch.reading != current, memory_order_relaxed);
     if (SL_UNLIKELY(sl_http_watch_is_lost(&c->watch)))
         end_locked(c, false); /* adopted again when it goes on with a request, or within TLS */
-    else if (!atomic_compare_exchange_strong_explicit(&c->lock, &state, FREE, memory_order_release,
-                                                      memory_order_relaxed))
-        end_locked(c, true);
+    else
+        release(c);
 }
 
-/* Another thread holds it: leaves its end to that one. */
-static void give_up(int fd, sl_http_ref ref)
+/* Another thread holds it: its end is left to that one. */
+static void give_up(connection *c, sl_http_ref ref)
 {
-    connection *c = record_of(ref);
     uint32_t state = LOCKED;
-    sl_http_ref expected = ref;
-    atomic_compare_exchange_strong(&sl_http_by_fd[fd], &expected, 0);
-    if (c && atomic_load(&c->ref) == ref)
-        (void)atomic_compare_exchange_strong(&c->lock, &state, LOCKED_TO_END);
+    if (c && atomic_load(&c->ref) == ref && !atomic_compare_exchange_strong(&c->lock, &state, LOCKED_TO_END)) {
+        bool busy;
+        connection *free_now = state == FREE ? lock_of(ref, &busy) : NULL;
+        if (free_now)
+            end_locked(free_now, true);
+    }
 }
 
 /* Locks the connection if the descriptor still stands for it. */
@@ -268,20 +280,26 @@ static connection *enter(int fd, sl_http_ref ref)
     if (atomic_load_explicit(&sl_http_by_fd[fd], memory_order_relaxed) != ref || sl_host_this_thread()->ours)
         return NULL;
     connection *c = lock_of(ref, &busy);
-    if (busy)
-        give_up(fd, ref);
+    if (busy && atomic_compare_exchange_strong(&sl_http_by_fd[fd], &ref, 0))
+        give_up(record_of(ref), ref);
     return c;
 }
 
 /* ---- what happens to a connection ---- */
 
-static sl_http_ref begin(int fd, bool tls)
+static void end_of(sl_http_ref ref, bool failed)
 {
-    if ((unsigned)fd >= SL_PROBE_MAX_FDS || !pool_is_ours() || sl_host_this_thread()->ours)
-        return 0;
-    sl_http_ref old = sl_http_find(fd);
-    if (old)
-        sl_http_closing(fd, old); /* the close was not seen */
+    bool busy;
+    connection *c = lock_of(ref, &busy);
+    if (c)
+        end_locked(c, failed);
+    else if (busy)
+        give_up(record_of(ref), ref);
+}
+
+/* A place for a new connection; 0: none is free. */
+static sl_http_ref place_for(int fd, bool tls)
+{
     size_t i = take_place();
     if (i == SL_PROBE_MAX_CONNECTIONS)
         return 0;
@@ -292,7 +310,16 @@ static sl_http_ref begin(int fd, bool tls)
     sl_http_watch_init(&c->watch, tls);
     atomic_store(&c->waiting, 0);
     atomic_store(&c->ref, ref);
-    atomic_store_explicit(&sl_http_by_fd[fd], ref, memory_order_release);
+    return ref;
+}
+
+static sl_http_ref begin(int fd, bool tls)
+{
+    if ((unsigned)fd >= SL_PROBE_MAX_FDS || !pool_is_ours() || sl_host_this_thread()->ours)
+        return 0;
+    sl_http_ref ref = place_for(fd, tls), old = atomic_exchange(&sl_http_by_fd[fd], ref);
+    if (old)
+        end_of(old, false); /* its close was not seen */
     return ref;
 }
 
