@@ -65,8 +65,8 @@ static int run_docs(const sl_command *command, void *given, char **args, size_t 
         (void)snprintf(name + len, sizeof name - len, "%s%s", i ? " " : "", args[i]);
     }
     int status = make(given, arg_count ? name : NULL, &out);
-    if (status == SL_EXIT_OK && (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
-        status = SL_EXIT_FAILED;
+    if (status == SL_EXIT_OK)
+        status = sl_print(&out);
     sl_buf_done(&out);
     return status;
 }

@@ -184,10 +184,9 @@ static int print(const sl_doctor *doctor, bool json)
     sl_buf out;
     sl_buf_init(&out, 4u << 20);
     int error = json ? sl_doctor_json(doctor, &out) : sl_doctor_text(doctor, sl_use_colour(STDOUT_FILENO), &out);
-    if (!error && (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
-        error = SL_EIO;
+    int status = error ? sl_fail(SL_EXIT_FAILED, "doctor: %s", sl_strerror(error)) : sl_print(&out);
     sl_buf_done(&out);
-    return error || doctor->failures ? SL_EXIT_FAILED : SL_EXIT_OK;
+    return status || doctor->failures ? SL_EXIT_FAILED : SL_EXIT_OK;
 }
 
 static int run_doctor(const sl_command *command, void *given, char **args, size_t arg_count)

@@ -84,9 +84,7 @@ static int print_items(const sl_gen_kind *kind, size_t index)
     sl_buf text;
     sl_buf_init(&text, MAX_OUTPUT);
     int error = index == ALL ? kind->print_all(&text) : kind->print(index, &text);
-    int status = error ? cannot_make(error) : SL_EXIT_OK;
-    if (!error && (fwrite(text.data, 1, text.len, stdout) != text.len || fflush(stdout)))
-        status = sl_fail(SL_EXIT_FAILED, "standard output: %s; is its reader gone?", strerror(errno));
+    int status = error ? cannot_make(error) : sl_print(&text);
     sl_buf_done(&text);
     return status;
 }

@@ -106,13 +106,10 @@ static int print_result(const sl_load_result *result, bool json)
     sl_buf out;
     sl_buf_init(&out, 1u << 20);
     int error = json ? sl_load_report_json(result, &out) : sl_load_report_text(result, &out);
-    if (!error && fwrite(out.data, 1, out.len, stdout) != out.len)
-        error = SL_EIO;
-    if (fflush(stdout) != 0)
-        error = SL_EIO;
+    int status = error ? sl_fail(SL_EXIT_FAILED, "load: there is no report: %s", sl_strerror(error)) : sl_print(&out);
     sl_buf_done(&out);
-    if (error)
-        return sl_fail(SL_EXIT_FAILED, "load: the report cannot be written: %s", sl_strerror(error));
+    if (status)
+        return status;
     return result->ok && result->ok == result->sent ? SL_EXIT_OK : SL_EXIT_FAILED;
 }
 

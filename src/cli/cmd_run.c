@@ -115,6 +115,17 @@ static int input_text(sl_str given, sl_buf *out)
     return error;
 }
 
+/* A fault in a file begins with its place. */
+static int bad_input(sl_str given, const json_error_t *error)
+{
+    if (given.len < 2 || given.ptr[0] != '@')
+        return sl_fail(SL_EXIT_USAGE, "--input: line %d, column %d: %s; give a JSON object", error->line, error->column,
+                       error->text);
+    fprintf(stderr, "%.*s:%d:%d: error: %s; give a JSON object\n", (int)given.len - 1, given.ptr + 1, error->line,
+            error->column, error->text);
+    return SL_EXIT_USAGE;
+}
+
 static int read_inputs(runner *r)
 {
     sl_buf text;
@@ -124,8 +135,7 @@ static int read_inputs(runner *r)
     if (!status) {
         r->inputs = text.len ? json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error) : json_object();
         if (!r->inputs)
-            status = sl_fail(SL_EXIT_USAGE, "--input: line %d, column %d: %s; give a JSON object", error.line,
-                             error.column, error.text);
+            status = bad_input(r->o->input, &error);
         else if (!json_is_object(r->inputs))
             status = sl_fail(SL_EXIT_USAGE, "--input: not an object; give such as {\"topic\": \"rain\"}");
     }
@@ -333,13 +343,10 @@ static int report(runner *r)
     sl_buf text;
     sl_buf_init(&text, MAX_REPORT_BYTES);
     int error = put_report(r, &text);
-    if (!error && fwrite(text.data, 1, text.len, stdout) != text.len)
-        error = SL_EIO;
+    int status = error ? sl_fail(SL_EXIT_FAILED, "run: there is no report: %s", sl_strerror(error)) : sl_print(&text);
     sl_buf_done(&text);
-    if (fflush(stdout) != 0)
-        error = SL_EIO;
-    if (error)
-        return sl_fail(SL_EXIT_FAILED, "run: the report cannot be written: %s", sl_strerror(error));
+    if (status)
+        return status;
     return sl_flow_run_status(r->run) == SL_RUN_SUCCEEDED ? SL_EXIT_OK : SL_EXIT_FAILED;
 }
 

@@ -81,10 +81,9 @@ static int print(const sl_top_page *page, bool json, const char *before)
     sl_buf_init(&out, 4u << 20);
     (void)sl_buf_put_c(&out, before);
     int error = json ? sl_top_json(page, &out) : sl_top_text(page, sl_use_colour(STDOUT_FILENO), &out);
-    if (!error && (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
-        error = SL_EIO;
+    int status = error ? sl_fail(SL_EXIT_FAILED, "top: %s", sl_strerror(error)) : sl_print(&out);
     sl_buf_done(&out);
-    return error ? SL_EXIT_FAILED : SL_EXIT_OK;
+    return status;
 }
 
 /* Waits for the interval; true when the user wants to leave. */

@@ -97,8 +97,8 @@ static int show(const sl_fetch *fetch, const char *url, const char *id, bool jso
     int status = SL_EXIT_OK;
     if (error)
         status = sl_fail(SL_EXIT_FAILED, "%s: what came back is not a list of traces; is it the admin listener?", url);
-    else if ((out.len && fwrite(out.data, 1, out.len, stdout) != out.len) || fflush(stdout) != 0)
-        status = SL_EXIT_FAILED;
+    else
+        status = sl_print(&out);
     sl_buf_done(&out);
     return status;
 }

@@ -1,6 +1,7 @@
 /* Dispatch of commands, help texts, messages. */
 #include "src/cli/command.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,7 +141,18 @@ const sl_command *sl_command_find(const char *name)
 
 static int written(FILE *stream)
 {
-    return fflush(stream) == 0 && !ferror(stream) ? SL_EXIT_OK : SL_EXIT_FAILED;
+    if (fflush(stream) == 0 && !ferror(stream))
+        return SL_EXIT_OK;
+    if (errno != EPIPE)
+        (void)sl_fail(0, "standard output: cannot be written: %s; make room, or write elsewhere", strerror(errno));
+    return SL_EXIT_FAILED;
+}
+
+int sl_print(const sl_buf *text)
+{
+    SL_ASSERT(text);
+    (void)fwrite(text->data, 1, text->len, stdout);
+    return written(stdout);
 }
 
 static int print_help(const sl_command *command, FILE *stream)
@@ -232,6 +244,8 @@ static int run_command(const sl_command *command, int argc, char **argv)
         status = print_version();
     else
         status = command->run(command, options, args, arg_count);
+    if (status == SL_EXIT_OK)
+        status = written(stdout);
     sl_buf_done(&error);
     free(args);
     free(options);

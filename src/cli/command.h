@@ -82,6 +82,8 @@ void sl_command_help(const sl_command *command, sl_buf *out);
 /* Prints `sightline: MESSAGE` to standard error; returns `status`. Messages read "what: why; remedy". */
 int sl_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Writes a whole output. Returns an exit status; a failure is said, but for a reader that has gone. */
+int sl_print(const sl_buf *text);
 /* True for text and json, what --format takes as a rule; else it says so on standard error. */
 bool sl_format_is_known(sl_str format);
 
