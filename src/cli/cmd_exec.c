@@ -50,7 +50,8 @@ typedef struct exec_run {
     sl_exec_folder folder;
     sl_exec_telemetry telemetry;
     sl_exec_child child;
-    char **envp;
+    sl_exec_program program;
+    char **envp; /* NULL: this process's */
 } exec_run;
 
 /* ---- a process that runs already ---- */
@@ -187,30 +188,41 @@ static bool telemetry_is_off(void)
     return sl_env_bool(&env, SL_VAR_OTEL_SDK_DISABLED, false);
 }
 
-/* Everything before the program. Returns an exit status, or 0. */
-static int prepare(exec_run *r)
+static int make_folder(exec_run *r)
 {
-    bool off = telemetry_is_off();
-    int status = off ? 0 : find_library(r);
-    if (status)
-        return status;
-    if (!off && sl_exec_folder_make(&r->folder) != 0)
+    if (sl_exec_folder_make(&r->folder) != 0)
         return sl_fail(SL_EXIT_FAILED,
                        "exec: no folder can be made in /dev/shm, $XDG_RUNTIME_DIR, $TMPDIR or /tmp: %s; free space, or "
                        "set TMPDIR to where this user may write",
                        strerror(errno));
-    status = sl_exec_telemetry_open(&r->telemetry, r->command, r->o, r->argv, off ? NULL : r->folder.path);
-    if (!status && !off && name_library(r) != 0)
-        status = sl_fail(SL_EXIT_FAILED, "exec: %s cannot be named without a space or colon: %s", r->library,
-                         strerror(errno));
-    if (!status && !off && make_environment(r) != 0)
-        status = sl_fail(SL_EXIT_FAILED, "exec: out of memory");
+    if (name_library(r) != 0)
+        return sl_fail(SL_EXIT_FAILED, "exec: %s cannot be named without a space or colon: %s", r->library,
+                       strerror(errno));
+    return make_environment(r) != 0 ? sl_fail(SL_EXIT_FAILED, "exec: out of memory") : 0;
+}
+
+/* Everything before the program: the process, which waits, then what has threads. Returns an exit status, or 0. */
+static int prepare(exec_run *r)
+{
+    bool off = telemetry_is_off();
+    int status = off ? 0 : find_library(r);
+    if (!status && !off)
+        status = make_folder(r);
+    if (status)
+        return status;
+    int why = sl_exec_child_prepare(&r->child, r->argv, r->envp ? r->envp : environ);
+    if (why)
+        return sl_fail(SL_EXIT_FAILED, "exec: no process can be made: %s", strerror(why));
+    r->program = (sl_exec_program){.argv = r->argv, .pid = r->child.pid};
+    status = sl_exec_telemetry_open(&r->telemetry, r->command, r->o, &r->program, off ? NULL : r->folder.path);
+    if (status)
+        sl_exec_child_drop(&r->child);
     return status;
 }
 
 static int start(exec_run *r)
 {
-    int why = sl_exec_child_start(&r->child, r->argv, r->envp ? r->envp : environ);
+    int why = sl_exec_child_start(&r->child);
     if (!why)
         return 0;
     if (why == ENOENT)
@@ -251,7 +263,7 @@ static int run_exec(const sl_command *command, void *given, char **args, size_t 
     if (!status)
         status = start(r);
     if (!status) {
-        sl_exec_telemetry_started(&r->telemetry, r->child.pid);
+        sl_exec_telemetry_started(&r->telemetry);
         announce(r);
         sl_exec_child_wait(&r->child);
     }

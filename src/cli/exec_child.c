@@ -161,9 +161,15 @@ static void watch_crashes(const sl_exec_child *child)
 
 /* ---- starting ---- */
 
-/* In the child. The file descriptor reports why it failed; a start closes it. */
-static void become(char **argv, char **envp, int report_fd)
+/* In the child: waits for the word to go, then becomes the program. Its parent's end is an end for it too. */
+static void become(char **argv, char **envp, int gate_fd, int report_fd)
 {
+    unsigned char go;
+    ssize_t got;
+    while ((got = read(gate_fd, &go, 1)) < 0 && errno == EINTR) {
+    }
+    if (got != 1)
+        _exit(127);
     (void)sigaction(SIGCHLD, &chld_before, NULL);
     if (!sl_sigpipe_was_ignored)
         (void)signal(SIGPIPE, SIG_DFL);
@@ -174,27 +180,66 @@ static void become(char **argv, char **envp, int report_fd)
     _exit(127);
 }
 
-int sl_exec_child_start(sl_exec_child *child, char **argv, char **envp)
+int sl_exec_child_prepare(sl_exec_child *child, char **argv, char **envp)
 {
     SL_ASSERT(child && argv && argv[0] && envp);
-    int fds[2], why = 0;
+    int gate[2], report[2];
     memset(child, 0, sizeof *child);
-    child->keeper_fd = -1;
-    if (pipe2(fds, O_CLOEXEC) != 0)
+    child->keeper_fd = child->gate_fd = child->report_fd = -1;
+    if (pipe2(gate, O_CLOEXEC) != 0)
         return errno;
-    child->pid = fork();
-    if (child->pid == 0)
-        become(argv, envp, fds[1]);
-    (void)close(fds[1]);
-    if (child->pid < 0)
-        why = errno;
-    while (!why && read(fds[0], &why, sizeof why) < 0 && errno == EINTR) {
-    }
-    (void)close(fds[0]);
-    if (why && child->pid > 0)
-        (void)waitpid(child->pid, NULL, 0);
-    if (why)
+    if (pipe2(report, O_CLOEXEC) != 0) {
+        int why = errno;
+        (void)close(gate[0]);
+        (void)close(gate[1]);
         return why;
+    }
+    child->pid = fork();
+    int why = child->pid < 0 ? errno : 0;
+    if (child->pid == 0) {
+        (void)close(gate[1]);
+        become(argv, envp, gate[0], report[1]);
+    }
+    (void)close(gate[0]);
+    (void)close(report[1]);
+    child->gate_fd = gate[1];
+    child->report_fd = report[0];
+    return why;
+}
+
+static void close_pipes(sl_exec_child *child)
+{
+    if (child->gate_fd >= 0)
+        (void)close(child->gate_fd);
+    if (child->report_fd >= 0)
+        (void)close(child->report_fd);
+    child->gate_fd = child->report_fd = -1;
+}
+
+void sl_exec_child_drop(sl_exec_child *child)
+{
+    SL_ASSERT(child);
+    if (child->pid <= 0)
+        return;
+    close_pipes(child);
+    (void)waitpid(child->pid, NULL, 0);
+    child->pid = 0;
+}
+
+int sl_exec_child_start(sl_exec_child *child)
+{
+    SL_ASSERT(child && child->pid > 0 && child->gate_fd >= 0);
+    unsigned char go = 1;
+    int why = 0;
+    if (write(child->gate_fd, &go, 1) != 1)
+        why = errno;
+    while (!why && read(child->report_fd, &why, sizeof why) < 0 && errno == EINTR) {
+    }
+    if (why) {
+        sl_exec_child_drop(child);
+        return why;
+    }
+    close_pipes(child);
     start_keeper(child);
     watch_crashes(child);
     return 0;

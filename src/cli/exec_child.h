@@ -19,6 +19,8 @@
 typedef struct sl_exec_child {
     pid_t pid, keeper;
     int keeper_fd; /* -1: none */
+    int gate_fd;   /* the process waits at its other end; -1: none */
+    int report_fd; /* says why it could not become the program; -1: none */
     bool ended;
     int status; /* of waitpid, when it has ended */
 } sl_exec_child;
@@ -27,10 +29,17 @@ typedef struct sl_exec_child {
 void sl_exec_signals_block(void);
 
 /*
- * Starts `argv` with the environment `envp`, found by PATH. Signals are as this process got them. Returns 0, or the
- * errno of what failed: ENOENT (no such program), EACCES (it may not be run), others.
+ * Makes the process, which waits: its id is known before it is anything. `argv` with the environment `envp` is what it
+ * becomes. Before any thread is started. Returns 0, or an errno.
  */
-SL_MUST_CHECK int sl_exec_child_start(sl_exec_child *child, char **argv, char **envp);
+SL_MUST_CHECK int sl_exec_child_prepare(sl_exec_child *child, char **argv, char **envp);
+/*
+ * Lets it become the program, found by PATH; signals are as this process got them. Returns 0, or the errno of what
+ * failed: ENOENT (no such program), EACCES (it may not be run), others; then it is gone.
+ */
+SL_MUST_CHECK int sl_exec_child_start(sl_exec_child *child);
+/* Ends it before it has become anything. Nothing happens when it was not made. */
+void sl_exec_child_drop(sl_exec_child *child);
 
 /* Passes signals on until it has ended. */
 void sl_exec_child_wait(sl_exec_child *child);

@@ -164,10 +164,10 @@ static int add_routes(sl_exec_telemetry *t, int id)
 static sl_health_status check_program(void *user, char *reason, size_t size)
 {
     const sl_exec_telemetry *t = user;
-    int pid = atomic_load(&t->child);
-    if (pid > 0 && kill(pid, 0) == 0)
+    bool runs = atomic_load(&t->runs);
+    if (runs && kill(t->program->pid, 0) == 0)
         return SL_HEALTHY;
-    (void)snprintf(reason, size, pid > 0 ? "the program has ended" : "the program has not been started yet");
+    (void)snprintf(reason, size, runs ? "the program has ended" : "the program has not been started yet");
     return SL_UNHEALTHY;
 }
 
@@ -205,7 +205,15 @@ static int start_sdk(sl_exec_telemetry *t)
     }
     if (sl_view_exporter_add(t->command, t->options->view, exporters, &count) != 0)
         return SL_ECONFIG;
-    const sl_sdk_options given = {.exporters = exporters, .exporter_count = count, .on_error = on_sdk_error};
+    /* The process that telemetry is about is the program's, not this one. */
+    const char *name = strrchr(t->program->argv[0], '/');
+    const sl_attr process[] = {sl_attr_int("process.pid", t->program->pid),
+                               sl_attr_str("process.executable.name", name ? name + 1 : t->program->argv[0])};
+    const sl_sdk_options given = {.exporters = exporters,
+                                  .exporter_count = count,
+                                  .resource_attrs = process,
+                                  .resource_attr_count = sizeof process / sizeof *process,
+                                  .on_error = on_sdk_error};
     const sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "llama-cpp"};
     if (!error)
         error = sl_sdk_new_internal(&given, &internal, &t->sdk);
@@ -229,7 +237,7 @@ static int start_reader(sl_exec_telemetry *t, const char *dir)
     return error ? error : sl_probe_reader_start(t->reader);
 }
 
-static int start_front(sl_exec_telemetry *t, char *const *argv)
+static int start_front(sl_exec_telemetry *t)
 {
     sl_exec_front_options o = {.listen_fd = t->fds[SL_EXEC_front], .watch = t->quotas};
     if (o.listen_fd < 0)
@@ -237,17 +245,18 @@ static int start_front(sl_exec_telemetry *t, char *const *argv)
     if (check_front(t->command, t->options, &o.server) != 0)
         return SL_EINVAL;
     if (o.server.port == 0)
-        sl_exec_front_guess(argv, &o.server);
+        sl_exec_front_guess(t->program->argv, &o.server);
     return sl_exec_front_start(&o, &t->front);
 }
 
 int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, const sl_exec_options *options,
-                           char *const *argv, const char *dir)
+                           const sl_exec_program *program, const char *dir)
 {
-    SL_ASSERT(t && command && options);
+    SL_ASSERT(t && command && options && program);
     memset(t, 0, sizeof *t);
     t->command = command;
     t->options = options;
+    t->program = program;
     t->disabled = !dir;
     int status = 0;
     for (int id = 0; id < SL_EXEC_LISTENER_COUNT; id++)
@@ -265,15 +274,15 @@ int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, cons
     if (!error && dir)
         error = start_reader(t, dir);
     if (!error)
-        error = start_front(t, argv);
+        error = start_front(t);
     return error ? sl_fail(SL_EXIT_FAILED, "exec: telemetry cannot start: %s", sl_strerror(error)) : 0;
 }
 
-void sl_exec_telemetry_started(sl_exec_telemetry *t, int pid)
+void sl_exec_telemetry_started(sl_exec_telemetry *t)
 {
-    SL_ASSERT(t && pid > 0);
-    atomic_store(&t->child, pid);
-    const pid_t pids[1] = {pid};
+    SL_ASSERT(t && t->program && t->process);
+    atomic_store(&t->runs, true);
+    const pid_t pids[1] = {t->program->pid};
     int error = sl_process_metrics_set_pids(t->process, pids, 1);
     SL_ASSERT(error == 0);
     (void)error;

@@ -46,6 +46,12 @@ typedef struct sl_exec_options {
     bool check;
 } sl_exec_options;
 
+/* The program: its arguments, and the process that is, or will be it. */
+typedef struct sl_exec_program {
+    char *const *argv;
+    int pid;
+} sl_exec_program;
+
 typedef struct sl_exec_telemetry {
     const sl_command *command;
     const sl_exec_options *options;
@@ -62,19 +68,20 @@ typedef struct sl_exec_telemetry {
     sl_addr addrs[SL_EXEC_LISTENER_COUNT];
     int fds[SL_EXEC_LISTENER_COUNT]; /* -1: off, or the server's */
     sl_ready ready;
-    _Atomic int child; /* process id, once it runs */
+    const sl_exec_program *program;
+    _Atomic bool runs;
 } sl_exec_telemetry;
 
 /* What a start would refuse, without opening anything. Returns an exit status, or 0; says what is wrong. */
 int sl_exec_telemetry_check(const sl_command *command, const sl_exec_options *options);
 /*
- * Opens everything. Returns an exit status, or 0; says what is wrong. `argv`: the program and its arguments. `dir`: of
- * the rings; NULL when telemetry is off.
+ * Opens everything. Returns an exit status, or 0; says what is wrong. `program` is not copied. `dir`: of the rings;
+ * NULL when telemetry is off.
  */
 int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, const sl_exec_options *options,
-                           char *const *argv, const char *dir);
+                           const sl_exec_program *program, const char *dir);
 /* The program runs. */
-void sl_exec_telemetry_started(sl_exec_telemetry *t, int pid);
+void sl_exec_telemetry_started(sl_exec_telemetry *t);
 /* Drains and exports what there is within the option's time, and closes everything. */
 void sl_exec_telemetry_close(sl_exec_telemetry *t);
 
