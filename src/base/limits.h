@@ -65,6 +65,9 @@
 #define SL_MAX_CTL_CONNECTIONS 64
 #define SL_MAX_CTL_RESPONSE_BYTES (256u * 1024 * 1024)
 
+/* HTTP client. */
+#define SL_UPSTREAM_MAX_PASSING 256u /* origins without calls that requests have named */
+
 /* Live view. */
 #define SL_LIVE_TRACES 2000
 #define SL_LIVE_BYTES (16u * 1024 * 1024)

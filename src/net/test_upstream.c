@@ -190,6 +190,56 @@ SL_TEST(calls_at_once_have_connections_of_their_own)
     nf_server_stop(&s);
 }
 
+static int ask_passing(client *c, const char *host, uint16_t port)
+{
+    const sl_origin_options options = {.host = sl_str_c(host), .port = port, .passing = true};
+    sl_origin *own = c->origin;
+    asked a = {.status = 0};
+    CHECK_EQ(sl_upstream_origin(c->upstream, &options, &c->origin), 0);
+    ask(c, &a);
+    c->origin = own;
+    sl_buf_done(&a.body);
+    return a.status;
+}
+
+/* Hosts that requests name come and go; those with a call under way stay, and so do those of the program. */
+SL_TEST(passing_origins_are_bounded)
+{
+    nf_server s;
+    nf_server_start(&s, serve, (char *)ANSWER);
+    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
+    asked waiting = {.status = 0};
+    sl_origin *origin, *own = c->origin;
+    const sl_origin_options slow = {.host = SL_STR("127.9.9.9"), .port = 9, .passing = true};
+    REQUIRE(sl_upstream_origin(c->upstream, &slow, &origin) == 0);
+    c->origin = origin;
+    start(c, &waiting); /* under way until the loop runs */
+    c->origin = own;
+    for (unsigned i = 0; i < 3 * SL_UPSTREAM_MAX_PASSING; i++) {
+        char host[32];
+        (void)snprintf(host, sizeof host, "127.1.%u.%u", i / 200, i % 200 + 1);
+        const sl_origin_options options = {.host = sl_str_c(host), .port = 9, .passing = true};
+        CHECK_EQ(sl_upstream_origin(c->upstream, &options, &origin), 0);
+    }
+    CHECK(sl_upstream_origin_count(c->upstream) <= SL_UPSTREAM_MAX_PASSING + 3);
+    REQUIRE(sl_upstream_origin(c->upstream, &slow, &origin) == 0);
+    CHECK(waiting.call.origin == origin);
+    run_until_over(c, &waiting);
+    for (unsigned i = 0; i < SL_UPSTREAM_MAX_PASSING + 60; i++) { /* each leaves an idle connection behind */
+        char host[32];
+        (void)snprintf(host, sizeof host, "127.2.%u.%u", i / 200, i % 200 + 1);
+        CHECK_EQ(ask_passing(c, host, s.port), 0); /* nobody listens there */
+        CHECK_EQ(ask_passing(c, "127.0.0.1", s.port), 200);
+    }
+    CHECK(sl_upstream_origin_count(c->upstream) <= SL_UPSTREAM_MAX_PASSING + 3);
+    asked a = {.status = 0};
+    ask(c, &a);
+    CHECK_EQ(a.status, 200);
+    sl_buf_done(&a.body);
+    client_free(c);
+    nf_server_stop(&s);
+}
+
 SL_TEST(names_are_resolved_and_all_addresses_tried)
 {
     nf_server s;

@@ -62,6 +62,9 @@ struct sl_origin {
     char *ca_file; /* NULL: the system's */
     bool numeric;
     bool (*allow)(const struct sockaddr *address); /* may be NULL */
+    bool passing;
+    uint64_t used_ms;      /* asked for last */
+    size_t calls, closing; /* that refer to it: calls under way, connections on their way out */
     SSL_CTX *ssl_ctx;
     SSL_SESSION *session; /* to be resumed */
     struct sockaddr_storage addresses[SL_UP_ADDRESSES];

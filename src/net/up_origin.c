@@ -74,8 +74,41 @@ static bool same_origin(const sl_origin *origin, const sl_origin_options *o)
 {
     SL_ASSERT(origin && o);
     return origin->port == o->port && origin->tls == o->tls && origin->tls_insecure == o->tls_insecure &&
-           origin->allow == o->allow && sl_str_ieq(sl_str_c(origin->host), o->host) &&
+           origin->allow == o->allow && origin->passing == o->passing && sl_str_ieq(sl_str_c(origin->host), o->host) &&
            sl_str_eq(sl_str_c(origin->ca_file), o->ca_file);
+}
+
+/* The passing origin without calls that was asked for longest ago; NULL: none, or fewer than may stay. */
+static sl_origin **find_spare(sl_upstream *upstream)
+{
+    SL_ASSERT(upstream);
+    sl_origin **oldest = NULL;
+    size_t count = 0;
+    for (sl_origin **at = &upstream->origins; *at; at = &(*at)->next) {
+        const sl_origin *origin = *at;
+        count += origin->passing;
+        if (origin->passing && !origin->calls && !origin->resolving && !origin->closing &&
+            (!oldest || origin->used_ms < (*oldest)->used_ms))
+            oldest = at;
+    }
+    return count > SL_UPSTREAM_MAX_PASSING ? oldest : NULL;
+}
+
+/* Drops what is too much. One that has idle connections goes when they have closed: at a later time. */
+static void drop_spare(sl_upstream *upstream)
+{
+    sl_origin **at = find_spare(upstream);
+    if (!at)
+        return;
+    sl_origin *origin = *at;
+    while (origin->idle)
+        sl_up_close(origin->idle);
+    if (origin->closing)
+        return;
+    SL_ASSERT(!origin->used && !origin->waiting);
+    sl_timer_stop(upstream->loop, &origin->idle_timer);
+    *at = origin->next;
+    origin_free(origin);
 }
 
 int sl_upstream_origin(sl_upstream *upstream, const sl_origin_options *options, sl_origin **ret_origin)
@@ -85,14 +118,19 @@ int sl_upstream_origin(sl_upstream *upstream, const sl_origin_options *options, 
         return SL_EINVAL;
     for (sl_origin *origin = upstream->origins; origin; origin = origin->next) {
         if (same_origin(origin, options)) {
+            origin->used_ms = uv_now(&upstream->loop->uv);
             *ret_origin = origin;
             return 0;
         }
     }
+    for (int i = 0; i < 2 && options->passing; i++) /* one more than comes: what could not go at once is caught up */
+        drop_spare(upstream);
     sl_origin *origin = sl_calloc(1, sizeof *origin);
     if (!origin)
         return SL_ENOMEM;
     origin->upstream = upstream;
+    origin->passing = options->passing;
+    origin->used_ms = uv_now(&upstream->loop->uv);
     origin->port = options->port;
     origin->tls = options->tls;
     origin->tls_insecure = options->tls_insecure;
@@ -117,6 +155,14 @@ int sl_upstream_origin(sl_upstream *upstream, const sl_origin_options *options, 
     upstream->origins = origin;
     *ret_origin = origin;
     return 0;
+}
+
+size_t sl_upstream_origin_count(const sl_upstream *upstream)
+{
+    size_t count = 0;
+    for (const sl_origin *origin = upstream->origins; origin; origin = origin->next)
+        count++;
+    return count;
 }
 
 sl_str sl_origin_host(const sl_origin *origin)

@@ -50,7 +50,9 @@ void sl_up_conn_free(sl_up_conn *conn)
 static void on_conn_closed(uv_handle_t *handle)
 {
     SL_ASSERT(handle);
-    sl_up_conn_free(handle->data);
+    sl_up_conn *conn = handle->data;
+    conn->origin->closing--;
+    sl_up_conn_free(conn);
 }
 
 void sl_up_close(sl_up_conn *conn)
@@ -66,6 +68,7 @@ void sl_up_close(sl_up_conn *conn)
     sl_up_unlink(conn);
     if (conn->origin->tls)
         sl_up_tls_done(conn);
+    conn->origin->closing++;
     uv_close(&conn->handle, on_conn_closed);
 }
 
@@ -79,6 +82,8 @@ static void detach(sl_call *call)
     }
     sl_up_unwait(call);
     sl_timer_stop(call->origin->upstream->loop, &call->timer);
+    SL_ASSERT(call->origin->calls > 0);
+    call->origin->calls--;
     call->phase = SL_CALL_OVER;
 }
 
@@ -335,6 +340,7 @@ void sl_call_start(sl_call *call, sl_origin *origin)
     SL_ASSERT(call && origin && call->handler && call->piece_count > 0 && call->piece_count <= SL_CALL_MAX_PIECES);
     SL_ASSERT(call->phase == SL_CALL_IDLE || call->phase == SL_CALL_OVER);
     call->origin = origin;
+    origin->calls++;
     call->conn = NULL;
     call->sends = 0;
     call->request_sent = false;

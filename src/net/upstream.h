@@ -41,6 +41,9 @@ typedef struct sl_origin_options {
     bool tls_insecure;
     /* Addresses for which it says false are never connected to, whatever name leads to them. May be NULL. */
     bool (*allow)(const struct sockaddr *address);
+    /* For hosts that requests name: good until the calls on it are over; of those without any, the
+     * SL_UPSTREAM_MAX_PASSING used last are kept. */
+    bool passing;
 } sl_origin_options;
 
 /* What became of the way to the server; for spans and errors. */
@@ -117,6 +120,8 @@ void sl_upstream_free(sl_upstream *upstream);
  * SL_EINVAL.
  */
 SL_MUST_CHECK int sl_upstream_origin(sl_upstream *upstream, const sl_origin_options *options, sl_origin **ret_origin);
+/* Origins that there are. */
+size_t sl_upstream_origin_count(const sl_upstream *upstream);
 sl_str sl_origin_host(const sl_origin *origin);
 uint16_t sl_origin_port(const sl_origin *origin);
 
