@@ -7,6 +7,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/fault.h"
+#include "src/llm/json_text.h"
 #include "src/wire/http_field.h"
 #include "src/wire/url.h"
 
@@ -212,16 +213,11 @@ void sl_api_reply_text(sl_api_request *request, int status, const char *content_
     sl_exchange_respond(request->x, &reply);
 }
 
-static int append(const char *bytes, size_t len, void *user)
-{
-    return sl_buf_put(user, bytes, len) == 0 ? 0 : -1;
-}
-
 void sl_api_reply(sl_api_request *request, int status, json_t *value)
 {
     sl_buf text;
     sl_buf_init(&text, MAX_ANSWER_BYTES);
-    if (!value || json_dump_callback(value, append, &text, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
+    if (!value || sl_json_put_value(&text, value) != 0)
         sl_api_reply_text(request, 503, "application/json", SL_STR("{\"detail\":\"out of memory\"}"));
     else
         sl_api_reply_text(request, status, "application/json", sl_buf_str(&text));

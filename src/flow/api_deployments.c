@@ -149,7 +149,7 @@ void sl_api_create_deployment(sl_api_request *request)
 typedef struct definition {
     json_t *root;
     json_t *inputs; /* owned */
-    const char *input;
+    sl_str input;   /* as it came */
     sl_flow_service *service;
     sl_str session;
 } definition;
@@ -185,10 +185,11 @@ static bool read_definition(sl_api_request *request, sl_flow_deployment *deploym
     if (!sl_api_json(request, &d->root))
         return false;
     bool good = false;
-    d->input = json_string_value(json_object_get(d->root, "input"));
-    d->inputs = d->input ? json_loads(d->input, 0, NULL) : NULL;
+    const json_t *input = json_object_get(d->root, "input");
+    d->input = sl_str_of(json_string_value(input), json_string_length(input));
+    d->inputs = d->input.ptr ? json_loadb(d->input.ptr, d->input.len, 0, NULL) : NULL;
     (void)sl_api_query(request, "session_id", &d->session);
-    if (!d->input)
+    if (!d->input.ptr)
         sl_api_invalid(request, "body", "input", "Field required");
     else if (!json_is_object(d->inputs))
         sl_api_invalid(request, "body", "input", "Input should be a JSON object as a string");
@@ -247,8 +248,8 @@ static void task_made(void *user, int error, sl_str id, bool existed)
     sl_audit_add(server->audit, "task.create", id, sl_api_caller(a->request), a->d.service->file->id);
     if (!a->wait)
         sl_api_reply(a->request, 200,
-                     json_pack("{s:s,s:s%,s:s,s:s}", "input", a->d.input, "task_id", id.ptr, id.len, "session_id",
-                               a->session, "service_id", a->d.service->file->id.ptr));
+                     json_pack("{s:s%,s:s%,s:s,s:s}", "input", a->d.input.ptr, a->d.input.len, "task_id", id.ptr,
+                               id.len, "session_id", a->session, "service_id", a->d.service->file->id.ptr));
     asking_free(a);
 }
 
@@ -268,6 +269,7 @@ static void make_task(asking *a)
                         .deployment = a->deployment->file->name,
                         .session = sl_str_c(a->session),
                         .inputs = a->d.inputs,
+                        .input_text = a->d.input,
                         .parent = sl_api_span(a->request)};
     int error = a->wait ? sl_task_wait(server, sl_str_c(id), a->request, answer_result,
                                        sl_str_c(a->own_session ? a->session : ""))

@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 #include "src/net/lite/addr.h"
 
 static int port_of(int fd, char *host, size_t size)
@@ -102,7 +103,7 @@ static void register_service(sl_api_request *request)
         if (json_object_get(body, members[i]))
             (void)json_object_set(kept, members[i], json_object_get(body, members[i]));
     }
-    char *text = json_dumps(kept, JSON_COMPACT);
+    char *text = sl_json_text(kept);
     sl_span *span = trace(request, "control_plane.register_service");
     sl_span_set_str(span, "service.name", name);
     sl_span_set_str(span, "success", "True");
@@ -306,7 +307,7 @@ static void post_state(sl_api_request *request)
     }
     json_object_foreach(body, key, value)
     {
-        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+        char *text = sl_json_text(value);
         const sl_str values[] = {id, sl_str_c(key), sl_str_c(text ? text : "null")};
         if (!json_is_object(value) || json_object_size(value) > 0) /* our own members of tasks */
             sl_flow_store_put(server->store,
@@ -360,21 +361,23 @@ static void task_made(void *user, int error, sl_str id, bool existed)
 static void make_task(sl_api_request *request, json_t *body)
 {
     sl_flow_server *server = sl_api_user(request);
-    const char *input = json_string_value(json_object_get(body, "input"));
+    const json_t *input = json_object_get(body, "input");
+    sl_str text = sl_str_of(json_string_value(input), json_string_length(input));
     const char *service = json_string_value(json_object_get(body, "service_id"));
     const char *id = json_string_value(json_object_get(body, "task_id"));
     const char *session = json_string_value(json_object_get(body, "session_id"));
-    json_t *inputs = input ? json_loads(input, 0, NULL) : NULL;
+    json_t *inputs = text.ptr ? json_loadb(text.ptr, text.len, 0, NULL) : NULL;
     char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
     sl_task_new task = {.id = sl_str_c(id),
                         .service = sl_str_c(service),
                         .deployment = sl_str_of("", 0),
                         .session = sl_api_param(request, 0),
                         .inputs = inputs,
+                        .input_text = text,
                         .parent = sl_api_span(request)};
-    if (!input || !json_is_object(inputs)) {
+    if (!json_is_object(inputs)) {
         sl_api_invalid(request, "body", "input",
-                       input ? "Input should be a JSON object as a string" : "Field required");
+                       text.ptr ? "Input should be a JSON object as a string" : "Field required");
     } else if (session && !sl_str_eq_c(task.session, session)) {
         sl_api_fail(request, 400, "Wrong task definition: task.session_id is %.80s but should be %.*s", session,
                     (int)task.session.len, task.session.ptr);

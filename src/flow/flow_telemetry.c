@@ -7,7 +7,7 @@
 
 #define CALL_BUCKETS 256u
 #define MAX_CALLS 1024u /* providers and models whose series are kept; others are looked up each time */
-#define ERROR_COUNT (SL_STEP_ERROR_CANCELLED + 1)
+#define ERROR_COUNT (SL_STEP_ERROR_EXIT + 1)
 
 /* Series of one provider and model, and of what they cost one workflow. */
 typedef struct call_series {

@@ -2,6 +2,7 @@
 #include "src/base/assert.h"
 #include "src/flow/expr_functions.h"
 #include "src/flow/load_draft.h"
+#include "src/flow/step.h"
 
 static bool is_scalar(const sl_node *node)
 {
@@ -285,12 +286,30 @@ static void read_backoff(sl_loader *loader, sl_draft *draft, const sl_node *node
                   SL_SHOWN(node->text));
 }
 
+/* Names of errors that are retried, too. */
+static void read_also(sl_loader *loader, sl_draft *draft, const sl_node *node)
+{
+    SL_ASSERT(draft && node);
+    size_t count = node->type == SL_NODE_LIST ? node->is.list.count : 1;
+    for (size_t i = 0; i < count; i++) {
+        const sl_node *item = node->type == SL_NODE_LIST ? node->is.list.items[i] : node;
+        sl_step_error error;
+        if (sl_step_error_of(item->text, &error))
+            draft->step.retry.also |= 1u << error;
+        else
+            sl_load_error(loader, draft, item,
+                          "also: \"%.*s\" is no error_type; give exit_status, provider_refused, "
+                          "template_error, invalid_input, forbidden or too_big",
+                          SL_SHOWN(item->text));
+    }
+}
+
 static void read_retry(sl_loader *loader, sl_draft *draft, const sl_node *map)
 {
     SL_ASSERT(draft && map->type == SL_NODE_MAP);
     double value;
     sl_flow_retry *retry = &draft->step.retry;
-    *retry = (sl_flow_retry){3, SL_BACKOFF_EXPONENTIAL, 100, 30000};
+    *retry = (sl_flow_retry){3, SL_BACKOFF_EXPONENTIAL, 100, 30000, 0};
     for (size_t i = 0; i < map->is.map.count; i++) {
         const sl_node_pair *pair = &map->is.map.pairs[i];
         const sl_flow_key *key = sl_flow_key_of("retry", pair->key->text);
@@ -300,6 +319,10 @@ static void read_retry(sl_loader *loader, sl_draft *draft, const sl_node *map)
             continue;
         else if (key->type == SL_FLOW_BACKOFF)
             read_backoff(loader, draft, pair->value);
+        else if (key->type == SL_FLOW_WORDS && check_words(loader, draft, key, pair->value))
+            read_also(loader, draft, pair->value);
+        else if (key->type == SL_FLOW_WORDS)
+            continue;
         else if (!check_number(loader, draft, key, pair->value, &value))
             continue;
         else if (strcmp(key->name, "max_attempts") == 0)

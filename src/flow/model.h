@@ -33,6 +33,7 @@ typedef struct sl_flow_retry {
     sl_backoff backoff;
     uint32_t initial_delay_ms;
     uint32_t max_delay_ms;
+    unsigned also; /* a bit for each sl_step_error that is worth a try beside those that always are */
 } sl_flow_retry;
 
 typedef struct sl_flow sl_flow;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "src/base/clock.h"
+#include "src/llm/json_text.h"
 
 static sl_run_store *store_of(const sl_flow_run *run)
 {
@@ -24,7 +25,7 @@ void sl_run_record_started(const sl_flow_run *run)
 void sl_run_record_step(const sl_node *node, const char *path)
 {
     const sl_flow_run *run = sl_node_run(node);
-    char *value = node->value ? json_dumps(node->value, JSON_COMPACT) : NULL;
+    char *value = node->value ? sl_json_text(node->value) : NULL;
     uint64_t end_ns = node->end_mono_ns ? node->end_mono_ns : sl_mono_ns();
     const sl_run_step_row row = {.run_id = sl_str_c(run->id),
                                  .path = sl_str_c(path),
@@ -46,7 +47,7 @@ void sl_run_record_step(const sl_node *node, const char *path)
 void sl_run_record_event(const sl_flow_run *run, const sl_flow_event *event)
 {
     json_t *object = sl_flow_event_json(run, event);
-    char *body = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *body = object ? sl_json_text(object) : NULL;
     if (body)
         sl_run_store_event(store_of(run), sl_str_c(run->id), event->seq, sl_str_c(body));
     free(body);
@@ -56,7 +57,7 @@ void sl_run_record_event(const sl_flow_run *run, const sl_flow_event *event)
 void sl_run_record_ended(const sl_flow_run *run)
 {
     json_t *outputs = sl_flow_run_outputs(run);
-    char *text = outputs ? json_dumps(outputs, JSON_COMPACT) : NULL;
+    char *text = outputs ? sl_json_text(outputs) : NULL;
     const sl_run_end_row row = {.run_id = sl_str_c(run->id),
                                 .status = sl_str_c(sl_run_status_name(run->status)),
                                 .error = sl_str_c(run->error),

@@ -336,7 +336,8 @@ static bool back_off(sl_node *node, sl_step_error error, const char *message)
 {
     const sl_flow_retry *retry = &sl_node_step(node)->retry;
     sl_executor *executor = sl_node_executor(node);
-    if (!sl_step_error_retries(error) || node->attempt.attempt > retry->max_attempts)
+    bool worth = sl_step_error_retries(error) || retry->also & (1u << error);
+    if (!worth || node->attempt.attempt > retry->max_attempts)
         return false;
     sl_delay *delay = sl_calloc(1, sizeof *delay);
     if (!delay)

@@ -7,6 +7,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 #include "src/telemetry/env.h"
 
 #define REASON_BYTES 512
@@ -74,7 +75,7 @@ static int load_http(const sl_deploy_service *service, char *reason, sl_flow **r
         json_pack("{s:s,s:[{s:s,s:s,s:s,s:s,s:s,s:s,s:[s],s:{s:i,s:s}}]}", "name", service->id.ptr, "steps", "id",
                   "answer", "type", "action", "action", "http", "method", "POST", "url", service->path.ptr, "body",
                   "{{ inputs }}", "output", "result", "retry", "max_attempts", 3, "backoff", "exponential");
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    char *text = root ? sl_json_text(root) : NULL;
     sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
     int error = text && problems ? sl_flow_load(sl_str_c(text), problems, ret_flow) : SL_ENOMEM;
     if (error == SL_ECONFIG)
@@ -119,55 +120,68 @@ static sl_flow_consumer *consumer_of(sl_flow_server *server, const char *topic)
     return NULL;
 }
 
-static int start_service(sl_flow_server *server, sl_flow_deployment *d, sl_flow_service *service, sl_str base,
-                         char *reason)
+/* Where the service's tasks go, to the flow, of which it takes no reference. */
+static int start_service(sl_flow_server *server, sl_flow_deployment *d, sl_flow_service *service, sl_flow *flow)
 {
     SL_ASSERT(service->file);
     char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
-    sl_flow *flow = NULL;
-    sl_flow_say_service(server, d, service, "loading");
-    if (service->file->kind == SL_SERVICE_WORKER) {
-        sl_flow_say_service(server, d, service, "ready");
+    if (!flow)
         return 0;
+    (void)snprintf(topic, sizeof topic, "%s.%.100s.%.100s", server->topics, d->file->name.ptr, service->file->id.ptr);
+    sl_flow_consumer *c = consumer_of(server, topic); /* a reload */
+    int error = c ? 0 : sl_consumer_new(server, service->file->id, topic, flow, &c);
+    if (error)
+        return error;
+    if (c->flow != flow) {
+        sl_flow_unref(c->flow);
+        c->flow = sl_flow_ref(flow);
     }
-    int error = load_flow(base, service->file, reason, &flow);
-    if (!error)
-        error = sl_flows_keep_version(server, flow);
-    if (!error) {
-        (void)snprintf(topic, sizeof topic, "%s.%.100s.%.100s", server->topics, d->file->name.ptr,
-                       service->file->id.ptr);
-        sl_flow_consumer *c = consumer_of(server, topic); /* a reload */
-        if (c) {
-            sl_flow_unref(c->flow);
-            c->flow = sl_flow_ref(flow);
-        } else {
-            error = sl_consumer_new(server, service->file->id, topic, flow, &c);
-        }
-        service->consumer = c;
+    service->consumer = c;
+    return 0;
+}
+
+/* All flows of the services that have one. Nothing is changed before every one of them is good. */
+static int load_all(sl_flow_server *server, const sl_flow_deployment *d, sl_str base, char *reason, sl_flow **flows)
+{
+    SL_ASSERT(d->file);
+    int error = 0;
+    for (size_t i = 0; i < d->file->service_count && !error; i++) {
+        if (d->file->services[i].kind == SL_SERVICE_WORKER)
+            continue;
+        error = load_flow(base, &d->file->services[i], reason, &flows[i]);
+        if (!error)
+            error = sl_flows_keep_version(server, flows[i]);
     }
-    sl_flow_unref(flow);
-    if (!error)
-        sl_flow_say_service(server, d, service, "ready");
     return error;
+}
+
+static void say_started(sl_flow_server *server, sl_flow_deployment *d)
+{
+    SL_ASSERT(d);
+    sl_flow_say_deployment(server, d, "loading_services");
+    for (size_t i = 0; i < d->file->service_count; i++) {
+        sl_flow_say_service(server, d, &d->services[i], "loading");
+        sl_flow_say_service(server, d, &d->services[i], "ready");
+    }
+    sl_flow_say_deployment(server, d, "ready");
+    sl_flow_say_deployment(server, d, "starting_services");
+    sl_flow_say_deployment(server, d, "running");
 }
 
 static int start_all(sl_flow_server *server, sl_flow_deployment *d, sl_str base, char *reason)
 {
     SL_ASSERT(d->file);
-    int error = 0;
-    sl_flow_say_deployment(server, d, "loading_services");
+    sl_flow *flows[SL_DEPLOY_MAX_SERVICES] = {NULL};
+    int error = load_all(server, d, base, reason, flows);
     for (size_t i = 0; i < d->file->service_count && !error; i++) {
         d->services[i].file = &d->file->services[i];
-        error = start_service(server, d, &d->services[i], base, reason);
+        error = start_service(server, d, &d->services[i], flows[i]);
     }
-    if (error) {
-        sl_flow_say_deployment(server, d, "stopped");
-        return error;
-    }
-    sl_flow_say_deployment(server, d, "ready");
-    sl_flow_say_deployment(server, d, "starting_services");
-    sl_flow_say_deployment(server, d, "running");
-    return 0;
+    for (size_t i = 0; i < d->file->service_count; i++)
+        sl_flow_unref(flows[i]);
+    if (!error) /* one that is refused has no state: what is up under its name goes on */
+        say_started(server, d);
+    return error;
 }
 
 sl_flow_deployment *sl_deployment_ref(sl_flow_deployment *deployment)
@@ -238,15 +252,18 @@ static bool load_row(void *user, const sl_str *columns, size_t count)
     sl_flow_server *server = user;
     sl_deploy_file *file = NULL;
     char reason[REASON_BYTES] = "its file cannot be read any more";
-    SL_ASSERT(count == 2);
+    SL_ASSERT(count == 3);
     (void)count;
-    int error = sl_deploy_parse(columns[0], &file);
+    int error = sl_deploy_parse(columns[1], &file);
     if (error)
         sl_deploy_free(file);
     else
-        error = sl_deployment_add(server, file, columns[1], false, reason);
-    if (error)
-        (void)fprintf(stderr, "sightline: flow: a deployment is not up: %s\n", reason);
+        error = sl_deployment_add(server, file, columns[2], false, reason);
+    if (error) {
+        sl_flow_say_name(server, columns[0], "stopped");
+        (void)fprintf(stderr, "sightline: flow: deployment %.*s is not up: %s\n", (int)columns[0].len, columns[0].ptr,
+                      reason);
+    }
     return true;
 }
 
@@ -297,8 +314,8 @@ static void load_environment(sl_flow_server *server)
 
 int sl_deployments_load(sl_flow_server *server)
 {
-    int error = sl_flow_store_query(server->store, "select source, base_path from deployments order by rowid", NULL, 0,
-                                    load_row, server);
+    int error = sl_flow_store_query(server->store, "select name, source, base_path from deployments order by rowid",
+                                    NULL, 0, load_row, server);
     if (!error)
         load_environment(server);
     return error;

@@ -202,6 +202,8 @@ SL_MUST_CHECK int sl_flow_states_new(sl_flow_server *server);
 void sl_flow_states_free(sl_flow_server *server);
 void sl_flow_say_server(sl_flow_server *server, const char *state);
 void sl_flow_say_deployment(sl_flow_server *server, sl_flow_deployment *deployment, const char *state);
+/* Of one that is not up. */
+void sl_flow_say_name(sl_flow_server *server, sl_str deployment, const char *state);
 void sl_flow_say_service(sl_flow_server *server, const sl_flow_deployment *deployment, sl_flow_service *service,
                          const char *state);
 sl_span *sl_flow_span(sl_tracer *tracer, const char *name, sl_span_kind kind, const sl_span *parent,

@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 
 #define MAX_UNDER_WAY 1024u
 
@@ -34,7 +35,7 @@ static bool apply_stream(sl_flow_server *server, json_t *data, const char *id)
     if (!payload || !json_is_integer(index) || json_integer_value(index) < 0)
         return false;
     json_t *event = event_of(payload, id, json_integer_value(index));
-    char *text = event ? json_dumps(event, JSON_COMPACT) : NULL;
+    char *text = event ? sl_json_text(event) : NULL;
     uint64_t seq = (uint64_t)json_integer_value(json_object_get(event, "seq"));
     const char *kind = json_string_value(json_object_get(event, "event"));
     bool last = kind && strcmp(kind, "run_ended") == 0;
@@ -74,7 +75,7 @@ static bool apply_result(sl_flow_server *server, json_t *data, const char *id)
     if (!status || (strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0))
         status = "succeeded"; /* LlamaDeploy's services do not say more */
     outputs = json_is_object(outputs) ? json_incref(outputs) : json_pack("{s:s}", "result", result);
-    char *text = outputs ? json_dumps(outputs, JSON_COMPACT) : NULL;
+    char *text = outputs ? sl_json_text(outputs) : NULL;
     sl_span *span = sl_flow_span(server->control_tracer, "control_plane.handle_service_completion", SL_SPAN_INTERNAL,
                                  sl_span_current(), NULL);
     char length[24];

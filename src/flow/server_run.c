@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 
 struct sl_flow_task {
     sl_flow_task *next, **prev;
@@ -126,7 +127,7 @@ static void say_end(sl_flow_task *task, const char *status, json_t *outputs)
     sl_span *done = sl_flow_span(server->control_tracer, "control_plane.handle_service_completion", SL_SPAN_INTERNAL,
                                  publish, NULL);
     sl_span_set_str(done, "task.id", task->id);
-    char *text = outputs ? json_dumps(outputs, JSON_COMPACT) : NULL;
+    char *text = outputs ? sl_json_text(outputs) : NULL;
     char length[24];
     (void)snprintf(length, sizeof length, "%zu", text ? strlen(text) : 0);
     sl_span_set_str(done, "task.result_length", length);

@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 #include "src/wire/http_field.h"
 
 #define MAX_HELD 4096         /* events of a stream that wait for the disk */
@@ -48,11 +49,6 @@ static void on_over(void *user)
         stream_free(s);
 }
 
-static int append(const char *bytes, size_t len, void *user)
-{
-    return sl_buf_put(user, bytes, len) == 0 ? 0 : -1;
-}
-
 /* Appends an event to the text in the stream's form. */
 static void put_event(sl_flow_stream *s, json_t *event)
 {
@@ -67,7 +63,7 @@ static void put_event(sl_flow_stream *s, json_t *event)
                             "id: %lld\nevent: %s\ndata: ", (long long)json_integer_value(json_object_get(event, "seq")),
                             kind ? kind : "message");
     }
-    if (json_dump_callback(what, append, &s->text, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
+    if (sl_json_put_value(&s->text, what) != 0)
         s->text.failed = s->text.failed ? s->text.failed : SL_ENOMEM;
     (void)sl_buf_put_c(&s->text, s->sse ? "\n\n" : "\n");
 }

@@ -5,6 +5,7 @@
 #include "src/base/hash.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 
 struct sl_flow_waiter {
     sl_flow_waiter *next;
@@ -135,7 +136,7 @@ void sl_message_put(sl_flow_server *server, const char *topic, json_t *data, sl_
     sl_span_get_context(parent, &context);
     sl_queue_about about = {type_of(server, topic), SL_STR("ActionTypes.SEND_EVENT"), &context};
     json_t *message = message_of(about.type, "send_event", data, parent);
-    char *body = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    char *body = message ? sl_json_text(message) : NULL;
     sl_queue_put put = {.topic = sl_str_c(topic), .body = sl_str_c(body), .idempotency_key = key};
     int error = body ? put_loose(server, &put, sl_str_of("", 0), sl_span_context_is_valid(&context) ? &about : NULL)
                      : SL_ENOMEM;
@@ -306,7 +307,7 @@ static int build_message(making *m, const sl_task_new *task, const char *input)
     if (task->flow)
         (void)json_object_set_new(data, "workflow_hash", json_string(task->flow->hash));
     json_t *message = message_of(task->service, "new_task", data, m->control);
-    m->body = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    m->body = message ? sl_json_text(message) : NULL;
     m->body_len = m->body ? strlen(m->body) : 0;
     json_decref(message);
     sl_span_get_context(m->control, &context);
@@ -362,7 +363,8 @@ int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_f
     SL_ASSERT(task && task->topic && fn);
     making *m = sl_calloc(1, sizeof *m);
     json_t *none = json_object();
-    char *input = json_dumps(task->inputs ? task->inputs : none, JSON_COMPACT);
+    char *input = task->input_text.len ? strndup(task->input_text.ptr, task->input_text.len)
+                                       : sl_json_text(task->inputs ? task->inputs : none);
     int error = m && input ? 0 : SL_ENOMEM;
     if (!error && strlen(task->topic) > SL_QUEUE_MAX_TOPIC_BYTES)
         error = SL_ETOOBIG;
@@ -455,7 +457,7 @@ int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str ke
     if (!sl_str_eq_c(left->run.hash, "worker"))
         (void)json_object_set_new(data, "workflow_hash", json_stringn(left->run.hash.ptr, left->run.hash.len));
     json_t *message = message_of(workflow, "new_task", data, NULL);
-    char *body = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    char *body = message ? sl_json_text(message) : NULL;
     sl_queue_put put = {
         .topic = sl_str_c(topic), .body = sl_str_c(body), .idempotency_key = key, .trace = left->run.traceparent};
     error = body ? put_loose(server, &put, left->run.id, NULL) : SL_ENOMEM;

@@ -64,7 +64,13 @@ void sl_flow_say_deployment(sl_flow_server *server, sl_flow_deployment *deployme
 {
     SL_ASSERT(deployment);
     deployment->state = state;
-    sl_attr attrs[1] = {sl_attr_of("deployment_name", sl_value_str(deployment->file->name))};
+    sl_flow_say_name(server, deployment->file->name, state);
+}
+
+void sl_flow_say_name(sl_flow_server *server, sl_str deployment, const char *state)
+{
+    SL_ASSERT(state);
+    sl_attr attrs[1] = {sl_attr_of("deployment_name", sl_value_str(deployment))};
     if (!server->states)
         return;
     say(server->states->deployment[0], "deployment_state", deployment_states, state, attrs, 1);

@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 
 static bool note_row(void *user, const sl_str *columns, size_t count)
 {
@@ -151,7 +152,7 @@ static json_t *result_text(json_t *outputs)
     json_t *value = sl_result_value(outputs);
     if (json_is_string(value))
         return value;
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = sl_json_text(value);
     json_decref(value);
     value = text ? json_string(text) : NULL;
     free(text);

@@ -3,23 +3,37 @@
 
 #include "src/base/assert.h"
 
+static const char *const error_names[] = {
+    [SL_STEP_ERROR_NONE] = "",
+    [SL_STEP_ERROR_TIMEOUT] = "timeout",
+    [SL_STEP_ERROR_PROVIDER] = "provider_error",
+    [SL_STEP_ERROR_REFUSED] = "provider_refused",
+    [SL_STEP_ERROR_LIMIT] = "concurrency_limit",
+    [SL_STEP_ERROR_TEMPLATE] = "template_error",
+    [SL_STEP_ERROR_INPUT] = "invalid_input",
+    [SL_STEP_ERROR_FORBIDDEN] = "forbidden",
+    [SL_STEP_ERROR_TOO_BIG] = "too_big",
+    [SL_STEP_ERROR_INTERNAL] = "internal",
+    [SL_STEP_ERROR_CANCELLED] = "cancelled",
+    [SL_STEP_ERROR_EXIT] = "exit_status",
+};
+
 const char *sl_step_error_name(sl_step_error error)
 {
-    static const char *const names[] = {
-        [SL_STEP_ERROR_NONE] = "",
-        [SL_STEP_ERROR_TIMEOUT] = "timeout",
-        [SL_STEP_ERROR_PROVIDER] = "provider_error",
-        [SL_STEP_ERROR_REFUSED] = "provider_refused",
-        [SL_STEP_ERROR_LIMIT] = "concurrency_limit",
-        [SL_STEP_ERROR_TEMPLATE] = "template_error",
-        [SL_STEP_ERROR_INPUT] = "invalid_input",
-        [SL_STEP_ERROR_FORBIDDEN] = "forbidden",
-        [SL_STEP_ERROR_TOO_BIG] = "too_big",
-        [SL_STEP_ERROR_INTERNAL] = "internal",
-        [SL_STEP_ERROR_CANCELLED] = "cancelled",
-    };
-    SL_ASSERT((unsigned)error < sizeof names / sizeof *names);
-    return names[error];
+    SL_ASSERT((unsigned)error < sizeof error_names / sizeof *error_names);
+    return error_names[error];
+}
+
+bool sl_step_error_of(sl_str name, sl_step_error *ret_error)
+{
+    SL_ASSERT(ret_error);
+    for (size_t i = 1; i < sizeof error_names / sizeof *error_names; i++) {
+        if (i == SL_STEP_ERROR_CANCELLED || i == SL_STEP_ERROR_INTERNAL || !sl_str_eq_c(name, error_names[i]))
+            continue;
+        *ret_error = (sl_step_error)i;
+        return true;
+    }
+    return false;
 }
 
 bool sl_step_error_retries(sl_step_error error)

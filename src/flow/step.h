@@ -26,9 +26,12 @@ typedef enum sl_step_error {
     SL_STEP_ERROR_FORBIDDEN, /* "forbidden": not on an allow-list */
     SL_STEP_ERROR_TOO_BIG,   /* "too_big" */
     SL_STEP_ERROR_INTERNAL,  /* "internal" */
-    SL_STEP_ERROR_CANCELLED  /* "cancelled" */
+    SL_STEP_ERROR_CANCELLED, /* "cancelled" */
+    SL_STEP_ERROR_EXIT       /* "exit_status": a program said that it failed; not worth a retry */
 } sl_step_error;
 const char *sl_step_error_name(sl_step_error error);
+/* False: no error has that name, or it is one that ends the run. */
+bool sl_step_error_of(sl_str name, sl_step_error *ret_error);
 bool sl_step_error_retries(sl_step_error error);
 
 /* One try. The executor owns it; the kind reads it until it has ended it. */

@@ -9,6 +9,7 @@
 #include "src/base/mem.h"
 #include "src/flow/expr_value.h"
 #include "src/flow/fault.h"
+#include "src/llm/json_text.h"
 #include "src/queue/queue.h"
 #include "src/wire/base64.h"
 
@@ -107,7 +108,7 @@ bool sl_action_body(json_t *value, sl_str *ret_text, char **ret_memory, bool *re
         *ret_text = sl_flow_str(value);
         return true;
     }
-    *ret_memory = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    *ret_memory = sl_json_text(value);
     *ret_text = sl_str_c(*ret_memory);
     *ret_json = true;
     return *ret_memory != NULL;
@@ -177,7 +178,7 @@ static void action_log(sl_step_try *attempt)
     }
     bool good = sl_action_body(message, &text, &memory, &is_json);
     if (good && fields && !json_is_null(fields))
-        good = (more = json_dumps(fields, JSON_COMPACT | JSON_ENCODE_ANY)) != NULL;
+        good = (more = sl_json_text(fields)) != NULL;
     if (good)
         write_log(attempt, level, text.len ? text.ptr : "", more);
     json_t *result = good ? json_stringn_nocheck(text.len ? text.ptr : "", text.len) : NULL;
@@ -247,7 +248,7 @@ static void say_unknown(sl_step_try *attempt, const char *name)
                    "action \"%.80s\" is not configured: nothing was done; name a webhook so to have it called", name);
     (void)sl_flow_mend(message);
     json_t *data = data_of(attempt);
-    char *fields = data ? json_dumps(data, JSON_COMPACT) : NULL;
+    char *fields = data ? sl_json_text(data) : NULL;
     write_log(attempt, SL_WARN, message, fields);
     sl_attr attrs[2] = {sl_attr_str("action", name), sl_attr_bool("delivered", false)};
     sl_span_add_event(attempt->span, SL_STR("action"), 0, attrs, 2);

@@ -102,10 +102,10 @@ static void tell(exec_op *e, sl_step_try *attempt)
     if (!sl_utf8_valid(said))
         said.len = 0;
     if (e->signal)
-        sl_step_fail(attempt, SL_STEP_ERROR_PROVIDER, "the program was ended by signal %d: %.*s", e->signal,
-                     (int)said.len, said.len ? said.ptr : "");
+        sl_step_fail(attempt, SL_STEP_ERROR_EXIT, "the program was ended by signal %d: %.*s", e->signal, (int)said.len,
+                     said.len ? said.ptr : "");
     else
-        sl_step_fail(attempt, SL_STEP_ERROR_PROVIDER, "the program ended with status %lld: %.*s", (long long)e->status,
+        sl_step_fail(attempt, SL_STEP_ERROR_EXIT, "the program ended with status %lld: %.*s", (long long)e->status,
                      (int)said.len, said.len ? said.ptr : "");
 }
 

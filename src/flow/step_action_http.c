@@ -9,6 +9,7 @@
 #include "src/flow/expr_value.h"
 #include "src/flow/step_action.h"
 #include "src/flow/step_http.h"
+#include "src/llm/json_text.h"
 
 typedef struct http_op {
     sl_action_op op;
@@ -198,7 +199,7 @@ static void post_signed(sl_step_try *attempt, sl_str url, sl_str secret, json_t 
     if (!read_headers(attempt, &given))
         return;
     char signature[120];
-    char *body = payload ? json_dumps(payload, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    char *body = payload ? sl_json_text(payload) : NULL;
     json_t *headers = given ? json_copy(given) : json_object();
     bool good = body && headers;
     if (good && secret.len)

@@ -5,6 +5,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/step_llm.h"
+#include "src/llm/json_text.h"
 
 #define BATCH_MAX 2048 /* what OpenAI takes in one request */
 
@@ -147,7 +148,7 @@ static json_t *as_text(json_t *value)
         return json_incref(value);
     if (!json_is_number(value))
         return NULL;
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    char *text = sl_json_text(value);
     json_t *string = text ? json_string(text) : NULL;
     free(text);
     return string;

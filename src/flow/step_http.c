@@ -7,6 +7,7 @@
 #include "src/base/clock.h"
 #include "src/base/limits.h"
 #include "src/base/mem.h"
+#include "src/llm/json_text.h"
 #include "src/net/upstream.h"
 #include "src/wire/http1_write.h"
 #include "src/wire/url.h"
@@ -221,6 +222,15 @@ static bool is_ours(sl_str name)
     return false;
 }
 
+static size_t put_number(char *text, size_t size, const json_t *value)
+{
+    SL_ASSERT(json_is_number(value));
+    char *number = sl_json_text(value);
+    int len = snprintf(text, size, "%s", number ? number : "");
+    free(number);
+    return len > 0 && (size_t)len < size ? (size_t)len : 0;
+}
+
 static const char *put_headers(sl_buf *head, json_t *headers, bool *ret_has_type)
 {
     const char *name;
@@ -231,10 +241,8 @@ static const char *put_headers(sl_buf *head, json_t *headers, bool *ret_has_type
         sl_str text = sl_str_of(number, 0);
         if (json_is_string(value))
             text = sl_str_of(json_string_value(value), json_string_length(value));
-        else if (json_is_integer(value))
-            text.len = (size_t)snprintf(number, sizeof number, "%lld", (long long)json_integer_value(value));
-        else if (json_is_real(value))
-            text.len = (size_t)snprintf(number, sizeof number, "%.17g", json_real_value(value));
+        else if (json_is_number(value))
+            text.len = put_number(number, sizeof number, value);
         else if (json_is_null(value))
             continue;
         else
@@ -314,8 +322,11 @@ static sl_step_error find_origin(sl_step_try *attempt, const sl_flow_http_reques
                        (unsigned)ret_url->port);
         return SL_STEP_ERROR_FORBIDDEN;
     }
-    sl_origin_options options = {
-        .host = ret_url->host, .port = ret_url->port, .tls = ret_url->tls, .allow = sl_flow_http_may_connect};
+    sl_origin_options options = {.host = ret_url->host,
+                                 .port = ret_url->port,
+                                 .tls = ret_url->tls,
+                                 .allow = sl_flow_http_may_connect,
+                                 .passing = true};
     int error = sl_upstream_origin(attempt->services->upstream, &options, ret_origin);
     if (error == SL_EREFUSED)
         return refuse(reason, SL_STEP_ERROR_FORBIDDEN, "link-local and metadata addresses are not called");

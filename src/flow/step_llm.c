@@ -3,6 +3,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/llm/json_text.h"
 
 /* ---- params, for both kinds ---- */
 
@@ -15,7 +16,7 @@ bool sl_llm_param_text(const json_t *params, const char *name, sl_str *ret_text,
     if (!value || json_is_null(value))
         return true;
     if (json_is_number(value)) {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+        char *text = sl_json_text(value);
         *ret_owned = text ? json_string(text) : NULL;
         free(text);
         value = *ret_owned;

@@ -17,6 +17,7 @@
 #include "src/flow/expr_value.h"
 #include "src/flow/step_action.h"
 #include "src/flow/step_http.h"
+#include "src/llm/json_text.h"
 #include "src/store/collection.h"
 
 /* What the step asks for; views point into its params. */
@@ -398,7 +399,7 @@ static void search_qdrant(sl_step_try *attempt, const search *s, vector_op *v)
     sl_buf url;
     sl_buf_init(&url, SL_MAX_URL_BYTES);
     json_t *body = qdrant_body(s, v->filter);
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    char *text = body ? sl_json_text(body) : NULL;
     json_t *headers = services->qdrant_key ? json_pack("{s:s}", "api-key", services->qdrant_key) : NULL;
     sl_step_error wrong = SL_STEP_ERROR_INTERNAL;
     v->op.cancel = cancel_qdrant;

@@ -11,6 +11,7 @@
 #include "src/flow/executor.h"
 #include "src/flow/server_mail.h"
 #include "src/flow/worker_http.h"
+#include "src/llm/json_text.h"
 #include "src/queue/queue.h"
 #include "src/wire/url.h"
 
@@ -294,7 +295,7 @@ static void write_home(job *j, const char *action, json_t *data, const char *key
         json_pack("{s:s,s:s,s:s,s:s,s:{s:s,s:n,s:n,s:s,s:s},s:o}", "id_", id, "publisher_id", "sightline-worker",
                   "type", ANSWERS, "action", action, "stats", "publish_time", time, "process_start_time",
                   "process_end_time", "trace_id", trace_id, "span_id", span_id, "data", data);
-    char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    char *text = message ? sl_json_text(message) : NULL;
     size_t len = text ? strlen(text) : 0;
     letter *l = text ? sl_calloc(1, sizeof *l + len + 1) : NULL;
     if (l) {
@@ -322,7 +323,7 @@ static void write_result(job *j)
     SL_ASSERT(j->run);
     bool good = sl_flow_run_status(j->run) == SL_RUN_SUCCEEDED;
     json_t *outputs = sl_flow_run_outputs(j->run);
-    char *text = outputs ? json_dumps(outputs, JSON_COMPACT) : NULL;
+    char *text = outputs ? sl_json_text(outputs) : NULL;
     const char *error = sl_flow_run_error(j->run);
     const char *type = sl_step_error_name(sl_flow_run_error_type(j->run));
     json_t *data = json_pack("{s:s,s:o}", "status", sl_run_status_name(sl_flow_run_status(j->run)), "outputs",

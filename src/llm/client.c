@@ -232,7 +232,7 @@ static void read_tokens(sl_llm_call *call)
     sl_buf text;
     sl_buf_init(&text, 64 * 1024);
     (void)sl_buf_put_c(&text, "{\"usage\":");
-    if (json_is_object(call->usage) && sl_llm_put_value(&text, call->usage) == 0 && sl_buf_put_char(&text, '}') == 0)
+    if (json_is_object(call->usage) && sl_json_put_value(&text, call->usage) == 0 && sl_buf_put_char(&text, '}') == 0)
         (void)!sl_answer_read(&answer, sl_buf_str(&text));
     sl_buf_done(&text);
     call->tokens = answer.usage;

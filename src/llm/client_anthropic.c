@@ -71,7 +71,7 @@ static int put_messages(sl_buf *out, const sl_llm_request *request)
         if (!first)
             (void)sl_buf_put_char(out, ',');
         first = false;
-        int error = sl_llm_put_value(out, message);
+        int error = sl_json_put_value(out, message);
         if (error)
             return error;
     }
@@ -86,9 +86,9 @@ static int put_stop(sl_buf *out, const json_t *extra)
         return 0;
     sl_llm_put_name(out, "stop_sequences");
     if (json_is_array(stop))
-        return sl_llm_put_value(out, stop);
+        return sl_json_put_value(out, stop);
     (void)sl_buf_put_char(out, '[');
-    int error = sl_llm_put_value(out, stop);
+    int error = sl_json_put_value(out, stop);
     return error ? error : sl_buf_put_char(out, ']');
 }
 

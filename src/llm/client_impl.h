@@ -15,6 +15,7 @@
 #define SL_LLM_CLIENT_IMPL_H
 
 #include "src/llm/client.h"
+#include "src/llm/json_text.h"
 #include "src/llm/usage.h"
 #include "src/telemetry/vocab.h"
 #include "src/wire/sse.h"
@@ -119,8 +120,6 @@ void sl_llm_place_done(sl_llm_place *place);
 
 /* ---- client_body.c ---- */
 
-/* Appends a value as JSON. Numbers come back as the same. Errors: SL_ETOOBIG (nesting), the buffer's. */
-int sl_llm_put_value(sl_buf *out, const json_t *value);
 /* Appends `,"name":`, without the comma behind an opening bracket. */
 void sl_llm_put_name(sl_buf *out, const char *name);
 void sl_llm_put_text(sl_buf *out, const char *name, sl_str text);

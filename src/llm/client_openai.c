@@ -44,7 +44,7 @@ static int put_messages(sl_buf *out, const sl_llm_request *request)
     for (size_t i = 0; i < json_array_size(request->messages); i++) {
         if (i || request->system.len)
             (void)sl_buf_put_char(out, ',');
-        int error = sl_llm_put_value(out, json_array_get(request->messages, i));
+        int error = sl_json_put_value(out, json_array_get(request->messages, i));
         if (error)
             return error;
     }
@@ -102,7 +102,7 @@ int sl_openai_put_embeddings(sl_buf *out, sl_str model, const sl_llm_request *re
     (void)sl_buf_put_char(out, '{');
     sl_llm_put_text(out, "model", model);
     sl_llm_put_name(out, "input");
-    int error = sl_llm_put_value(out, request->input);
+    int error = sl_json_put_value(out, request->input);
     if (error)
         return error;
     if (request->dimensions) {

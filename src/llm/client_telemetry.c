@@ -86,7 +86,7 @@ static void set_prompt(sl_span *span, const sl_llm_request *request)
     sl_buf_init(&masked, 8 * PROMPT_BYTES);
     const json_t *value = request->messages ? request->messages : request->input;
     if (value)
-        (void)sl_llm_put_value(&text, value);
+        (void)sl_json_put_value(&text, value);
     else
         (void)sl_buf_put_str(&text, sl_str_sub(request->prompt, 0, PROMPT_BYTES));
     sl_str cut = sl_buf_str(&text);

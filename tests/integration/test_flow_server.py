@@ -837,6 +837,52 @@ def test_a_burst_of_runs_is_seen_whole():
     process.stop()
 
 
+def post_deployment(api, text, **query):
+    body = f'--b\r\nContent-Disposition: form-data; name="config_file"; filename="f"\r\n\r\n{text}\r\n--b--\r\n'
+    path = "&".join(f"{k}={v}" for k, v in query.items())
+    return lib.request("POST", f"{api}/deployments/create?{path}", body.encode(), {"Content-Type": "multipart/form-data; boundary=b"})
+
+
+def test_a_deployment_that_is_refused_changes_nothing():
+    folder = lib.tmp()
+    for name, text in (("echo.yaml", ECHO), ("other.yaml", ECHO.replace("echo:", "other:")), ("bad.yaml", "name: bad\nsteps: 5\n")):
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+    process = server()
+    api, page = process.url("api"), process.url("metrics")
+    one = "name: %s\ndefault-service: a\nservices:\n  a: {name: A, source: {type: local, location: .}, import-path: %s}\n"
+    two = one + "  b: {name: B, source: {type: local, location: .}, import-path: %s}\n"
+    lib.equal(post_deployment(api, two % ("New", "echo.yaml", "bad.yaml"), base_path=folder).status, 400)
+    lib.equal(lib.total(lib.metrics(page), "llama_deploy_deployment_state", deployment_name="New"), 0)
+    lib.equal(post_deployment(api, one % ("Up", "echo.yaml"), base_path=folder).status, 200)
+    lib.equal(post_deployment(api, two % ("Up", "other.yaml", "none.yaml"), base_path=folder, reload="true").status, 400)
+    seen = lib.metrics(page)
+    lib.equal(lib.total(seen, "llama_deploy_deployment_state", deployment_name="Up", state="running"), 1)
+    lib.equal(lib.total(seen, "llama_deploy_deployment_state", deployment_name="Up", state="stopped"), 0)
+    reply = lib.post(api + "/deployments/Up/tasks/run", {"input": '{"message": "still"}'})
+    lib.contains(reply.text, "echo: still")  # not half of the new file
+    process.stop()
+
+
+def test_what_is_sent_comes_back_as_it_was():
+    folder = lib.tmp()
+    with open(os.path.join(folder, "n.yaml"), "w") as file:
+        file.write("name: n\nsteps:\n  - {id: a, type: transform, function: expression, expression: 'inputs.x', output: [v]}\n")
+    process = server()
+    api = process.url("api")
+    lib.equal(post_deployment(api, "name: N\ndefault-service: n\nservices:\n  n: {name: N, source: {type: local, location: .}, import-path: n.yaml}\n",
+                              base_path=folder).status, 200)
+    sent = '{ "x" : [0.1, 1e2, 0.30000000000000004,\t1.50],  "\u00e4": "ä" }'
+    made = lib.post(api + "/deployments/N/tasks/create", {"input": sent}).json()
+    lib.equal(made["input"], sent)
+    listed = lib.get(api + "/deployments/N/tasks").json()
+    lib.equal([t["input"] for t in listed], [sent])
+    where = f"{api}/deployments/N/tasks/{made['task_id']}/results?session_id={made['session_id']}"
+    reply = lib.until(lambda: (lambda r: r if r.status == 200 and r.text != "null" else None)(lib.get(where)), what="the result")
+    lib.contains(reply.text, "[0.1,100,0.30000000000000004,1.5]")
+    process.stop()
+
+
 def test_up_serves_the_flow_plane_too():
     process = lib.Process("up", *FLOW, "--gateway-listen", "127.0.0.1:0", "--data-dir", lib.tmp())
     api = process.url("api")

@@ -94,6 +94,17 @@ def test_defect_a_refused_connection_is_retried():
     lib.equal((status, report["steps"][0]["attempts"], report["steps"][0]["error_type"]), (1, 3, "provider_error"))
 
 
+def test_a_program_that_fails_is_tried_once_unless_retry_says_so():
+    for more, wanted in (("", 1), (", also: exit_status", 3), (", also: [too_big, exit_status]", 3)):
+        text = HEAD + "  - {id: a, type: action, action: exec, command: /bin/false, retry: {max_attempts: 2, initial_delay_ms: 5%s}}\n"
+        status, report, _ = run(text % more, env={"SIGHTLINE_STEP_EXEC": "/bin/false"})
+        step = report["steps"][0]
+        lib.equal((status, step["attempts"], step["error_type"]), (1, wanted, "exit_status"), more)
+    done = lib.run("run", flow(HEAD + "  - {id: a, type: action, action: sleep, seconds: 0, retry: {also: exit}}\n"))
+    lib.equal(done.returncode, 2)
+    lib.contains(done.stderr, '"exit" is no error_type')
+
+
 def test_defect_a_skipped_step_blocks_nobody():
     """The original waits for the workflow's timeout, an hour by default."""
     begin = time.monotonic()
