@@ -88,6 +88,7 @@ class Host:
 
     def end(self):
         if self.process.poll() is None:
+            time.sleep(0.1)  # an answer is told after it was sent
             ask(self.http(), "/end")
             output, _ = self.process.communicate(timeout=20)
             assert self.process.returncode == 0 and output == "", output
