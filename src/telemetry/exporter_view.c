@@ -67,7 +67,11 @@ int sl_exporter_view_new(sl_str url, sl_exporter *ret_exporter, const char **ret
     *ret_why = "too long";
     while (url.len && url.ptr[url.len - 1] == '/')
         url.len--;
-    int error = sl_buf_put_str(&full, url) || sl_buf_put_c(&full, "/v1/traces") ? SL_ECONFIG : 0;
+    int error = sl_buf_put_str(&full, url);
+    if (!error)
+        error = sl_buf_put_c(&full, "/v1/traces");
+    if (error && error != SL_ENOMEM)
+        error = SL_ECONFIG;
     sl_http_post_options options = {.url = sl_buf_str(&full),
                                     .content_type = SL_STR("application/x-protobuf"),
                                     .user_agent = sl_str_c(sl_exporter_user_agent())};

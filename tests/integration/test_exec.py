@@ -352,6 +352,10 @@ def test_ready_file_and_listeners():
     lib.equal(running.ready["pid"], running.process.pid)
     page = lib.metrics(running.url("metrics"))
     lib.equal(lib.total(page, "sightline_build_info"), 1)
+    target = page["target_info"][0][0]
+    lib.equal((target["service_name"], target["process_executable_name"]), ("llama-cpp", "sleep"))
+    with open(f"/proc/{target['process_pid']}/cmdline") as file:
+        lib.equal(file.read(), "sleep\0" + "60\0")
     assert lib.total(page, "process_resident_memory_bytes") > 0
     lib.until(lambda: lib.get(running.url("health") + "/health/ready").status == 200, 5)
     lib.contains(lib.get(running.url("health") + "/health").text, '"program"')
