@@ -286,6 +286,10 @@ static void put(sl_qh_request *request, sl_str topic)
 
 static void unknown_topic(sl_qh_request *request, sl_str topic)
 {
+    if (!sl_utf8_valid(topic)) { /* no topic has such a name, and no JSON could tell it */
+        sl_qh_fail_error(request, SL_EINVAL);
+        return;
+    }
     char text[SL_QUEUE_MAX_TOPIC_BYTES + 32];
     (void)snprintf(text, sizeof text, "topic %.*s not found", (int)topic.len, topic.ptr);
     sl_qh_fail(request, 404, text);

@@ -233,6 +233,9 @@ SL_TEST(bytes_that_are_no_text_and_names_that_are_coded)
     nf_message m = nf_ask(s->port, request);
     CHECK_EQ(m.status, 201);
     nf_message_free(&m);
+    json_decref(ask(s, "POST", "/queues/a%FFb/messages", "", "x", 422)); /* names are told in JSON */
+    json_decref(ask(s, "POST", "/messages/%C3", "", "{}", 422));
+    json_decref(ask(s, "POST", "/topics/%ED%A0%80", "", "", 422));
     json_t *lease = ask(s, "POST", "/queues/a%2Fb%20c/lease", "", "{\"max\":5}", 200);
     CHECK(strcmp(text_at(first_of(lease), "encoding"), "base64") == 0);
     CHECK(strcmp(text_at(first_of(lease), "body"), "/wF6") == 0);
