@@ -118,14 +118,31 @@ static void add_generated(sl_track_seq *seq, sl_track_part *part, const sl_probe
     turn->last_pos = pos;
 }
 
+/*
+ * Hosts that ask for an output of every token (llama-cpp-python) show nothing of where a prompt ends or begins. There,
+ * a full batch has more of the prompt behind it, and a generation does not go back behind its last step, nor on after
+ * its request.
+ */
+static bool begins_anew(const sl_track_seq *seq, const sl_probe_run *run, int32_t pos)
+{
+    const sl_track_turn *turn = seq->turn;
+    bool known = turn->ask || turn->sure == SL_TRACK_EXACT || turn->sure == SL_TRACK_AMBIGUOUS;
+    return !known && ((seq->removed && pos < turn->least_pos) || (turn->closed && run->n > 1));
+}
+
 /* The prompt ends with a run when its last token asks for an output and, as far as is known, nothing is left of it. */
-static bool ends_prompt(const sl_track_turn *turn, const sl_probe_run *run, int32_t pos)
+static bool ends_prompt(const sl_track_context *context, const sl_track_turn *turn, const sl_probe_run *run,
+                        int32_t pos)
 {
     if (!(run->flags & SL_PROBE_RUN_LAST_OUTPUT))
         return false;
     bool all = run->outputs == run->n && run->n > 1;
     const sl_track_ask *ask = turn->ask;
-    return !all || !ask || !ask->n_known || (uint64_t)pos + run->n >= ask->n_tokens;
+    if (!all)
+        return true;
+    if (!ask || !ask->n_known)
+        return (int64_t)run->n != context->n_batch;
+    return (uint64_t)pos + run->n >= ask->n_tokens;
 }
 
 /*
@@ -143,8 +160,8 @@ static sl_track_turn *turn_of_run(sl_probe_assembler *a, sl_track_context *conte
     if (looks_generated(seq, run, e->pos)) {
         bool doubtful = seq->removed || turn->closed;
         if (doubtful)
-            sl_track_claim_find(a, e, true, &claim);
-        if (!doubtful || !claim.ask) {
+            sl_track_claim_find(a, e, !begins_anew(seq, run, e->pos), &claim);
+        if (!doubtful || (!claim.ask && !begins_anew(seq, run, e->pos))) {
             *ret_generated = true;
             return turn;
         }
@@ -184,12 +201,14 @@ static void take_run(sl_probe_assembler *a, sl_track_context *context, const sl_
     }
     if (batch->is.result != 0)
         return;
-    if (turn && !generated && ends_prompt(turn, run, e->pos)) {
+    if (turn && !generated && ends_prompt(context, turn, run, e->pos)) {
         turn->phase = SL_TRACK_GENERATE;
         turn->last_n = 1;
         if (part)
             part->ends = true;
     }
+    if (turn)
+        turn->least_pos = e->pos + (generated ? 1 : (int32_t)run->n);
     const int32_t *known = view->n_listed == run->n ? view->tokens : NULL;
     sl_seq_memory_put(a, seq, e->pos, known, run->n);
     seq->had_output = run->flags & SL_PROBE_RUN_LAST_OUTPUT;
@@ -661,6 +680,8 @@ static void shift_sequence(sl_probe_assembler *a, sl_track_context *context, int
 {
     sl_track_seq *s = &context->seqs[seq];
     sl_seq_memory_shift(s, event->p0, event->p1, event->delta);
+    if (s->turn && event->delta < 0)
+        s->turn->least_pos = 0; /* known again with the next step */
     sl_attr attrs[] = {sl_attr_int("slot.id", seq), sl_attr_int("llama.shift.from", event->p0),
                        sl_attr_int("llama.shift.delta", event->delta)};
     sl_span *span = s->turn && !s->turn->closed ? (s->turn->request ? s->turn->request->span : s->turn->root) : NULL;

@@ -191,7 +191,7 @@ sl_track_context *sl_track_context_get(sl_probe_assembler *a, uint32_t id)
         return NULL;
     }
     context->id = id;
-    context->n_ctx = context->n_ctx_seq = context->n_seq_max = -1;
+    context->n_ctx = context->n_ctx_seq = context->n_seq_max = context->n_batch = -1;
     a->contexts[slot] = context;
     return context;
 }
@@ -297,6 +297,7 @@ void sl_track_context_new(sl_probe_assembler *a, const sl_probe_context_new *eve
     context->n_ctx = event->n_ctx;
     context->n_ctx_seq = event->n_ctx_seq;
     context->n_seq_max = event->n_seq_max;
+    context->n_batch = event->n_batch;
     if (dry)
         return;
     sl_probe_context_info info = {.context = event->context,

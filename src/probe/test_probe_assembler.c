@@ -450,6 +450,37 @@ SL_TEST(a_thread_that_computes_for_its_own_request_needs_no_tokens)
     stream_done(&s);
 }
 
+/* As llama-cpp-python does: an output of every token, and the memory cut back to what the next prompt shares. */
+SL_TEST(a_host_that_wants_every_output_has_prompts_too)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    for (uint32_t id = 1; id <= 3; id++) {
+        int32_t shared = id == 1 ? 0 : 4;
+        stream_request(&s, id, "POST /v1/chat/completions HTTP/1.1\nhost: h\n");
+        stream_seq_op(&s, SL_PROBE_SEQ_RM, 0, -1, shared, -1, 0);
+        stream_run(&s, 0, shared, P1 + shared, 8 - (uint32_t)shared, 8 - (uint32_t)shared);
+        stream_decode(&s);
+        for (int32_t pos = 8; pos < 10; pos++) {
+            stream_seq_op(&s, SL_PROBE_SEQ_RM, 0, -1, pos, -1, 0);
+            stream_generate(&s, 0, (uint32_t)pos, 1);
+        }
+        stream_end_as(&s, id, SL_PROBE_END_COMPLETE, "{\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":3}}");
+    }
+    stream_close(&s);
+    CHECK_EQ(stream_spans(&s, "process_prompt"), 3);
+    CHECK_EQ(stream_spans(&s, "generate_tokens"), 3);
+    for (size_t i = 0; i < 3; i++) {
+        const sl_otlp_span *server = stream_span(&s, "POST /v1/chat/completions", i);
+        CHECK_EQ(stream_int(stream_child(&s, server, "process_prompt"), "prompt.tokens"), i == 0 ? 8 : 4);
+        CHECK_EQ(stream_int(stream_child(&s, server, "process_prompt"), "prompt.tokens_cached"), i == 0 ? 0 : 4);
+        CHECK_EQ(stream_int(stream_child(&s, server, "generate_tokens"), "completion.tokens"), 3);
+        CHECK_STR(stream_text(server, "llama.correlation"), "single");
+    }
+    stream_done(&s);
+}
+
 SL_TEST(a_draft_context_works_for_the_same_request)
 {
     stream s;

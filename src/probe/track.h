@@ -47,7 +47,7 @@ struct sl_track_ask {
     uint32_t n_known, n_tokens; /* less are known where the event was cut */
     bool posted;
     bool proven;  /* its turn is certain */
-    bool clouded; /* a turn that may have been for it ended as a guess for another: counts prove nothing any more */
+    bool clouded; /* a turn that may have been for it is forgotten: counts prove nothing any more */
 };
 
 /* What a request is for, as far as it matters here. */
@@ -69,7 +69,8 @@ struct sl_track_request {
     uint32_t status;
     sl_track_use use;
     bool tls, streaming, posted, partial, doubted;
-    uint64_t start_ns, body_ns, post_ns, frame_ns; /* first byte, end of body, last post, first frame of the answer */
+    uint64_t start_ns, body_ns, post_ns; /* first byte, end of body, last post */
+    uint64_t answer_ns, frame_ns;        /* head and first frame of the answer */
     uint64_t body_bytes;
     char method[16];
     char route[96];
@@ -106,6 +107,7 @@ struct sl_track_turn {
     bool first_told;            /* the metrics know of its first token */
     uint32_t last_n;            /* tokens of its last generating batch: drafts, of which some were accepted */
     int32_t last_pos;           /* position of the first of them */
+    int32_t least_pos;          /* no step of its generation lies in front of it */
     uint32_t prompt_tokens, cached_tokens, generated, batches;
     uint64_t start_ns, prompt_end_ns, last_ns; /* last_ns: end of its last batch */
     sl_token_gaps gaps;
@@ -147,7 +149,7 @@ typedef struct sl_track_batch {
 
 struct sl_track_context {
     uint32_t id, model;
-    int32_t n_ctx, n_ctx_seq, n_seq_max;
+    int32_t n_ctx, n_ctx_seq, n_seq_max, n_batch;
     bool dry, known;
     uint64_t batches;   /* that succeeded */
     uint64_t generated; /* tokens */
@@ -178,6 +180,7 @@ typedef struct sl_track_buffer {
 } sl_track_buffer;
 
 #define SL_TRACK_BUCKETS 1024
+#define SL_TRACK_GHOSTS 64
 
 struct sl_probe_assembler {
     sl_probe_options options;
@@ -189,6 +192,8 @@ struct sl_probe_assembler {
     sl_track_ask *first_ask, *last_ask;
     uint32_t ask_count;
     sl_track_turn *turns;
+    sl_track_turn ghosts[SL_TRACK_GHOSTS]; /* of turns that ended as guesses: for whom they may have been, too */
+    uint32_t next_ghost;
     uint64_t tokens_kept;
     uint64_t serial;
     bool has_http; /* a request for tokens was seen */
