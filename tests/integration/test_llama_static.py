@@ -90,27 +90,56 @@ def test_off_and_nowhere():
         lib.equal(_run(program, 3, SIGHTLINE_PROBE_DIR=folder + "/gone", OTEL_SDK_DISABLED="true").stderr, "")
 
 
+class Exec:
+    """A program under `sightline exec` that has done its work and waits for the end of its input."""
+
+    def __init__(self, program, count, **env):
+        ready = os.path.join(lib.tmp(), "ready.json")
+        self.process = subprocess.Popen([lib.BINARY, "exec", "--metrics-listen", "127.0.0.1:0", "--ready-file", ready, "--", program,
+                                         "/models/tiny.gguf", str(count)], env=lib.environment(env), stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        lib.equal(self.process.stdout.readline(), f"good={count}\n")
+        lib.until(lambda: os.path.exists(ready), what="the ready file")
+        with open(ready) as file:
+            self.url = json.load(file)["metrics"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        status = self.process.wait(timeout=30)
+        self.process.stdout.close()
+        lib.equal(status, 0)
+
+
 def test_under_exec():
     """Static and shared under `sightline exec`, which preloads the object besides: one host each, counted once."""
     _need()
     for shared in (False, True):
-        program = _build(shared)
-        ready = os.path.join(lib.tmp(), "ready.json")
-        process = subprocess.Popen([lib.BINARY, "exec", "--metrics-listen", "127.0.0.1:0", "--ready-file", ready, "--", program,
-                                    "/models/tiny.gguf", "9"], env=lib.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   text=True)
-        try:
-            lib.equal(process.stdout.readline(), "good=9\n")
-            lib.until(lambda: os.path.exists(ready), what="the ready file")
-            url = json.load(open(ready))["metrics"]
-            lib.until(lambda: lib.total(lib.metrics(url), "llamacpp_decode_results_total", result="ok") == 9, what="nine decodes")
-            page = lib.metrics(url)
+        with Exec(_build(shared), 9) as run:
+            lib.until(lambda: lib.total(lib.metrics(run.url), "llamacpp_decode_results_total", result="ok") == 9, what="nine decodes")
+            page = lib.metrics(run.url)
             lib.equal(lib.total(page, "sightline_probe_hosts"), 1)
             # The stand-in takes no memory for a context, which is what a pass that only measures looks like.
             lib.equal(lib.total(page, "llamacpp_model_load_seconds_count", model="tiny", outcome="dry_run"), 1)
-        finally:
-            process.stdin.close()
-            lib.equal(process.wait(timeout=30), 0)
+
+
+def test_names_are_chosen():
+    """For consumers that mind a colon there is none; promtool has nothing to say about the names with an underscore."""
+    _need()
+    program = _build(False)
+    for names, wanted, unwanted in (("underscore", "llamacpp_n_decode_total ", ("llamacpp:", "llama_tokens_count")),
+                                    ("colon", "llamacpp:n_decode_total ", ("llamacpp_", "llama_tokens_count")),
+                                    ("otel", "llama_requests_active{", ("llamacpp",))):
+        with Exec(program, 3, SIGHTLINE_LLAMACPP_NAMES=names) as run:
+            page = lib.until(lambda: lib.total(lib.metrics(run.url), "sightline_probe_hosts") == 1 and lib.get(run.url + "/metrics").text)
+            lib.contains(page, "\n" + wanted, names)
+            for words in unwanted:
+                assert words not in page, (names, words)
+            if names == "underscore" and shutil.which("promtool"):
+                done = subprocess.run(["promtool", "check", "metrics"], input=page, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                lib.equal((done.returncode, done.stdout), (0, ""))
 
 
 def test_what_cmake_refuses_and_leaves_alone():
