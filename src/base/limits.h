@@ -71,7 +71,7 @@
 /* Live view. */
 #define SL_LIVE_TRACES 2000
 #define SL_LIVE_BYTES (16u * 1024 * 1024)
-#define SL_LIVE_POST_BYTES (8u * 1024 * 1024)    /* spans that another process sends at once */
+#define SL_LIVE_POST_BYTES (8u * 1024 * 1024) /* spans that another process sends at once */
 
 /* Calls to LLM providers. */
 #define SL_MAX_LLM_ANSWER_BYTES (16u * 1024 * 1024)  /* body, or text of a stream */
@@ -87,20 +87,20 @@
 #define SL_PROBE_MAX_METRIC_DEVICES 32         /* pairs of use and device of one host's memory */
 #define SL_PROBE_MAX_HOSTS 256                 /* instrumented processes under one `exec` at once */
 
-#define SL_PROBE_MAX_FDS 65536u                /* descriptors of connections are below */
-#define SL_PROBE_MAX_CONNECTIONS 2048u         /* of one host's HTTP server at once, of those that are watched */
+#define SL_PROBE_MAX_FDS 65536u        /* descriptors of connections are below */
+#define SL_PROBE_MAX_CONNECTIONS 2048u /* of one host's HTTP server at once, of those that are watched */
 
 /* What the reader of one host's events remembers. */
 #define SL_PROBE_MAX_MODELS 64
 #define SL_PROBE_MAX_CONTEXTS 64
-#define SL_PROBE_MAX_SEQUENCES 1024          /* of one context */
-#define SL_PROBE_MAX_REQUESTS 4096           /* HTTP requests open at once */
-#define SL_PROBE_MAX_ASKS 8192               /* prompts that wait for, or have, a slot */
-#define SL_PROBE_MAX_ASKS_EACH 1024          /* of one request */
+#define SL_PROBE_MAX_SEQUENCES 1024            /* of one context */
+#define SL_PROBE_MAX_REQUESTS 4096             /* HTTP requests open at once */
+#define SL_PROBE_MAX_ASKS 8192                 /* prompts that wait for, or have, a slot */
+#define SL_PROBE_MAX_ASKS_EACH 1024            /* of one request */
 #define SL_PROBE_MAX_TOKENS (8u * 1024 * 1024) /* of prompts and of sequences' memory, kept for comparison */
-#define SL_PROBE_MAX_PARTS 1024              /* sequences in one batch */
-#define SL_PROBE_MAX_BUFFERS 1024            /* pieces of backend memory */
-#define SL_PROBE_MAX_TIES 16                 /* requests among which one is sought */
+#define SL_PROBE_MAX_PARTS 1024                /* sequences in one batch */
+#define SL_PROBE_MAX_BUFFERS 1024              /* pieces of backend memory */
+#define SL_PROBE_MAX_TIES 16                   /* requests among which one is sought */
 
 /* Workflow files. */
 #define SL_MAX_FLOW_BYTES (4u * 1024 * 1024)

@@ -46,8 +46,8 @@ SL_TEST(what_is_no_character_is_not_read)
                                       "\xED\xA0\x80",
                                       "\xF4\x90\x80\x80",
                                       "\xFF",
-                                      "\xE2"
-                                      "A\x82"};
+                                      ("\xE2"
+                                       "A\x82")};
     uint32_t c = 7;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK_EQ(sl_utf8_decode(sl_str_c(bad[i]), &c), 0);

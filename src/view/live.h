@@ -33,8 +33,8 @@ sl_exporter sl_live_exporter(sl_live *live);
 /*
  * Whether an encoded span is to be kept, asked before anything is done with it. In a flood the newest traces push each
  * other out within moments, and reading each of them would cost more than the requests they tell of: above 5,000 spans
- * in a second only one new trace in 2, 4, 8 … is kept, chosen by its id. A burst is kept whole: this begins when half of
- * the view's bytes have come in faster than 2 MiB a second. What was decided of a trace holds for its later spans,
+ * in a second only one new trace in 2, 4, 8 … is kept, chosen by its id. A burst is kept whole: this begins when half
+ * of the view's bytes have come in faster than 2 MiB a second. What was decided of a trace holds for its later spans,
  * whichever process they come from, as long as it is among the last 32,768. One call at a time.
  */
 bool sl_live_wants(sl_live *live, sl_str span, uint64_t now_ns);
