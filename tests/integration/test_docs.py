@@ -119,7 +119,7 @@ def test_every_variable_of_the_table_is_read():
 
 def test_every_attribute_that_is_set_is_in_the_reference_and_back():
     tables = _tables()
-    code = _code("gateway", "telemetry", "net", "llm", "queue", "flow")
+    code = _code("gateway", "telemetry", "net", "llm", "queue", "flow", "probe")
     attributes = {row["name"] for row in tables["attributes"]}
     labels = {label.rstrip("?") for row in tables["metrics"] for label in row["labels"]}
     # Names that are of something else: scopes, and events with what they hold.
