@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -112,10 +113,17 @@ static uint64_t size_for(size_t wanted)
     return size;
 }
 
+/* Beyond it the kernel would send SIGXFSZ, which ends the host. */
+static bool may_be_as_long(uint64_t bytes)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= bytes;
+}
+
 /* A new file with room for all of it: a file system that is full must not show as SIGBUS in the host later. */
 static int make_file(const char *path, uint64_t bytes, void **ret_memory)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = may_be_as_long(bytes) ? open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
     if (fd < 0)
         return SL_EIO;
     void *memory = MAP_FAILED;

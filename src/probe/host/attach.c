@@ -16,7 +16,7 @@
 #include "src/probe/host/real.h"
 
 #define MAX_RINGS 1000 /* of one process id: those before exec() and those of earlier owners of the id */
-#define ENV_BYTES 65536
+#define ENV_BYTES (4u << 20)
 
 union sl_host_page sl_host_state_page __attribute__((aligned(4096)));
 _Thread_local sl_host_thread sl_host_thread_state __attribute__((tls_model("initial-exec")));
@@ -50,7 +50,7 @@ static ssize_t read_environment(char *text)
     ssize_t have = 0, got;
     if (fd < 0)
         return -1;
-    while (have < ENV_BYTES && (got = read(fd, text + have, (size_t)(ENV_BYTES - have))) > 0)
+    while (have < (ssize_t)ENV_BYTES && (got = read(fd, text + have, (size_t)(ENV_BYTES - have))) > 0)
         have += got;
     (void)close(fd);
     return have;
@@ -290,15 +290,14 @@ static sl_probe_ring *make_ring(void)
 static void clear_in_child(void)
 {
     memset(&sl_host_state_page, 0, sizeof sl_host_state_page);
-    sl_host_libs_after_fork();
 }
 
 static void prepare_for_fork(void)
 {
     static _Atomic bool registered;
-    bool clears = madvise(&sl_host_state_page, sizeof sl_host_state_page, MADV_WIPEONFORK) == 0;
-    if (!atomic_exchange(&registered, true))
-        (void)pthread_atfork(NULL, NULL, clears ? sl_host_libs_after_fork : clear_in_child);
+    if (madvise(&sl_host_state_page, sizeof sl_host_state_page, MADV_WIPEONFORK) != 0 &&
+        !atomic_exchange(&registered, true))
+        (void)pthread_atfork(NULL, NULL, clear_in_child);
 }
 
 /* From now on calls of libc's functions meet their hooks. */

@@ -43,6 +43,7 @@ typedef struct sl_host {
     uint32_t pid;
     bool bare; /* read by a thread of its own */
     sl_probe_ring *ring;
+    _Atomic uint32_t busy;                          /* real.c's lock */
     _Atomic uint32_t last_request, last_connection; /* ids given out */
     _Atomic uint32_t last_model, last_context, last_chain;
 } sl_host;

@@ -6,7 +6,8 @@
 #include "src/probe/host/elf_view.h"
 
 #define PATH_BYTES 512
-#define MAX_VIEWS 512   /* loaded objects that one search looks at */
+#define MAX_VIEWS 512 /* loaded objects that one search looks at */
+#define MAX_TURNS 100000u
 #define MAX_CHOICES 256 /* remembered, a power of two */
 
 typedef struct lib {
@@ -35,8 +36,7 @@ static const unsigned char kinds[SL_HOOK_COUNT] = {
 };
 
 _Atomic uint32_t sl_host_unsure;
-static atomic_flag busy = ATOMIC_FLAG_INIT;
-/* Changed under `busy` alone. */
+/* Changed under the lock alone. */
 static lib libs[SL_HOST_LIBS];
 static uint64_t last_adds, last_subs; /* of the dynamic linker, at the last scan */
 static sl_elf_view views[MAX_VIEWS];  /* room for a search */
@@ -62,21 +62,23 @@ static bool of_llama(sl_hook_id id)
     return kinds[id] == SL_HOOK_KIND_LLAMA || kinds[id] == SL_HOOK_KIND_GGML;
 }
 
-/* Not a mutex: a child of fork() must be able to go on whatever its parent's other threads were doing. */
-static void lock(void)
+/*
+ * Not a mutex, and on the page that a forked child finds cleared: the child must be able to go on whatever its parent's
+ * other threads were doing. Nobody waits for ever: false when it could not be had, which costs no more than knowledge.
+ */
+static bool lock(void)
 {
-    for (unsigned turns = 0; atomic_flag_test_and_set_explicit(&busy, memory_order_acquire); turns++)
+    for (unsigned turns = 0; atomic_exchange_explicit(&sl_the_host->busy, 1, memory_order_acquire); turns++) {
+        if (turns == MAX_TURNS)
+            return false;
         (void)sched_yield();
+    }
+    return true;
 }
 
 static void unlock(void)
 {
-    atomic_flag_clear_explicit(&busy, memory_order_release);
-}
-
-void sl_host_libs_after_fork(void)
-{
-    unlock();
+    atomic_store_explicit(&sl_the_host->busy, 0, memory_order_release);
 }
 
 bool sl_host_is_probe(const void *address)
@@ -211,7 +213,8 @@ void sl_host_look(void)
     uint64_t counts[2] = {0, 0};
     int kept = errno;
     (void)sl_elf_walk(read_counts, counts);
-    lock();
+    if (!lock())
+        return;
     if (counts[0] != last_adds || counts[1] != last_subs) {
         scan s = {0};
         if (counts[1] != last_subs)
@@ -286,7 +289,8 @@ static void *linked_to(sl_hook_id id, const void *caller)
 void *sl_host_linked(sl_hook_id id, const void *caller)
 {
     SL_ASSERT(id < SL_HOOK_COUNT);
-    lock();
+    if (!lock())
+        return NULL;
     void *found = linked_to(id, caller);
     unlock();
     return found;
@@ -306,7 +310,7 @@ static void *choose(sl_hook_id id, const void *caller)
     return found;
 }
 
-/* What the linker would have bound any reference to. Not under `busy`: dlsym has a lock of its own. */
+/* What the linker would have bound any reference to. Not under the lock: dlsym has a lock of its own. */
 static void *in_global_scope(sl_hook_id id)
 {
     void *found = atomic_load(&globals[id]);
@@ -395,7 +399,8 @@ void *sl_host_find(unsigned lib_number, const char *name)
 {
     void *found = NULL;
     SL_ASSERT(name && lib_number <= SL_HOST_LIBS);
-    lock();
+    if (!lock())
+        return NULL;
     for (unsigned i = 0; i < SL_HOST_LIBS && !found; i++)
         if (atomic_load(&libs[i].alive) && (lib_number == 0 || lib_number == i + 1))
             found = sl_elf_function(&libs[i].view, name);

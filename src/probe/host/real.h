@@ -51,8 +51,6 @@ void *sl_host_linked(sl_hook_id id, const void *caller);
 void *sl_host_real_linked(sl_hook_id id, const void *caller);
 /* A function of the object that holds the address; NULL when there is none. */
 void *sl_host_beside(const void *address, const char *name);
-/* In a forked child, before anything else here. */
-void sl_host_libs_after_fork(void);
 /* True when the address belongs to the probe itself. */
 bool sl_host_is_probe(const void *address);
 

@@ -60,10 +60,6 @@ void sl_host_unloaded(void)
 {
 }
 
-void sl_host_libs_after_fork(void)
-{
-}
-
 void *sl_host_real_of(sl_hook_id id, unsigned lib, const void *caller)
 {
     SL_ASSERT(id < SL_HOOK_COUNT);
