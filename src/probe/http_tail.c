@@ -1,6 +1,8 @@
 /* Reading JSON from its end. */
 #include "src/probe/http_tail.h"
 
+#include <stddef.h>
+
 #include "src/base/assert.h"
 
 #define WORD_MAX 64u /* of a value that is kept */
@@ -66,16 +68,16 @@ static bool is_plain(sl_str value)
 /* Index of the quote that opens the string whose closing quote is at `close`; SL_NPOS when it is not in the text. */
 static size_t opening_quote(sl_str text, size_t close)
 {
-    for (size_t i = close; i-- > 0;) {
-        if (text.ptr[i] == '\n') /* no line ends within a string: the count of quotes was broken */
-            return SL_NPOS;
-        if (text.ptr[i] != '"')
-            continue;
-        size_t slashes = 0;
-        while (slashes < i && text.ptr[i - 1 - slashes] == '\\')
+    for (size_t end = close; end > 0;) {
+        const char *quote = memrchr(text.ptr, '"', end);
+        if (!quote || memchr(quote, '\n', end - (size_t)(quote - text.ptr)))
+            return SL_NPOS; /* no line ends within a string: then the count of quotes was broken */
+        size_t at = (size_t)(quote - text.ptr), slashes = 0;
+        while (slashes < at && quote[-1 - (ptrdiff_t)slashes] == '\\')
             slashes++;
         if (slashes % 2 == 0)
-            return i;
+            return at;
+        end = at;
     }
     return SL_NPOS;
 }
