@@ -16,7 +16,8 @@ static const sl_metric_id wanted[] = {
     PAIR(PREDICTED_TOKENS),
     PAIR(PREDICTED_SECONDS),
     PAIR(DECODES),
-    PAIR(TOKENS_MAX),
+    SL_METRIC_LLAMACPP_COLON_TOKENS_MAX, /* a counter, as upstream has it */
+    SL_METRIC_LLAMACPP_TOKENS_MAX,       /* the gauge that it means */
     PAIR(CACHED_TOKENS),
     PAIR(DRAFT_TOKENS),
     PAIR(ACCEPTED_TOKENS),
@@ -95,7 +96,7 @@ static void bind_upstream(sl_probe_body *b)
     b->predicted_tokens = bind_pair(b, PAIR(PREDICTED_TOKENS), NULL, NULL);
     b->predicted_seconds = bind_pair(b, PAIR(PREDICTED_SECONDS), NULL, NULL);
     b->decodes = bind_pair(b, PAIR(DECODES), NULL, NULL);
-    b->tokens_max = bind_pair(b, PAIR(TOKENS_MAX), NULL, NULL);
+    b->tokens_max = bind_pair(b, SL_METRIC_LLAMACPP_COLON_TOKENS_MAX, SL_METRIC_LLAMACPP_TOKENS_MAX, NULL, NULL);
     b->cached_tokens = bind_pair(b, PAIR(CACHED_TOKENS), NULL, NULL);
     b->draft_tokens = bind_pair(b, PAIR(DRAFT_TOKENS), NULL, NULL);
     b->accepted_tokens = bind_pair(b, PAIR(ACCEPTED_TOKENS), NULL, NULL);
