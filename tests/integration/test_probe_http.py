@@ -25,6 +25,14 @@ def compile(name, *args):
     return os.path.join(BUILT["folder"], name)
 
 
+def source(name, *args, text):
+    """The same for a text; libraries stand behind what needs them."""
+    path = os.path.join(BUILT["folder"], name)
+    with open(path + ".c", "w") as file:
+        file.write(text)
+    return compile(name, path + ".c", *args)
+
+
 def built():
     """The host, a libllama for it, and what prints rings: compiled once."""
     if lib.SLOW != 1:
@@ -215,6 +223,43 @@ def test_tls():
         with Host("tls", certificate(), reads, program="http_host_tls") as host:
             conversation(host)
             check_conversation(host.events(), flags=1)
+
+
+def test_each_caller_has_its_own_libssl():
+    """Two versions of a library in one process: whoever is linked to one is served by that one."""
+    built()
+    folder = os.path.join(BUILT["folder"], "two")
+    os.makedirs(folder, exist_ok=True)
+    link = ["-L" + folder, "-Wl,-rpath," + folder]
+    for name, answer in (("one", 1), ("two", 2)):
+        source("two/libssl_%s.so" % name, "-shared", "-fPIC", text="""
+            int SSL_read(void *s, void *b, int n) { return %d; }
+            int SSL_write(void *s, const void *b, int n) { return 10 + %d; }
+            int SSL_get_fd(const void *s) { return -1; }""" % (answer, answer))
+        source("two/libuser_%s.so" % name, "-shared", "-fPIC", *link, "-lssl_" + name, text="""
+            int SSL_read(void *, void *, int), SSL_write(void *, const void *, int);
+            int user_%s(void) { char b[8]; return 100 * SSL_read(0, b, 8) + SSL_write(0, b, 8); }""" % name)
+    program = source("two/program", *link, "-L" + BUILT["folder"], "-lllama", "-Wl,-rpath," + BUILT["folder"], "-ldl", text="""
+        #include <dlfcn.h>
+        #include <stdio.h>
+        void llama_backend_init(void);
+        int main(void)
+        {
+            for (int i = 0; i < 4; i++) {
+                int (*one)(void) = dlsym(dlopen("libuser_one.so", RTLD_NOW | RTLD_LOCAL), "user_one");
+                int (*two)(void) = dlsym(dlopen("libuser_two.so", RTLD_NOW | RTLD_LOCAL), "user_two");
+                printf("%d %d\\n", one(), two());
+                if (i == 1)
+                    llama_backend_init();
+            }
+            return 0;
+        }""")
+    expected = "111 212\n" * 4
+    plain = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert plain == expected, plain
+    probed = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=True,
+                            env=lib.environment({"LD_PRELOAD": LIBRARY, "SIGHTLINE_PROBE_DIR": lib.tmp()})).stdout
+    assert probed == expected, probed
 
 
 # ---- connections ----
