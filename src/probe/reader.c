@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -202,11 +203,13 @@ static bool runs_as(uint32_t pid, uid_t uid)
     if (got <= 0)
         return false;
     text[got] = '\0';
-    const char *line = strstr(text, "\nUid:");
-    unsigned ids[4];
-    if (!line || sscanf(line + 5, "%u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) != 4)
-        return false;
-    return ids[0] == uid || ids[1] == uid || ids[2] == uid || ids[3] == uid;
+    char *at = strstr(text, "\nUid:");
+    bool found = false;
+    if (at)
+        at += 5;
+    for (int i = 0; i < 4 && at; i++) /* real, effective, saved, of files */
+        found |= strtoul(at, &at, 10) == uid;
+    return found;
 }
 
 /* Opens a file of the folder as a ring. SL_EREFUSED: it is not one of ours; others: perhaps later. */
