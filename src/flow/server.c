@@ -17,8 +17,7 @@
 
 #define KEEP_MS (SL_FLOW_LEASE_MS / 3)
 #define TELL_MS 1000u
-#define PRUNE_NS 600000000000u  /* ten minutes */
-#define REPLIES "control_plane" /* message type that workers answer to */
+#define PRUNE_NS 600000000000u /* ten minutes */
 #define REASON_BYTES 512
 
 /* ---- ends ---- */
@@ -281,7 +280,6 @@ static int take_up(sl_flow_server *server)
 
 static int open_work(sl_flow_server *server)
 {
-    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
     server->left = json_object();
     server->cancelled = json_object();
     if (!server->left || !server->cancelled)
@@ -289,13 +287,11 @@ static int open_work(sl_flow_server *server)
     int error = sl_flows_load(server);
     if (error)
         return fail("the workflows cannot be loaded", error, NULL);
-    error = take_up(server);
+    error = sl_replies_start(server); /* first: what is put again says where to answer */
+    if (!error)
+        error = take_up(server);
     if (!error)
         error = sl_deployments_load(server);
-    if (!error) {
-        (void)snprintf(topic, sizeof topic, "%.200s." REPLIES, server->topics);
-        error = sl_consumer_new(server, SL_STR(REPLIES), topic, NULL, &server->replies);
-    }
     return error ? fail("the deployments cannot be loaded", error, NULL) : 0;
 }
 

@@ -10,6 +10,7 @@
 #include "src/flow/deploy.h"
 #include "src/flow/executor.h"
 #include "src/flow/server.h"
+#include "src/flow/server_replies.h"
 #include "src/flow/server_store.h"
 #include "src/queue/queue_http.h"
 #include "src/store/run_store.h"
@@ -73,8 +74,10 @@ struct sl_flow_server {
     sl_executor *executor;
     sl_api *api, *control;
     sl_flow_consumer *consumers;
-    sl_flow_consumer *replies;
-    json_t *flows; /* hash of a source: version number as place in `versions` */
+    sl_flow_consumer *replies, *own_replies; /* that any server of a cluster may read; that are for this one */
+    size_t replies_under_way;
+    char answers[SL_QUEUE_MAX_TOPIC_BYTES + 1]; /* topic of `own_replies`; empty: there is no other server */
+    json_t *flows;                              /* hash of a source: version number as place in `versions` */
     sl_flow **versions;
     size_t version_count, version_cap;
     sl_flow_deployment *deployments[SL_FLOW_MAX_FLOW_DEPLOYMENTS];
@@ -147,6 +150,10 @@ SL_MUST_CHECK int sl_task_make(sl_flow_server *server, const sl_task_new *task, 
 /* The message of a task that was accepted in an earlier life, put once more, under this idempotency key. Errors:
  * SL_EAGAIN (the queue has no room now), SL_ENOMEM, SL_ETOOBIG, SL_EIO, SL_ECLOSED. */
 SL_MUST_CHECK int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key);
+/* What a worker says of a task, to the server that has it. Takes `data`. `done` as that of a put; NULL: nobody is told.
+ * Errors: SL_ENOMEM, those of a put; then `done` never comes. */
+SL_MUST_CHECK int sl_answer_put(sl_flow_server *server, const char *topic, const char *action, json_t *data,
+                                const char *key, sl_span *span, sl_queue_done_fn done, void *user);
 /* The key of such a message: the run's id, and where it goes on. */
 void sl_flow_key_again(const sl_run_left *left, char *key, size_t size);
 bool sl_task_id_is_good(sl_str id);
@@ -183,6 +190,10 @@ void sl_tasks_abandon(sl_flow_server *server);
 void sl_message_put(sl_flow_server *server, const char *topic, json_t *body, sl_str key, sl_span *parent);
 
 /* ---- server_replies.c ---- */
+/* Begins to listen to workers. Errors: those of sl_consumer_new, SL_EIO. */
+SL_MUST_CHECK int sl_replies_start(sl_flow_server *server);
+/* Where a task of this server is answered, put into its message. */
+void sl_replies_address(const sl_flow_server *server, json_t *data);
 void sl_replies_take(sl_flow_server *server);
 /* One QueueMessage from a worker. False: it is none that the control plane knows. */
 bool sl_reply_apply(sl_flow_server *server, json_t *message);

@@ -3,10 +3,13 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/base/rng.h"
 #include "src/flow/server_impl.h"
 #include "src/llm/json_text.h"
 
+#define REPLIES "control_plane" /* message type that workers answer to */
 #define MAX_UNDER_WAY 1024u
+#define NOT_OURS_MS 200u
 
 typedef struct reply {
     sl_store_op op; /* comes behind what the message changed */
@@ -91,6 +94,7 @@ static bool apply_result(sl_flow_server *server, json_t *data, const char *id)
                           .outputs = sl_str_c(text ? text : "{}"),
                           .end_ns = sl_now_ns()};
     sl_run_store_ended(server->runs, &row);
+    (void)json_object_del(server->cancelled, id);
     publish_end(server, id, status);
     sl_task_end end = {sl_str_c(id), status, outputs, error ? error : "", error_type ? error_type : ""};
     sl_task_ended(server, &end);
@@ -125,6 +129,7 @@ static void on_recorded(sl_store_op *op, int error)
         error = sl_queue_ack(r->server->queue, r->message->id, r->message->lease, NULL, NULL);
     (void)error; /* a lease that was over: it comes again, and changes nothing */
     r->server->pending--;
+    r->server->replies_under_way--;
     sl_queue_message_free(r->message);
     sl_flow_server *server = r->server;
     sl_free(r);
@@ -143,29 +148,117 @@ static void apply_traced(sl_flow_server *server, const sl_queue_message *message
                           good ? sl_str_of(NULL, 0) : SL_STR("not understood"));
 }
 
+/* Workers that know nothing of several servers answer where any of them reads: it is for the one that has the run. */
+static bool is_elsewhere(sl_flow_server *server, const sl_flow_consumer *c, const json_t *root)
+{
+    SL_ASSERT(c);
+    const char *id = json_string_value(json_object_get(json_object_get(root, "data"), "task_id"));
+    json_t *run = NULL;
+    if (!*server->answers || c == server->own_replies || !id)
+        return false;
+    int error = sl_run_store_get(server->runs, sl_str_c(id), &run);
+    json_decref(run);
+    return error == SL_ENOENT;
+}
+
+/* Takes the message. */
+static void take_reply(sl_flow_server *server, const sl_flow_consumer *c, sl_queue_message *message)
+{
+    SL_ASSERT(message);
+    reply *r = sl_calloc(1, sizeof *r);
+    json_t *root = r ? json_loadb(message->body.ptr, message->body.len, 0, NULL) : NULL;
+    if (!r || is_elsewhere(server, c, root)) { /* its lease ends, and it comes again */
+        int error = r ? sl_queue_nack(server->queue, message->id, message->lease, NOT_OURS_MS, false,
+                                      SL_STR("the task is not of this server"))
+                      : 0;
+        (void)error;
+        json_decref(root);
+        sl_queue_message_free(message);
+        sl_free(r);
+        return;
+    }
+    r->server = server;
+    r->message = message;
+    r->op = (sl_store_op){.run = NULL, .done = on_recorded};
+    if (root)
+        apply_traced(server, message, root);
+    json_decref(root);
+    server->pending++;
+    server->replies_under_way++;
+    sl_flow_store_write(server->store, &r->op);
+}
+
+static void take_all(sl_flow_server *server, sl_flow_consumer *c)
+{
+    while (c && c->ready && !server->stopping && server->replies_under_way < MAX_UNDER_WAY) {
+        sl_queue_message *message = NULL;
+        if (sl_queue_take(server->queue, sl_str_c(c->topic), SL_FLOW_LEASE_MS, &message) != 0)
+            c->ready = false;
+        else
+            take_reply(server, c, message);
+    }
+}
+
 void sl_replies_take(sl_flow_server *server)
 {
     SL_ASSERT(server);
-    sl_flow_consumer *c = server->replies;
-    while (c && c->ready && !server->stopping && server->pending < MAX_UNDER_WAY) {
-        sl_queue_message *message = NULL;
-        if (sl_queue_take(server->queue, sl_str_c(c->topic), SL_FLOW_LEASE_MS, &message) != 0) {
-            c->ready = false;
-            return;
-        }
-        reply *r = sl_calloc(1, sizeof *r);
-        json_t *root = r ? json_loadb(message->body.ptr, message->body.len, 0, NULL) : NULL;
-        if (!r) { /* its lease ends, and it comes again */
-            sl_queue_message_free(message);
-            return;
-        }
-        r->server = server;
-        r->message = message;
-        r->op = (sl_store_op){.run = NULL, .done = on_recorded};
-        if (root)
-            apply_traced(server, message, root);
-        json_decref(root);
-        server->pending++;
-        sl_flow_store_write(server->store, &r->op);
+    take_all(server, server->own_replies);
+    take_all(server, server->replies);
+}
+
+/* ---- where ---- */
+
+/* The server's id: made once, so that what workers answer while it is down reaches it. */
+static int read_id(const sl_flow_server *server, char ret_id[17])
+{
+    char path[4200];
+    uint8_t bytes[8];
+    sl_rng rng;
+    (void)snprintf(path, sizeof path, "%s/server-id", server->options->data_dir);
+    FILE *file = fopen(path, "re");
+    bool good = file && fread(ret_id, 1, 16, file) == 16 && strspn(ret_id, "0123456789abcdef") >= 16;
+    if (file)
+        (void)fclose(file);
+    if (good)
+        return 0;
+    sl_rng_init(&rng);
+    uint64_t number = sl_rng_next(&rng);
+    memcpy(bytes, &number, sizeof bytes);
+    sl_hex_encode(bytes, sizeof bytes, ret_id);
+    file = fopen(path, "we");
+    good = file && fwrite(ret_id, 1, 16, file) == 16;
+    if (file && fclose(file) != 0)
+        good = false;
+    return good ? 0 : SL_EIO;
+}
+
+int sl_replies_start(sl_flow_server *server)
+{
+    SL_ASSERT(server);
+    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1], id[17] = "";
+    (void)snprintf(topic, sizeof topic, "%.200s." REPLIES, server->topics);
+    int error = sl_consumer_new(server, SL_STR(REPLIES), topic, NULL, &server->replies);
+    if (error || !server->options->cluster.len)
+        return error;
+    error = read_id(server, id);
+    if (!error) {
+        (void)snprintf(server->answers, sizeof server->answers, "%.200s." REPLIES ".%s", server->topics, id);
+        error = sl_consumer_new(server, SL_STR(REPLIES), server->answers, NULL, &server->own_replies);
     }
+    return error;
+}
+
+void sl_replies_address(const sl_flow_server *server, json_t *data)
+{
+    if (*server->answers)
+        (void)json_object_set_new(data, "answer_topic", json_string(server->answers));
+}
+
+bool sl_replies_is_topic(const char *topics, const char *topic)
+{
+    char prefix[SL_QUEUE_MAX_TOPIC_BYTES + 1];
+    (void)snprintf(prefix, sizeof prefix, "%.200s." REPLIES ".", topics);
+    size_t len = strlen(prefix);
+    return topic && strncmp(topic, prefix, len) == 0 && strlen(topic) == len + 16 &&
+           strspn(topic + len, "0123456789abcdef") == 16;
 }

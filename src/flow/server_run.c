@@ -11,7 +11,9 @@ struct sl_flow_task {
     sl_flow_server *server;
     sl_queue_message *message;
     sl_store_op recorded; /* comes behind the run's end in the file */
-    sl_mail acked;
+    sl_mail acked, told;
+    int tell_error;
+    char home[SL_QUEUE_MAX_TOPIC_BYTES + 1]; /* where the server reads that has made it; empty: this one has */
     char id[SL_FLOW_ID_MAX];
     char session[SL_FLOW_ID_MAX];
     sl_flow_consumer *consumer;
@@ -106,6 +108,66 @@ static void on_recorded(sl_store_op *op, int error)
     sl_tasks_pump(server); /* there is room, and no other mail may come */
 }
 
+/* ---- tasks of another server ---- */
+
+static void tell_event(sl_flow_task *task, json_t *event, uint64_t seq, sl_span *span)
+{
+    char key[SL_FLOW_ID_MAX + 24];
+    (void)snprintf(key, sizeof key, "%s:%llu", task->id, (unsigned long long)seq);
+    json_t *data = json_pack("{s:s,s:s,s:I,s:O}", "task_id", task->id, "session_id", task->session, "index",
+                             (json_int_t)task->events, "data", event);
+    int error = sl_answer_put(task->server, task->home, "task_stream", data, key, span, NULL, NULL);
+    (void)error; /* its stream has a gap; the result is what counts */
+}
+
+static void told_mail(sl_mail *mail)
+{
+    sl_flow_task *task = (sl_flow_task *)(void *)((char *)mail - offsetof(sl_flow_task, told));
+    sl_flow_server *server = task->server;
+    server->pending--;
+    if (task->tell_error) {
+        give_back(task, 1000, false, "the result could not be sent");
+        task_free(task);
+    } else if (ack(task)) {
+        return;
+    }
+    sl_tasks_pump(server);
+}
+
+static void on_told(void *user, int error, const sl_queue_accepted *accepted)
+{
+    sl_flow_task *task = user;
+    (void)accepted;
+    task->tell_error = error;
+    sl_mailbox_post(&task->server->box, &task->told);
+}
+
+/* The result goes home; then nobody needs the message any more. */
+static void tell_end(sl_flow_task *task, const char *status, json_t *outputs)
+{
+    SL_ASSERT(task->run && task->home[0]);
+    bool good = strcmp(status, "succeeded") == 0;
+    const char *error = sl_flow_run_error(task->run);
+    char key[SL_FLOW_ID_MAX + 24];
+    char *text = outputs ? sl_json_text(outputs) : NULL;
+    json_t *more = json_pack("{s:s,s:O?}", "status", status, "outputs", outputs);
+    if (!good) {
+        (void)json_object_set_new(more, "error", json_string(error));
+        (void)json_object_set_new(more, "error_type",
+                                  json_string(sl_step_error_name(sl_flow_run_error_type(task->run))));
+    }
+    json_t *data = json_pack("{s:s,s:[],s:s,s:o}", "task_id", task->id, "history", "result",
+                             good && text ? text : error, "data", more);
+    free(text);
+    (void)snprintf(key, sizeof key, "%s:result", task->id);
+    task->told.deliver = told_mail;
+    task->server->pending++;
+    task->tell_error =
+        sl_answer_put(task->server, task->home, "completed_task", data, key, task->process, on_told, task);
+    if (task->tell_error)
+        sl_mailbox_post(&task->server->box, &task->told);
+}
+
 static void say_end(sl_flow_task *task, const char *status, json_t *outputs)
 {
     SL_ASSERT(task->run);
@@ -155,12 +217,17 @@ static void end_task(sl_flow_task *task)
     sl_span_set_str(state, "task.id", task->id);
     sl_span_end(task->running);
     task->running = NULL;
-    say_end(task, status, outputs);
+    if (*task->home)
+        tell_end(task, status, outputs);
+    else
+        say_end(task, status, outputs);
     json_decref(outputs);
     sl_span_end(state);
     sl_span_end(task->process);
     task->process = NULL;
     end_callback(task);
+    if (*task->home)
+        return;
     task->recorded = (sl_store_op){.run = NULL, .done = on_recorded};
     sl_flow_store_write(task->server->store, &task->recorded);
 }
@@ -178,8 +245,12 @@ static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
         json_t *body = sl_flow_event_json(run, event);
         sl_span *span =
             sl_flow_span(server->workflow_tracer, "workflow.event.publish", SL_SPAN_INTERNAL, task->process, NULL);
-        sl_span_set_int(span, "event.index", (int64_t)task->events++);
-        sl_streams_push(server, sl_str_c(task->id), event->seq, body, last);
+        sl_span_set_int(span, "event.index", (int64_t)task->events);
+        if (*task->home)
+            tell_event(task, body, event->seq, span);
+        else
+            sl_streams_push(server, sl_str_c(task->id), event->seq, body, last);
+        task->events++;
         sl_span_end(span);
         json_decref(body);
     }
@@ -202,6 +273,10 @@ static bool read_message(sl_flow_task *task)
     session = json_string_value(json_object_get(data, "session_id"));
     (void)snprintf(task->id, sizeof task->id, "%s", id);
     (void)snprintf(task->session, sizeof task->session, "%s", session ? session : "");
+    const char *home = json_string_value(json_object_get(data, "answer_topic"));
+    sl_flow_server *server = task->server;
+    if (*server->answers && sl_replies_is_topic(server->topics, home) && strcmp(home, server->answers) != 0)
+        (void)snprintf(task->home, sizeof task->home, "%s", home);
     task->inputs = json_loads(input, 0, NULL);
     if (!json_is_object(task->inputs)) {
         json_decref(task->inputs);
@@ -268,7 +343,7 @@ static int start_run(sl_flow_task *task, sl_flow *flow, json_t *inputs)
                                    .parent = sl_span_context_is_valid(&parent) ? &parent : NULL,
                                    .resume = json_object_get(left, "steps"),
                                    .last_seq = (uint64_t)json_integer_value(json_object_get(left, "last_seq")),
-                                   .durable = true,
+                                   .durable = !*task->home,
                                    .on_event = on_event,
                                    .user = task};
     int error = sl_flow_run_start(server->executor, flow, inputs, &options, NULL);
@@ -373,10 +448,28 @@ void sl_tasks_extend(sl_flow_server *server)
 void sl_tasks_abandon(sl_flow_server *server)
 {
     for (sl_flow_task *t = server->tasks; t; t = t->next)
-        t->abandoned = t->recorded.done == NULL;
+        t->abandoned = t->recorded.done == NULL && t->told.deliver == NULL;
 }
 
 /* ---- cancelling ---- */
+
+static bool hash_row(void *user, const sl_str *columns, size_t count)
+{
+    SL_ASSERT(count == 1);
+    (void)count;
+    *(bool *)user = !sl_str_eq_c(columns[0], "worker");
+    return false;
+}
+
+/* Whether the task's message comes by here, to be seen as cancelled; workers elsewhere end it, in vain. */
+static bool is_run_here(sl_flow_server *server, sl_str id)
+{
+    bool here = false;
+    return server->max_tasks > 0 &&
+           sl_flow_store_query(server->store, "select hash from flow_runs where id = ?1", &id, 1, hash_row, &here) ==
+               0 &&
+           here;
+}
 
 int sl_task_cancel(sl_flow_server *server, sl_str id)
 {
@@ -399,7 +492,7 @@ int sl_task_cancel(sl_flow_server *server, sl_str id)
     char text[SL_FLOW_ID_MAX];
     if (over || !sl_str_to_c(id, text, sizeof text) || json_object_get(server->cancelled, text))
         return SL_EEXIST;
-    if (json_object_set_new(server->cancelled, text, json_true()) != 0)
+    if (is_run_here(server, id) && json_object_set_new(server->cancelled, text, json_true()) != 0)
         return SL_ENOMEM;
     sl_run_end_row row = {.run_id = id,
                           .status = SL_STR("cancelled"),

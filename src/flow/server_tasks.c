@@ -145,6 +145,27 @@ void sl_message_put(sl_flow_server *server, const char *topic, json_t *data, sl_
     json_decref(message);
 }
 
+int sl_answer_put(sl_flow_server *server, const char *topic, const char *action, json_t *data, const char *key,
+                  sl_span *span, sl_queue_done_fn done, void *user)
+{
+    SL_ASSERT(topic && action && key);
+    char trace[SL_TRACEPARENT_LEN + 1] = "";
+    sl_span_context context;
+    sl_span_get_context(span, &context);
+    if (sl_span_context_is_valid(&context))
+        sl_traceparent_format(&context, trace);
+    json_t *message = message_of(SL_STR("control_plane"), action, data, span);
+    char *body = message ? sl_json_text(message) : NULL;
+    sl_queue_put put = {
+        .topic = sl_str_c(topic), .body = sl_str_c(body), .idempotency_key = sl_str_c(key), .trace = sl_str_c(trace)};
+    int error = !body  ? SL_ENOMEM
+                : done ? sl_queue_publish(server->queue_telemetry, server->queue, &put, NULL, done, user)
+                       : put_loose(server, &put, sl_str_of("", 0), NULL);
+    free(body);
+    json_decref(message);
+    return error;
+}
+
 /* ---- making ---- */
 
 static making **bucket_of(sl_flow_server *server, const char *id)
@@ -306,6 +327,7 @@ static int build_message(making *m, const sl_task_new *task, const char *input)
     (void)json_object_set_new(data, "service_id", json_stringn(task->service.ptr, task->service.len));
     if (task->flow)
         (void)json_object_set_new(data, "workflow_hash", json_string(task->flow->hash));
+    sl_replies_address(m->server, data);
     json_t *message = message_of(task->service, "new_task", data, m->control);
     m->body = message ? sl_json_text(message) : NULL;
     m->body_len = m->body ? strlen(m->body) : 0;
@@ -456,6 +478,7 @@ int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str ke
                               found[1].len ? json_stringn(found[1].ptr, found[1].len) : json_null());
     if (!sl_str_eq_c(left->run.hash, "worker"))
         (void)json_object_set_new(data, "workflow_hash", json_stringn(left->run.hash.ptr, left->run.hash.len));
+    sl_replies_address(server, data);
     json_t *message = message_of(workflow, "new_task", data, NULL);
     char *body = message ? sl_json_text(message) : NULL;
     sl_queue_put put = {

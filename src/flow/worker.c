@@ -10,6 +10,7 @@
 #include "src/base/mem.h"
 #include "src/flow/executor.h"
 #include "src/flow/server_mail.h"
+#include "src/flow/server_replies.h"
 #include "src/flow/worker_http.h"
 #include "src/llm/json_text.h"
 #include "src/queue/queue.h"
@@ -52,6 +53,7 @@ struct job {
     source *source;
     char message[MAX_ID], lease[24];
     char id[MAX_ID], session[MAX_ID];
+    char home[256]; /* topic where the server reads that has made the task */
     sl_flow_run *run;
     sl_span *process, *running;
     char trace[SL_TRACEPARENT_LEN + 1];
@@ -233,12 +235,10 @@ static void native_acked(void *user, int error)
 static void send_native(job *j)
 {
     worker *w = j->worker;
-    char topic[256];
     int error = 0;
     j->mail.deliver = on_native;
     if (j->letters) {
-        (void)snprintf(topic, sizeof topic, "%s." ANSWERS, w->topics);
-        sl_queue_put put = {.topic = sl_str_c(topic),
+        sl_queue_put put = {.topic = sl_str_c(j->home),
                             .body = sl_str_of(j->letters->text, j->letters->len),
                             .idempotency_key = sl_str_c(j->letters->key),
                             .trace = sl_str_c(j->trace)};
@@ -268,7 +268,7 @@ static void send_next(job *j)
         return;
     }
     if (j->letters) {
-        (void)snprintf(path, sizeof path, "/queues/%s." ANSWERS "/messages", w->topics);
+        (void)snprintf(path, sizeof path, "/queues/%s/messages", j->home);
         j->sending = ask(w, path, sl_str_of(j->letters->text, j->letters->len), sl_str_c(j->trace),
                          sl_str_c(j->letters->key), 30000, on_sent, j);
     } else if (j->ended) {
@@ -412,6 +412,11 @@ static json_t *read_task(job *j, sl_str body)
         const char *session = json_string_value(json_object_get(data, "session_id"));
         (void)snprintf(j->id, sizeof j->id, "%s", task);
         (void)snprintf(j->session, sizeof j->session, "%s", session ? session : "");
+        const char *home = json_string_value(json_object_get(data, "answer_topic"));
+        if (sl_replies_is_topic(j->worker->topics, home))
+            (void)snprintf(j->home, sizeof j->home, "%s", home);
+        else
+            (void)snprintf(j->home, sizeof j->home, "%s." ANSWERS, j->worker->topics);
         inputs = json_loads(input, 0, NULL);
         if (!json_is_object(inputs)) {
             json_decref(inputs);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
@@ -36,6 +37,7 @@ typedef struct entry {
     int64_t version; /* that `rows` has */
     bool changing;   /* this process is writing to it */
     loaded *rows;    /* NULL: not in memory */
+    uint64_t used;   /* the clock's time of the last search */
 } entry;
 
 struct sl_collections {
@@ -48,6 +50,7 @@ struct sl_collections {
     entry **entries;
     size_t entry_count;
     int64_t next_id; /* without a file */
+    uint64_t clock, room_bytes;
 };
 
 /* ---- messages ---- */
@@ -182,6 +185,8 @@ int sl_collections_open(const char *path, char *error, size_t error_size, sl_col
     (void)pthread_mutex_init(&c->write_lock, NULL);
     (void)pthread_mutex_init(&c->read_lock, NULL);
     (void)pthread_mutex_init(&c->lock, NULL);
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    c->room_bytes = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page / 4 : UINT64_MAX;
     int result = sl_pool_new(0, &c->pool);
     if (!result && path) {
         sl_db_options options = {.path = path, .schema = schema, .format = FORMAT, .max_group = 64};
@@ -198,6 +203,14 @@ int sl_collections_open(const char *path, char *error, size_t error_size, sl_col
     }
     *ret_collections = c;
     return 0;
+}
+
+void sl_collections_set_room(sl_collections *c, uint64_t bytes)
+{
+    SL_ASSERT(c);
+    (void)pthread_mutex_lock(&c->lock);
+    c->room_bytes = bytes;
+    (void)pthread_mutex_unlock(&c->lock);
 }
 
 void sl_collections_close(sl_collections *collections)
@@ -313,9 +326,32 @@ static loaded *current(sl_collections *c, sl_str name, const described *d)
     if (e && e->rows && (!d || (e->id == d->id && (e->changing || e->version == d->version)))) {
         rows = e->rows;
         rows->refs++;
+        e->used = ++c->clock;
     }
     (void)pthread_mutex_unlock(&c->lock);
     return rows;
+}
+
+/* Lets go of collections that were searched longest ago, while there is more than room for; not of `kept`. `lock` is
+ * held; searches that are under way keep theirs until they end. */
+static void make_room(sl_collections *c, const entry *kept)
+{
+    SL_ASSERT(kept);
+    for (;;) {
+        entry *oldest = NULL;
+        uint64_t bytes = 0;
+        for (size_t i = 0; i < c->entry_count; i++) {
+            entry *e = c->entries[i];
+            bytes += e->rows ? sl_vector_set_bytes(e->rows->set) : 0;
+            if (e != kept && e->rows && !e->changing && (!oldest || e->used < oldest->used))
+                oldest = e;
+        }
+        if (bytes <= c->room_bytes || !oldest)
+            return;
+        unref(oldest->rows);
+        oldest->rows = NULL;
+        oldest->version = STALE;
+    }
 }
 
 /* Puts rows that were read in the place of what is there, and keeps a reference for the caller. */
@@ -328,6 +364,9 @@ static int install(sl_collections *c, sl_str name, const described *d, loaded *r
         e->rows = rows;
         e->version = e->changing ? STALE : d->version; /* a change that is not seen here may follow at once */
         rows->refs++;
+        e->used = ++c->clock;
+        if (c->db)
+            make_room(c, e);
     } else {
         unref(rows);
     }

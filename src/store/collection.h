@@ -6,8 +6,9 @@
  * on all cores, and takes about as long as reading the rows once; the same data gives the same answer, ties ordered by
  * id.
  *
- * A collection is loaded by its first search, and then stays in memory. Everything here blocks: not for an event loop's
- * thread. Any thread, any number at once.
+ * A collection is loaded by its first search, and then stays in memory as long as there is room: those that were
+ * searched last, together up to a quarter of the machine's memory, but always the one that is being searched.
+ * Everything here blocks: not for an event loop's thread. Any thread, any number at once.
  */
 #ifndef SL_STORE_COLLECTION_H
 #define SL_STORE_COLLECTION_H
@@ -25,6 +26,8 @@ typedef struct sl_collections sl_collections;
  */
 SL_MUST_CHECK int sl_collections_open(const char *path, char *error, size_t error_size,
                                       sl_collections **ret_collections);
+/* Memory for collections that are kept on disk, instead of a quarter of the machine's. */
+void sl_collections_set_room(sl_collections *collections, uint64_t bytes);
 /* No call may be under way. NULL is accepted. */
 void sl_collections_close(sl_collections *collections);
 

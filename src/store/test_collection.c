@@ -540,6 +540,41 @@ SL_TEST(rows_that_are_refused)
 }
 
 /* What another process puts is seen by the next search; so is a collection that was dropped and made anew. */
+/* Those that were searched longest ago leave memory, and come back with what has changed meanwhile. */
+SL_TEST(memory_is_for_what_is_searched)
+{
+    sl_collections *c = opened(make_file());
+    static const char *const names[] = {"a", "b", "c", "d"};
+    sl_collection_info infos[4];
+    size_t count = 0, loaded = 0;
+    for (size_t i = 0; i < 4; i++) {
+        CHECK_EQ(sl_collections_create(c, sl_str_c(names[i]), 2, SL_VECTOR_DOT, reason), 0);
+        CHECK_EQ(put(c, names[i], "", names[i], 1, 0, ""), 0);
+        CHECK_STR(sl_str_c(ids(c, names[i], "", 1, 0, 5, NULL)), names[i]);
+    }
+    CHECK_EQ(sl_collections_list(c, infos, 4, &count, reason), 0);
+    for (size_t i = 0; i < count; i++)
+        loaded += infos[i].memory_bytes > 0;
+    CHECK_EQ(loaded, 4);
+    sl_collections_set_room(c, infos[0].memory_bytes * 2);
+    CHECK_EQ(sl_collections_create(c, SL_STR("e"), 2, SL_VECTOR_DOT, reason), 0);
+    CHECK_STR(sl_str_c(ids(c, "a", "", 1, 0, 5, NULL)), "a");
+    CHECK_STR(sl_str_c(ids(c, "e", "", 1, 0, 5, NULL)), "");
+    CHECK_EQ(sl_collections_list(c, infos, 4, &count, reason), 0);
+    CHECK(infos[0].memory_bytes > 0 && !infos[1].memory_bytes && !infos[2].memory_bytes);
+    CHECK_EQ(put(c, "b", "", "b2", 2, 0, ""), 0);
+    CHECK_STR(sl_str_c(ids(c, "b", "", 1, 0, 5, NULL)), "b2,b");
+    sl_collections_set_room(c, 0);
+    for (size_t i = 0; i < 4; i++) { /* one at a time */
+        CHECK_STR(sl_str_c(ids(c, names[i], "", 1, 0, 1, NULL)), i == 1 ? "b2" : names[i]);
+        CHECK_EQ(sl_collections_list(c, infos, 4, &count, reason), 0);
+        for (size_t k = 0; k < 4; k++)
+            CHECK_EQ(infos[k].memory_bytes > 0, k == i);
+    }
+    sl_collections_close(c);
+    remove_file();
+}
+
 SL_TEST(other_processes)
 {
     const char *path = make_file();

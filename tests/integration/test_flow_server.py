@@ -696,6 +696,35 @@ def test_a_cluster_holds_the_messages():
         broker.wait()
 
 
+def test_servers_of_a_cluster_have_their_own_answers():
+    """Two servers run one another's tasks, and workers answer to the one that asked."""
+    import subprocess
+    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
+    broker = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"nats://127.0.0.1:{port}"
+        lib.until(lambda: can_connect(port), what="the broker")
+        for here in (4, 0):  # tasks that the servers run themselves: all of them, or none
+            servers = [server("--queue", url, "--flow-runs", here) for _ in range(2)]
+            apis = [s.url("api") for s in servers]
+            for api in apis:
+                add(api, ECHO)
+                add(api, FAIL)
+            workers = [] if here else [worker(url, ECHO, FAIL)]
+            runs = [(api, start(api, "echo", {"message": f"{n}"}), n) for n in range(20) for api in apis]
+            broken = [(api, start(api, "broken")) for api in apis]
+            for api, run, n in runs:
+                lib.equal(ended(api, run)["outputs"], {"shout": {"text": f"echo: {n}"}})
+                lib.equal([e["event"] for e in lines(lib.get(f"{api}/runs/{run}/events").text)][-1], "run_ended")
+            for api, run in broken:
+                lib.equal(ended(api, run)["status"], "failed")
+            for each in workers + servers:
+                lib.equal(each.stop(), 0)
+    finally:
+        broker.kill()
+        broker.wait()
+
+
 def can_connect(port):
     import socket
     try:
