@@ -57,7 +57,8 @@ void sl_probe_metrics_context(sl_probe_metrics *metrics, const sl_probe_context_
     sl_probe_model_series *series = c ? series_of_model(metrics, info->model) : NULL;
     if (!series)
         return;
-    uint32_t count = info->n_seq_max > 0 ? (uint32_t)info->n_seq_max : 1;
+    bool known = info->n_seq_max > 0;
+    uint32_t count = known ? (uint32_t)info->n_seq_max : SL_PROBE_MAX_METRIC_SEQUENCES;
     if (count > SL_PROBE_MAX_METRIC_SEQUENCES)
         count = SL_PROBE_MAX_METRIC_SEQUENCES;
     sl_probe_host_sequence *sequences = sl_calloc(count, sizeof *sequences);
@@ -66,8 +67,8 @@ void sl_probe_metrics_context(sl_probe_metrics *metrics, const sl_probe_context_
     *c = (sl_probe_host_context){.id = info->context, .series = series, .sequences = sequences};
     c->sequence_count = count;
     c->size = info->n_ctx > 0 ? (uint64_t)info->n_ctx : 0;
-    /* Before n_ctx_seq was known, sequences shared the context in equal parts. */
-    c->sequence_tokens = info->n_ctx_seq > 0 ? (uint32_t)info->n_ctx_seq : (uint32_t)(c->size / count);
+    c->count_known = known;
+    c->sequence_tokens = info->n_ctx_seq > 0 ? (uint32_t)info->n_ctx_seq : 0;
     metrics->body->capacity_tokens += c->size;
     bind_context(metrics, c);
     if (!metrics->main_model) {
@@ -99,9 +100,12 @@ static void bind_sequence(sl_probe_metrics *m, const sl_probe_host_context *c, s
     s->ratio = sl_instrument_bind(m->body->metrics[SL_METRIC_LLAMACPP_SEQUENCE_RATIO], labels, 3);
 }
 
+/* Before libraries said what one sequence can hold, they shared the context in equal parts. */
 static double share_of(const sl_probe_host_context *c, const sl_probe_host_sequence *s)
 {
-    return c->sequence_tokens ? (double)s->tokens / (double)c->sequence_tokens : 0;
+    uint32_t sharing = c->count_known ? c->sequence_count : c->sequences_seen;
+    double room = c->sequence_tokens ? (double)c->sequence_tokens : (double)c->size / (sharing ? sharing : 1);
+    return room > 0 ? (double)s->tokens / room : 0;
 }
 
 static void show_sequence(sl_probe_metrics *m, const sl_probe_host_context *c, sl_probe_host_sequence *s)
@@ -152,6 +156,8 @@ void sl_probe_metrics_sequence(sl_probe_metrics *metrics, uint32_t context, int3
     if (!c || sequence < 0 || (uint32_t)sequence >= c->sequence_count)
         return;
     sl_probe_host_sequence *s = &c->sequences[sequence];
+    if ((uint32_t)sequence >= c->sequences_seen)
+        c->sequences_seen = (uint32_t)sequence + 1;
     s->changed_ns = metrics->body->now_ns;
     if (s->tokens == tokens)
         return;

@@ -23,6 +23,8 @@ typedef struct sl_probe_host_context {
     uint64_t size, tokens;    /* over all sequences */
     uint32_t sequence_tokens; /* that one can hold; 0: not known */
     uint32_t sequence_count;
+    uint32_t sequences_seen; /* highest + 1; asked where the library does not say how many there are */
+    bool count_known;
     bool dirty;
     sl_probe_host_sequence *sequences;
     sl_series *size_series, *tokens_series;

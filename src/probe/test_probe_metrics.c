@@ -244,6 +244,13 @@ SL_TEST(what_is_not_known_of_a_context)
     sl_probe_metrics_sequence(m, 2, 1, 20);
     sl_probe_metrics_tick(m, MS, 0);
     CHECK_NEAR(page_value(sdk, "llamacpp_sequence_usage_ratio{host=\"0\",context=\"2\",sequence=\"1\"}"), .8);
+    /* Not even how many there are: as many as have been seen share it. */
+    sl_probe_metrics_context(m, &(sl_probe_context_info){.context = 3, .n_ctx = 100, .n_ctx_seq = -1, .n_seq_max = -1});
+    sl_probe_metrics_sequence(m, 3, 0, 20);
+    sl_probe_metrics_sequence(m, 3, 1, 10);
+    sl_probe_metrics_tick(m, MS, 0);
+    CHECK_NEAR(page_value(sdk, "llamacpp_sequence_usage_ratio{host=\"0\",context=\"3\",sequence=\"0\"}"), .4);
+    CHECK(page_pair(sdk, "kv_cache_tokens") == 60);
     /* Work of an unknown context, and of an unknown model, has a name all the same. */
     sl_probe_metrics_token(m, 9, MS, NULL);
     CHECK(page_pair(sdk, "inter_token_latency_seconds_count{model=\"unknown\"}") == 1);

@@ -165,6 +165,12 @@ def test_the_archive_has_every_hook_and_nothing_else():
         lib.equal(seen.get("__wrap_" + name), "T", name)
         assert name not in seen or seen[name] == "W", f"{name} is called past its hook's back"
         lib.contains(open(ARCHIVE[:-1] + "options").read().split("\n"), "--wrap=" + name)
+    with open(os.path.join(HOST, "static", "aliases.def")) as file:
+        aliases = re.findall(r"^ALIAS\((\w+), (\w+)\)", file.read(), re.M)
+    for name, hook in aliases:
+        lib.equal(seen.get("__wrap_" + name), "T", name)
+        lib.contains([n for n, _ in hooks], hook)
+        lib.contains(open(ARCHIVE[:-1] + "options").read().split("\n"), "--wrap=" + name)
     strange = [n for n, kind in seen.items() if kind in "UvV" and re.match(r"sl_|hook_|look_|tell_", n)]
     lib.equal(strange, [], "what the hook library lacks")
 

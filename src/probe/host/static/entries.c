@@ -26,3 +26,9 @@ __asm__(".hidden sl_host_jumps\n.hidden sl_host_reals\n.hidden sl_host_tag\n"
                 GO_ON("sl_jump_" #name, "hook_" #name) END("__wrap_" #name));
 #include "src/probe/host/hooks.def"
 #undef SL_HOOK
+
+#define ALIAS(name, function)                                                                                          \
+    __asm__(".globl __wrap_" #name "\n" BEGIN("__wrap_" #name) GO_ON("sl_jump_" #function, "hook_" #function)          \
+                END("__wrap_" #name));
+#include "src/probe/host/static/aliases.def"
+#undef ALIAS
