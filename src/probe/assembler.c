@@ -172,5 +172,6 @@ void sl_probe_assembler_host_gone(sl_probe_assembler *assembler, uint64_t now_ns
     sl_track_batches_finish(assembler);
     sl_track_requests_gone(assembler, now_ns, crashed);
     sl_track_resources_free(assembler);
+    sl_track_ghosts_free(assembler);
     assembler->buffer_count = 0;
 }

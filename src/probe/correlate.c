@@ -329,20 +329,25 @@ void sl_track_claim_find(sl_probe_assembler *a, const sl_track_evidence *evidenc
 
 /* ---- claims ---- */
 
+static void drop_tie(sl_track_turn *turn, uint64_t serial)
+{
+    SL_ASSERT(turn->tie_count <= SL_PROBE_MAX_TIES);
+    for (uint32_t i = 0; i < turn->tie_count; i++) {
+        if (turn->ties[i] == serial) {
+            turn->ties[i] = turn->ties[--turn->tie_count];
+            return;
+        }
+    }
+}
+
 /* An ask whose turn is certain is nobody else's possibility. */
 static void prove(sl_probe_assembler *a, sl_track_ask *ask)
 {
     SL_ASSERT(ask && ask->turn);
     ask->proven = true;
     for (sl_track_turn *turn = a->turns; turn; turn = turn->next) {
-        if (turn == ask->turn)
-            continue;
-        for (uint32_t i = 0; i < turn->tie_count; i++) {
-            if (turn->ties[i] == ask->serial) {
-                turn->ties[i] = turn->ties[--turn->tie_count];
-                break;
-            }
-        }
+        if (turn != ask->turn)
+            drop_tie(turn, ask->serial);
     }
 }
 
@@ -394,7 +399,7 @@ static bool has_tie(const sl_track_turn *turn, uint64_t serial)
 /* Whether a turn may be for one of a request's asks: by its ties, and not certainly another's. */
 static sl_track_ask *possible_ask(const sl_track_turn *turn, const sl_track_request *request)
 {
-    if (turn->sure != SL_TRACK_AMBIGUOUS || turn->closed || turn->copied)
+    if (turn->sure != SL_TRACK_AMBIGUOUS || turn->copied || (turn->closed && !turn->ghost))
         return NULL;
     for (sl_track_ask *ask = request->asks; ask; ask = ask->sibling) {
         if (has_tie(turn, ask->serial) && !ask->proven)
@@ -403,25 +408,70 @@ static sl_track_ask *possible_ask(const sl_track_turn *turn, const sl_track_requ
     return NULL;
 }
 
-/* The one turn that a request's answer can mean; NULL when several or none fit. */
-static sl_track_turn *find_meant(sl_probe_assembler *a, const sl_track_request *request, const sl_answer_facts *facts)
+/* No answer begins before its first token is there. */
+static bool came_in_time(const sl_track_turn *turn, const sl_track_request *request)
 {
-    sl_track_turn *found = NULL;
-    uint32_t fit = 0, possible = 0;
-    bool clouded = false, figures = facts->has_timings || facts->has_usage;
+    uint64_t begun = request->streaming ? request->frame_ns : request->answer_ns;
+    return !begun || (turn->prompt_end_ns && turn->prompt_end_ns <= begun);
+}
+
+/*
+ * Milliseconds by which the server's own times differ from those of a turn; 0 when it tells none. It makes a better
+ * guess, but proves nothing: on a busy machine two measurements of the same differ by more than those of two twins.
+ */
+static double times_apart(const sl_track_turn *turn, const sl_answer_facts *facts)
+{
+    if (facts->prompt_ms < 0 || facts->predicted_ms < 0)
+        return 0;
+    double prompt = sl_track_ms(sl_track_span_of(turn->start_ns, turn->prompt_end_ns));
+    double predicted = sl_track_ms(sl_track_span_of(turn->prompt_end_ns, turn->last_ns));
+    double one = prompt - facts->prompt_ms, other = predicted - facts->predicted_ms;
+    return (one < 0 ? -one : one) + (other < 0 ? -other : other);
+}
+
+/* What was found among the turns that a request's answer may mean. */
+typedef struct meant {
+    sl_track_turn *turn; /* the nearest that fits; NULL: none does */
+    double apart;        /* of it */
+    uint32_t fit, possible;
+    bool clouded;
+} meant;
+
+static void take_meant(meant *found, sl_track_turn *turn, const sl_answer_facts *facts)
+{
+    found->fit++;
+    if (turn->closed) /* given away as a guess: it may have been meant, but it is gone */
+        return;
+    double apart = times_apart(turn, facts);
+    bool nearer = !found->turn || apart < found->apart ||
+                  (apart <= found->apart && turn->start_ns < found->turn->start_ns); /* a slot answers in order */
+    if (nearer) {
+        found->turn = turn;
+        found->apart = apart;
+    }
+}
+
+/* Finds the turn that a request's answer means. `*ret_certain`: it can be no other. */
+static sl_track_turn *find_meant(sl_probe_assembler *a, const sl_track_request *request, const sl_answer_facts *facts,
+                                 bool *ret_certain)
+{
+    SL_ASSERT(request && facts && ret_certain);
+    meant found = {0};
+    bool figures = facts->has_timings || facts->has_usage;
     for (sl_track_turn *turn = a->turns; turn; turn = turn->next) {
         const sl_track_ask *ask = possible_ask(turn, request);
-        if (!ask)
+        if (!ask || !came_in_time(turn, request))
             continue;
-        possible++;
-        clouded |= ask->clouded;
-        if ((facts->id_slot >= 0 && facts->id_slot != turn->seq) || (figures && !sl_track_figures_fit(turn, facts)))
-            continue;
-        found = turn;
-        fit++;
+        found.possible++;
+        found.clouded |= ask->clouded;
+        bool fits =
+            (facts->id_slot < 0 || facts->id_slot == turn->seq) && (!figures || sl_track_figures_fit(turn, facts));
+        if (fits)
+            take_meant(&found, turn, facts);
     }
-    bool proves = facts->id_slot >= 0 || (!clouded && (figures || possible == 1));
-    return fit == 1 && proves ? found : NULL;
+    bool proves = facts->id_slot >= 0 || (!found.clouded && (figures || found.possible == 1));
+    *ret_certain = found.turn && found.fit == 1 && proves && (!found.turn->ties_cut || facts->id_slot >= 0);
+    return found.turn;
 }
 
 /* Makes `turn` the one for `ask`; whoever had it gets the request's earlier turn in exchange, or waits again. */
@@ -443,15 +493,15 @@ static void exchange(sl_track_turn *turn, sl_track_request *request, sl_track_as
 
 static void settle_ambiguous(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts)
 {
-    sl_track_turn *meant = find_meant(a, request, facts);
-    if (!meant)
+    bool certain;
+    sl_track_turn *turn = find_meant(a, request, facts, &certain);
+    if (!turn)
         return;
-    sl_track_ask *ask = possible_ask(meant, request);
-    exchange(meant, request, ask);
-    bool certain = !meant->ties_cut || facts->id_slot >= 0;
+    sl_track_ask *ask = possible_ask(turn, request);
+    exchange(turn, request, ask);
     if (!certain)
         return;
-    meant->sure = SL_TRACK_EXACT;
+    turn->sure = SL_TRACK_EXACT;
     prove(a, ask);
 }
 
@@ -466,15 +516,12 @@ static void settle_alone(sl_probe_assembler *a, sl_track_request *request)
     }
 }
 
-/* What ends as a guess leaves a doubt on all for whom it may have been. */
-static void cloud_ties(sl_probe_assembler *a, const sl_track_request *request)
+/* What ends as a guess stays a possibility for all for whom it may have been. */
+static void keep_ghosts(sl_probe_assembler *a, const sl_track_request *request)
 {
-    for (const sl_track_turn *turn = request->turns; turn; turn = turn->next_in_request) {
-        for (uint32_t i = 0; turn->sure == SL_TRACK_AMBIGUOUS && i < turn->tie_count; i++) {
-            sl_track_ask *ask = sl_track_ask_find(a, turn->ties[i]);
-            if (ask)
-                ask->clouded = true;
-        }
+    for (sl_track_turn *turn = request->turns; turn; turn = turn->next_in_request) {
+        if (turn->sure == SL_TRACK_AMBIGUOUS && !turn->copied)
+            sl_track_turn_haunt(a, turn);
     }
 }
 
@@ -485,7 +532,7 @@ void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_
     bool certain = request->turns && request->turns->sure != SL_TRACK_AMBIGUOUS;
     if (!certain && request->turn_count <= 1)
         settle_ambiguous(a, request, facts);
-    cloud_ties(a, request);
+    keep_ghosts(a, request);
     if (request->turn_count != 1 || !(facts->has_timings || facts->has_usage))
         return;
     sl_track_turn *turn = request->turns;

@@ -280,6 +280,7 @@ void sl_track_request_answer(sl_probe_assembler *a, const sl_probe_answer *event
     sl_track_request *request = sl_track_request_find(a, event->request);
     if (!request)
         return;
+    request->answer_ns = event->head.time_ns;
     request->status = event->status < 1000 ? event->status : 0;
     request->streaming = event->head.flags & SL_PROBE_ANSWER_SSE;
 }

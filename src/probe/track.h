@@ -8,8 +8,8 @@
  * generation of a host that speaks no HTTP, or one whose request could not be found. Names in words: ask, turn, part
  * (what one batch does for one sequence). All of it belongs to the one thread that reads the ring.
  *
- * Life: a turn is freed when neither a sequence nor a request holds it. Batches that are not finished point to turns,
- * so they are finished (batch.h) before anything that could free one.
+ * Life: a turn is freed when neither a sequence nor a request holds it, and it is no ghost. Batches that are not
+ * finished point to turns, so they are finished (batch.h) before anything that could free one.
  */
 #ifndef SL_PROBE_TRACK_H
 #define SL_PROBE_TRACK_H
@@ -104,6 +104,7 @@ struct sl_track_turn {
     bool shadow;                /* of a second context for a prompt that has its turn: speculative decoding */
     bool has_decode;            /* a llama_decode span is among its children */
     sl_track_batch_facts first; /* batch; its span is made late when it was not known below which request */
+    bool ghost;                 /* kept, although neither a sequence nor a request holds it: see `ghosts` */
     bool first_told;            /* the metrics know of its first token */
     uint32_t last_n;            /* tokens of its last generating batch: drafts, of which some were accepted */
     int32_t last_pos;           /* position of the first of them */
@@ -192,7 +193,7 @@ struct sl_probe_assembler {
     sl_track_ask *first_ask, *last_ask;
     uint32_t ask_count;
     sl_track_turn *turns;
-    sl_track_turn ghosts[SL_TRACK_GHOSTS]; /* of turns that ended as guesses: for whom they may have been, too */
+    sl_track_turn *ghosts[SL_TRACK_GHOSTS]; /* turns that were given away as guesses: they may have been another's */
     uint32_t next_ghost;
     uint64_t tokens_kept;
     uint64_t serial;
@@ -267,6 +268,10 @@ void sl_track_turn_finish(sl_probe_assembler *a, sl_track_turn *turn, int64_t co
 void sl_track_turn_leave(sl_probe_assembler *a, sl_track_seq *seq);
 /* Frees a turn that neither a sequence nor a request holds. */
 void sl_track_turn_release(sl_probe_assembler *a, sl_track_turn *turn);
+/* Keeps a turn that its request leaves as a guess; the oldest kept one goes. */
+void sl_track_turn_haunt(sl_probe_assembler *a, sl_track_turn *turn);
+/* Lets go of all that are kept. */
+void sl_track_ghosts_free(sl_probe_assembler *a);
 /* Turns without a request that have been idle for long end. */
 void sl_track_turns_age(sl_probe_assembler *a, uint64_t now_ns);
 

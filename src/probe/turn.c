@@ -69,13 +69,46 @@ void sl_track_turn_take(sl_track_turn *turn)
 void sl_track_turn_release(sl_probe_assembler *a, sl_track_turn *turn)
 {
     SL_ASSERT(a && turn);
-    if (turn->on_sequence || turn->request)
+    if (turn->on_sequence || turn->request || turn->ghost)
         return;
     SL_ASSERT(!turn->ask && !turn->root && !turn->prompt_span && !turn->generate_span);
     *(turn->prev ? &turn->prev->next : &a->turns) = turn->next;
     if (turn->next)
         turn->next->prev = turn->prev;
     sl_free(turn);
+}
+
+static void exorcise(sl_probe_assembler *a, sl_track_turn **ghost)
+{
+    sl_track_turn *turn = *ghost;
+    *ghost = NULL;
+    if (!turn)
+        return;
+    SL_ASSERT(turn->ghost);
+    for (sl_track_ask *ask = a->first_ask; ask; ask = ask->next) {
+        for (uint32_t i = 0; i < turn->tie_count; i++)
+            ask->clouded |= turn->ties[i] == ask->serial;
+    }
+    turn->ghost = false;
+    sl_track_turn_release(a, turn);
+}
+
+void sl_track_turn_haunt(sl_probe_assembler *a, sl_track_turn *turn)
+{
+    SL_ASSERT(a && turn);
+    if (turn->ghost)
+        return;
+    sl_track_turn **place = &a->ghosts[a->next_ghost++ % SL_TRACK_GHOSTS];
+    exorcise(a, place);
+    turn->ghost = true;
+    *place = turn;
+}
+
+void sl_track_ghosts_free(sl_probe_assembler *a)
+{
+    SL_ASSERT(a);
+    for (size_t i = 0; i < SL_TRACK_GHOSTS; i++)
+        exorcise(a, &a->ghosts[i]);
 }
 
 void sl_track_turn_leave(sl_probe_assembler *a, sl_track_seq *seq)
@@ -171,7 +204,7 @@ uint32_t sl_track_turn_tokens(const sl_track_turn *turn)
     SL_ASSERT(turn);
     if (turn->phase != SL_TRACK_GENERATE || (turn->request && turn->request->use == SL_TRACK_USE_EMBED))
         return 0;
-    if (!turn->request && !turn->generated)
+    if (!turn->request && !turn->generated && !turn->first_told)
         return 0; /* whether anybody took a token is not known */
     return turn->generated + 1;
 }
