@@ -90,6 +90,18 @@ static int fail(const char *what, int error, const char *reason)
     return error;
 }
 
+/* What is kept cannot be read. */
+static int fail_kept(const sl_flow_server *server, const char *what, int error)
+{
+    char reason[4096 + 256];
+    if (error != SL_EIO && error != SL_EPARSE)
+        return fail(what, error, NULL);
+    (void)snprintf(reason, sizeof reason,
+                   "%s; a file in %s is damaged: put a copy in its place, or start with another --data-dir",
+                   sl_strerror(error), server->options->data_dir);
+    return fail(what, error, reason);
+}
+
 static int open_sdk(sl_flow_server *server)
 {
     const sl_flow_server_options *o = server->options;
@@ -275,7 +287,7 @@ static int take_up(sl_flow_server *server)
     int error = sl_run_store_each_left(server->runs, count_left, &l);
     if (!error && l.unsent)
         error = sl_run_store_each_left(server->runs, put_left, &l);
-    return error ? fail("runs of an earlier start cannot be taken up", error, NULL) : 0;
+    return error ? fail_kept(server, "runs of an earlier start cannot be taken up", error) : 0;
 }
 
 static int open_work(sl_flow_server *server)
@@ -286,13 +298,13 @@ static int open_work(sl_flow_server *server)
         return SL_ENOMEM;
     int error = sl_flows_load(server);
     if (error)
-        return fail("the workflows cannot be loaded", error, NULL);
+        return fail_kept(server, "the workflows cannot be loaded", error);
     error = sl_replies_start(server); /* first: what is put again says where to answer */
     if (!error)
         error = take_up(server);
     if (!error)
         error = sl_deployments_load(server);
-    return error ? fail("the deployments cannot be loaded", error, NULL) : 0;
+    return error ? fail_kept(server, "the deployments cannot be loaded", error) : 0;
 }
 
 /* ---- closing ---- */
