@@ -157,24 +157,44 @@ static bool is_variable(const char *entry, const char *name)
     return strncmp(entry, name, len) == 0 && entry[len] == '=';
 }
 
-/* The environment of the program: this one, with two variables changed. */
+/* A program built with AddressSanitizer ends at once when any library comes before the sanitizer's own: unless told. */
+static char *sanitizer_variable(void)
+{
+    static const char name[] = "ASAN_OPTIONS", told[] = "verify_asan_link_order";
+    const char *given = getenv(name);
+    sl_buf value;
+    sl_buf_init(&value, 1u << 20);
+    if (given && *given && !strstr(given, told))
+        (void)sl_buf_printf(&value, "%s:", given);
+    if (given && strstr(given, told))
+        (void)sl_buf_put_c(&value, given);
+    else
+        (void)sl_buf_printf(&value, "%s=0", told);
+    char *entry = value.failed ? NULL : variable(name, sl_buf_str(&value));
+    sl_buf_done(&value);
+    return entry;
+}
+
+/* The environment of the program: this one, with three variables changed. */
 static int make_environment(exec_run *r)
 {
     size_t count = 0, at = 0;
     while (environ[count])
         count++;
-    r->envp = calloc(count + 3, sizeof *r->envp);
+    r->envp = calloc(count + 4, sizeof *r->envp);
     sl_buf preload;
     sl_buf_init(&preload, 1u << 20);
     int error = r->envp ? sl_exec_library_preload(r->library, getenv("LD_PRELOAD"), &preload) : SL_ENOMEM;
     for (size_t i = 0; i < count && !error; i++) {
-        if (!is_variable(environ[i], "LD_PRELOAD") && !is_variable(environ[i], SL_PROBE_DIR_ENV))
+        if (!is_variable(environ[i], "LD_PRELOAD") && !is_variable(environ[i], SL_PROBE_DIR_ENV) &&
+            !is_variable(environ[i], "ASAN_OPTIONS"))
             r->envp[at++] = environ[i];
     }
     if (!error) {
         r->envp[at++] = variable("LD_PRELOAD", sl_buf_str(&preload));
         r->envp[at++] = variable(SL_PROBE_DIR_ENV, sl_str_c(r->folder.path));
-        error = r->envp[at - 1] && r->envp[at - 2] ? 0 : SL_ENOMEM;
+        r->envp[at++] = sanitizer_variable();
+        error = r->envp[at - 1] && r->envp[at - 2] && r->envp[at - 3] ? 0 : SL_ENOMEM;
     }
     sl_buf_done(&preload);
     return error;
