@@ -13,6 +13,7 @@ from lib.context import expect, expect_eq
 from peers import collector, jaeger, llama_server, prometheus2, python_venv
 
 PROBE_SERVICE = "llama-cpp"
+QUOTAS = "resident_memory=8GiB,context=0.9,queue=16,tokens_per_second=500"
 PROTOCOLS = ("grpc", "http/protobuf", "http/json")
 
 
@@ -151,7 +152,7 @@ def selectors(path):
 
 def run_prometheus(ctx):
     """Prometheus scrapes the probe while the server works; every query of the dashboards gives data."""
-    server = start_server(ctx, {"OTEL_TRACES_EXPORTER": "none"})
+    server = start_server(ctx, {"OTEL_TRACES_EXPORTER": "none"}, "--quotas", QUOTAS)
     boards, rules = pasted(ctx)
     page = prometheus.Prometheus(ctx, prometheus2.install(), SCRAPE % server.metrics[7:-len("/metrics")])
     for n in range(6):
