@@ -57,9 +57,10 @@ static bool is_kept_member(sl_str name)
 /* A word of a protocol: letters, digits and a few signs. */
 static bool is_plain(sl_str value)
 {
+    static const char signs[] = {'-', '.', ':', '/', '+'};
     for (size_t i = 0; i < value.len; i++) {
         char c = value.ptr[i];
-        if (!is_letter(c) && !(c >= '0' && c <= '9') && !memchr("-.:/+", c, 5))
+        if (!is_letter(c) && !(c >= '0' && c <= '9') && !memchr(signs, c, sizeof signs))
             return false;
     }
     return value.len <= WORD_MAX;
