@@ -295,6 +295,57 @@ SL_TEST(what_was_written_outlives_a_killed_writer)
     (void)close(tell[1]);
 }
 
+static void *write_on(void *user)
+{
+    writer_job *job = user;
+    for (uint32_t i = 0;; i++)
+        job->lost += !write_tokens(job->ring, job->writer, i, (i + job->writer) % 23);
+    return NULL;
+}
+
+/* The writers of the child, until somebody kills it. */
+static void child_of_writers(const char *path)
+{
+    sl_probe_ring *mine;
+    pthread_t threads[3];
+    writer_job jobs[3];
+    if (sl_probe_ring_new(path, SMALL, &mine) != 0)
+        _exit(1);
+    for (uint32_t i = 0; i < 3; i++) {
+        jobs[i] = (writer_job){mine, i, 0};
+        if (pthread_create(&threads[i], NULL, write_on, &jobs[i]) != 0)
+            _exit(1);
+    }
+    (void)pause();
+}
+
+SL_TEST(a_writer_killed_anywhere_costs_what_it_was_writing)
+{
+    for (unsigned round = 0; round < 25; round++) {
+        const char *path = fresh_path();
+        int status, error = SL_EIO;
+        seen s = {0};
+        pid_t child = fork();
+        REQUIRE(child >= 0);
+        if (child == 0)
+            child_of_writers(path);
+        while (access(path, F_OK) != 0)
+            (void)usleep(200);
+        sl_probe_ring *ring = open_path(path, &error);
+        REQUIRE(error == 0);
+        for (unsigned i = 0; i < 20 + round * 7; i++)
+            (void)sl_probe_ring_read(ring, 200, 1, note, &s);
+        (void)kill(child, SIGKILL);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        (void)sl_probe_ring_read(ring, SIZE_MAX, 1, note, &s);
+        CHECK(!s.disorder);
+        CHECK(info_of(ring).bad <= 3);
+        CHECK_EQ(info_of(ring).waiting_bytes, 0);
+        sl_probe_ring_free(ring);
+        remove_path(path);
+    }
+}
+
 SL_TEST(a_slow_writer_is_waited_for_and_then_given_up)
 {
     sl_probe_ring *ring = anonymous(SMALL);

@@ -407,7 +407,7 @@ static void mode_crash(void)
 {
     begin();
     (void)decode_one(5);
-    *(volatile int *)16 = 1; // NOLINT
+    *(volatile int *)16 = 1;
 }
 
 static void mode_quick(void)

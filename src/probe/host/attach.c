@@ -66,7 +66,7 @@ bool sl_host_env(const char *name, char *ret_value, size_t size)
     if (len > 0) {
         found = find_in(text, (size_t)len, name, ret_value, size);
     } else {
-        const char *value = getenv(name); // NOLINT(concurrency-mt-unsafe): without /proc there is no other way
+        const char *value = getenv(name); /* without /proc there is no other way */
         found = value && strlen(value) < size;
         if (found)
             memcpy(ret_value, value, strlen(value) + 1);
@@ -175,7 +175,7 @@ static void version_of_name(const char *path, char *ret_text, size_t size)
         len = strlen(from);
         if (len >= 3 && strcmp(from + len - 3, ".so") == 0)
             len -= 3;
-        len = strncmp(from, "so", 3) == 0 || len >= size ? 0 : len;
+        len = strcmp(from, "so") == 0 || len >= size ? 0 : len;
         memcpy(ret_text, from, len);
     }
     ret_text[len] = '\0';
@@ -183,7 +183,7 @@ static void version_of_name(const char *path, char *ret_text, size_t size)
 
 static void find_version(unsigned lib, char *ret_text, size_t size)
 {
-    const char *(*version)(void) = (const char *(*)(void))sl_host_find(lib, "llama_version"); /* NOLINT */
+    const char *(*version)(void) = (const char *(*)(void))sl_host_find(lib, "llama_version");
     char real[PATH_MAX];
     if (version) {
         const char *text = version();

@@ -34,7 +34,7 @@ static void *cached(void *_Atomic *slot, const char *name)
 
 void *sl_host_behind(const char *name)
 {
-    dlsym_fn ask = (dlsym_fn)cached(&real_dlsym, "dlsym"); /* NOLINT */
+    dlsym_fn ask = (dlsym_fn)cached(&real_dlsym, "dlsym");
     void *found = ask ? ask(RTLD_NEXT, name) : NULL;
     if (ask && !found)
         (void)dlerror(); /* which the host has not caused */
@@ -80,13 +80,13 @@ static void *behind_probe(sl_hook_id id, dlsym_fn ask, const void *caller, bool 
 const void *sl_dlsym_decide(void *handle, const char *name, const char *unused, const void *caller, void **ret_result)
 {
     int kept = errno;
-    dlsym_fn ask = (dlsym_fn)cached(&real_dlsym, "dlsym"); /* NOLINT */
+    dlsym_fn ask = (dlsym_fn)cached(&real_dlsym, "dlsym");
     sl_hook_id id = row_of(name);
     (void)unused;
     *ret_result = NULL;
     if (id == SL_HOOK_COUNT || !ask || (handle == RTLD_NEXT && ask(handle, name))) {
         errno = kept;
-        return (const void *)ask; /* NOLINT */
+        return (const void *)ask;
     }
     void *found = ask(handle, name);
     if (found && sl_host_is_probe(found))
@@ -102,13 +102,13 @@ const void *sl_dlsym_decide(void *handle, const char *name, const char *unused, 
 const void *sl_dlvsym_decide(void *handle, const char *name, const char *version, const void *caller, void **ret_result)
 {
     int kept = errno;
-    dlvsym_fn ask = (dlvsym_fn)cached(&real_dlvsym, "dlvsym"); /* NOLINT */
+    dlvsym_fn ask = (dlvsym_fn)cached(&real_dlvsym, "dlvsym");
     sl_hook_id id = row_of(name);
     (void)caller;
     *ret_result = NULL;
     if (id == SL_HOOK_COUNT || !ask || (handle == RTLD_NEXT && ask(handle, name, version))) {
         errno = kept;
-        return (const void *)ask; /* NOLINT */
+        return (const void *)ask;
     }
     void *found = ask(handle, name, version);
     if (found && sl_host_is_probe(found))
@@ -124,7 +124,7 @@ const void *sl_dlvsym_decide(void *handle, const char *name, const char *version
  */
 int hook_dlclose(void *handle)
 {
-    int (*real)(void *handle) = (int (*)(void *))sl_host_real_of(SL_HOOK_dlclose, 0, NULL); /* NOLINT */
+    int (*real)(void *handle) = (int (*)(void *))sl_host_real_of(SL_HOOK_dlclose, 0, NULL);
     int result = real ? real(handle) : -1;
     if (result == 0)
         sl_host_unloaded();

@@ -28,7 +28,7 @@ static bool begins(const char *text, const char *with)
 static const void *at(uintptr_t base, ElfW(Addr) value)
 {
     ElfW(Addr) address = value < base ? base + value : value;
-    return (const void *)address; /* NOLINT: that is what the section holds */
+    return (const void *)address;
 }
 
 static void read_dynamic(sl_elf_view *view)
@@ -59,7 +59,7 @@ bool sl_elf_view_of(const struct dl_phdr_info *info, sl_elf_view *ret_view)
         const ElfW(Phdr) *p = &info->dlpi_phdr[i];
         uintptr_t begin = info->dlpi_addr + p->p_vaddr;
         if (p->p_type == PT_DYNAMIC)
-            view.dynamic = (const void *)begin; /* NOLINT */
+            view.dynamic = (const void *)begin;
         if (p->p_type != PT_LOAD)
             continue;
         view.low = begin < view.low ? begin : view.low;
@@ -139,7 +139,7 @@ void *sl_elf_function(const sl_elf_view *view, const char *name)
     uint32_t index = view->gnu_hash ? find_gnu(view, name) : find_sysv(view, name);
     if (!index)
         return NULL;
-    return (void *)(view->base + view->symbols[index].st_value); /* NOLINT */
+    return (void *)(view->base + view->symbols[index].st_value);
 }
 
 static const char *last_part(const char *path)
@@ -205,5 +205,5 @@ int sl_elf_walk(int (*each)(struct dl_phdr_info *info, size_t size, void *user),
         walk = sl_elf_early("dl_iterate_phdr", true);
         atomic_store_explicit(&known, walk, memory_order_relaxed);
     }
-    return walk ? ((walk_fn)walk)(each, user) : dl_iterate_phdr(each, user); /* NOLINT */
+    return walk ? ((walk_fn)walk)(each, user) : dl_iterate_phdr(each, user);
 }

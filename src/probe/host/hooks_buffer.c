@@ -36,10 +36,10 @@ static void tell(int64_t bytes, uint32_t owner, uint32_t phase, const char *name
 /* Of a buffer, or, in old releases, of its type. */
 static const char *name_of(unsigned lib, const void *buffer, const void *type)
 {
-    name_fn ask = (name_fn)sl_host_find(lib, "ggml_backend_buffer_name"); /* NOLINT */
+    name_fn ask = (name_fn)sl_host_find(lib, "ggml_backend_buffer_name");
     if (ask)
         return ask(buffer);
-    ask = type ? (name_fn)sl_host_find(lib, "ggml_backend_buft_name") : NULL; /* NOLINT */
+    ask = type ? (name_fn)sl_host_find(lib, "ggml_backend_buft_name") : NULL;
     return ask ? ask(type) : "";
 }
 
@@ -77,7 +77,7 @@ void *hook_ggml_backend_buft_alloc_buffer(void *type, size_t size)
     if (!real)
         return NULL;
     void *buffer = real(type, size);
-    if (sl_host_recording(SL_HOOK_ggml_backend_buft_alloc_buffer, (void *)real)) /* NOLINT */
+    if (sl_host_recording(SL_HOOK_ggml_backend_buft_alloc_buffer, (void *)real))
         note(buffer, type, size, sl_host_lib_of(SL_HOOK_ggml_backend_buft_alloc_buffer, (const void *)real),
              sum_of(SL_CALLER));
     return buffer;
@@ -88,7 +88,7 @@ void *hook_ggml_backend_alloc_ctx_tensors_from_buft(void *tensors, void *type)
     alloc_tensors_fn real = SL_REAL(alloc_tensors_fn, ggml_backend_alloc_ctx_tensors_from_buft, (sl_host_object *)NULL);
     if (!real)
         return NULL;
-    if (!sl_host_recording(SL_HOOK_ggml_backend_alloc_ctx_tensors_from_buft, (void *)real)) /* NOLINT */
+    if (!sl_host_recording(SL_HOOK_ggml_backend_alloc_ctx_tensors_from_buft, (void *)real))
         return real(tensors, type);
     sl_host_thread *thread = sl_host_this_thread();
     uint8_t before = thread->kv;
@@ -104,7 +104,7 @@ void *hook_ggml_backend_dev_buffer_from_host_ptr(void *device, void *ptr, size_t
     if (!real)
         return NULL;
     void *buffer = real(device, ptr, size, max_tensor_size);
-    if (sl_host_recording(SL_HOOK_ggml_backend_dev_buffer_from_host_ptr, (void *)real)) /* NOLINT */
+    if (sl_host_recording(SL_HOOK_ggml_backend_dev_buffer_from_host_ptr, (void *)real))
         note(buffer, NULL, size, sl_host_lib_of(SL_HOOK_ggml_backend_dev_buffer_from_host_ptr, (const void *)real),
              SL_HOST_BYTES_MAPPED);
     return buffer;
@@ -119,7 +119,7 @@ void hook_ggml_backend_buffer_free(void *buffer)
     if (!real)
         return;
     int kept = errno;
-    bool known = sl_host_recording(SL_HOOK_ggml_backend_buffer_free, (void *)real) && /* NOLINT */
+    bool known = sl_host_recording(SL_HOOK_ggml_backend_buffer_free, (void *)real) &&
                  sl_host_object_remove(buffer, SL_HOST_BUFFER, &was);
     if (known) {
         const char *text = name_of(was.lib, buffer, NULL);

@@ -52,7 +52,7 @@ static void end(const making *make, const sl_host_scope *scope, void *context, u
     int kept = errno;
     const sl_host_object *of = sl_host_object_find(model, SL_HOST_MODEL);
     sl_host_object facts = {.kind = SL_HOST_CONTEXT, .lib = lib, .id = make->context};
-    memory_fn memory = (memory_fn)sl_host_find(lib, "llama_get_memory"); /* NOLINT */
+    memory_fn memory = (memory_fn)sl_host_find(lib, "llama_get_memory");
     (void)sl_host_object_add(context, &facts);
     facts.kind = SL_HOST_MEMORY;
     if (context && memory) {
@@ -99,7 +99,7 @@ void *hook_llama_new_context_with_model(void *model, sl_params_block params)
 static void forget_memory(const void *context, unsigned lib)
 {
     sl_host_object was;
-    memory_fn memory = (memory_fn)sl_host_find(lib, "llama_get_memory"); /* NOLINT */
+    memory_fn memory = (memory_fn)sl_host_find(lib, "llama_get_memory");
     if (memory)
         (void)sl_host_object_remove(memory(context), SL_HOST_MEMORY, &was);
 }
@@ -110,8 +110,8 @@ void hook_llama_free(void *context)
     free_fn real = SL_REAL(free_fn, llama_free, sl_host_object_find(context, SL_HOST_CONTEXT));
     if (!real)
         return;
-    bool known = sl_host_recording(SL_HOOK_llama_free, (void *)real) && /* NOLINT */
-                 sl_host_object_remove(context, SL_HOST_CONTEXT, &was);
+    bool known =
+        sl_host_recording(SL_HOOK_llama_free, (void *)real) && sl_host_object_remove(context, SL_HOST_CONTEXT, &was);
     if (known)
         forget_memory(context, was.lib);
     real(context);

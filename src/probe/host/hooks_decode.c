@@ -137,7 +137,7 @@ int32_t hook_llama_decode(void *context, sl_batch_block batch)
     decode_fn real = SL_REAL(decode_fn, llama_decode, object);
     if (!real)
         return -1;
-    if (!sl_host_recording(SL_HOOK_llama_decode, (void *)real) || sl_host_nested()) /* NOLINT */
+    if (!sl_host_recording(SL_HOOK_llama_decode, (void *)real) || sl_host_nested())
         return real(context, batch);
     return compute(real, SL_PROBE_API_DECODE, object, context, &batch);
 }
@@ -148,7 +148,7 @@ int32_t hook_llama_encode(void *context, sl_batch_block batch)
     decode_fn real = SL_REAL(decode_fn, llama_encode, object);
     if (!real)
         return -1;
-    if (!sl_host_recording(SL_HOOK_llama_encode, (void *)real) || sl_host_nested()) /* NOLINT */
+    if (!sl_host_recording(SL_HOOK_llama_encode, (void *)real) || sl_host_nested())
         return real(context, batch);
     return compute(real, SL_PROBE_API_ENCODE, object, context, &batch);
 }

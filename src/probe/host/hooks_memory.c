@@ -60,7 +60,7 @@ static void end(const sl_host_scope *scope, const sl_host_object *object, uint64
     type real = SL_REAL(type, name, object);                                                                           \
     if (!real)                                                                                                         \
         return fallback;                                                                                               \
-    uint64_t start_ns = begin(&scope, SL_HOOK_##name, (void *)real); /* NOLINT */                                      \
+    uint64_t start_ns = begin(&scope, SL_HOOK_##name, (void *)real);                                                   \
     call;                                                                                                              \
     end(&scope, object, start_ns, &(change)__VA_ARGS__)
 
@@ -81,7 +81,7 @@ static void end(const sl_host_scope *scope, const sl_host_object *object, uint64
         rm_fn real = SL_REAL(rm_fn, name, object);                                                                     \
         if (!real)                                                                                                     \
             return false;                                                                                              \
-        uint64_t start_ns = begin(&scope, SL_HOOK_##name, (void *)real); /* NOLINT */                                  \
+        uint64_t start_ns = begin(&scope, SL_HOOK_##name, (void *)real);                                               \
         bool done = real(of, seq, p0, p1);                                                                             \
         if (start_ns && done)                                                                                          \
             tell(object, start_ns, &(change){SL_PROBE_SEQ_RM, seq, -1, p0, p1, 0});                                    \

@@ -67,7 +67,7 @@ static void tell(const loading *load, const sl_host_thread *thread, const void *
                  uint32_t splits)
 {
     char texts[PATH_MOST + DESC_MOST], desc[DESC_MOST] = "";
-    desc_fn describe = (desc_fn)sl_host_find(lib, "llama_model_desc"); /* NOLINT */
+    desc_fn describe = (desc_fn)sl_host_find(lib, "llama_model_desc");
     if (model && describe)
         (void)describe(model, desc, sizeof desc);
     size_t tail = put_text(texts, path, PATH_MOST);
@@ -200,7 +200,7 @@ void *hook_llama_model_init_from_user(void *metadata, void *set, void *user, sl_
 static void release(free_fn real, sl_hook_id id, void *model)
 {
     sl_host_object was;
-    if (!sl_host_recording(id, (void *)real) || !sl_host_object_remove(model, SL_HOST_MODEL, &was)) { /* NOLINT */
+    if (!sl_host_recording(id, (void *)real) || !sl_host_object_remove(model, SL_HOST_MODEL, &was)) {
         real(model);
         return;
     }

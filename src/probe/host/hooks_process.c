@@ -152,7 +152,7 @@ static void builder_share(builder *b, int32_t index, int32_t seq)
         b->extras = map(MOST_EXTRA * sizeof(int32_t));
         b->extra_room = b->extras ? MOST_EXTRA : 0;
     }
-    if (b->extra + have + 1 > b->extra_room) {
+    if (!b->extras || b->extra + have + 1 > b->extra_room) {
         b->torn = true;
         return;
     }
@@ -171,7 +171,7 @@ static bool holds(const builder *b, int32_t index)
 
 /* ---- the hooks ---- */
 
-#define RECORDING(name, real) sl_host_recording(SL_HOOK_##name, (void *)(real)) /* NOLINT */
+#define RECORDING(name, real) sl_host_recording(SL_HOOK_##name, (void *)(real))
 
 static builder *copy_of(const sl_host_object *object)
 {

@@ -45,7 +45,7 @@ static void tell_row(const sl_host_object *object, int32_t row)
     sl_host_commit(&e->head, sizeof *e, 0);
 }
 
-#define RECORDING(name, real) sl_host_recording(SL_HOOK_##name, (void *)(real)) /* NOLINT */
+#define RECORDING(name, real) sl_host_recording(SL_HOOK_##name, (void *)(real))
 
 void hook_llama_synchronize(void *context)
 {

@@ -72,7 +72,7 @@ void *hook_llama_sampler_clone(const void *sampler)
     if (!real)
         return NULL;
     void *copy = real(sampler);
-    if (object && sl_host_recording(SL_HOOK_llama_sampler_clone, (void *)real)) /* NOLINT */
+    if (object && sl_host_recording(SL_HOOK_llama_sampler_clone, (void *)real))
         note_chain(copy, object->lib);
     return copy;
 }
@@ -83,7 +83,7 @@ void hook_llama_sampler_free(void *sampler)
     free_fn real = SL_REAL(free_fn, llama_sampler_free, sl_host_object_find(sampler, SL_HOST_CHAIN));
     if (!real)
         return;
-    if (sl_host_recording(SL_HOOK_llama_sampler_free, (void *)real)) /* NOLINT */
+    if (sl_host_recording(SL_HOOK_llama_sampler_free, (void *)real))
         (void)sl_host_object_remove(sampler, SL_HOST_CHAIN, &was);
     real(sampler);
 }
@@ -95,7 +95,7 @@ int32_t hook_llama_sampler_sample(void *sampler, void *context, int32_t row)
     sample_fn real = SL_REAL(sample_fn, llama_sampler_sample, of);
     if (!real)
         return -1;
-    if (!sl_host_recording(SL_HOOK_llama_sampler_sample, (void *)real) || sl_host_nested()) /* NOLINT */
+    if (!sl_host_recording(SL_HOOK_llama_sampler_sample, (void *)real) || sl_host_nested())
         return real(sampler, context, row);
     sl_host_scope scope;
     const sl_host_thread *thread = sl_host_this_thread();
@@ -122,7 +122,7 @@ void hook_llama_sampler_apply(void *sampler, sl_candidates *candidates)
     apply_fn real = SL_REAL(apply_fn, llama_sampler_apply, chain);
     if (!real)
         return;
-    if (!sl_host_recording(SL_HOOK_llama_sampler_apply, (void *)real) || !chain || sl_host_nested()) { /* NOLINT */
+    if (!sl_host_recording(SL_HOOK_llama_sampler_apply, (void *)real) || !chain || sl_host_nested()) {
         real(sampler, candidates);
         return;
     }

@@ -49,7 +49,7 @@ static void end(const access_t *a, sl_probe_seq_op op, int32_t seq, uint64_t byt
         access_t access;                                                                                               \
         if (!real)                                                                                                     \
             return (type)0;                                                                                            \
-        begin(&access, object, SL_HOOK_##name, (void *)real); /* NOLINT */                                             \
+        begin(&access, object, SL_HOOK_##name, (void *)real);                                                          \
         type result = real arguments;                                                                                  \
         end(&access, op, seq, bytes);                                                                                  \
         return result;                                                                                                 \
