@@ -128,7 +128,7 @@ static int make_file(const char *path, uint64_t bytes, void **ret_memory)
         return SL_EIO;
     void *memory = MAP_FAILED;
     if (fchmod(fd, 0600) == 0 && posix_fallocate(fd, 0, (off_t)bytes) == 0)
-        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     (void)close(fd);
     if (memory == MAP_FAILED) {
         (void)unlink(path);
