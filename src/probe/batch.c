@@ -586,7 +586,7 @@ static void tell_batch(sl_probe_assembler *a, const sl_track_context *context)
     const sl_span_context *span = NULL;
     for (uint32_t i = 0; i < b->part_count; i++) {
         const sl_track_turn *turn = b->parts[i].turn;
-        warmup &= turn && turn->warmup;
+        warmup &= turn && (turn->warmup || turn->shadow);
         if (!span && turn && sl_span_context_is_valid(&turn->of))
             span = &turn->of;
     }
@@ -693,11 +693,14 @@ static void shift_sequence(sl_probe_assembler *a, sl_track_context *context, int
 static void state_span(sl_probe_assembler *a, const sl_track_context *context, const sl_probe_sequence *event)
 {
     const uint64_t least_ns = 1000000;
-    if (sl_track_span_of(event->start_ns, event->head.time_ns) < least_ns)
+    const sl_track_request *asked = sl_track_request_slots(a);
+    if (!asked && sl_track_span_of(event->start_ns, event->head.time_ns) < least_ns)
         return;
     bool known = event->seq >= 0 && (uint32_t)event->seq < context->seq_count;
     const sl_track_turn *turn = known ? context->seqs[event->seq].turn : NULL;
     const sl_span *parent = turn && !turn->closed && turn->request ? turn->request->span : NULL;
+    if (asked)
+        parent = asked->span;
     sl_span_options options = {.parent = parent, .root = !parent, .start_ns = sl_track_unix(a, event->start_ns)};
     bool save = event->head.flags == SL_PROBE_SEQ_SAVE;
     sl_span *span = sl_span_start(a->tracer, save ? SL_STR("llama_state_save") : SL_STR("llama_state_load"), &options);

@@ -289,6 +289,22 @@ static void find_by_pieces(sl_probe_assembler *a, const sl_track_evidence *e, sl
     claim->ties_cut = same > 0;
 }
 
+/* In a context of drafts: the request of the sequence of that number in another context. */
+static void find_beside(sl_probe_assembler *a, const sl_track_evidence *e, sl_track_claim *claim)
+{
+    SL_ASSERT(e->context->beside);
+    int32_t seq = (int32_t)(e->seq - e->context->seqs);
+    claim->shadow = true;
+    for (const sl_track_turn *turn = a->turns; turn; turn = turn->next) {
+        bool same = turn->on_sequence && turn->seq == seq && turn->context != e->context && !turn->shadow;
+        if (same && turn->request) {
+            claim->request = turn->request;
+            claim->sure = turn->sure;
+            return;
+        }
+    }
+}
+
 static sl_track_ask *free_ask_of(sl_track_request *request)
 {
     sl_track_ask *found = NULL;
@@ -307,6 +323,10 @@ void sl_track_claim_find(sl_probe_assembler *a, const sl_track_evidence *evidenc
     find_by_tokens(a, evidence, ret_claim);
     if (ret_claim->request || known_only)
         return;
+    if (evidence->context->beside) {
+        find_beside(a, evidence, ret_claim);
+        return;
+    }
     sl_track_request *request = sl_track_request_on_thread(a, evidence->thread);
     if (request) {
         ret_claim->request = request;
@@ -360,7 +380,9 @@ void sl_track_claim_apply(sl_probe_assembler *a, sl_track_turn *turn, const sl_t
     turn->ties_cut = claim->ties_cut;
     memcpy(turn->ties, claim->ties, claim->tie_count * sizeof *claim->ties);
     if (claim->shadow) {
-        turn->of = claim->request->context;
+        turn->context->beside = true;
+        if (claim->request)
+            turn->of = claim->request->context;
         turn->of.tracestate = sl_str_of(NULL, 0);
         return;
     }

@@ -77,6 +77,21 @@ sl_track_request *sl_track_request_single(sl_probe_assembler *a)
     return request;
 }
 
+static bool is_for_slots(const sl_track_request *request, const void *with)
+{
+    (void)with;
+    return request->use == SL_TRACK_USE_OTHER && strcmp(request->route, "/slots/{id}") == 0;
+}
+
+sl_track_request *sl_track_request_slots(sl_probe_assembler *a)
+{
+    SL_ASSERT(a);
+    uint32_t count;
+    bool any = a->request_count > a->generating_count;
+    sl_track_request *request = any ? find_earliest(a, is_for_slots, NULL, &count) : NULL;
+    return request && count == 1 ? request : NULL;
+}
+
 sl_track_request *sl_track_request_on_thread(sl_probe_assembler *a, uint32_t thread)
 {
     SL_ASSERT(a);
@@ -289,7 +304,7 @@ void sl_track_request_frame(sl_probe_assembler *a, const sl_probe_frame *event)
 {
     SL_ASSERT(a && event);
     sl_track_request *request = sl_track_request_find(a, event->request);
-    if (request && !request->frame_ns)
+    if (request && !request->frame_ns && !(event->head.flags & SL_PROBE_FRAME_NO_TEXT))
         request->frame_ns = event->head.time_ns;
 }
 

@@ -79,13 +79,19 @@ static void set_count(sl_span *span, const char *key, int64_t value)
         sl_span_set_int(span, key, value);
 }
 
-/* "llama 7B Q4_K - Medium": what stands behind the size. */
+/* "llama 7B Q4_K - Medium": what stands behind the size; "(guessed) all F32" is F32. */
 static void set_quantisation(sl_span *span, const char *description)
 {
-    const char *at = strchr(description, ' ');
-    at = at ? strchr(at + 1, ' ') : NULL;
-    if (at && at[1])
-        sl_span_set_str(span, "model.quantization", at + 1);
+    static const sl_str fillers[] = {{"(guessed) ", 10}, {"all ", 4}};
+    sl_str rest = sl_str_c(description), word;
+    if (!sl_str_split(&rest, ' ', &word) || !rest.ptr || !sl_str_split(&rest, ' ', &word) || !rest.ptr)
+        return;
+    for (size_t i = 0; i < sizeof fillers / sizeof *fillers; i++) {
+        if (sl_str_starts(rest, fillers[i]))
+            rest = sl_str_sub(rest, fillers[i].len, SL_NPOS);
+    }
+    if (rest.len)
+        sl_span_set(span, SL_STR("model.quantization"), sl_value_str(rest));
 }
 
 static void open_model(sl_probe_assembler *a, sl_track_model *model, const sl_probe_model_load *event)

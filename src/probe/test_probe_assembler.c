@@ -491,6 +491,8 @@ SL_TEST(a_draft_context_works_for_the_same_request)
     stream_prompt(&s, 0, P1, 0, 8);
     stream_run(&s, 0, 0, P1, 8, 1);
     stream_decode_as(&s, 2, SL_PROBE_API_DECODE, 0, 50);
+    stream_run(&s, 0, 8, P2, 3, 1); /* looks like a prompt that nobody has asked for */
+    stream_decode_as(&s, 2, SL_PROBE_API_DECODE, 0, 50);
     int32_t drafts[] = {40, 41, 42};
     stream_run(&s, 0, 8, drafts, 3, 3); /* of three drafts two are taken */
     stream_decode(&s);
@@ -728,6 +730,21 @@ SL_TEST(a_shift_is_an_event_and_the_generation_goes_on)
     CHECK_EQ(stream_spans(&s, "process_prompt"), 1);
     CHECK_EQ(stream_int(stream_child(&s, server, "generate_tokens"), "completion.tokens"), 8);
     CHECK_EQ(s.stats.mismatches, 0);
+    stream_done(&s);
+}
+
+SL_TEST(a_state_that_was_asked_for_has_a_span_below_its_request)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_request(&s, 1, "POST /slots/2?action=save HTTP/1.1\n");
+    sl_probe_sequence e = {.start_ns = s.now, .context = 1, .seq = 2, .bytes = 4096};
+    e.head.flags = SL_PROBE_SEQ_SAVE;
+    stream_put(&s, SL_PROBE_SEQUENCE, &e, sizeof e, NULL, 0);
+    stream_end_as(&s, 1, SL_PROBE_END_COMPLETE, "{}");
+    stream_close(&s);
+    CHECK(stream_child(&s, stream_span(&s, "POST /slots/{id}", 0), "llama_state_save") != NULL);
     stream_done(&s);
 }
 

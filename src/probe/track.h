@@ -152,6 +152,7 @@ struct sl_track_context {
     uint32_t id, model;
     int32_t n_ctx, n_ctx_seq, n_seq_max, n_batch;
     bool dry, known;
+    bool beside;        /* works on prompts that have their turn in another context: drafts for speculative decoding */
     uint64_t batches;   /* that succeeded */
     uint64_t generated; /* tokens */
     uint64_t since_span;
@@ -238,6 +239,8 @@ const char *sl_track_sure_name(sl_track_sure sure);
 sl_track_request *sl_track_request_find(sl_probe_assembler *a, uint32_t id);
 /* The only open request for tokens; NULL when there are none or several. */
 sl_track_request *sl_track_request_single(sl_probe_assembler *a);
+/* The only open request on /slots/{id}; NULL. */
+sl_track_request *sl_track_request_slots(sl_probe_assembler *a);
 /* The open request for tokens that a thread is serving itself. */
 sl_track_request *sl_track_request_on_thread(sl_probe_assembler *a, uint32_t thread);
 void sl_track_request_begin(sl_probe_assembler *a, const sl_probe_request *event);
