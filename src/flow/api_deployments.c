@@ -240,8 +240,8 @@ static void task_made(void *user, int error, sl_str id, bool existed)
     sl_flow_server *server = sl_api_user(a->request);
     (void)existed;
     if (error) {
-        sl_task_unwait(server, id);
-        sl_api_fail_code(a->request, error, "the task is not accepted");
+        if (!a->wait || sl_task_unwait(server, id)) /* one that was cancelled meanwhile is answered */
+            sl_api_fail_code(a->request, error, "the task is not accepted");
         asking_free(a);
         return;
     }
@@ -277,7 +277,7 @@ static void make_task(asking *a)
     if (!error)
         error = sl_task_make(server, &task, task_made, a);
     if (error) {
-        sl_task_unwait(server, sl_str_c(id));
+        (void)sl_task_unwait(server, sl_str_c(id));
         sl_api_fail_code(a->request, error, "the task is not accepted");
         asking_free(a);
     }

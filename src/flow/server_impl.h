@@ -173,8 +173,8 @@ void sl_task_ended(sl_flow_server *server, const sl_task_end *end);
 SL_MUST_CHECK int sl_task_wait(sl_flow_server *server, sl_str id, sl_api_request *request,
                                void (*fn)(sl_api_request *request, const sl_task_end *end, sl_str session),
                                sl_str session);
-/* The task will not be: nobody waits for it any more. */
-void sl_task_unwait(sl_flow_server *server, sl_str id);
+/* The task will not be: nobody waits for it any more. False: nobody did; who waited has been answered. */
+bool sl_task_unwait(sl_flow_server *server, sl_str id);
 void sl_waiters_free(sl_flow_server *server);
 
 /* ---- server_run.c: from a message to a result ---- */

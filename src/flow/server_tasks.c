@@ -525,18 +525,18 @@ void sl_task_ended(sl_flow_server *server, const sl_task_end *end)
     }
 }
 
-void sl_task_unwait(sl_flow_server *server, sl_str id)
+bool sl_task_unwait(sl_flow_server *server, sl_str id)
 {
-    for (sl_flow_waiter **at = &server->waiters; *at;) {
+    for (sl_flow_waiter **at = &server->waiters; *at; at = &(*at)->next) {
         sl_flow_waiter *w = *at;
-        if (!sl_str_eq_c(id, w->id)) {
-            at = &w->next;
+        if (!sl_str_eq_c(id, w->id))
             continue;
-        }
         *at = w->next;
         sl_api_unref(w->request);
         sl_free(w);
+        return true;
     }
+    return false;
 }
 
 void sl_waiters_free(sl_flow_server *server)

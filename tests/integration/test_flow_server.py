@@ -893,6 +893,66 @@ def test_a_deployment_that_is_refused_changes_nothing():
     process.stop()
 
 
+def test_tasks_are_made_while_deployments_change():
+    """Deployments are reloaded, lose and gain services, and are refused, while tasks of theirs are made, run and cancelled."""
+    folder = lib.tmp()
+    for name, text in (("a.yaml", ECHO), ("b.yaml", ECHO.replace("echo:", "other:")), ("slow.yaml", SLEEP % "0.01"), ("bad.yaml", "name: bad\n")):
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+    service = "  %s: {name: S, source: {type: local, location: .}, import-path: %s}\n"
+    shapes = [[("s", "a.yaml"), ("t", "slow.yaml")], [("s", "b.yaml")], [("t", "a.yaml"), ("u", "b.yaml")], [("s", "src/wf:worker")],
+              [("s", "bad.yaml"), ("t", "a.yaml")], [("s", "slow.yaml")]]
+    process = server()
+    api, control = process.url("api"), process.url("control")
+    over, faults, seen = threading.Event(), [], {}
+
+    def change(name, step):
+        turn = step
+        while not over.is_set():
+            shape = shapes[turn % len(shapes)]
+            turn += step
+            text = f"name: {name}\ndefault-service: {shape[0][0]}\nservices:\n" + "".join(service % one for one in shape)
+            status = post_deployment(api, text, base_path=folder, reload="true").status
+            if status != (400 if shape[0][1] == "bad.yaml" else 200):
+                faults.append(("deployment", shape, status))
+
+    def make(number):
+        count = 0
+        while not over.is_set():
+            count += 1
+            name, kind = ("D", "E")[count % 2], ("run", "create")[number % 2]
+            body = {"input": json.dumps({"message": f"{number}-{count}"}), "service_id": (None, "s", "t", "u")[count % 4]}
+            try:
+                reply = lib.request("POST", f"{api}/deployments/{name}/tasks/{kind}", json.dumps(body).encode(),
+                                    {"Content-Type": "application/json"}, timeout=0.5 if kind == "run" else 20)
+            except OSError:
+                continue  # a task for a worker that nobody is: given up by its client
+            seen[reply.status] = seen.get(reply.status, 0) + 1
+            if reply.status not in (200, 404):
+                faults.append((kind, reply.status, reply.text[:200]))
+            elif kind == "create" and reply.status == 200 and count % 3 == 0:
+                task = reply.json()["task_id"]
+                lib.request("POST", f"{api}/runs/{task}/cancel", b"")
+                lib.request("POST", f"{control}/sessions/{reply.json()['session_id']}/delete", b"")
+    change_threads = [threading.Thread(target=change, args=one) for one in (("D", 1), ("E", 5), ("D", 2))]
+    for thread in change_threads:
+        thread.start()
+    time.sleep(0.3)
+    threads = change_threads + [threading.Thread(target=make, args=(n,)) for n in range(8)]
+    for thread in threads[3:]:
+        thread.start()
+    time.sleep(float(os.environ.get("SIGHTLINE_STRESS_SECONDS", "3")))
+    over.set()
+    for thread in threads:
+        thread.join()
+    lib.equal(process.process.poll(), None)
+    lib.equal(faults[:5], [])
+    assert seen.get(200, 0) > 50 and seen.get(404, 0) > 10, seen
+    lib.equal(lib.get(api + "/status").status, 200)
+    lib.equal(process.stop(), 0)
+    lib.equal([line for line in process.output().split("\n") if "ended by" in line or "starts again" in line or "anitizer" in line], [])
+
+
 def test_what_is_sent_comes_back_as_it_was():
     folder = lib.tmp()
     with open(os.path.join(folder, "n.yaml"), "w") as file:
