@@ -237,6 +237,7 @@ typedef struct sl_probe_answer {
     uint32_t status;
 } sl_probe_answer;
 
+enum { SL_PROBE_FRAME_NO_TEXT = 1 }; /* nothing of the answer yet: comments of the stream, progress of the prompt */
 typedef struct sl_probe_frame {
     sl_probe_event head;
     uint32_t request;

@@ -28,6 +28,7 @@ void sl_http_watch_init(sl_http_watch *watch, bool tls)
     side_reset(&watch->out);
     watch->tls = tls;
     watch->head_cut = watch->has_trace = watch->keeps_tail = watch->is_event_stream = false;
+    watch->has_text = watch->frame_has_text = false;
     watch->waiting_count = 0;
     watch->status = watch->head_len = 0;
     watch->reading = watch->frame_bytes = watch->window_len = 0;
@@ -334,7 +335,7 @@ static void status_line(sl_http_watch *watch, sl_str line)
         return;
     }
     watch->status = (uint16_t)status;
-    watch->keeps_tail = watch->is_event_stream = false;
+    watch->keeps_tail = watch->is_event_stream = watch->has_text = watch->frame_has_text = false;
     watch->window_len = 0;
 }
 
@@ -376,9 +377,13 @@ void sl_http_watch_written(sl_http_watch *watch, const sl_http_watch_sink *sink)
     SL_ASSERT(watch && sink);
     if (watch->frame_bytes == 0)
         return;
-    sl_http_watch_event event = {
-        .kind = SL_PROBE_FRAME, .request = sl_http_watch_current(watch), .bytes = watch->frame_bytes};
+    sl_http_watch_event event = {.kind = SL_PROBE_FRAME,
+                                 .flags = watch->frame_has_text ? 0 : SL_PROBE_FRAME_NO_TEXT,
+                                 .request = sl_http_watch_current(watch),
+                                 .bytes = watch->frame_bytes};
     watch->frame_bytes = 0;
+    watch->has_text = watch->has_text || watch->frame_has_text;
+    watch->frame_has_text = watch->has_text;
     if (event.request)
         tell(sink, &event);
 }
@@ -473,11 +478,26 @@ static void out_head(sl_http_watch *watch, const sl_http_watch_sink *sink, sl_st
         answer_begin(watch, sink);
 }
 
+/*
+ * Whether this is something of the answer. Servers keep an idle stream alive by comments, and llama-server tells on
+ * demand how far it is with the prompt. As they write: an event of a stream is one piece.
+ */
+static bool is_text(const sl_http_watch *watch, sl_str data)
+{
+    if (!watch->is_event_stream)
+        return true;
+    if (data.ptr[0] == ':')
+        return sl_str_find(data, SL_STR("\ndata:")) != SL_NPOS;
+    return sl_str_find(data, SL_STR("\"prompt_progress\"")) == SL_NPOS;
+}
+
 static void body_put(sl_http_watch *watch, sl_str data)
 {
     watch->out.bytes += data.len;
-    if (watch->out.state != SL_HTTP_WATCH_LENGTH)
+    if (watch->out.state != SL_HTTP_WATCH_LENGTH && data.len) {
         watch->frame_bytes += (uint32_t)data.len;
+        watch->frame_has_text = watch->frame_has_text || is_text(watch, data);
+    }
     window_put(watch, data);
 }
 
@@ -541,6 +561,7 @@ void sl_http_watch_out_unseen(sl_http_watch *watch, const sl_http_watch_sink *si
     watch->keeps_tail = false;
     if (out->state == SL_HTTP_WATCH_CLOSE) {
         out->bytes += bytes;
+        watch->frame_has_text = true;
         watch->frame_bytes += bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
     } else if (out->state == SL_HTTP_WATCH_LENGTH && bytes <= out->left) {
         out->bytes += bytes;

@@ -72,6 +72,8 @@ typedef struct sl_http_watch {
     bool has_trace;  /* traceparent is in the head; until then there is room kept for it */
     bool keeps_tail; /* the answer's body is JSON or server-sent events */
     bool is_event_stream;
+    bool has_text;       /* a frame with something of the answer was told */
+    bool frame_has_text; /* the write that goes on has something of it */
     uint8_t waiting_count;
     uint16_t status;
     uint16_t head_len;

@@ -265,6 +265,27 @@ SL_TEST(a_frame_for_each_write_of_a_stream)
     free(t);
 }
 
+SL_TEST(frames_that_say_nothing_yet)
+{
+    static const char head[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    talk *t = talk_new(true);
+    in(t, GET);
+    out(t, head);
+    out(t, "3\r\n:\n\n\r\n");
+    out(t, "19\r\ndata: {\"prompt_progress\":\r\n");
+    out(t, "3\r\n:\n\n\r\n9\r\ndata: 1\n\n\r\n");
+    out(t, "3\r\n:\n\n\r\n");
+    out(t, "0\r\n\r\n");
+    expect(t, GET_TOLD(1) "answer 1 200 f3\nframe 1 f1 b3\nframe 1 f1 b25\nframe 1 b12\nframe 1 b3\n"
+                          "answer_end 1 f1 b43 <:\n\ndata: {\"prompt_progress\"::\n\ndata: 1\n\n:\n\n>\n");
+    in(t, GET);
+    out(t, head);
+    out(t, "c\r\n:\ndata: {}\n\n\r\n");
+    expect(t, GET_TOLD(2) "answer 2 200 f3\nframe 2 b12\n");
+    free(t);
+}
+
 SL_TEST(no_frames_of_an_answer_with_a_length)
 {
     talk *t = talk_new(true);
@@ -355,7 +376,8 @@ static char *repeat(const char *front, char c, size_t n, const char *back)
     SL_ASSERT(text);
     memcpy(text, front, f);
     memset(text + f, c, n);
-    memcpy(text + f + n, back, b + 1);
+    memcpy(text + f + n, back, b);
+    text[f + n + b] = '\0';
     return text;
 }
 
