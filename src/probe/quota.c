@@ -116,7 +116,7 @@ unsigned sl_quota_update(sl_quota *quota, const sl_probe_totals *totals, unsigne
             crossed |= 1u << kind;
         if (quota->exceeded[kind] && has_ended(kind, used, limit))
             ended |= 1u << kind;
-        quota->exceeded[kind] = quota->exceeded[kind] ? !(ended >> kind & 1) : (crossed >> kind & 1);
+        quota->exceeded[kind] = ((quota->exceeded[kind] ? ~ended : crossed) >> kind & 1u) != 0;
     }
     *ret_ended = ended;
     return crossed;
