@@ -286,17 +286,17 @@ static sl_probe_ring *make_ring(void)
     return ring;
 }
 
-/* For kernels that do not clear the page in a child. */
 static void clear_in_child(void)
 {
     memset(&sl_host_state_page, 0, sizeof sl_host_state_page);
 }
 
+/* The kernel clears the page in a child, however it is made; where it only says so (emulators), libc's fork does. */
 static void prepare_for_fork(void)
 {
     static _Atomic bool registered;
-    if (madvise(&sl_host_state_page, sizeof sl_host_state_page, MADV_WIPEONFORK) != 0 &&
-        !atomic_exchange(&registered, true))
+    (void)madvise(&sl_host_state_page, sizeof sl_host_state_page, MADV_WIPEONFORK);
+    if (!atomic_exchange(&registered, true))
         (void)pthread_atfork(NULL, NULL, clear_in_child);
 }
 

@@ -1,10 +1,20 @@
 /* Hooks: sampler chains. A chain's own samplers call one another through the same functions: the outermost counts. */
 #include "src/probe/host/hook.h"
 
-/* llama_sampler_chain_params: one bool so far. In registers while it has up to 16 bytes, in memory beyond. */
+/*
+ * llama_sampler_chain_params: one bool so far. Up to 16 bytes come in registers; beyond, x86-64 has them in memory and
+ * aarch64 an address in the first register.
+ */
+#if defined(__x86_64__)
 typedef struct sl_chain_block {
     uint64_t words[8];
 } sl_chain_block;
+#define CHAIN_PARAMS uint64_t low, uint64_t high, sl_chain_block rest
+#define CHAIN_ARGS low, high, rest
+#else
+#define CHAIN_PARAMS uint64_t low, uint64_t high
+#define CHAIN_ARGS low, high
+#endif
 
 /* llama_token_data_array, and llama_token_data, whose id comes first. */
 typedef struct sl_candidates {
@@ -14,13 +24,13 @@ typedef struct sl_candidates {
 } sl_candidates;
 #define CANDIDATE_BYTES 12
 
-typedef void *(*chain_init_fn)(uint64_t low, uint64_t high, sl_chain_block params);
+typedef void *(*chain_init_fn)(CHAIN_PARAMS);
 typedef void *(*clone_fn)(const void *sampler);
 typedef void (*free_fn)(void *sampler);
 typedef int32_t (*sample_fn)(void *sampler, void *context, int32_t row);
 typedef void (*apply_fn)(void *sampler, sl_candidates *candidates);
 
-void *hook_llama_sampler_chain_init(uint64_t low, uint64_t high, sl_chain_block params);
+void *hook_llama_sampler_chain_init(CHAIN_PARAMS);
 void *hook_llama_sampler_clone(const void *sampler);
 void hook_llama_sampler_free(void *sampler);
 int32_t hook_llama_sampler_sample(void *sampler, void *context, int32_t row);
@@ -53,13 +63,13 @@ static void tell_sample(uint64_t start_ns, const sl_host_object *chain, const sl
     sl_host_commit(&e->head, sizeof *e, 0);
 }
 
-void *hook_llama_sampler_chain_init(uint64_t low, uint64_t high, sl_chain_block params)
+void *hook_llama_sampler_chain_init(CHAIN_PARAMS)
 {
     sl_host_look();
     chain_init_fn real = SL_REAL(chain_init_fn, llama_sampler_chain_init, (sl_host_object *)NULL);
     if (!real)
         return NULL;
-    void *chain = real(low, high, params);
+    void *chain = real(CHAIN_ARGS);
     if (sl_host_seen())
         note_chain(chain, sl_host_lib_of(SL_HOOK_llama_sampler_chain_init, (const void *)real));
     return chain;
