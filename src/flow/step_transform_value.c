@@ -239,8 +239,10 @@ static int at_pointer(sl_transform *t, json_t *value, sl_str pointer, json_t **r
         uint64_t index;
         if (!decode_part(part, name, sizeof name, &len))
             return sl_flow_wrong(&t->work, "pointer: ~ must be followed by 0 or 1, and a part be shorter");
+        bool is_index = len == 1 || (len > 1 && name[0] != '0'); /* section 4: no leading zeros */
         if (json_is_array(value))
-            value = sl_str_to_u64(sl_str_of(name, len), &index) == 0 ? json_array_get(value, (size_t)index) : NULL;
+            value = is_index && sl_str_to_u64(sl_str_of(name, len), &index) == 0 ? json_array_get(value, (size_t)index)
+                                                                                 : NULL;
         else
             value = sl_flow_member(value, sl_str_of(name, len));
     }

@@ -133,6 +133,12 @@ static const good_case good_cases[] = {
     {"{'function':'json','inputs':['json'],'pointer':'/a/1/m~0n'}", "3"},
     {"{'function':'json','inputs':['json'],'pointer':'/a/0'}", "1"},
     {"{'function':'json','inputs':['json'],'pointer':'/a/9'}", "null"},
+    {"{'function':'json','inputs':['json'],'pointer':'/a/01'}", "null"}, /* RFC 6901, 4: an index has no leading zero */
+    {"{'function':'json','inputs':['json'],'pointer':'/a/-'}", "null"},
+    {"{'function':'json','inputs':['json'],'pointer':'/a/+1'}", "null"},
+    {"{'function':'json','inputs':['json'],'pointer':'/a/'}", "null"},
+    {"{'function':'json','inputs':['json'],'pointer':'/'}", "null"},
+    {"{'function':'json','inputs':['json'],'pointer':'/a/1/b~1c/x'}", "null"},
     {"{'function':'json','inputs':['o1'],'pointer':'/a'}", "1"},
     {"{'function':'json','inputs':['o1'],'pointer':''}", "{'a':1,'b':2}"},
     {"{'function':'json','inputs':['list']}", "'[3,1,2]'"},
