@@ -491,6 +491,40 @@ static int decide_drain(sl_serve *s)
     return 0;
 }
 
+/* An exporter that goes over the network is made, and reads its certificates, but connects to nobody. */
+static int check_exporter(const sl_exporter_spec *spec, char *why, size_t size)
+{
+    SL_ASSERT(spec);
+    sl_exporter exporter;
+    why[0] = 0;
+    if (!spec->peer.url.len)
+        return 0;
+    memset(&exporter, 0, sizeof exporter);
+    int error = sl_exporter_make(spec, &exporter, why, size);
+    if (error && !why[0])
+        (void)snprintf(why, size, "%s", sl_strerror(error));
+    else if (!error && exporter.free)
+        exporter.free(exporter.user);
+    return error;
+}
+
+/* Those of the signals often have the same fault: it is said once. */
+static int check_exporters(const sl_otel_config *config)
+{
+    SL_ASSERT(config);
+    char why[256], said[256] = "";
+    int status = 0;
+    for (size_t i = 0; i < config->spec_count; i++) {
+        const sl_exporter_spec *spec = &config->specs[i];
+        if (check_exporter(spec, why, sizeof why) == 0 || strcmp(why, said) == 0)
+            continue;
+        status =
+            sl_fail(SL_EXIT_USAGE, "exporter %s: %s; check the OTEL_EXPORTER_... variables", spec->kind->name, why);
+        memcpy(said, why, sizeof said);
+    }
+    return status;
+}
+
 /* Variables that would fail the start of telemetry; what only warns is said by the process that exports. */
 static int check_environment(void)
 {
@@ -499,6 +533,8 @@ static int check_environment(void)
     sl_otel_config config;
     int error = sl_otel_config_load(&env, &options, true, &config);
     int status = error ? sl_fail(SL_EXIT_USAGE, "%s", config.why[0] ? config.why : sl_strerror(error)) : 0;
+    if (!error)
+        status = check_exporters(&config);
     sl_otel_config_done(&config);
     return status;
 }

@@ -84,6 +84,9 @@ def test_check_refuses_what_a_start_would():
     exporter = {"LLAMA_DEPLOY_APISERVER_TRACING_ENABLED": "true", "LLAMA_DEPLOY_APISERVER_TRACING_EXPORTER": "pigeon"}
     cases = [(["--metrics-listen", "nonsense"], {}, ["metrics-listen"]),
              (["--gateway-listen", "0.0.0.0:4000"], {}, ["master_key"]), (["--workers", "65"], {}, ["workers"]),
+             ([], {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:9", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/none.pem"}, ["otlp", "/none.pem"]),
+             ([], {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/none.key",
+                   "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "/none.crt"}, ["otlp", "/none."]),
              ([], {"SIGHTLINE_HEALTH_LISTEN": "h:x"}, ["SIGHTLINE_HEALTH_LISTEN"]), ([], exporter, ["TRACING_EXPORTER", "pigeon", "otlp"]),
              (["--workers", "0", "--admin-listen", "a:b"], exporter, ["workers", "admin-listen", "pigeon"])]
     for arguments, env, words in cases:
