@@ -486,7 +486,9 @@ static bool is_text(const sl_http_watch *watch, sl_str data)
 {
     if (!watch->is_event_stream)
         return true;
-    if (data.ptr[0] == ':')
+    while (data.len && (data.ptr[0] == '\n' || data.ptr[0] == '\r'))
+        data = sl_str_sub(data, 1, data.len);
+    if (data.len == 0 || data.ptr[0] == ':')
         return sl_str_find(data, SL_STR("\ndata:")) != SL_NPOS;
     return sl_str_find(data, SL_STR("\"prompt_progress\"")) == SL_NPOS;
 }

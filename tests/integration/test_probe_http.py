@@ -155,18 +155,20 @@ def conversation(host):
 def check_conversation(events, flags=0):
     assert told(events, 1) == UNARY, told(events, 1)
     assert told(events, 2) == ["request", "request_end:0", "answer:204", "answer_end:1"]
-    assert told(events, 3) == ["request", "request_end:0", "answer:200", "frame:21", "frame:21", "frame:21", "answer_end:1"], told(events, 3)
+    assert told(events, 3) == ["request", "request_end:0", "answer:200", "frame:3", "frame:21", "frame:21", "frame:21",
+                              "answer_end:1"], told(events, 3)
     assert told(events, 4) == ["request", "request_end:0", "answer:404", "answer_end:1"]
     assert told(events, 5) == ["request", "request_end:600", "tokenize:600", "post", "answer:200", "answer_end:1"], told(events, 5)
     assert told(events, 6) == ["request", "request_end:0", "answer:200", "frame:7", "answer_end:1"], told(events, 6)
     first, head = events[0], events[0]["texts"][0]
     assert first["flags"] == flags and len({e["connection"] for e in events if e["kind"] == "request"}) == 1
     assert head.startswith("GET /length?key=\n") and "traceparent: %s\n" % TRACE in head and "user-agent: test\n" in head, head
+    assert [e["flags"] for e in events if e["kind"] == "frame"] == [1, 0, 0, 0, 0]
     tokens = [e["tokens"] for e in events if e["kind"] == "tokenize"]
     assert tokens == [[ord(c) for c in "SECRET"] * 100]
     tails = [e["texts"][0] for e in events if e["kind"] == "answer_end"]
     assert tails[0] == '{"content":"","usage":{"n":1}}' and tails[4] == '{"content":"", "tokens": 12 }\n', tails
-    assert tails[2] == 'data: {"a":""}\n' * 3, tails
+    assert tails[2] == ':\n\n' + 'data: {"a":""}\n' * 3, tails
     times = [e["time"] for e in events]
     assert times == sorted(times) or max(a - b for a, b in zip(times, times[1:])) < 1000000
 

@@ -243,6 +243,7 @@ static void answer_tokens(conn *c, const char *body, size_t len)
 static void answer_chunks(conn *c)
 {
     say(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+    say(c, "3\r\n:\n\n\r\n");
     for (int i = 0; i < 3; i++) {
         usleep(1000);
         if (!say(c, "15\r\ndata: {\"a\":\"SECRET\"}\n\r\n"))

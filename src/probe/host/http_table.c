@@ -87,6 +87,7 @@ static void tell_frame(const sl_http_watch_event *e)
     sl_probe_frame *p = (sl_probe_frame *)(void *)sl_host_take(SL_PROBE_FRAME, sizeof *p, 0);
     if (!p)
         return;
+    p->head.flags = e->flags;
     p->request = e->request;
     p->bytes = e->bytes < UINT32_MAX ? (uint32_t)e->bytes : UINT32_MAX;
     sl_host_commit(&p->head, sizeof *p, 0);
