@@ -187,6 +187,55 @@ def test_without_the_key_nothing_is_told():
             lib.equal(lib.get(process.url(name) + path, headers={"Authorization": given}).status, 200, (name, given))
 
 
+# ---- the shape of events ----
+
+
+def test_events_have_the_shape_that_is_asked_for():
+    """RFC 9110, 12.5.1: the weights of Accept decide, not the words in it; lines of JSON when nothing does."""
+    process = server()
+    api = process.url("api")
+    lib.equal(lib.request("POST", api + "/workflows", ECHO.encode()).status, 201)
+    run = lib.post(api + "/workflows/echo/runs", {"inputs": {"x": "y"}}).json()["run_id"]
+    lib.until(lambda: lib.get(f"{api}/runs/{run}").json()["status"] == "succeeded", what="the end")
+    lines, events = "application/x-ndjson", "text/event-stream"
+    for accept, wanted in ((None, lines), ("*/*", lines), (events, events), (events.upper(), events), (f"{events};q=0", lines),
+                           (f"{events};q=0, */*", lines), (f"{lines};q=0.5, {events};q=0.4", lines), (f"{lines};q=0.4, {events};q=0.5", events),
+                           (f"{events}, */*;q=0.1", events), ("text/*", events), ("application/*", lines), (f"{events};q=x", lines), ("image/png", lines),
+                           (f"a/b;x=\"{events}\"", lines), ("", lines)):
+        reply = lib.get(f"{api}/runs/{run}/events", headers={"Accept": accept} if accept is not None else {})
+        lib.equal(reply.status, 200, accept)
+        lib.equal(reply.headers["content-type"].split(";")[0], wanted, accept)
+        if wanted == lines:
+            told = [json.loads(line) for line in reply.text.splitlines() if line]
+        else:
+            told = [json.loads(line[len("data: "):]) for line in reply.text.splitlines() if line.startswith("data: ")]
+        assert len(told) >= 3 and all(isinstance(event, dict) for event in told), (accept, reply.text[:300])
+
+
+def test_events_go_on_behind_the_last_one_seen():
+    """Last-Event-ID: exactly those behind it, whatever it is; what is no number is as if nothing had been seen, or refused."""
+    process = server()
+    api = process.url("api")
+    lib.equal(lib.request("POST", api + "/workflows", ECHO.encode()).status, 201)
+    run = lib.post(api + "/workflows/echo/runs", {"inputs": {"x": "y"}}).json()["run_id"]
+    lib.until(lambda: lib.get(f"{api}/runs/{run}").json()["status"] == "succeeded", what="the end")
+
+    def ids(last):
+        reply = lib.get(f"{api}/runs/{run}/events", headers={"Accept": "text/event-stream", **({"Last-Event-ID": last} if last is not None else {})})
+        assert reply.status == 200 or (reply.status in (400, 422) and last is not None), (last, reply.status)
+        return [int(line[3:]) for line in reply.text.splitlines() if line.startswith("id:")] if reply.status == 200 else None
+
+    every = ids(None)
+    assert every == sorted(set(every)) and len(every) >= 3, every
+    for last in every:
+        lib.equal(ids(str(last)), [n for n in every if n > last], last)
+    lib.equal(ids("0"), every)
+    for last in ("999999", "18446744073709551615"):
+        lib.equal(ids(last), [], last)
+    for last in ("x", "-1", "", "99999999999999999999999", "1.5", "1 2"):
+        assert ids(last) in (None, every, []), (last, ids(last))
+
+
 # ---- under way ----
 
 
