@@ -7,6 +7,9 @@
  * Only root can start a program that then becomes another user and still has to make its ring here; so only then others
  * may make files in it, by a name that nobody but the program's own user can learn. Nobody else can list the folder,
  * open a ring (mode 0600) or remove one.
+ *
+ * The outer folder is locked while its owner lives. Who makes a folder removes those of this user that nobody holds any
+ * more: of processes that were killed.
  */
 #ifndef SL_CLI_EXEC_FOLDER_H
 #define SL_CLI_EXEC_FOLDER_H
@@ -18,6 +21,7 @@
 typedef struct sl_exec_folder {
     char outer[SL_EXEC_FOLDER_MAX]; /* empty: not made */
     char path[SL_EXEC_FOLDER_MAX + 48];
+    int lock_fd; /* close-on-exec; valid when it was made */
 } sl_exec_folder;
 
 /*

@@ -1,7 +1,9 @@
 /* The parts of `sightline exec` that need no program: names for the loader, folders, where a server listens. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/cli/exec_folder.h"
@@ -89,8 +91,33 @@ SL_TEST(folder_is_private_and_goes_whole)
     CHECK(access(path, F_OK) != 0);
     sl_exec_folder_remove(&folder);
     sl_exec_folder_remove(&other);
-    memset(&folder, 0, sizeof folder);
-    sl_exec_folder_remove(&folder); /* never made */
+    sl_exec_folder never = {.lock_fd = -1};
+    sl_exec_folder_remove(&never);
+}
+
+SL_TEST(folders_of_the_dead_are_swept)
+{
+    sl_exec_folder dead, alive, young, third;
+    char path[SL_EXEC_FOLDER_MAX + 128], outer[3][SL_EXEC_FOLDER_MAX];
+    const struct timespec long_ago[2] = {{time(NULL) - 3600, 0}, {time(NULL) - 3600, 0}};
+    REQUIRE(sl_exec_folder_make(&dead) == 0 && sl_exec_folder_make(&alive) == 0 && sl_exec_folder_make(&young) == 0);
+    const sl_exec_folder *const all[3] = {&dead, &alive, &young};
+    for (size_t i = 0; i < 3; i++)
+        memcpy(outer[i], all[i]->outer, sizeof outer[i]);
+    (void)snprintf(path, sizeof path, "%s/1-1.ring", dead.path);
+    FILE *file = fopen(path, "w");
+    CHECK(file && fclose(file) == 0);
+    close(dead.lock_fd); /* as if they had been killed */
+    close(young.lock_fd);
+    dead.lock_fd = young.lock_fd = -1;
+    CHECK(utimensat(AT_FDCWD, outer[0], long_ago, 0) == 0 && utimensat(AT_FDCWD, outer[1], long_ago, 0) == 0);
+    REQUIRE(sl_exec_folder_make(&third) == 0);
+    CHECK(access(outer[0], F_OK) != 0);
+    CHECK(access(outer[1], F_OK) == 0 && access(outer[2], F_OK) == 0);
+    sl_exec_folder_remove(&third);
+    sl_exec_folder_remove(&alive);
+    sl_exec_folder_remove(&young);
+    CHECK(access(outer[1], F_OK) != 0 && access(outer[2], F_OK) != 0);
 }
 
 /* ---- the listener in front ---- */
