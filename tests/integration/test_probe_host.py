@@ -45,6 +45,7 @@ def folder():
            "-lfake_ggml")
     for name, library in (("plugin", "llama"), ("plugin_b", "llama_b"), ("plugin_c", "llama_c")):
         sh(*cc, *so, f"{HERE}/plugin.c", "-o", f"{out}/{name}.so", *rpath, f"-lfake_{library}")
+    sh(*cc, *so, f"{HERE}/plugin.c", f"{HERE}/fake_llama.c", f"{HERE}/fake_ggml.c", "-DFAKE_SALT=400", "-o", f"{out}/index.node")
     sh(*cc, *so, f"{HERE}/shim.c", "-o", f"{out}/shim.so")
     sh(*cc, f"{HERE}/host_linked.c", "-o", f"{out}/host_linked", *rpath, "-lfake_llama", "-lfake_ggml", "-pthread")
     sh(*cc, f"{HERE}/host_open.c", "-o", f"{out}/host_open", "-ldl")
@@ -310,6 +311,26 @@ def test_plugins_call_the_copy_they_are_linked_to():
     whole(events)
     lib.equal(len(kind(events, "decode")), 9)
     both("host_open", "plugins", *reversed(paths))
+
+
+def test_an_addon_with_all_of_it_inside():
+    """Found by what an object defines, not by its name."""
+    events = one(both("host_open", "plugins", f"{folder()}/index.node"))
+    whole(events)
+    lib.equal(os.path.basename(events[0]["texts"][1]), "index.node")
+    lib.equal(len(kind(events, "decode")), 3)
+    events = one(both("host_open", "plugins", f"{folder()}/index.node", f"{folder()}/plugin.so"))
+    lib.equal(len(kind(events, "decode")), 6)
+
+
+def test_ggml_without_llama_is_left_alone():
+    lib.equal(both("host_open", "ggml", f"{folder()}/libfake_ggml.so"), {})
+
+
+def test_handles_that_are_closed_while_the_library_stays():
+    events = one(both("host_open", "closing", f"{folder()}/libfake_llama.so", f"{folder()}/libfake_llama_b.so"))
+    whole(events)
+    lib.equal(len(kind(events, "decode")), 3)
 
 
 def test_a_library_closed_and_opened_again():

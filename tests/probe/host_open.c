@@ -122,6 +122,32 @@ static void mode_again(char **paths)
     }
 }
 
+/* ggml without llama.cpp, as other programs use it. */
+static void mode_ggml(char **paths)
+{
+    void *h = dlopen(paths[0], RTLD_NOW | RTLD_LOCAL);
+    void *(*alloc)(const char *, size_t) = (void *(*)(const char *, size_t))dlsym(h, "ggml_backend_buft_alloc_buffer");
+    void (*release)(void *) = (void (*)(void *))dlsym(h, "ggml_backend_buffer_free");
+    release(alloc("CPU", 100));
+    puts("done");
+}
+
+/* A handle that is closed while others keep the library. */
+static void mode_closing(char **paths)
+{
+    copy c = open_copy(paths[0]);
+    llama_model *m;
+    llama_context *x;
+    use(&c, &m, &x);
+    for (int i = 0; i < 3; i++) {
+        dlclose(dlopen(paths[0], RTLD_NOW | RTLD_LOCAL));
+        dlclose(dlopen(paths[1], RTLD_NOW | RTLD_LOCAL));
+        printf("%d\n", decode(&c, x, i));
+    }
+    c.free_context(x);
+    c.free_model(m);
+}
+
 /* Which names are there? A program that picks its way by them must not be led astray. */
 static void ask(const char *what, void *handle, const char *name)
 {
@@ -179,11 +205,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(char **paths);
-    } modes[] = {{"once", mode_once},
-                 {"copies", mode_copies},
-                 {"again", mode_again},
-                 {"presence", mode_presence},
-                 {"plugins", mode_plugins}};
+    } modes[] = {{"once", mode_once},         {"copies", mode_copies},   {"again", mode_again},
+                 {"presence", mode_presence}, {"plugins", mode_plugins}, {"ggml", mode_ggml},
+                 {"closing", mode_closing}};
     for (size_t i = 0; argc > 2 && i < sizeof modes / sizeof *modes; i++)
         if (strcmp(argv[1], modes[i].name) == 0)
             modes[i].run(argv + 2);

@@ -334,8 +334,11 @@ static bool attach(void)
 bool sl_host_seen(void)
 {
     uint32_t state = atomic_load_explicit(&sl_the_host->state, memory_order_acquire);
-    if (SL_LIKELY(state == SL_HOST_ON))
-        return !sl_host_this_thread()->ours;
+    if (SL_LIKELY(state == SL_HOST_ON)) {
+        sl_host_thread *thread = sl_host_this_thread();
+        thread->calls = 1;
+        return !thread->ours;
+    }
     if (sl_host_thread_state.ours)
         return false;
     return state == SL_HOST_UNSEEN && attach();
@@ -343,6 +346,10 @@ bool sl_host_seen(void)
 
 bool sl_host_recording(sl_hook_id id, void *real)
 {
+    /* Other programs use ggml without llama.cpp: they are not our hosts. */
+    if (SL_UNLIKELY(!sl_host_on()) && sl_host_kind(id) == SL_HOOK_KIND_GGML &&
+        atomic_load(&sl_the_host->state) != SL_HOST_OFF)
+        return false;
     if (SL_LIKELY(sl_host_seen()))
         return true;
     if (real && atomic_load(&sl_the_host->state) == SL_HOST_OFF && atomic_load(&sl_host_unsure) == 0)

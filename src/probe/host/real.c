@@ -39,6 +39,7 @@ _Atomic uint32_t sl_host_unsure;
 /* Changed under the lock alone. */
 static lib libs[SL_HOST_LIBS];
 static uint64_t last_adds, last_subs; /* of the dynamic linker, at the last scan */
+static uint32_t several;              /* copies, at the last scan */
 static sl_elf_view views[MAX_VIEWS];  /* room for a search */
 /* Atomic. */
 static _Atomic bool stale;
@@ -168,7 +169,7 @@ static int scan_object(struct dl_phdr_info *info, size_t size, void *user)
 /* The table for the usual case, and whether there is more than one answer. */
 static void settle(void)
 {
-    uint32_t several = 0;
+    several = 0;
     for (unsigned id = 0; id < SL_HOOK_COUNT; id++) {
         if (!of_llama((sl_hook_id)id))
             continue;
@@ -229,6 +230,8 @@ void sl_host_look(void)
         last_adds = counts[0];
         last_subs = counts[1];
         settle();
+    } else if (atomic_exchange(&stale, false)) {
+        atomic_store(&sl_host_unsure, several); /* closed, but still in use elsewhere */
     }
     unlock();
     errno = kept;
@@ -335,13 +338,13 @@ __attribute__((noinline)) static void *decide(sl_hook_id id, unsigned lib_number
     sl_host_tag = 0;
     if (atomic_load(&stale))
         sl_host_look();
-    bool several = caller && of_llama(id) && atomic_load(&sl_host_unsure);
+    bool choosing = caller && of_llama(id) && atomic_load(&sl_host_unsure);
     void *found = of_lib(tag, id);
-    if (!found && several)
+    if (!found && choosing)
         found = in_global_scope(id);
     if (!found)
         found = of_lib(lib_number, id);
-    if (!found && several)
+    if (!found && choosing)
         found = choose(id, caller);
     if (!found)
         found = atomic_load(&sl_host_reals[id]);
