@@ -241,7 +241,7 @@ static void task_made(void *user, int error, sl_str id, bool existed)
     (void)existed;
     if (error) {
         if (!a->wait || sl_task_unwait(server, id)) /* one that was cancelled meanwhile is answered */
-            sl_api_fail_code(a->request, error, "the task is not accepted");
+            sl_task_refuse(a->request, error, "the task is not accepted");
         asking_free(a);
         return;
     }

@@ -105,7 +105,7 @@ static void run_made(void *user, int error, sl_str id, bool existed)
     sl_api_request *request = user;
     sl_flow_server *server = sl_api_user(request);
     if (error) {
-        sl_api_fail_code(request, error, "the run is not accepted");
+        sl_task_refuse(request, error, "the run is not accepted");
     } else {
         sl_audit_add(server->audit, "run.create", id, sl_api_caller(request), sl_api_param(request, 0));
         sl_api_reply(request, 202,

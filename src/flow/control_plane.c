@@ -350,7 +350,7 @@ static void task_made(void *user, int error, sl_str id, bool existed)
     sl_flow_server *server = sl_api_user(request);
     (void)existed;
     if (error) {
-        sl_api_fail_code(request, error, "the task is not accepted");
+        sl_task_refuse(request, error, "the task is not accepted");
     } else {
         sl_audit_add(server->audit, "task.create", id, sl_api_caller(request), sl_str_of(NULL, 0));
         sl_api_reply(request, 200, json_stringn(id.ptr, id.len));

@@ -147,6 +147,8 @@ typedef struct sl_task_new {
 typedef void (*sl_task_made_fn)(void *user, int error, sl_str id, bool existed);
 /* Errors: SL_EAGAIN, SL_ENOMEM, SL_EINVAL, SL_ECLOSED: then `fn` never comes. */
 SL_MUST_CHECK int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_fn fn, void *user);
+/* Answers a request whose task is not made: with what queue or store say of their disks, where that is why. */
+void sl_task_refuse(sl_api_request *request, int error, const char *what);
 /* The message of a task that was accepted in an earlier life, put once more, under this idempotency key. Errors:
  * SL_EAGAIN (the queue has no room now), SL_ENOMEM, SL_ETOOBIG, SL_EIO, SL_ECLOSED. */
 SL_MUST_CHECK int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key);

@@ -418,6 +418,21 @@ int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_f
     return error;
 }
 
+void sl_task_refuse(sl_api_request *request, int error, const char *what)
+{
+    SL_ASSERT(what && error);
+    const sl_flow_server *server = sl_api_user(request);
+    char why[400] = "";
+    if (error == SL_ELIMIT || error == SL_EIO || (error == SL_EAGAIN && server->options->cluster.len))
+        sl_queue_last_error(server->queue, why, sizeof why);
+    if (!*why && (error == SL_ELIMIT || error == SL_EIO))
+        sl_db_last_error(sl_flow_store_db(server->store), why, sizeof why);
+    if (*why)
+        sl_api_fail(request, 503, "%s: %s: %s", what, sl_strerror(error), why);
+    else
+        sl_api_fail_code(request, error, what);
+}
+
 /* ---- what an earlier life accepted ---- */
 
 static bool topic_row(void *user, const sl_str *columns, size_t count)

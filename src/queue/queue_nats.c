@@ -139,7 +139,10 @@ static void on_answer(jsCtx *js, natsMsg *msg, jsPubAck *ack, jsPubAckErr *error
     (void)js;
     sl_qn_publish *p = take_publish(q, msg);
     if (p) {
-        if (error)
+        if (error && error->Err == NATS_TIMEOUT)
+            sl_qn_note(q, "publish",
+                       "the broker takes messages, but does not store them; its disk may be full: see its log");
+        else if (error)
             sl_qn_note(q, "publish", error->ErrText);
         p->answered(p, ack, error);
         sl_free(p);
@@ -184,6 +187,20 @@ int sl_qn_publish_start(sl_qn *q, natsMsg **msg, sl_qn_publish *p)
 
 /* ---- puts ---- */
 
+/* What the broker says for want of room; one that does not answer may do so the next time. */
+static int refusal(const jsPubAckErr *error)
+{
+    switch ((int)error->ErrCode) {
+    case JSInsufficientResourcesErr:
+    case JSStorageResourcesExceededErr:
+    case JSMemoryResourcesExceededErr:
+    case JSStreamStoreFailedErr:
+        return SL_ELIMIT;
+    default:
+        return SL_EAGAIN;
+    }
+}
+
 static void put_answered(sl_qn_publish *p, const jsPubAck *ack, const jsPubAckErr *error)
 {
     sl_qn *q = p->q;
@@ -197,9 +214,11 @@ static void put_answered(sl_qn_publish *p, const jsPubAck *ack, const jsPubAckEr
         p->topic->stats.duplicates++;
     else
         p->topic->stats.put++;
+    if (ack && !error)
+        q->last_error[0] = 0; /* what it told is over */
     (void)pthread_mutex_unlock(&q->lock);
     if (p->put_done)
-        p->put_done(p->user, error || !ack ? SL_EAGAIN : 0, &accepted);
+        p->put_done(p->user, error ? refusal(error) : ack ? 0 : SL_EAGAIN, &accepted);
 }
 
 static void hash_key(sl_str topic, sl_str key, char ret_hex[33])

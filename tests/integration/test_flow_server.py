@@ -696,6 +696,61 @@ def test_a_cluster_holds_the_messages():
         broker.wait()
 
 
+def test_a_broker_whose_disk_is_full_refuses_clearly_and_keeps_what_it_took():
+    import subprocess
+    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
+    config = os.path.join(lib.tmp(), "nats.conf")
+
+    def mounted(*options):
+        return subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", folder], stderr=subprocess.DEVNULL).returncode == 0
+    if os.geteuid() != 0 or not mounted("size=16m"):
+        raise lib.Skip("a file system of its own cannot be mounted here")
+    with open(config, "w") as file:  # more than there is: the disk itself ends first
+        file.write(f'listen: 127.0.0.1:{port}\njetstream {{ store_dir: "{folder}", max_file: 4G }}\n')
+
+    def start_broker():
+        broker = subprocess.Popen([program, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        lib.until(lambda: can_connect(port), what="the broker")
+        return broker
+    broker = start_broker()
+    try:
+        url = f"nats://127.0.0.1:{port}"
+        process = server("--queue", url, "--flow-runs", 0)
+        api = process.url("api")
+        add(api, ECHO)
+        accepted, refused = [], []
+        for n in range(400):
+            reply = lib.post(f"{api}/workflows/echo/runs", {"inputs": {"message": f"{n}", "ballast": "x" * 200000}})
+            if reply.status == 202:
+                accepted.append((reply.json()["run_id"], n))
+            else:
+                refused.append(reply)
+            if len(refused) == 3:
+                break
+        assert len(accepted) > 5 and len(refused) == 3, (len(accepted), len(refused))
+        for reply in refused:
+            lib.equal(reply.status, 503, reply.text)
+            lib.contains(reply.json()["detail"], "the run is not accepted")
+            lib.contains(reply.json()["detail"], "its disk may be full")
+        states = {r["status"] for r in lib.get(f"{api}/runs?limit=1000").json()["runs"]}
+        lib.equal(states, {"queued", "failed"})  # what was refused says so, nothing is lost from sight
+        broker.kill()
+        broker.wait()
+        subprocess.run(["mount", "-o", "remount,size=400m", folder], check=True)
+        broker = start_broker()
+        each = worker(url, ECHO)
+        for run, n in accepted:
+            lib.equal(ended(api, run)["outputs"], {"shout": {"text": f"echo: {n}"}})
+        lib.equal(ended(api, start(api, "echo", {"message": "room"}))["status"], "succeeded")
+        lib.equal(each.stop(), 0)
+        lib.equal(process.stop(), 0)
+        print(f"     {len(accepted)} accepted before the disk was full: {refused[0].json()['detail']}")
+    finally:
+        broker.kill()
+        broker.wait()
+        subprocess.run(["umount", "-l", folder])
+
+
 def test_servers_of_a_cluster_have_their_own_answers():
     """Two servers run one another's tasks, and workers answer to the one that asked."""
     import subprocess
