@@ -67,6 +67,7 @@ void sl_http_closing(int fd, sl_http_ref ref);
 typedef struct sl_http_thread {
     uint32_t generation;
     uint32_t post_due; /* request that was read, or tokenised for, and not handed over since */
+    bool post_guessed; /* told already, of a condition that may not be the queue's */
     uint32_t read_whole;
     uint32_t count;
     sl_http_ref serves[SL_HTTP_SERVES];

@@ -411,6 +411,66 @@ SL_TEST(post_once_for_a_body_and_for_tokens)
     sl_http_closing(40, ref);
 }
 
+static int fake_wait(void *condition, void *mutex)
+{
+    return condition == mutex ? 0 : -1;
+}
+
+static void *wait_for(void *condition)
+{
+    sl_host_this_thread()->calls = 1;
+    CHECK_EQ(hook_pthread_cond_wait(condition, condition), 0);
+    return NULL;
+}
+
+SL_TEST(post_of_the_queue_comes_last)
+{
+    static char queue, log, other;
+    int32_t tokens[4];
+    pthread_t thread;
+    host_begin();
+    atomic_store(&sl_host_reals[SL_HOOK_pthread_cond_signal], (void *)(uintptr_t)fake_notify);
+    atomic_store(&sl_host_reals[SL_HOOK_llama_tokenize], (void *)(uintptr_t)fake_tokenize);
+    atomic_store(&sl_host_reals[SL_HOOK_pthread_cond_wait], (void *)(uintptr_t)fake_wait);
+    sl_http_ref ref = opened(41);
+    was_read(41, ref, GET, false);
+    sl_host_this_thread()->calls = 1;
+    (void)hook_pthread_cond_wait(&other, &other); /* of a thread that serves: not learnt */
+    CHECK_EQ(is_queue(&other), -1);
+    REQUIRE(pthread_create(&thread, NULL, wait_for, &queue) == 0);
+    (void)pthread_join(thread, NULL);
+    CHECK_EQ(is_queue(&queue), 1);
+    CHECK_EQ(is_queue(&log), 0);
+    (void)hook_pthread_cond_signal(&log);
+    (void)hook_pthread_cond_signal(&log);
+    CHECK_EQ(count(SL_PROBE_POST), 1);
+    CHECK_EQ(hook_llama_tokenize(NULL, "abc", 3, tokens, 4, true, true), 3);
+    (void)hook_pthread_cond_signal(&log);
+    (void)hook_pthread_cond_signal(&other);
+    CHECK_EQ(count(SL_PROBE_POST), 2);
+    (void)hook_pthread_cond_signal(&queue);
+    CHECK_EQ(count(SL_PROBE_POST), 3);
+    (void)hook_pthread_cond_signal(&queue);
+    (void)hook_pthread_cond_signal(&log);
+    CHECK_EQ(count(SL_PROBE_POST), 3);
+    sl_http_closing(41, ref);
+    atomic_store(&queues[0], NULL);
+}
+
+SL_TEST(no_more_queues_than_there_is_room_for)
+{
+    static char conditions[MAX_QUEUES + 3];
+    pthread_t thread;
+    host_begin();
+    for (size_t i = 0; i < sizeof conditions; i++) {
+        REQUIRE(pthread_create(&thread, NULL, wait_for, &conditions[i]) == 0);
+        (void)pthread_join(thread, NULL);
+        CHECK_EQ(is_queue(&conditions[i]), i < MAX_QUEUES);
+    }
+    for (size_t i = 0; i < MAX_QUEUES; i++)
+        atomic_store(&queues[i], NULL);
+}
+
 /* ---- many threads ---- */
 
 #define FDS 8
