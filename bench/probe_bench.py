@@ -139,6 +139,6 @@ def start(bench, title):
                    note=f"to {statistics.median(plain):.1f} ms; least of {TRIES} starts, {START_ROUNDS} rounds")
 
 
-CASES = [("probe_decode", absolute("bench_probe", "probe_decode", 300, "<= 300 ns")),
-         ("probe_decode_off", absolute("bench_probe", "probe_decode_off", 20, "<= 20 ns")),
+CASES = [("probe_decode", absolute("bench_probe", "probe_decode", 300, "<= 300 ns", 100000)),
+         ("probe_decode_off", absolute("bench_probe", "probe_decode_off", 20, "<= 20 ns", 100000)),
          ("probe_token", token), ("probe_start", start)]
