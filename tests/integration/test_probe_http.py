@@ -341,6 +341,18 @@ def test_what_is_not_http():
         assert events == UNARY, events
 
 
+def test_bytes_that_are_thrown_away_unread():
+    with Host() as host:
+        c = host.http()
+        c.sock.sendall(b"GET /trunc HTTP/1.1\r\n\r\n")
+        time.sleep(0.1)
+        c.sock.sendall(b"abcde")
+        assert b"200 OK" in c.sock.recv(1000)
+        ask(c, "/length")
+        events = host.events()
+        assert told(events, 1) == ["request", "request_end:0", "answer_end:2"] and told(events, 2) == UNARY, told(events)
+
+
 def test_a_connection_from_before_libllama_was_seen():
     with Host("late") as host:
         early = host.http()

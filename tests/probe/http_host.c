@@ -300,6 +300,14 @@ static void answer_worker(conn *c)
     say(c, JSON "Content-Length: 2\r\n\r\n{}");
 }
 
+/* Throws five bytes away unseen. */
+static void answer_trunc(conn *c)
+{
+    if (recv(c->fd, NULL, 5, MSG_TRUNC | MSG_WAITALL) != 5)
+        fail("truncated");
+    say(c, JSON "Content-Length: 2\r\n\r\n{}");
+}
+
 /* False: the connection is to be closed. */
 static bool answer(conn *c, const char *path, const char *body, size_t len)
 {
@@ -315,6 +323,8 @@ static bool answer(conn *c, const char *path, const char *body, size_t len)
         answer_file(c);
     else if (strncmp(path, "/vfork", 6) == 0 || strncmp(path, "/fork", 5) == 0)
         answer_child(c, path[1] == 'v');
+    else if (strncmp(path, "/trunc", 6) == 0)
+        answer_trunc(c);
     else if (strncmp(path, "/worker", 7) == 0)
         answer_worker(c);
     else if (strncmp(path, "/begin", 6) == 0)

@@ -96,7 +96,9 @@ static ssize_t was_read(int fd, sl_http_ref ref, const struct iovec *pieces, siz
     int kept = errno;
     if (!ref || flags & NOT_TAKEN)
         return result;
-    if (result > 0) {
+    if (result > 0 && flags & MSG_TRUNC) {
+        sl_http_closing(fd, ref); /* read, and thrown away: what it was is not known */
+    } else if (result > 0) {
         sl_http_moved moved = {pieces, count, (size_t)result, false};
         sl_http_was_read(fd, ref, &moved);
     } else if (result == 0 && count && pieces[0].iov_len) {
@@ -115,8 +117,8 @@ static inline ssize_t was_read_flat(int fd, sl_http_ref ref, void *bytes, size_t
         struct iovec piece = {bytes, len};
         return was_read(fd, ref, &piece, 1, result, flags);
     }
-    if (result >= REQUEST_LINE_MIN && (size_t)result <= len && !(flags & NOT_TAKEN) && *(const char *)bytes >= 'A' &&
-        *(const char *)bytes <= 'Z')
+    if (result >= REQUEST_LINE_MIN && (size_t)result <= len && !(flags & (NOT_TAKEN | MSG_TRUNC)) &&
+        *(const char *)bytes >= 'A' && *(const char *)bytes <= 'Z')
         sl_http_adopt(fd, bytes, (size_t)result, false);
     return result;
 }
