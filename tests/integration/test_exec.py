@@ -107,13 +107,15 @@ SHOW = "import os, json; print(json.dumps({'env': dict(os.environ), 'fds': sorte
 
 
 def test_what_the_program_finds():
-    """Variables, descriptors, signals and process group as without exec, but for two variables."""
+    """Variables, descriptors, signals and process group as without exec, but for three variables."""
     plain = json.loads(subprocess.run(python(SHOW), env=environment(A="1"), stdout=subprocess.PIPE, timeout=60).stdout)
     seen = json.loads(run(*python(SHOW), env={"A": "1"}).stdout)
     preload, folder = seen["env"].pop("LD_PRELOAD"), seen["env"].pop("SIGHTLINE_PROBE_DIR")
     lib.equal(os.path.basename(preload), "libsightline-llama.so" if lib.SLOW == 1 else "stub.so")
     assert not os.path.exists(folder) and not os.path.exists(os.path.dirname(folder)), folder
-    plain["env"].pop("LC_CTYPE", 0), seen["env"].pop("LC_CTYPE", 0)
+    lib.equal(seen["env"].pop("ASAN_OPTIONS"), "verify_asan_link_order=0")
+    for of in (plain, seen):
+        of["env"].pop("LC_CTYPE", 0), of["env"].pop("ASAN_OPTIONS", 0)
     lib.equal(seen, plain)
 
 
@@ -443,6 +445,9 @@ def test_disabled():
     """OTEL_SDK_DISABLED: the program runs without anything."""
     done = run("sh", "-c", 'echo "[$LD_PRELOAD][$SIGHTLINE_PROBE_DIR]"', env={"OTEL_SDK_DISABLED": "true"})
     lib.equal(done.stdout, "[][]\n")
+    done = subprocess.run([lib.BINARY, "exec", *QUIET, "--", lib.BINARY, "exec", *QUIET, "--", "sh", "-c", 'echo "$LD_PRELOAD"'],
+                          env=environment(), stdout=subprocess.PIPE, text=True, timeout=60)
+    lib.equal(done.stdout.count("/"), os.path.abspath(done.stdout.strip()).count("/"), "exec within exec: the library once")
 
 
 # ---- hosts: a program with a library like libllama ----
