@@ -236,7 +236,8 @@ uint64_t sl_probe_resident_bytes(uint32_t pid)
     sl_str rest = sl_str_of(text, len > 0 ? (size_t)len : 0), part;
     uint64_t pages = 0;
     long page = sysconf(_SC_PAGESIZE);
-    if (!sl_str_split(&rest, ' ', &part) || !sl_str_split(&rest, ' ', &part) || sl_str_to_u64(part, &pages))
+    bool has = sl_str_split(&rest, ' ', &part); /* the size; what is resident comes next */
+    if (!has || !sl_str_split(&rest, ' ', &part) || sl_str_to_u64(part, &pages))
         return 0;
     return page > 0 ? pages * (uint64_t)page : 0;
 }
