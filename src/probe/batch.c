@@ -99,6 +99,7 @@ static sl_track_turn *begin_turn(sl_probe_assembler *a, sl_track_context *contex
     sl_track_claim_apply(a, turn, claim);
     if (!turn->request && !turn->shadow && a->has_http && !warmup)
         a->stats.unlinked++;
+    turn->loose = !claim->request && !claim->shadow && !warmup && a->generating_count > 1;
     if (turn->sure != SL_TRACK_AMBIGUOUS)
         sl_track_turn_open(a, turn);
     sl_track_load(a);
@@ -562,7 +563,7 @@ static void make_spans(sl_probe_assembler *a, sl_track_context *context, bool sl
         if (!part->turn || part->turn->has_decode || part->turn->shadow)
             continue;
         const sl_span *parent = parent_for(a, part);
-        wanted |= part->begins;
+        wanted |= part->begins && !part->turn->loose;
         if (!parent && part->begins)
             part->turn->first = batch->is;
         if (!parent)

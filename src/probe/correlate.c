@@ -538,6 +538,34 @@ static void settle_alone(sl_probe_assembler *a, sl_track_request *request)
     }
 }
 
+/*
+ * Of a host that shows no prompts (a server in Python): the turn whose counts are those of the answer, among those that
+ * ran while the request was open and have found no request of their own.
+ */
+static void adopt_loose(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts)
+{
+    SL_ASSERT(!request->turns);
+    sl_track_turn *found = NULL;
+    uint32_t fit = 0;
+    bool figures = facts->has_timings || facts->has_usage;
+    uint64_t from = request->body_ns ? request->body_ns : request->start_ns;
+    for (sl_track_turn *turn = a->turns; turn; turn = turn->next) {
+        bool possible = turn->loose && !turn->request && !turn->closed && turn->start_ns >= from &&
+                        turn->prompt_end_ns && came_in_time(turn, request);
+        if (!possible || (figures && !sl_track_figures_fit(turn, facts)))
+            continue;
+        if (!found || turn->start_ns < found->start_ns)
+            found = turn;
+        fit++;
+    }
+    if (!found || (!figures && fit > 1))
+        return;
+    found->loose = false;
+    found->sure = fit == 1 && figures ? SL_TRACK_SINGLE : SL_TRACK_AMBIGUOUS;
+    found->ties_cut = true;
+    sl_track_turn_give(found, request, NULL);
+}
+
 /* What ends as a guess stays a possibility for all for whom it may have been. */
 static void keep_ghosts(sl_probe_assembler *a, const sl_track_request *request)
 {
@@ -554,12 +582,16 @@ void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_
     bool certain = request->turns && request->turns->sure != SL_TRACK_AMBIGUOUS;
     if (!certain && request->turn_count <= 1)
         settle_ambiguous(a, request, facts);
+    if (!request->turns && (request->use == SL_TRACK_USE_GENERATE || request->use == SL_TRACK_USE_EMBED))
+        adopt_loose(a, request, facts);
     keep_ghosts(a, request);
     if (request->turn_count != 1 || !(facts->has_timings || facts->has_usage))
         return;
     sl_track_turn *turn = request->turns;
+    bool agrees = sl_track_figures_fit(turn, facts) && (facts->id_slot < 0 || facts->id_slot == turn->seq);
     a->stats.compared++;
-    if (sl_track_figures_fit(turn, facts) && (facts->id_slot < 0 || facts->id_slot == turn->seq))
+    sl_probe_metrics_compared(a->metrics, agrees);
+    if (agrees)
         return;
     a->stats.mismatches++;
     request->doubted = true;

@@ -68,6 +68,7 @@ static const sl_metric_id wanted[] = {
     SL_METRIC_PROBE_EVENTS,
     SL_METRIC_PROBE_EVENTS_DROPPED,
     SL_METRIC_PROBE_REQUESTS,
+    SL_METRIC_PROBE_COMPARED,
 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -146,6 +147,8 @@ static void bind_all(sl_probe_body *b)
     b->dropped_damaged = bind(b, SL_METRIC_PROBE_EVENTS_DROPPED, "reason", "damaged");
     for (size_t i = 0; i < SL_PROBE_CORRELATION_COUNT; i++)
         b->correlation[i] = bind(b, SL_METRIC_PROBE_REQUESTS, "correlation", sure[i]);
+    b->compared[0] = bind(b, SL_METRIC_PROBE_COMPARED, "agrees", "no");
+    b->compared[1] = bind(b, SL_METRIC_PROBE_COMPARED, "agrees", "yes");
     touch(b);
 }
 

@@ -44,7 +44,7 @@ typedef struct sl_probe_body {
     sl_probe_pair draft_tokens, accepted_tokens, busy_slots, prompt_rate, predicted_rate, processing, deferred;
     sl_probe_pair kv_ratio, kv_tokens, tokens_max;
     sl_series *tokens_prompt, *tokens_cached, *tokens_generated, *active, *resident, *context_ratio;
-    sl_series *hosts, *events, *dropped_full, *dropped_damaged, *correlation[SL_PROBE_CORRELATION_COUNT];
+    sl_series *hosts, *events, *dropped_full, *dropped_damaged, *correlation[SL_PROBE_CORRELATION_COUNT], *compared[2];
     sl_probe_model_series *models[SL_PROBE_MAX_METRIC_MODELS];
     size_t model_count;
 

@@ -215,6 +215,12 @@ static void record_tokens(sl_probe_metrics *m, const sl_probe_request_done *done
     }
 }
 
+void sl_probe_metrics_compared(sl_probe_metrics *metrics, bool agrees)
+{
+    if (metrics)
+        sl_counter_add(metrics->body->compared[agrees], 1);
+}
+
 void sl_probe_metrics_request_end(sl_probe_metrics *metrics, const sl_probe_request_done *done)
 {
     SL_ASSERT(done);

@@ -142,6 +142,9 @@ typedef struct sl_probe_request_done {
 } sl_probe_request_done;
 void sl_probe_metrics_request_end(sl_probe_metrics *metrics, const sl_probe_request_done *done);
 
+/* A request's tokens were compared with what its answer says of them. */
+void sl_probe_metrics_compared(sl_probe_metrics *metrics, bool agrees);
+
 /* The route as it may stand in a label: one of llama-server's, or empty. Static. For span names too. */
 sl_str sl_probe_route_known(sl_str path);
 /* `gen_ai.operation.name` of a route: "chat", "text_completion", "embeddings", or empty. Static. */

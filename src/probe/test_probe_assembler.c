@@ -481,6 +481,47 @@ SL_TEST(a_host_that_wants_every_output_has_prompts_too)
     stream_done(&s);
 }
 
+SL_TEST(answers_tell_whose_work_it_was_where_prompts_are_not_seen)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    for (uint32_t i = 1; i <= 3; i++)
+        stream_request(&s, i, "POST /v1/chat/completions HTTP/1.1\nhost: h\n");
+    s.thread = 77; /* a thread for work, of all requests */
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_generate(&s, 0, 8, 2);
+    stream_seq_op(&s, SL_PROBE_SEQ_RM, 0, 0, 1, -1, 0);
+    stream_prompt(&s, 0, P2, 1, 6);
+    stream_generate(&s, 0, 6, 4);
+    stream_end_as(&s, 2, SL_PROBE_END_COMPLETE, "{\"usage\":{\"prompt_tokens\":6,\"completion_tokens\":5}}");
+    stream_end_as(&s, 3, SL_PROBE_END_COMPLETE, "{\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":3}}");
+    stream_end_as(&s, 1, SL_PROBE_END_CLOSED, "");
+    stream_seq_op(&s, SL_PROBE_SEQ_CLEAR, -1, -1, -1, -1, 0);
+    stream_request(&s, 4, COMPLETION);
+    stream_request(&s, 5, COMPLETION);
+    stream_prompt(&s, 0, P1, 0, 8); /* and one that nobody's answer tells of */
+    stream_generate(&s, 0, 8, 2);
+    stream_end_as(&s, 4, SL_PROBE_END_COMPLETE, "{\"usage\":{\"prompt_tokens\":99,\"completion_tokens\":3}}");
+    stream_end_as(&s, 5, SL_PROBE_END_COMPLETE, "{\"usage\":{\"prompt_tokens\":98,\"completion_tokens\":3}}");
+    stream_wait(&s, 70000000);
+    stream_tick(&s);
+    stream_wait(&s, 70000000);
+    stream_tick(&s);
+    stream_close(&s);
+    const int tokens[] = {5, 3};
+    for (size_t i = 0; i < 2; i++) {
+        const sl_otlp_span *server = stream_span(&s, "POST /v1/chat/completions", i);
+        const sl_otlp_span *prompt = stream_child(&s, server, "process_prompt");
+        CHECK_STR(stream_text(server, "llama.correlation"), "single");
+        CHECK_EQ(stream_int(stream_child(&s, server, "generate_tokens"), "completion.tokens"), tokens[i]);
+        CHECK(stream_child(&s, prompt, "llama_decode") != NULL);
+    }
+    CHECK_EQ(stream_spans(&s, "llama.generate"), 1);
+    CHECK_STR(stream_text(stream_span(&s, "llama.generate", 0), "llama.correlation"), "none");
+    stream_done(&s);
+}
+
 SL_TEST(a_draft_context_works_for_the_same_request)
 {
     stream s;

@@ -104,6 +104,7 @@ struct sl_track_turn {
     bool shadow;                /* of a second context for a prompt that has its turn: speculative decoding */
     bool has_decode;            /* a llama_decode span is among its children */
     sl_track_batch_facts first; /* batch; its span is made late when it was not known below which request */
+    bool loose;                 /* of one of several requests, and not known which: its spans wait for their answers */
     bool ghost;                 /* kept, although neither a sequence nor a request holds it: see `ghosts` */
     bool first_told;            /* the metrics know of its first token */
     uint32_t last_n;            /* tokens of its last generating batch: drafts, of which some were accepted */

@@ -1,7 +1,8 @@
 /* Turns: their life, and the spans process_prompt and generate_tokens (and llama.generate, without a request). */
 #include "src/probe/track.h"
 
-#define IDLE_NS 2000000000u /* a generation of a host without HTTP is over after so long */
+#define LOOSE_NS 60000000000u /* so long an answer is waited for that tells whose a turn was */
+#define IDLE_NS 2000000000u   /* a generation of a host without HTTP is over after so long */
 
 const char *sl_track_sure_name(sl_track_sure sure)
 {
@@ -78,6 +79,14 @@ void sl_track_turn_release(sl_probe_assembler *a, sl_track_turn *turn)
     sl_free(turn);
 }
 
+/* No answer has meant it: a trace of its own. */
+static void give_up_loose(sl_probe_assembler *a, sl_track_turn *turn)
+{
+    SL_ASSERT(!turn->request);
+    turn->loose = false;
+    sl_track_turn_finish(a, turn, -1, false);
+}
+
 static void exorcise(sl_probe_assembler *a, sl_track_turn **ghost)
 {
     sl_track_turn *turn = *ghost;
@@ -90,6 +99,8 @@ static void exorcise(sl_probe_assembler *a, sl_track_turn **ghost)
             ask->clouded |= turn->ties[i] == ask->serial;
     }
     turn->ghost = false;
+    if (turn->loose && !turn->request)
+        give_up_loose(a, turn);
     sl_track_turn_release(a, turn);
 }
 
@@ -120,7 +131,9 @@ void sl_track_turn_leave(sl_probe_assembler *a, sl_track_seq *seq)
     SL_ASSERT(turn->on_sequence);
     seq->turn = NULL;
     turn->on_sequence = false;
-    if (!turn->request)
+    if (turn->loose && !turn->closed)
+        sl_track_turn_haunt(a, turn);
+    else if (!turn->request)
         sl_track_turn_finish(a, turn, -1, false);
     sl_track_turn_release(a, turn);
 }
@@ -132,6 +145,11 @@ void sl_track_turns_age(sl_probe_assembler *a, uint64_t now_ns)
         next = turn->next;
         if (turn->on_sequence && !turn->request && !turn->closed && sl_track_span_of(turn->last_ns, now_ns) > IDLE_NS)
             sl_track_turn_leave(a, &turn->context->seqs[turn->seq]);
+    }
+    for (size_t i = 0; i < SL_TRACK_GHOSTS; i++) {
+        sl_track_turn *ghost = a->ghosts[i];
+        if (ghost && ghost->loose && !ghost->request && sl_track_span_of(ghost->last_ns, now_ns) > LOOSE_NS)
+            give_up_loose(a, ghost);
     }
 }
 
@@ -169,7 +187,7 @@ static void open_root(sl_probe_assembler *a, sl_track_turn *turn)
 void sl_track_turn_open(sl_probe_assembler *a, sl_track_turn *turn)
 {
     SL_ASSERT(a && turn);
-    if (turn->closed || turn->shadow || turn->prompt_span || (turn->warmup && !turn->generated))
+    if (turn->closed || turn->shadow || turn->loose || turn->prompt_span || (turn->warmup && !turn->generated))
         return;
     if (!turn->request && !turn->root)
         open_root(a, turn);
@@ -191,7 +209,7 @@ static void open_generate(sl_probe_assembler *a, sl_track_turn *turn)
 const sl_span *sl_track_turn_span(sl_probe_assembler *a, sl_track_turn *turn, bool prompt)
 {
     SL_ASSERT(a && turn);
-    if (turn->closed || turn->sure == SL_TRACK_AMBIGUOUS || turn->shadow || turn->warmup)
+    if (turn->closed || turn->sure == SL_TRACK_AMBIGUOUS || turn->shadow || turn->warmup || turn->loose)
         return NULL;
     sl_track_turn_open(a, turn);
     if (!prompt)
@@ -204,7 +222,7 @@ uint32_t sl_track_turn_tokens(const sl_track_turn *turn)
     SL_ASSERT(turn);
     if (turn->phase != SL_TRACK_GENERATE || (turn->request && turn->request->use == SL_TRACK_USE_EMBED))
         return 0;
-    if (!turn->request && !turn->generated && !turn->first_told)
+    if (!turn->request && !turn->generated && !turn->first_told && !turn->loose)
         return 0; /* whether anybody took a token is not known */
     return turn->generated + 1;
 }
