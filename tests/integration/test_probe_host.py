@@ -515,6 +515,11 @@ def test_a_host_built_with_sanitizers():
         for mode in ("all", "threads", "fork"):
             rings = both(host, mode, env={"ASAN_OPTIONS": "detect_leaks=0"}, **order)
             assert rings, (host, mode)
+    thread = sh("cc", "-print-file-name=libtsan.so").strip()
+    if os.path.isabs(thread):
+        cc[cc.index("-fsanitize=address,undefined")] = "-fsanitize=thread"
+        sh(*cc, "-o", f"{out}/host_tsan")
+        assert both("host_tsan", "threads", before=os.path.realpath(thread))
 
 
 def test_rings_of_many_processes_at_once():
