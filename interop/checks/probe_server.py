@@ -166,6 +166,73 @@ def check_slots(server):
         expect(held is not None and held <= slot["n_ctx"], "tokens of slot %d: %s" % (slot["id"], held))
 
 
+# What else a server is asked: name, path, body. Answers tell what was done for them, in one of three ways.
+SHAPES = (
+    ("prompts in a list", "/completion", {"prompt": ["the first house", "a second longer word week", "third"],
+                                          "n_predict": 5}),
+    ("a prompt of tokens", "/completion", {"prompt": [1, 300, 301, 302, 303], "n_predict": 5}),
+    ("a prompt of tokens and text", "/completion", {"prompt": [1, "text here", 300], "n_predict": 5}),
+    ("two answers", "/v1/completions", {"prompt": "the second world", "max_tokens": 6, "n": 2}),
+    ("three answers", "/v1/chat/completions", {"messages": [{"role": "user", "content": "three of them"}],
+                                               "max_tokens": 6, "n": 3}),
+    ("completions", "/v1/completions", {"prompt": "once again", "max_tokens": 4}),
+    ("completions of a list", "/v1/completions", {"prompt": ["aa one", "bb two"], "max_tokens": 4}),
+    ("messages", "/v1/messages", {"model": "tiny", "max_tokens": 5,
+                                  "messages": [{"role": "user", "content": "hello there"}]}),
+    ("responses", "/v1/responses", {"model": "tiny", "max_output_tokens": 5, "input": "hello there again"}),
+    ("one token", "/completion", {"prompt": "nothing more", "n_predict": 1}),
+)
+
+
+def told_by_answer(body, reply):
+    """(prompts with slot, prompt and cached tokens where the answer has them, prompt tokens, generated tokens)."""
+    parts = reply if isinstance(reply, list) else [reply]
+    slots = sorted((p["id_slot"], p["timings"]["prompt_n"], p["timings"]["cache_n"]) for p in parts if "id_slot" in p)
+    usage = parts[0].get("usage")
+    if slots:
+        return slots, sum(n + cached for _, n, cached in slots), sum(p["timings"]["predicted_n"] for p in parts)
+    cached = usage.get("cache_read_input_tokens", 0)  # Anthropic's input tokens are those that were processed
+    many = body.get("n", 1)
+    prompts = [body["prompt"]] if isinstance(body.get("prompt"), str) else body.get("prompt", [0])
+    if len(prompts) > 1:  # usage of the first of them only
+        return None, None, len(prompts) * body["max_tokens"]
+    return (None, usage.get("prompt_tokens", usage.get("input_tokens")) + cached,
+            many * usage.get("completion_tokens", usage.get("output_tokens")))
+
+
+def check_shape(told, trace, name, slots, prompt, generated):
+    spans = told.by_trace[trace]
+    (span_id, _), = [(i, s) for i, s in spans.items() if s["kind"] == "SERVER"]
+    prompts = probe.children(spans, span_id, "process_prompt")
+    seen = sorted((s["attributes"]["slot.id"], s["attributes"]["prompt.tokens"],
+                   s["attributes"].get("prompt.tokens_cached", 0)) for s in prompts)
+    made = sum(s["attributes"]["completion.tokens"] for s in probe.children(spans, span_id, "generate_tokens"))
+    if slots is not None:
+        expect_eq(seen, slots, "%s: slot, prompt and cached tokens" % name)
+    if prompt is not None:
+        expect_eq(sum(n + cached for _, n, cached in seen), prompt, "%s: prompt tokens" % name)
+    expect_eq(made, generated, "%s: generated tokens" % name)
+
+
+def check_shapes(sink, server):
+    sent = []
+    for n, (name, path, body) in enumerate(SHAPES):
+        trace = "%032x" % (0x5ade0000 + n)
+        reply = net.post(server.base + path, body, {"traceparent": "00-%s-%016x-01" % (trace, n + 1)})
+        expect_eq(reply.status, 200, "%s: status (%s)" % (name, reply.text()[:200]))
+        sent.append((trace, name, *told_by_answer(body, reply.json())))
+
+    def complete():
+        told = probe.Told(sink)
+        return told if all(any(s["kind"] == "SERVER" for s in told.by_trace.get(t[0], {}).values())
+                           for t in sent) else None
+    told = net.until("spans of all shapes", 15, complete)
+    for one in sent:
+        check_shape(told, *one)
+    expect(not told.named("llama.generate"), "generations without a request: %d" % len(told.named("llama.generate")))
+    return "%d other kinds of requests" % len(sent)
+
+
 def run_server(peer, count):
     def run(ctx):
         sink = sightline.Sink(ctx)
@@ -181,6 +248,7 @@ def run_server(peer, count):
             details.append(detail)
         check_model(told, server)
         check_metrics(server, requests)
+        details.append(check_shapes(sink, server))
         check_slots(server)
         return "; ".join(details)
     return run
