@@ -11,6 +11,7 @@
 
 #include "src/base/assert.h"
 #include "src/cli/commands.h"
+#include "src/cli/docs_tables.h"
 #include "src/cli/doctor_net.h"
 #include "src/telemetry/otel_config.h"
 #include "src/wire/url.h"
@@ -41,6 +42,60 @@ static int load(sl_doctor *doctor, const sl_env *env, sl_otel_config *config)
     int error = sl_otel_config_load(&reading, &options, true, config);
     sl_reporter_unref(reporter);
     return error;
+}
+
+/* True when a row tells of the variable already. */
+static bool is_told(const sl_doctor *doctor, const char *name)
+{
+    SL_ASSERT(doctor && name);
+    for (size_t i = 0; i < doctor->count; i++) {
+        size_t at = sl_str_find(doctor->rows[i].seen, sl_str_c(name));
+        if (doctor->rows[i].level != SL_DOCTOR_OK && at != SL_NPOS &&
+            (at == 0 || doctor->rows[i].seen.ptr[at - 1] == ' '))
+            return true;
+    }
+    return false;
+}
+
+/* Every name of a list, each that is unknown. */
+static void read_list(const sl_env *env, sl_env_var var)
+{
+    sl_str rest = sl_env_text(env, var), name;
+    while (rest.len && sl_str_split(&rest, ',', &name)) {
+        name = sl_str_trim(name);
+        if (name.len && sl_env_value_index(var, name) < 0)
+            sl_reporter_say(env->reporter, SL_ECONFIG, "%s: \"%.*s\" is not known", sl_env_name(var),
+                            (int)(name.len < 64 ? name.len : 64), name.ptr);
+    }
+}
+
+/* Variables that this start does not read, or nobody warns of: reads each as what it is. */
+static void check_values(sl_doctor *doctor, const sl_env *env)
+{
+    SL_ASSERT(doctor && env);
+    size_t count;
+    const sl_env_def *defs = sl_env_defs(&count);
+    sl_env reading = *env;
+    reading.reporter = sl_reporter_new(on_message, doctor, false);
+    for (size_t i = 0; i < count; i++) {
+        sl_env_var var = (sl_env_var)i;
+        if (!sl_env_is_set(env, var) || is_told(doctor, defs[i].name) ||
+            sl_str_starts(sl_env_text(env, var), SL_STR("tcp://"))) /* of Kubernetes, for a Service of such a name */
+            continue;
+        if (defs[i].type == SL_ENV_BOOL || defs[i].type == SL_ENV_FLAG)
+            (void)sl_env_bool(&reading, var, false);
+        else if (defs[i].type == SL_ENV_UINT)
+            (void)sl_env_uint(&reading, var, 0, UINT64_MAX);
+        else if (defs[i].type == SL_ENV_MS || defs[i].type == SL_ENV_SECONDS)
+            (void)sl_env_ms(&reading, var, 0);
+        else if (defs[i].type == SL_ENV_RATIO)
+            (void)sl_env_ratio(&reading, var, 0);
+        else if (defs[i].type == SL_ENV_ENUM && var != SL_VAR_LOG_LEVEL) /* which has a row of its own */
+            (void)sl_env_enum(&reading, var);
+        else if (defs[i].type == SL_ENV_LIST)
+            read_list(&reading, var);
+    }
+    sl_reporter_unref(reading.reporter);
 }
 
 /* ---- sampling ---- */
@@ -139,7 +194,9 @@ void sl_doctor_environment(sl_doctor *doctor, const sl_env *env)
     if (error)
         sl_doctor_say(doctor, SL_DOCTOR_FAIL, "environment", "correct the variable", "%s",
                       config.why[0] ? config.why : sl_strerror(error));
-    else if (doctor->count == before)
+    else
+        check_values(doctor, env);
+    if (!error && doctor->count == before)
         sl_doctor_say(doctor, SL_DOCTOR_OK, "environment", NULL, "every variable that is set can be read");
     check_exporters(doctor, env, &config);
     check_sampler(doctor, &config, has_exporter(&config, SL_SIGNAL_TRACES));
@@ -171,6 +228,11 @@ static bool is_read(sl_str name)
         if (sl_str_eq_c(name, defs[i].name))
             return true;
     }
+    const sl_env_doc *docs = sl_env_docs(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (sl_str_eq_c(name, docs[i].name))
+            return true;
+    }
     for (const sl_command *const *command = sl_commands; *command; command++) {
         for (const sl_option *const *table = (*command)->tables; *table; table++) {
             for (const sl_option *o = *table; o->name; o++) {
@@ -187,7 +249,8 @@ void sl_doctor_unknown_names(sl_doctor *doctor, char *const *environment)
     for (; environment && *environment; environment++) {
         sl_str entry = sl_str_c(*environment);
         sl_str name = sl_str_sub(entry, 0, sl_str_chr(entry, '='));
-        if (is_own_name(name) && !is_read(name))
+        bool empty = name.len + 1 >= entry.len; /* as good as not set */
+        if (!empty && is_own_name(name) && !is_read(name))
             sl_doctor_say(doctor, SL_DOCTOR_WARN, "environment",
                           "`sightline docs --section environment` lists the known ones",
                           "%.*s is set, but nothing reads it", (int)name.len, name.ptr);

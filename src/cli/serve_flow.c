@@ -8,17 +8,28 @@
 #include "src/flow/server.h"
 #include "src/telemetry/env.h"
 
-/* HOST and PORT variables of a listener. */
-static bool host_and_port(sl_env_var host, sl_env_var port, uint64_t fallback, char *text, size_t size)
+/*
+ * The text of a port's variable. Kubernetes sets variables of such names for a Service that is called so, with a URL
+ * ("tcp://10.0.0.1:8000"): that is none.
+ */
+static sl_str port_text(sl_env_var var)
 {
     static const sl_env env;
-    if (!sl_env_is_set(&env, host) && !sl_env_is_set(&env, port))
+    sl_str text = sl_env_text(&env, var);
+    return sl_str_starts(text, SL_STR("tcp://")) ? SL_STR("") : text;
+}
+
+/* HOST and PORT variables of a listener, as they stand: what is no address is refused with them. */
+static bool host_and_port(sl_env_var host, sl_env_var port, const char *fallback, char *text, size_t size)
+{
+    static const sl_env env;
+    sl_str name = sl_env_text(&env, host), number = port_text(port);
+    if (!name.len && !number.len)
         return false;
-    sl_str name = sl_env_text(&env, host);
     bool v6 = sl_str_chr(name, ':') != SL_NPOS;
-    (void)snprintf(text, size, "%s%.*s%s:%llu", v6 ? "[" : "", name.len ? (int)name.len : 9,
-                   name.len ? name.ptr : "127.0.0.1", v6 ? "]" : "",
-                   (unsigned long long)sl_env_uint(&env, port, fallback, 65535));
+    (void)snprintf(text, size, "%s%.*s%s:%.*s", v6 ? "[" : "", name.len ? (int)name.len : 9,
+                   name.len ? name.ptr : "127.0.0.1", v6 ? "]" : "", number.len ? (int)number.len : 4,
+                   number.len ? number.ptr : fallback);
     return true;
 }
 
@@ -29,24 +40,24 @@ bool sl_serve_llama_listen(sl_listener_id id, char *text, size_t size, const cha
     switch (id) {
     case SL_LISTENER_api:
         *ret_source = "LLAMA_DEPLOY_APISERVER_HOST, LLAMA_DEPLOY_APISERVER_PORT";
-        return host_and_port(SL_VAR_LLAMA_DEPLOY_APISERVER_HOST, SL_VAR_LLAMA_DEPLOY_APISERVER_PORT, 4501, text, size);
+        return host_and_port(SL_VAR_LLAMA_DEPLOY_APISERVER_HOST, SL_VAR_LLAMA_DEPLOY_APISERVER_PORT, "4501", text,
+                             size);
     case SL_LISTENER_control:
         *ret_source = "CONTROL_PLANE_HOST, CONTROL_PLANE_PORT";
-        return host_and_port(SL_VAR_CONTROL_PLANE_HOST, SL_VAR_CONTROL_PLANE_PORT, 8000, text, size);
+        return host_and_port(SL_VAR_CONTROL_PLANE_HOST, SL_VAR_CONTROL_PLANE_PORT, "8000", text, size);
     case SL_LISTENER_queue:
         *ret_source = "SIMPLE_MESSAGE_QUEUE_HOST, SIMPLE_MESSAGE_QUEUE_PORT";
-        return host_and_port(SL_VAR_SIMPLE_MESSAGE_QUEUE_HOST, SL_VAR_SIMPLE_MESSAGE_QUEUE_PORT, 8001, text, size);
+        return host_and_port(SL_VAR_SIMPLE_MESSAGE_QUEUE_HOST, SL_VAR_SIMPLE_MESSAGE_QUEUE_PORT, "8001", text, size);
     case SL_LISTENER_metrics:
         *ret_source = "LLAMA_DEPLOY_APISERVER_PROMETHEUS_PORT";
         if (!sl_env_bool(&env, SL_VAR_LLAMA_DEPLOY_APISERVER_PROMETHEUS_ENABLED, true)) {
             (void)snprintf(text, size, "off");
             return true;
         }
-        if (!sl_env_is_set(&env, SL_VAR_LLAMA_DEPLOY_APISERVER_PROMETHEUS_PORT))
+        if (!port_text(SL_VAR_LLAMA_DEPLOY_APISERVER_PROMETHEUS_PORT).len)
             return false;
-        (void)snprintf(
-            text, size, "%llu",
-            (unsigned long long)sl_env_uint(&env, SL_VAR_LLAMA_DEPLOY_APISERVER_PROMETHEUS_PORT, 9000, 65535));
+        (void)snprintf(text, size, "%.*s", (int)port_text(SL_VAR_LLAMA_DEPLOY_APISERVER_PROMETHEUS_PORT).len,
+                       port_text(SL_VAR_LLAMA_DEPLOY_APISERVER_PROMETHEUS_PORT).ptr);
         return true;
     default:
         return false;

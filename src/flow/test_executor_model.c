@@ -139,7 +139,7 @@ static void check_steps(const graph *g, const sl_flow_run *run)
 {
     for (unsigned i = 0; i < g->count; i++) {
         const node *n = &g->nodes[i];
-        char id[8];
+        char id[16];
         (void)snprintf(id, sizeof id, "s%u", i);
         sl_flow_step_view seen = fx_step(run, id);
         if (seen.status != n->status || seen.attempts != n->attempts)
@@ -187,7 +187,7 @@ static void check_outputs(const graph *g, const sl_flow_run *run)
 {
     json_t *outputs = sl_flow_run_outputs(run);
     for (unsigned i = 0; i < g->count; i++) {
-        char id[8];
+        char id[16];
         (void)snprintf(id, sizeof id, "s%u", i);
         json_t *result = json_object_get(json_object_get(outputs, id), "result");
         bool succeeded = g->nodes[i].status == SL_STEP_SUCCEEDED;
