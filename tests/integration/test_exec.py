@@ -447,7 +447,7 @@ def test_disabled():
     lib.equal(done.stdout, "[][]\n")
     done = subprocess.run([lib.BINARY, "exec", *QUIET, "--", lib.BINARY, "exec", *QUIET, "--", "sh", "-c", 'echo "$LD_PRELOAD"'],
                           env=environment(), stdout=subprocess.PIPE, text=True, timeout=60)
-    lib.equal(done.stdout.count("/"), os.path.abspath(done.stdout.strip()).count("/"), "exec within exec: the library once")
+    assert done.stdout.strip() and ":" not in done.stdout, f"exec within exec, and the library twice: {done.stdout}"
 
 
 # ---- hosts: a program with a library like libllama ----

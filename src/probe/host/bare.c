@@ -28,9 +28,11 @@
 #include "src/telemetry/sdk_impl.h"
 
 #define START_MS 2000u
-#define FLUSH_MS 500u  /* of exit(), at most */
-#define DRAIN_MS 100u  /* of that, for the ring */
-#define VALUE_MAX 4096 /* of a variable */
+#define FLUSH_MS 500u          /* of exit(), at most */
+#define DRAIN_MS 100u          /* of that, for the ring */
+#define VALUE_MAX 4096         /* of a variable */
+#define CLOSE_TABLE_UNSHARE 2u /* CLOSE_RANGE_UNSHARE of linux/close_range.h */
+#define MAX_CLOSED 65536
 
 typedef enum bare_state { BARE_IDLE, BARE_STARTING, BARE_ON, BARE_FAILED, BARE_STOPPING, BARE_DONE } bare_state;
 
@@ -117,13 +119,30 @@ static bare_env *read_environment(void)
 
 /* ---- the thread ---- */
 
+/*
+ * Leaves the host's table. One call does both where the kernel is of this decade; it is also the one that containers
+ * allow: unshare() is often forbidden in them.
+ */
+static bool leave_table(void)
+{
+    if (syscall(SYS_close_range, 3u, ~0u, CLOSE_TABLE_UNSHARE) == 0)
+        return true;
+    if (unshare(CLONE_FILES) != 0)
+        return false;
+    long most = sysconf(_SC_OPEN_MAX);
+    for (int fd = 3; fd < (most > 0 && most < MAX_CLOSED ? (int)most : MAX_CLOSED); fd++)
+        (void)close(fd);
+    return true;
+}
+
 /* A table of descriptors of its own with nothing of the host's in it. */
 static bool take_descriptors(void)
 {
     char value[4];
-    if (unshare(CLONE_FILES) != 0)
+    if (!leave_table()) {
+        sl_host_debug("sightline: nothing is recorded: no table of descriptors of its own: %s", strerror(errno));
         return false;
-    (void)syscall(SYS_close_range, 3u, ~0u, 0u);
+    }
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     bool debug = sl_host_env("SIGHTLINE_PROBE_DEBUG", value, sizeof value) && *value == '1';
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && null >= 0; fd++) {
