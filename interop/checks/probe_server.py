@@ -5,6 +5,7 @@ from the server's own answers. Where prompts are identical the probe may be unsu
 """
 import collections
 import os
+import threading
 
 from checks import Row
 from lib import llama_load, net, probe, sightline
@@ -254,6 +255,62 @@ def run_server(peer, count):
     return run
 
 
+# Settings that change how prompts and tokens come to llama_decode. MODEL stands for the model's path.
+SETTINGS = (
+    ("small batches", ["-b", "32", "-ub", "32"]),
+    ("one memory for all sequences", ["--kv-unified"]),
+    ("no continuous batching", ["--no-cont-batching"]),
+    ("a draft model", ["-md", "MODEL", "--spec-type", "draft-simple", "--spec-draft-n-max", "4"]),
+    ("drafts from the prompt", ["--spec-type", "ngram-simple"]),
+    ("no cache of prompts", ["--cache-ram", "0", "--no-cache-prompt"]),
+)
+
+
+def run_settings(ctx):
+    """A server for each setting; random prompts and a shared prefix."""
+    peer, model = new_peer(), sightline.tiny_model(ctx)
+    sink = sightline.Sink(ctx)
+    for n, (name, options) in enumerate(SETTINGS):
+        port = ctx.free_port()
+        argv = peer.argv(model, port, *[model if o == "MODEL" else o for o in options])
+        server = probe.Server(ctx, "server-%d" % n, argv, port, dict(probe.export_env(sink), **peer.env))
+        requests = llama_load.shared_prefix(120, 20 + n) + llama_load.random_prompts(120, 40 + n)
+        check_load(sink, server, requests, 8, name)
+        check_metrics(server, requests)
+        server.stop()
+        ctx.processes.remove(server.process)
+    return "; ".join(name for name, _ in SETTINGS)
+
+
+def run_broken_off(ctx):
+    """Clients go away in the midst of their answers; the answers of all others are told as exactly as ever."""
+    sink = sightline.Sink(ctx)
+    server = start(ctx, old_peer(), sink)
+    requests = llama_load.random_prompts(120, 7)
+    gone = [r for r in llama_load.random_prompts(60, 8)]
+    for r in gone:
+        r.body.update(stream=True, n_predict=400)
+    leave = threading.Thread(target=lambda: [llama_load.break_off(server.base, r, 1 + r.number % 5) for r in gone])
+    leave.start()
+    _, detail = check_load(sink, server, requests, 4, "others")
+    leave.join()
+
+    def told():
+        found = probe.Told(sink)
+        return found if all(found.by_trace.get(r.trace) for r in gone) else None
+    found = net.until("spans of requests that were broken off", 20, told)
+    for r in gone:
+        (span_id, span), = [(i, s) for i, s in found.by_trace[r.trace].items() if s["kind"] == "SERVER"]
+        expect_eq(span["attributes"].get("error.type"), "client_disconnected", "error.type of a request broken off")
+        made = probe.children(found.by_trace[r.trace], span_id, "generate_tokens")
+        expect_eq(len(made), 1, "generate_tokens of a request broken off")
+        expect(0 < made[0]["attributes"]["completion.tokens"] <= 400, "its tokens")
+    page = net.until("an idle server", 10, lambda: (lambda p: p if p["llamacpp:requests_processing"] == 0 else None)(
+        server.page()))
+    expect_eq(page["llamacpp:requests_deferred"], 0, "requests_deferred when idle")
+    return "%s; %d broken off" % (detail, len(gone))
+
+
 ROWS = [
     Row("probe-server-old", "quick", "llama-server", llama_server.VERSION,
         "1,000 concurrent requests: slots, tokens, memory and metrics as the server tells them",
@@ -261,4 +318,10 @@ ROWS = [
     Row("probe-server-new", "full", "llama-server", llama_build.VERSION,
         "the same on a server that uses llama_process", run_server(new_peer, 1000),
         needs=[llama_build.install], cached=llama_build.cached, limit=400, order=65),
+    Row("probe-server-settings", "full", "llama-server", llama_build.VERSION,
+        "the same under settings that change the batches", run_settings, needs=[llama_build.install],
+        cached=llama_build.cached, limit=400, order=65),
+    Row("probe-server-broken-off", "quick", "llama-server", llama_server.VERSION,
+        "clients that go away in the midst of an answer", run_broken_off,
+        needs=[lambda: python_venv.install("llama_server")], order=65),
 ]

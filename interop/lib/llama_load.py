@@ -2,6 +2,7 @@
 import http.client
 import json
 import random
+import socket
 import threading
 import urllib.parse
 
@@ -117,6 +118,22 @@ def _send_again(connection, request):
     except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
         connection.close()
         _send(connection, request)
+
+
+def break_off(base, request, chunks=1):
+    """Sends a streamed request and goes away after some chunks, as a user does who closes the window."""
+    host = urllib.parse.urlsplit(base)
+    body = json.dumps(request.body).encode()
+    head = ("POST %s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            "traceparent: 00-%s-%s-01\r\n\r\n" % (request.path, len(body), request.trace, request.parent))
+    with socket.create_connection((host.hostname, host.port), 20) as s:
+        s.sendall(head.encode() + body)
+        seen = b""
+        while seen.count(b"data: ") < chunks:
+            part = s.recv(65536)
+            if not part:
+                break
+            seen += part
 
 
 def send_all(base, requests, clients):
