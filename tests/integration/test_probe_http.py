@@ -204,6 +204,19 @@ def test_fortified_calls():
         check_conversation(host.events())
 
 
+def test_a_host_with_a_sanitizer_of_its_own():
+    """Its runtime takes the same functions' places, in front of the probe."""
+    built()
+    try:
+        compile("http_host_asan", "-fsanitize=address", "-static-libasan", os.path.join(PROBE, "http_host.c"), "-L" + BUILT["folder"],
+                "-lllama", "-lpthread", "-Wl,-rpath," + BUILT["folder"])
+    except subprocess.CalledProcessError:
+        raise lib.Skip("no runtime of the sanitizer to link statically")
+    with Host("read", "writev", program="http_host_asan", env={"ASAN_OPTIONS": "detect_leaks=0"}) as host:
+        conversation(host)
+        check_conversation(host.events())
+
+
 def test_sendfile():
     with Host() as host:
         ask(host.http(), "/file")
