@@ -107,12 +107,14 @@ static size_t errors_of(const document *d)
     return problems.errors;
 }
 
+/* An empty one at line 0 when there is none. */
 static const sl_flow_problem *first_error(void)
 {
+    static const sl_flow_problem none = {.line = 0};
     for (size_t i = 0; i < problems.count; i++)
         if (!problems.items[i].warning)
             return &problems.items[i];
-    return NULL;
+    return &none;
 }
 
 /* At least one error, the first at the value's line, and it names the key. */
@@ -122,10 +124,10 @@ static void expect_error(const sl_flow_key *key, const char *value)
     make(&d, key->section, key->name, value);
     size_t errors = errors_of(&d);
     const sl_flow_problem *p = first_error();
-    bool there = p && p->line == d.line && p->column == d.column;
+    bool there = p->line == d.line && p->column == d.column;
     if (!errors || !there || !strstr(p->message, key->name))
         sl_test_failed(__FILE__, __LINE__, "%s.%s: %s: %zu errors, %u:%u not %u:%u, %s", key->section, key->name, value,
-                       errors, p ? p->line : 0, p ? p->column : 0, d.line, d.column, p ? p->message : "");
+                       errors, p->line, p->column, d.line, d.column, p->message);
 }
 
 static void expect_sound(const sl_flow_key *key, const char *value)
@@ -260,7 +262,7 @@ SL_TEST(what_is_needed_is_missed_by_name)
         size_t errors = errors_of(&d);
         if (!errors || !strstr(first_error()->message, keys[i].name))
             sl_test_failed(__FILE__, __LINE__, "%s.%s left out: %zu errors: %s", keys[i].section, keys[i].name, errors,
-                           errors ? first_error()->message : "");
+                           first_error()->message);
     }
     CHECK(needed > 15);
 }
@@ -341,8 +343,8 @@ SL_TEST(faults_are_the_same_in_json)
                        more, rows[i].key, rows[i].json);
         size_t errors = errors_of(&d);
         const sl_flow_problem *p = first_error();
-        if (rows[i].good ? errors != 0 : !p || p->line != 4 || !strstr(p->message, rows[i].key))
+        if (rows[i].good ? errors != 0 : p->line != 4 || !strstr(p->message, rows[i].key))
             sl_test_failed(__FILE__, __LINE__, "%s: %s: %zu errors, line %u: %s", rows[i].key, rows[i].json, errors,
-                           p ? p->line : 0, p ? p->message : "");
+                           p->line, p->message);
     }
 }
