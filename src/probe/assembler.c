@@ -157,6 +157,9 @@ void sl_probe_assembler_tick(sl_probe_assembler *assembler, uint64_t now_ns, uin
         a->budget_ns = now_ns;
         a->slow_budget = SLOW_BUDGET;
     }
+    if (ring_dropped > a->dropped)
+        sl_track_requests_doubt(a);
+    a->dropped = ring_dropped;
     sl_track_batches_finish(a);
     sl_track_turns_age(a, now_ns);
     sl_track_models_age(a, now_ns);

@@ -267,7 +267,7 @@ void sl_track_request_begin(sl_probe_assembler *a, const sl_probe_request *event
         sl_str_to_c(known, request->route, sizeof request->route);
     else
         sl_request_head_route(head.path, request->route, sizeof request->route);
-    strcpy(request->method, method_name(head.method));
+    sl_str_to_c(sl_str_c(method_name(head.method)), request->method, sizeof request->method);
     request->use = use_of(head.method, head.path, known);
     request->hash_next = *bucket_of(a, request->id);
     *bucket_of(a, request->id) = request;
@@ -512,8 +512,7 @@ static void end_turns(sl_probe_assembler *a, sl_track_request *request, const to
     while (request->turns) {
         sl_track_turn *turn = request->turns;
         count_turn(a, turn);
-        sl_track_turn_finish(a, turn, t->turns == 1 && !request->partial ? (int64_t)t->completion : -1,
-                             request->partial);
+        sl_track_turn_finish(a, turn, t->turns == 1 ? (int64_t)t->completion : -1, request->partial);
         sl_track_turn_take(turn);
         sl_track_turn_release(a, turn);
     }
@@ -577,5 +576,14 @@ void sl_track_requests_gone(sl_probe_assembler *a, uint64_t now_ns, bool crashed
     for (size_t i = 0; i < SL_TRACK_BUCKETS; i++) {
         while (a->requests[i])
             finish_request(a, a->requests[i], NULL, now_ns, crashed ? "host_crashed" : NULL);
+    }
+}
+
+void sl_track_requests_doubt(sl_probe_assembler *a)
+{
+    SL_ASSERT(a);
+    for (size_t i = 0; i < SL_TRACK_BUCKETS && a->request_count; i++) {
+        for (sl_track_request *request = a->requests[i]; request; request = request->hash_next)
+            request->partial = true;
     }
 }

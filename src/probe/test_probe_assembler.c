@@ -116,6 +116,39 @@ SL_TEST(two_requests_in_one_batch_are_told_apart)
     stream_done(&s);
 }
 
+/* Small batches: all that is seen at first is the beginning, which is the same, and slots do not start in order. */
+SL_TEST(prompts_that_begin_alike_are_told_apart_as_they_go_on)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    int32_t prompt[3][10];
+    for (int32_t i = 0; i < 3; i++) {
+        for (int32_t k = 0; k < 10; k++)
+            prompt[i][k] = k < 6 ? 700 + k : 800 + 10 * i + k;
+        stream_ask(&s, (uint32_t)i + 1, prompt[i], 10);
+    }
+    for (uint32_t at = 0; at < 10; at += at ? 3 : 4) { /* four tokens, three that tell nothing yet or all, three */
+        for (int32_t slot = 0; slot < 3; slot++)
+            stream_run(&s, slot, (int32_t)at, prompt[(slot + 1) % 3] + at, at ? 3 : 4, at == 7);
+        stream_decode(&s);
+    }
+    for (int32_t slot = 0; slot < 3; slot++)
+        stream_generate(&s, slot, 10, 2);
+    for (uint32_t id = 1; id <= 3; id++) /* without figures */
+        stream_end_as(&s, id, SL_PROBE_END_COMPLETE, "{}");
+    stream_close(&s);
+    CHECK_EQ(stream_spans(&s, "process_prompt"), 3);
+    for (size_t i = 0; i < 3; i++) {
+        const sl_otlp_span *server = stream_span(&s, "POST /completion", i);
+        CHECK_EQ(stream_int(server, "slot.id"), (int64_t)(i + 2) % 3);
+        CHECK_STR(stream_text(server, "llama.correlation"), "exact");
+        CHECK_EQ(stream_int(stream_child(&s, server, "process_prompt"), "prompt.tokens"), 10);
+    }
+    CHECK_EQ(s.stats.exact, 3);
+    stream_done(&s);
+}
+
 SL_TEST(a_cached_prefix_is_not_processed_again)
 {
     stream s;
@@ -891,6 +924,29 @@ SL_TEST(every_event_may_be_missing)
     CHECK(stream_true(stream_span(&s, "POST /completion", 0), "llama.partial"));
     CHECK(!stream_true(stream_span(&s, "POST /completion", 1), "llama.partial"));
     CHECK_EQ(s.stats.partial, 1);
+    stream_done(&s);
+}
+
+SL_TEST(what_is_open_while_events_are_lost_is_partial)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_ask(&s, 1, P1, 8);
+    stream_prompt(&s, 0, P1, 0, 8);
+    sl_probe_assembler_tick(s.assembler, s.now, 3);
+    stream_end(&s, 1, 0, 8, 0, 9);
+    sl_probe_assembler_tick(s.assembler, s.now, 3);
+    stream_ask(&s, 2, P2, 6);
+    stream_prompt(&s, 1, P2, 0, 6);
+    sl_probe_assembler_tick(s.assembler, s.now, 3);
+    stream_end(&s, 2, 1, 6, 0, 1);
+    stream_close(&s);
+    const sl_otlp_span *first = stream_span(&s, "POST /completion", 0);
+    CHECK(stream_true(first, "llama.partial") && stream_true(first, "llama.timings.differ"));
+    CHECK_EQ(stream_int(stream_child(&s, first, "generate_tokens"), "completion.tokens"), 9);
+    CHECK(!stream_true(stream_span(&s, "POST /completion", 1), "llama.partial"));
+    CHECK_EQ(s.stats.mismatches, 1);
     stream_done(&s);
 }
 

@@ -9,6 +9,7 @@
 #ifndef SL_PROBE_TEST_PROBE_STREAM_H
 #define SL_PROBE_TEST_PROBE_STREAM_H
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "src/base/buf.h"

@@ -204,6 +204,7 @@ struct sl_probe_assembler {
     int32_t *scratch;     /* tokens of one sequence that lie apart in a batch */
     uint32_t slow_budget; /* spans for slow batches that may still be made in this second */
     uint64_t budget_ns, now_ns;
+    uint64_t dropped; /* events of the ring, so far */
     sl_track_model *models[SL_PROBE_MAX_MODELS];
     sl_track_context *contexts[SL_PROBE_MAX_CONTEXTS];
     sl_track_buffer buffers[SL_PROBE_MAX_BUFFERS];
@@ -251,6 +252,8 @@ void sl_track_request_frame(sl_probe_assembler *a, const sl_probe_frame *event);
 void sl_track_request_end(sl_probe_assembler *a, const sl_probe_answer_end *event);
 /* The host is gone: what is open ends. */
 void sl_track_requests_gone(sl_probe_assembler *a, uint64_t now_ns, bool crashed);
+/* Events were lost: what is open may miss some. */
+void sl_track_requests_doubt(sl_probe_assembler *a);
 /* Tells the metrics how many slots work and how many asks wait, when that has changed. */
 void sl_track_load(sl_probe_assembler *a);
 
