@@ -5,6 +5,7 @@
 #include "src/flow/executor.h"
 
 #include "src/flow/test_flow_fixture.h"
+#include "tests/harness/sl_chance.h"
 
 #define MAX_STEPS 14
 
@@ -31,8 +32,7 @@ typedef struct graph {
 
 static unsigned chance(graph *g, unsigned below)
 {
-    g->state = g->state * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(g->state >> 33) % below;
+    return sl_chance(&g->state, below);
 }
 
 static void make(graph *g)

@@ -7,6 +7,7 @@
 
 #include "src/base/buf.h"
 #include "src/flow/expr.h"
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 typedef enum kind { NUMBER, TRUTH, TEXT } kind;
@@ -28,8 +29,7 @@ typedef struct maker {
 
 static unsigned chance(maker *m, unsigned below)
 {
-    m->state = m->state * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(m->state >> 33) % below;
+    return sl_chance(&m->state, below);
 }
 
 static void say(maker *m, const char *text)

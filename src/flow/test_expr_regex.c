@@ -7,6 +7,7 @@
 
 #include "src/base/limits.h"
 #include "src/base/rng.h"
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 /* ---- patterns by chance ---- */
@@ -19,8 +20,7 @@ typedef struct maker {
 
 static unsigned chance(maker *m, unsigned below)
 {
-    m->state = m->state * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(m->state >> 33) % below;
+    return sl_chance(&m->state, below);
 }
 
 static void add(maker *m, const char *part)

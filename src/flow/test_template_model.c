@@ -8,6 +8,7 @@
 
 #include "src/base/limits.h"
 #include "src/flow/template.h"
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 /* ---- a model ---- */
@@ -25,8 +26,7 @@ typedef struct maker {
 
 static unsigned chance(maker *m, unsigned below)
 {
-    m->state = m->state * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(m->state >> 33) % below;
+    return sl_chance(&m->state, below);
 }
 
 /* `counts`: it is rendered, not only written. */

@@ -11,14 +11,14 @@
 #include "src/base/buf.h"
 #include "src/wire/json_scan.h"
 #include "src/wire/json_write.h"
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 static uint64_t state;
 
 static unsigned chance(unsigned below)
 {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(state >> 33) % below;
+    return sl_chance(&state, below);
 }
 
 /* ---- texts by chance ---- */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "src/queue/test_queue_fixture.h"
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 #define TOPICS 3
@@ -48,8 +49,7 @@ static const char *const topic_names[TOPICS] = {"a", "b.c", "topic with \xC3\xA4
 
 static unsigned chance(unsigned below)
 {
-    m.state = m.state * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(m.state >> 33) % below;
+    return sl_chance(&m.state, below);
 }
 
 static void open_it(void)

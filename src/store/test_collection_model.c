@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "src/store/collection.h"
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 #define ROWS 160
@@ -26,8 +27,7 @@ static uint64_t state;
 
 static unsigned chance(unsigned below)
 {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(state >> 33) % below;
+    return sl_chance(&state, below);
 }
 
 /* ---- values and filters by chance ---- */

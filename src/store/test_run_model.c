@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "src/store/run_store.h"
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 #define MAX_RUNS 300
@@ -43,8 +44,7 @@ static rig r;
 
 static unsigned chance(unsigned below)
 {
-    r.state = r.state * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(r.state >> 33) % below;
+    return sl_chance(&r.state, below);
 }
 
 static void open_store(void)

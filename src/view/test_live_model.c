@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "src/view/test_live_fixture.h"
+#include "tests/harness/sl_chance.h"
 
 #define TRACES 40
 #define SPANS 12
@@ -24,8 +25,7 @@ static const char *const services[] = {"gateway", "flow", "a \"quoted\" \xC3\xA4
 
 static unsigned chance(unsigned below)
 {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(state >> 33) % below;
+    return sl_chance(&state, below);
 }
 
 /* A trace: a root and spans below earlier ones; now and then the root or a parent is missing. */
