@@ -168,7 +168,7 @@ static sl_track_turn *turn_of_run(sl_probe_assembler *a, sl_track_context *conte
         }
     } else {
         bool more = turn && turn->phase == SL_TRACK_PROMPT && !turn->closed && e->pos == seq->next_pos;
-        if (more && sl_track_ask_goes_on(turn, e))
+        if (more && sl_track_ask_follow(a, turn, e))
             return turn;
         sl_track_claim_find(a, e, false, &claim);
     }

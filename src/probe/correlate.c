@@ -513,6 +513,52 @@ static void exchange(sl_track_turn *turn, sl_track_request *request, sl_track_as
         sl_track_turn_give(earlier, loser, lost);
 }
 
+/* Possibilities whose tokens are not those of the batch are none. The last that is left is certain. */
+static void narrow(sl_probe_assembler *a, sl_track_turn *turn, const sl_track_evidence *e)
+{
+    SL_ASSERT(turn->sure == SL_TRACK_AMBIGUOUS);
+    uint32_t compared;
+    for (uint32_t i = turn->tie_count; i-- > 0;) {
+        const sl_track_ask *ask = sl_track_ask_find(a, turn->ties[i]);
+        if (ask && ask->n_known && !matches(ask, e, &compared))
+            drop_tie(turn, ask->serial);
+    }
+}
+
+/* Another ask that a turn may be for, as it goes on: one that nobody has, or one whose turn is in its prompt too. */
+static sl_track_ask *other_ask(sl_probe_assembler *a, const sl_track_turn *turn, const sl_track_evidence *e)
+{
+    sl_track_ask *found = NULL;
+    uint32_t compared;
+    for (uint32_t i = 0; i < turn->tie_count; i++) {
+        sl_track_ask *ask = sl_track_ask_find(a, turn->ties[i]);
+        if (!ask || ask == turn->ask || ask->proven || !ask->n_known || !matches(ask, e, &compared))
+            continue;
+        if (!ask->turn)
+            return ask;
+        if (ask->turn->context == e->context && ask->turn->phase == SL_TRACK_PROMPT && !ask->turn->closed)
+            found = ask;
+    }
+    return found;
+}
+
+bool sl_track_ask_follow(sl_probe_assembler *a, sl_track_turn *turn, const sl_track_evidence *evidence)
+{
+    SL_ASSERT(a && turn && evidence);
+    bool guess = turn->sure == SL_TRACK_AMBIGUOUS && !turn->copied && evidence->tokens && evidence->n_listed;
+    bool fits = sl_track_ask_goes_on(turn, evidence);
+    if (guess)
+        narrow(a, turn, evidence);
+    sl_track_ask *other = guess && !fits ? other_ask(a, turn, evidence) : NULL;
+    if (other)
+        exchange(turn, other->request, other);
+    if (guess && (fits || other) && turn->ask && turn->tie_count == 1 && !turn->ties_cut) {
+        turn->sure = SL_TRACK_EXACT;
+        prove(a, turn->ask);
+    }
+    return fits || other;
+}
+
 static void settle_ambiguous(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts)
 {
     bool certain;

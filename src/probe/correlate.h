@@ -50,6 +50,11 @@ void sl_track_claim_find(sl_probe_assembler *a, const sl_track_evidence *evidenc
 void sl_track_claim_apply(sl_probe_assembler *a, sl_track_turn *turn, const sl_track_claim *claim);
 /* Whether tokens at `pos` go on with the prompt that a turn has claimed. */
 bool sl_track_ask_goes_on(const sl_track_turn *turn, const sl_track_evidence *evidence);
+/*
+ * The same, for a prompt that comes in several batches: when it has begun like the prompts of several requests and goes
+ * on like another's than was guessed, the turn becomes that one's. False: it is nobody's.
+ */
+bool sl_track_ask_follow(sl_probe_assembler *a, sl_track_turn *turn, const sl_track_evidence *evidence);
 /* A request has been answered: with its figures, guesses become certain, or are changed, or stay marked. */
 void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts);
 /* Whether the server's figures are those of a turn. */
