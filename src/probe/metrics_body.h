@@ -13,6 +13,7 @@
 #include "src/telemetry/vocab.h"
 
 #define SL_PROBE_MODEL_BYTES 128 /* name of a model in labels, with its NUL */
+#define SL_PROBE_RESULTS 5       /* kinds of results of a batch */
 #define SL_PROBE_RATE_SLOTS 60   /* seconds that rates look back */
 
 /* A series under `llamacpp:` and under `llamacpp_`. */
@@ -26,6 +27,7 @@ typedef struct sl_probe_model_series {
     sl_probe_pair first_token, inter_token, end_to_end, queue, prefill, decode;
     sl_series *token_time, *llama_queue, *llama_prefill, *llama_decode;
     sl_series *batch_duration, *batch_tokens, *batch_sequences, *batch_size;
+    sl_series *results[SL_PROBE_RESULTS]; /* bound when they first occur */
 } sl_probe_model_series;
 
 /* One second of work. */

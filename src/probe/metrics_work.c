@@ -10,20 +10,21 @@
 
 /* ---- batches and tokens ---- */
 
-static const char *result_name(int32_t result)
+static unsigned result_kind(int32_t result)
 {
-    return result == 0    ? "ok"
-           : result == 1  ? "no_kv_slot"
-           : result == 2  ? "aborted"
-           : result == -1 ? "invalid_batch"
-                          : "failed";
+    return result >= 0 && result <= 2 ? (unsigned)result : result == -1 ? 3 : 4;
 }
 
-static void count_result(sl_probe_metrics *m, const sl_probe_batch *batch, const sl_probe_model_series *series)
+static void count_result(sl_probe_metrics *m, const sl_probe_batch *batch, sl_probe_model_series *series)
 {
-    SL_ASSERT(series);
-    const sl_attr labels[] = {sl_attr_str("model", series->name), sl_attr_str("result", result_name(batch->result))};
-    sl_counter_add(sl_instrument_bind(m->body->metrics[SL_METRIC_LLAMACPP_DECODE_RESULTS], labels, 2), 1);
+    static const char *const names[SL_PROBE_RESULTS] = {"ok", "no_kv_slot", "aborted", "invalid_batch", "failed"};
+    unsigned kind = result_kind(batch->result);
+    SL_ASSERT(series && kind < SL_PROBE_RESULTS);
+    if (!series->results[kind]) {
+        const sl_attr labels[] = {sl_attr_str("model", series->name), sl_attr_str("result", names[kind])};
+        series->results[kind] = sl_instrument_bind(m->body->metrics[SL_METRIC_LLAMACPP_DECODE_RESULTS], labels, 2);
+    }
+    sl_counter_add(series->results[kind], 1);
     m->body->totals.batches++;
     m->body->totals.batches_failed += batch->result != 0;
 }
