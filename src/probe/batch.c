@@ -2,6 +2,7 @@
 #include "src/probe/correlate.h"
 #include "src/probe/seq_memory.h"
 
+#define USUAL_RUNS 16u /* in a batch: read without a detour over the heap */
 #define WARMUP_TOKENS 2u
 #define WARMUP_BATCHES 4u
 #define SEEN_ENOUGH 32u /* batches of a size before one of them can be slow */
@@ -305,7 +306,9 @@ void sl_track_decode(sl_probe_assembler *a, const sl_probe_decode *event)
         return;
     sl_track_batch_finish(a, context, 0);
     sl_track_batch *batch = &context->batch;
-    run_view *views = event->head.count ? sl_malloc(event->head.count * sizeof *views) : NULL;
+    run_view few[USUAL_RUNS], *views = few;
+    if (event->head.count > USUAL_RUNS)
+        views = sl_malloc(event->head.count * sizeof *views);
     sl_track_part *parts = batch->parts;
     uint32_t cap = batch->part_cap;
     *batch = (sl_track_batch){.pending = true,
@@ -319,10 +322,11 @@ void sl_track_decode(sl_probe_assembler *a, const sl_probe_decode *event)
     if (views) {
         view_runs(event, views);
         take_runs(a, context, event, views);
-        sl_free(views);
-    } else if (event->head.count) {
+    } else {
         a->stats.left_out++;
     }
+    if (views != few)
+        sl_free(views);
 }
 
 /* ---- the end of a batch: counts and times ---- */
