@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "src/base/assert.h"
+#include "src/base/clock.h"
 #include "src/cli/commands.h"
 #include "src/cli/exec_child.h"
 #include "src/cli/exec_folder.h"
@@ -15,6 +16,7 @@
 
 #define EXIT_NOT_EXECUTABLE 126
 #define EXIT_NOT_FOUND 127
+#define LONG_RUN_NS 5000000000u
 
 #define OPT(member) offsetof(sl_exec_options, member)
 #define LISTENER_ROW(name, option, env, fallback, help)                                                                \
@@ -262,6 +264,17 @@ static void announce(const exec_run *r)
                       (int)r->o->ready_file.len, r->o->ready_file.ptr, strerror(errno));
 }
 
+/* A program that is linked statically looks as if nothing happened in it. */
+static void say_nothing_seen(const exec_run *r, uint64_t started_ns)
+{
+    if (!r->telemetry.disabled && r->telemetry.hosts_seen == 0 && isatty(STDERR_FILENO) &&
+        sl_mono_ns() - started_ns > LONG_RUN_NS)
+        fprintf(
+            stderr,
+            "sightline: %s never called libllama.so: it does not use it, or is linked statically; see docs/llama.md\n",
+            r->argv[0]);
+}
+
 static int run_exec(const sl_command *command, void *given, char **args, size_t arg_count)
 {
     static exec_run run; /* threads may be left behind that use it */
@@ -282,6 +295,7 @@ static int run_exec(const sl_command *command, void *given, char **args, size_t 
     status = prepare(r);
     if (!status)
         status = start(r);
+    uint64_t started_ns = sl_mono_ns();
     if (!status) {
         sl_exec_telemetry_started(&r->telemetry);
         announce(r);
@@ -292,6 +306,7 @@ static int run_exec(const sl_command *command, void *given, char **args, size_t 
     sl_exec_folder_remove(&r->folder);
     if (status)
         return status;
+    say_nothing_seen(r, started_ns);
     sl_exec_child_follow(&r->child);
 }
 

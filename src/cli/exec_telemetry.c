@@ -293,8 +293,12 @@ void sl_exec_telemetry_close(sl_exec_telemetry *t)
     SL_ASSERT(t);
     uint64_t deadline = sl_deadline_ns(t->options->flush_ms);
     sl_exec_front_stop(t->front);
-    if (t->reader)
+    if (t->reader) {
+        sl_probe_reader_stats stats;
         sl_probe_reader_stop(t->reader, deadline);
+        sl_probe_reader_get_stats(t->reader, &stats);
+        t->hosts_seen = stats.seen;
+    }
     sl_probe_reader_free(t->reader);
     if (t->server)
         sl_ctl_server_stop(t->server, STOP_SERVER_MS);

@@ -70,6 +70,7 @@ typedef struct sl_exec_telemetry {
     sl_ready ready;
     const sl_exec_program *program;
     _Atomic bool runs;
+    uint64_t hosts_seen; /* processes that used libllama; once it is closed */
 } sl_exec_telemetry;
 
 /* What a start would refuse, without opening anything. Returns an exit status, or 0; says what is wrong. */

@@ -335,6 +335,16 @@ def test_terminal():
         terminal.close()
 
 
+def test_terminal_is_told_when_nothing_was_seen():
+    """After a while; a program that only prints its help is not meant."""
+    terminal = Terminal("sleep", "5.2")
+    try:
+        terminal.expect("sightline: sleep never called libllama.so")
+        terminal.expect("[status 0]")
+    finally:
+        terminal.close()
+
+
 def test_terminal_is_the_programs():
     """It reads keys, knows that it is a terminal, and its status goes through."""
     terminal = Terminal("sh", "-c", "test -t 0 && test -t 1 && test -t 2 && read line && echo got:$line && exit 5", options=QUIET)
