@@ -7,9 +7,11 @@
 #include "src/llm/json_text.h"
 #include "src/wire/http_field.h"
 
-#define MAX_HELD 4096         /* events of a stream that wait for the disk */
-#define MAX_UNSENT (8u << 20) /* bytes that a client leaves waiting before its stream is broken off */
-#define PAGE SL_RUN_STORE_PAGE
+#define MAX_HELD 4096 /* events of a stream that wait for the disk */
+#define MAX_UNSENT                                                                                                     \
+    (8u << 20)             /* bytes of what happens now that a client leaves waiting before its stream is broken off */
+#define PIECE (64u * 1024) /* bytes of what has happened that are sent at once, as fast as the client takes them */
+#define PAGE 64u           /* events read at once: a slow client leaves most of them for the next time */
 
 struct sl_flow_stream {
     sl_flow_stream *next, **prev;
@@ -21,7 +23,9 @@ struct sl_flow_stream {
     bool sse;
     bool data_only;
     bool over; /* the client has gone, or all is said */
+    bool busy; /* waits for the disk, or is being sent: its memory stays */
     bool caught_up;
+    bool slow;     /* the client has not taken what was sent; goes on when it has */
     bool finished; /* the end has been written */
     bool end_seen; /* the run has ended: close when what was held is sent */
     json_t *held;  /* events that happened before we had caught up */
@@ -45,7 +49,7 @@ static void on_over(void *user)
 {
     sl_flow_stream *s = user;
     s->over = true;
-    if (s->caught_up)
+    if (!s->busy)
         stream_free(s);
 }
 
@@ -68,7 +72,7 @@ static void put_event(sl_flow_stream *s, json_t *event)
     (void)sl_buf_put_c(&s->text, s->sse ? "\n\n" : "\n");
 }
 
-/* Sends what is in the text. False: the stream is gone, and so is `s`, when it had caught up. */
+/* Sends what is in the text. False: the stream is over, and `s` is gone unless it is busy. */
 static bool flush(sl_flow_stream *s, bool last)
 {
     if (s->over)
@@ -80,42 +84,58 @@ static bool flush(sl_flow_stream *s, bool last)
     sl_str text = sl_buf_str(&s->text);
     if (!text.len && !last)
         return true;
-    bool caught_up = s->caught_up;
+    bool busy = s->busy;
     s->finished = last;
-    s->caught_up = false; /* on_over may come inside: keep the memory until we are out */
-    (void)sl_api_stream_write(s->request, text, last);
-    s->caught_up = caught_up;
+    s->busy = true; /* on_over may come inside */
+    s->slow = sl_api_stream_write(s->request, text, last);
+    s->busy = busy;
     sl_buf_clear(&s->text);
-    if (s->over && caught_up)
+    if (s->over && !busy)
         stream_free(s);
     return !last;
 }
 
-/* Sends the pages that are on disk. */
+/* Sends events in their order until the client is slow. False: the stream is over. */
+static bool send_page(sl_flow_stream *s, json_t *events)
+{
+    json_t *event;
+    size_t i;
+    json_array_foreach(events, i, event)
+    {
+        json_t *parsed = json_is_string(event) ? json_loads(json_string_value(event), 0, NULL) : json_incref(event);
+        uint64_t seq = (uint64_t)json_integer_value(json_object_get(parsed, "seq"));
+        if (parsed && seq > s->last) {
+            put_event(s, parsed);
+            s->last = seq;
+        }
+        json_decref(parsed);
+        if (s->text.len < PIECE && !s->text.failed)
+            continue;
+        if (!flush(s, false))
+            return false;
+        if (s->slow)
+            return true;
+    }
+    return true;
+}
+
+/* Sends what is on disk, page by page. SL_EAGAIN: the client is slow. */
 static int send_stored(sl_flow_stream *s)
 {
     for (;;) {
-        json_t *events = NULL, *event;
-        size_t i;
+        json_t *events = NULL;
         int error = sl_run_store_events(s->server->runs, sl_str_c(s->id), s->last, PAGE, &events);
         if (error)
             return error;
-        json_array_foreach(events, i, event)
-        {
-            json_t *parsed = json_is_string(event) ? json_loads(json_string_value(event), 0, NULL) : json_incref(event);
-            uint64_t seq = (uint64_t)json_integer_value(json_object_get(parsed, "seq"));
-            if (parsed && seq > s->last) {
-                put_event(s, parsed);
-                s->last = seq;
-            }
-            json_decref(parsed);
-        }
         size_t count = json_array_size(events);
+        bool good = send_page(s, events);
         json_decref(events);
+        if (!good)
+            return SL_ECLOSED;
+        if (s->slow)
+            return SL_EAGAIN;
         if (count < PAGE)
             return 0;
-        if (!flush(s, false))
-            return SL_ECLOSED;
     }
 }
 
@@ -145,18 +165,38 @@ static bool has_ended(sl_flow_server *server, const char *id)
     return over;
 }
 
-/* What had happened when the stream began is on disk now. */
+/* What had happened when this was asked for is on disk now. */
 static void on_settled(sl_store_op *op, int error)
 {
     sl_flow_stream *s = (sl_flow_stream *)(void *)((char *)op - offsetof(sl_flow_stream, op));
     (void)error;
-    if (!s->over && send_stored(s) == 0)
+    int result = s->over ? SL_ECLOSED : send_stored(s);
+    if (result == 0)
         send_held(s);
-    s->caught_up = true;
+    s->busy = false;
+    s->caught_up = result != SL_EAGAIN; /* a slow one reads the rest from the disk when it has taken this */
     if (s->over)
         stream_free(s);
-    else
+    else if (s->caught_up)
         (void)flush(s, s->end_seen || has_ended(s->server, s->id));
+}
+
+static void catch_up(sl_flow_stream *s)
+{
+    SL_ASSERT(!s->busy);
+    s->busy = true;
+    s->slow = false;
+    (void)json_array_clear(s->held); /* all of them are on disk by then */
+    s->op = (sl_store_op){.run = NULL, .done = on_settled};
+    sl_flow_store_write(s->server->store, &s->op);
+}
+
+static void on_writable(void *user)
+{
+    sl_flow_stream *s = user;
+    s->slow = false;
+    if (!s->caught_up && !s->busy && !s->over)
+        catch_up(s);
 }
 
 void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after, sl_stream_shape shape)
@@ -184,9 +224,13 @@ void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id,
         s->next->prev = &s->next;
     server->streams = s;
     server->stream_count++;
-    s->op = (sl_store_op){.run = NULL, .done = on_settled};
-    sl_api_stream(request, s->sse ? "text/event-stream" : "application/x-ndjson", on_over, NULL, s);
-    sl_flow_store_write(server->store, &s->op);
+    s->busy = true;
+    sl_api_stream(request, s->sse ? "text/event-stream" : "application/x-ndjson", on_over, on_writable, s);
+    s->busy = false;
+    if (s->over)
+        stream_free(s);
+    else
+        catch_up(s);
 }
 
 void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *event, bool last)
@@ -199,6 +243,8 @@ void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *ev
         s->end_seen = s->end_seen || last;
         bool marker = seq == UINT64_MAX; /* an end that is no event */
         if (!s->caught_up) {
+            if (!s->busy) /* a slow one: it comes from the disk */
+                continue;
             if (!marker && (json_array_size(s->held) >= MAX_HELD || json_array_append(s->held, event) != 0))
                 sl_api_stream_abort(s->request); /* no event is left out: it can come back with Last-Event-ID */
             continue;

@@ -1008,6 +1008,33 @@ def test_tasks_are_made_while_deployments_change():
     lib.equal([line for line in process.output().split("\n") if "ended by" in line or "starts again" in line or "anitizer" in line], [])
 
 
+def test_a_long_history_is_streamed_as_fast_as_it_is_read():
+    import socket
+    process = server()
+    api = process.url("api")
+    loop = ("  - id: l%d\n    type: loop\n    items: '{{ inputs.list }}'\n    max_iterations: 1000\n    steps:\n"
+            "      - {id: a%d, type: transform, function: template, template: '{{ inputs.big }}', output: [v]}\n")
+    add(api, "name: long\nsteps:\n" + "".join(loop % (n, n) for n in range(4)))
+    run = start(api, "long", {"list": list(range(400)), "big": "x" * 9000})
+    lib.until(lambda: lib.get(f"{api}/runs/{run}").json()["status"] == "succeeded" or None, 60, "its end")
+    host, port = api.split("//")[1].split(":")
+    for pause in (0, 0.002):
+        link = socket.create_connection((host, int(port)))
+        link.sendall(f"GET /runs/{run}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        data = bytearray()
+        while True:
+            piece = link.recv(1 << 20)
+            if not piece:
+                break
+            data += piece
+            time.sleep(pause)
+        link.close()
+        lib.equal(data.count(b'"step_ended"'), 1604)
+        lib.equal(data.count(b'"run_ended"'), 1)
+        assert data.endswith(b"0\r\n\r\n"), data[-100:]
+    process.stop()
+
+
 def test_what_is_sent_comes_back_as_it_was():
     folder = lib.tmp()
     with open(os.path.join(folder, "n.yaml"), "w") as file:
