@@ -2,6 +2,8 @@
  * Cost of the probe in a host, per call: `bench_probe NAME [COUNT]` prints one JSON object. NAME:
  *   probe_decode      what recording adds to a llama_decode of one token (and, beside it, of four sequences)
  *   probe_decode_off  what an unused hook adds (SIGHTLINE_PROBE=off)
+ *   probe_process     what recording adds to a llama_process of one token, filling its batch included
+ *   probe_prompt      what recording adds to a llama_decode of 512 tokens
  *   probe_token       what it adds to all the calls that a server makes for one token: decode, wait, logits, sample
  *
  * The host is this program itself, started again with and without the probe preloaded, in interleaved rounds; it calls
@@ -25,26 +27,47 @@
 #define PAUSE_US 3000
 
 enum { NONE, OFF, ON, WAYS };
-enum { ONE, FOUR, TOKEN, WHATS };
-static const char *const what_names[WHATS] = {"one", "four", "token"};
+enum { ONE, FOUR, PROCESS, PROMPT, TOKEN, WHATS };
+#define PROMPT_TOKENS 512
+static const char *const what_names[WHATS] = {"one", "four", "process", "prompt", "token"};
 
 /* ---- the host ---- */
 
-static uint64_t burst(llama_context *context, llama_sampler *chain, int what, llama_batch *batch)
+/* What a server does for one token: the decode, the wait, the logits, the sampling. */
+static void token_calls(llama_context *context, llama_sampler *chain, llama_batch *batch)
 {
     llama_token_data data[2] = {{1, 0, 0}, {2, 0, 0}};
+    llama_token_data_array candidates = {data, 2, -1, false};
+    (void)llama_decode(context, *batch);
+    llama_synchronize(context);
+    (void)llama_get_logits_ith(context, 0);
+    llama_sampler_apply(chain, &candidates);
+}
+
+static void process_calls(llama_context *context, llama_batch_ext *filled, const int32_t *pos)
+{
+    llama_batch_ext_clear(filled);
+    int32_t index = llama_batch_ext_add_token(filled, 0, 11);
+    (void)llama_batch_ext_set_pos(filled, index, pos);
+    (void)llama_batch_ext_set_output_logits(filled, index, true);
+    (void)llama_process(context, 1, filled);
+}
+
+static uint64_t burst(llama_context *context, llama_sampler *chain, llama_batch_ext *filled, int what,
+                      llama_batch *batch)
+{
+    int count = what == PROMPT ? BURST / 40 : BURST;
     uint64_t begun = sl_mono_ns();
-    for (int i = 0; i < BURST; i++) {
-        (void)llama_decode(context, *batch);
-        batch->pos[0]++;
-        if (what != TOKEN)
-            continue;
-        llama_token_data_array candidates = {data, 2, -1, false};
-        llama_synchronize(context);
-        (void)llama_get_logits_ith(context, 0);
-        llama_sampler_apply(chain, &candidates);
+    for (int i = 0; i < count; i++) {
+        if (what == TOKEN)
+            token_calls(context, chain, batch);
+        else if (what == PROCESS)
+            process_calls(context, filled, batch->pos);
+        else
+            (void)llama_decode(context, *batch);
+        batch->pos[0] += what != PROMPT;
     }
-    return sl_mono_ns() - begun;
+    return (sl_mono_ns() - begun) * (uint64_t)(BURST / count);
 }
 
 /* Nanoseconds a call, in the fastest burst: other load only adds. */
@@ -53,13 +76,22 @@ static void host(int what, uint64_t count)
     llama_model *model = llama_model_load_from_file("/models/tiny.gguf", fake_model_params());
     llama_context *context = llama_init_from_model(model, fake_context_params());
     llama_sampler *chain = llama_sampler_chain_init((llama_sampler_chain_params){false});
-    int32_t token[4] = {11, 12, 13, 14}, pos[4] = {7, 9, 20, 31}, n_seq[4] = {1, 1, 1, 1}, s[4] = {0, 1, 2, 3};
-    int32_t *seq[4] = {&s[0], &s[1], &s[2], &s[3]};
-    int8_t logits[4] = {1, 1, 1, 1};
-    llama_batch batch = {what == FOUR ? 4 : 1, token, NULL, pos, n_seq, seq, logits};
+    static int32_t token[PROMPT_TOKENS], pos[PROMPT_TOKENS], n_seq[PROMPT_TOKENS], s[PROMPT_TOKENS];
+    static int32_t *seq[PROMPT_TOKENS];
+    static int8_t logits[PROMPT_TOKENS];
+    for (int i = 0; i < PROMPT_TOKENS; i++) {
+        token[i] = 11 + i;
+        pos[i] = what == PROMPT ? i : 7 * i;
+        n_seq[i] = 1;
+        s[i] = what == PROMPT ? 0 : i;
+        seq[i] = &s[i];
+        logits[i] = what != PROMPT || i + 1 == PROMPT_TOKENS;
+    }
+    llama_batch batch = {what == PROMPT ? PROMPT_TOKENS : what == FOUR ? 4 : 1, token, NULL, pos, n_seq, seq, logits};
+    llama_batch_ext *filled = llama_batch_ext_init(context);
     uint64_t best = UINT64_MAX;
     for (uint64_t done = 0; done < count; done += BURST) {
-        uint64_t ns = burst(context, chain, what, &batch);
+        uint64_t ns = burst(context, chain, filled, what, &batch);
         best = ns < best ? ns : best;
         (void)usleep(PAUSE_US);
     }
@@ -186,16 +218,19 @@ int main(int argc, char **argv)
         return 0;
     }
     bench b = {0};
-    int way = strcmp(name, "probe_decode_off") == 0 ? OFF : ON;
-    bool token = strcmp(name, "probe_token") == 0;
-    if ((!token && way == ON && strcmp(name, "probe_decode") != 0) || !set_up(&b, argc > 2 ? argv[2] : "400000"))
+    int way = strcmp(name, "probe_decode_off") == 0 ? OFF : ON, what = ONE;
+    static const char *const others[WHATS] = {
+        [PROCESS] = "probe_process", [PROMPT] = "probe_prompt", [TOKEN] = "probe_token"};
+    for (int i = PROCESS; i < WHATS; i++)
+        what = strcmp(name, others[i]) == 0 ? i : what;
+    if ((what == ONE && way == ON && strcmp(name, "probe_decode") != 0) || !set_up(&b, argc > 2 ? argv[2] : "400000"))
         return fprintf(stderr, "bench_probe: %s: no such benchmark\n", name), 2;
-    double none, none_four = 0, four = 0, one = added(&b, way, token ? TOKEN : ONE, &none);
-    if (!token)
+    double none, none_four = 0, four = 0, one = added(&b, way, what, &none);
+    if (what == ONE)
         four = added(&b, way, FOUR, &none_four);
     (void)rmdir(b.folder);
     printf("{\"name\": \"%s\", \"ns\": %.1f, \"without\": %.1f", name, one, none);
-    if (!token)
+    if (what == ONE)
         printf(", \"four_sequences_ns\": %.1f, \"four_sequences_without\": %.1f", four, none_four);
     printf(", \"events\": %lu, \"dropped\": %lu}\n", b.read, b.dropped);
     return b.dropped * 100 > b.read; /* what is dropped costs less */

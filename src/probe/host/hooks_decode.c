@@ -3,6 +3,7 @@
 
 /* Fits the longest event with room for as many tokens. */
 #define MAX_RUNS 4096u
+#define FEW_RUNS 8u
 #define MAX_LISTED ((SL_PROBE_EVENT_MAX - sizeof(sl_probe_decode) - MAX_RUNS * sizeof(sl_probe_run)) / sizeof(int32_t))
 
 typedef int32_t (*decode_fn)(void *context, sl_batch_block batch);
@@ -21,11 +22,14 @@ static int32_t seq_of(const sl_batch_block *b, uint32_t i, uint32_t which)
     return b->seq_id && b->seq_id[i] ? b->seq_id[i][which] : 0;
 }
 
+/* Token `j` belongs to the sequences that token `i` belongs to. */
 static bool same_seqs(const sl_batch_block *b, uint32_t i, uint32_t j, uint32_t count)
 {
-    if (seq_count(b, j) != count)
+    if (!b->seq_id)
+        return true;
+    if (seq_count(b, j) != count || seq_of(b, i, 0) != seq_of(b, j, 0))
         return false;
-    for (uint32_t s = 0; s < count; s++)
+    for (uint32_t s = 1; s < count; s++)
         if (seq_of(b, i, s) != seq_of(b, j, s))
             return false;
     return true;
@@ -60,58 +64,78 @@ static uint32_t next_run(const sl_batch_block *b, uint32_t i, sl_probe_run *ret_
     return end;
 }
 
-/* How many runs the batch has (at most MAX_RUNS), and how many tokens they cover. */
-static uint32_t count_runs(const sl_batch_block *b, uint32_t *ret_covered)
+/* What the first look at a batch finds: most have few runs, which then need not be found again. */
+typedef struct plan {
+    uint32_t runs;    /* at most MAX_RUNS */
+    uint32_t covered; /* tokens in them */
+    sl_probe_run first[FEW_RUNS];
+} plan;
+
+/* One run for each sequence that shares it. */
+static void put_run(const sl_batch_block *b, const sl_probe_run *run, uint32_t seqs, sl_probe_run *ret_runs)
 {
-    uint32_t n = (uint32_t)b->n_tokens, runs = 0, i = 0, seqs;
-    sl_probe_run run;
-    while (i < n) {
-        uint32_t end = next_run(b, i, &run, &seqs);
-        if (runs + seqs > MAX_RUNS)
-            break;
-        runs += seqs;
-        i = end;
+    ret_runs[0] = *run;
+    for (uint32_t s = 1; s < seqs; s++) {
+        ret_runs[s] = *run;
+        ret_runs[s].seq = seq_of(b, run->row, s);
+        ret_runs[s].flags |= SL_PROBE_RUN_SHARED;
     }
-    *ret_covered = i;
-    return runs;
 }
 
-static void write_runs(const sl_batch_block *b, sl_probe_run *run, uint32_t count)
+static void look(const sl_batch_block *b, uint32_t n, plan *ret_plan)
 {
     uint32_t i = 0, seqs;
-    for (const sl_probe_run *end = run + count; run < end;) {
-        uint32_t first = i;
-        i = next_run(b, i, run, &seqs);
-        for (uint32_t s = 1; s < seqs; s++) {
-            run[s] = *run;
-            run[s].seq = seq_of(b, first, s);
-            run[s].flags |= SL_PROBE_RUN_SHARED;
-        }
-        run += seqs;
+    sl_probe_run run;
+    ret_plan->runs = 0;
+    while (i < n) {
+        uint32_t end = next_run(b, i, &run, &seqs);
+        if (ret_plan->runs + seqs > MAX_RUNS)
+            break;
+        if (ret_plan->runs + seqs <= FEW_RUNS)
+            put_run(b, &run, seqs, ret_plan->first + ret_plan->runs);
+        ret_plan->runs += seqs;
+        i = end;
+    }
+    ret_plan->covered = i;
+}
+
+static void write_runs(const sl_batch_block *b, const plan *p, sl_probe_run *ret_runs)
+{
+    uint32_t i = 0, seqs, done = 0;
+    sl_probe_run run;
+    if (p->runs <= FEW_RUNS) {
+        memcpy(ret_runs, p->first, p->runs * sizeof run);
+        return;
+    }
+    while (done < p->runs) {
+        i = next_run(b, i, &run, &seqs);
+        put_run(b, &run, seqs, ret_runs + done);
+        done += seqs;
     }
 }
 
 void sl_host_tell_batch(const sl_host_object *object, sl_probe_api api, uint64_t start_ns, int32_t result,
                         const sl_batch_block *batch)
 {
-    uint32_t covered = 0, n = batch->n_tokens > 0 && (batch->token || batch->embd) ? (uint32_t)batch->n_tokens : 0;
-    uint32_t runs = n ? count_runs(batch, &covered) : 0;
-    uint32_t listed = batch->token ? covered : 0;
+    uint32_t n = batch->n_tokens > 0 && (batch->token || batch->embd) ? (uint32_t)batch->n_tokens : 0;
+    plan p;
+    look(batch, n, &p);
+    uint32_t listed = batch->token ? p.covered : 0;
     listed = listed < MAX_LISTED ? listed : (uint32_t)MAX_LISTED;
-    size_t tail = runs * sizeof(sl_probe_run) + listed * sizeof(int32_t);
+    size_t tail = p.runs * sizeof(sl_probe_run) + listed * sizeof(int32_t);
     sl_probe_decode *e = (sl_probe_decode *)(void *)sl_host_take(SL_PROBE_DECODE, sizeof *e, tail);
     if (!e)
         return;
     e->head.flags = (uint16_t)api;
-    e->head.count = runs;
+    e->head.count = p.runs;
     e->start_ns = start_ns;
     e->context = object ? object->id : 0;
     e->result = result;
     e->n_tokens = n;
     e->n_listed = listed;
-    write_runs(batch, (sl_probe_run *)(void *)(e + 1), runs);
+    write_runs(batch, &p, (sl_probe_run *)(void *)(e + 1));
     if (listed)
-        memcpy((char *)(e + 1) + runs * sizeof(sl_probe_run), batch->token, listed * sizeof(int32_t));
+        memcpy((char *)(e + 1) + p.runs * sizeof(sl_probe_run), batch->token, listed * sizeof(int32_t));
     sl_host_commit(&e->head, sizeof *e, tail);
 }
 
