@@ -515,6 +515,8 @@ def test_a_host_built_with_sanitizers():
         for mode in ("all", "threads", "fork"):
             rings = both(host, mode, env={"ASAN_OPTIONS": "detect_leaks=0"}, **order)
             assert rings, (host, mode)
+    # As `sightline exec` has it: the probe first.
+    assert both("host_asan", "all", env={"ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0"})
     thread = sh("cc", "-print-file-name=libtsan.so").strip()
     if os.path.isabs(thread):
         cc[cc.index("-fsanitize=address,undefined")] = "-fsanitize=thread"
