@@ -23,6 +23,7 @@ typedef struct sl_candidates {
     int64_t selected;
 } sl_candidates;
 #define CANDIDATE_BYTES 12
+#define MAX_CANDIDATES (1u << 24) /* no vocabulary is as large: then it is not what we take it for */
 
 typedef void *(*chain_init_fn)(CHAIN_PARAMS);
 typedef void *(*clone_fn)(const void *sampler);
@@ -120,7 +121,7 @@ int32_t hook_llama_sampler_sample(void *sampler, void *context, int32_t row)
 static int32_t chosen(const sl_candidates *c)
 {
     int32_t token;
-    if (!c || !c->data || c->selected < 0 || (uint64_t)c->selected >= c->size)
+    if (!c || !c->data || c->size > MAX_CANDIDATES || c->selected < 0 || (uint64_t)c->selected >= c->size)
         return -1;
     memcpy(&token, c->data + (size_t)c->selected * CANDIDATE_BYTES, sizeof token);
     return token;
