@@ -292,6 +292,17 @@ static void tell_incomplete(sl_probe_assembler *a, const sl_track_turn *turn)
     sl_probe_metrics_prefill(a->metrics, &prefill);
 }
 
+/* How many drafts of the last batch were taken is seen by the next one, of which there is none: the answer says it. */
+static void tell_last_drafts(sl_probe_assembler *a, const sl_track_turn *turn, int64_t completion)
+{
+    SL_ASSERT(a && turn);
+    int64_t missing = completion - (int64_t)sl_track_turn_tokens(turn);
+    if (turn->last_n < 2 || missing >= (int64_t)turn->last_n || !turn->first_told || turn->shadow || !turn->context)
+        return;
+    for (int64_t i = 0; i < missing && i < 64; i++)
+        sl_probe_metrics_token(a->metrics, turn->context->id, 0, &turn->of); /* their time is the batch's, and told */
+}
+
 void sl_track_turn_finish(sl_probe_assembler *a, sl_track_turn *turn, int64_t completion, bool partial)
 {
     SL_ASSERT(a && turn);
@@ -300,6 +311,7 @@ void sl_track_turn_finish(sl_probe_assembler *a, sl_track_turn *turn, int64_t co
     sl_track_turn_open(a, turn);
     if (completion < 0)
         completion = sl_track_turn_tokens(turn);
+    tell_last_drafts(a, turn, completion);
     tell_incomplete(a, turn);
     sl_track_batch_late_span(a, turn);
     if (turn->prompt_span)
