@@ -91,8 +91,16 @@ void sl_seq_memory_shift(sl_track_seq *seq, int32_t p0, int32_t p1, int32_t delt
 {
     SL_ASSERT(seq);
     bool to_end = p1 < 0 || p1 >= seq->next_pos;
-    if (!to_end || p0 >= seq->next_pos)
+    if (p0 < 0)
+        p0 = 0;
+    if (p0 >= seq->next_pos)
         return;
+    if (!to_end) { /* a piece moves (reuse of a cache): what lies from there on is not known any more */
+        int64_t lowest = delta < 0 ? (int64_t)p0 + delta : p0;
+        forget_from(seq, lowest > 0 ? (int32_t)lowest : 0);
+        seq->removed = true;
+        return;
+    }
     int64_t end = (int64_t)seq->next_pos + delta, base = (int64_t)seq->base + delta;
     if (end < 0 || end >= INT32_MAX) {
         sl_seq_memory_unknown(seq);

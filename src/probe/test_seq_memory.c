@@ -104,7 +104,7 @@ SL_TEST(random_changes_are_never_known_wrongly)
                 model[i] = 0;
             end = tail && p0 < end ? p0 : end;
             sl_seq_memory_remove(&seq, p0, p1);
-        } else if (p0 + n < end && n > 0 && p0 >= n) {
+        } else if ((r >> 24 & 1) && p0 + n < end && n > 0 && p0 >= n) {
             int32_t shifted[512] = {0};
             memcpy(shifted, model, (size_t)(p0 - n) * sizeof *model);
             memcpy(shifted + p0 - n, model + p0, (size_t)(end - p0) * sizeof *model);
@@ -112,6 +112,13 @@ SL_TEST(random_changes_are_never_known_wrongly)
             sl_seq_memory_remove(&seq, p0 - n, p0);
             sl_seq_memory_shift(&seq, p0, -1, -n);
             end -= n;
+        } else if (p0 + 8 < end && n > 0 && p0 >= n) { /* a piece of four moves down, and leaves a hole */
+            memset(model + p0 - n, 0, (size_t)n * sizeof *model);
+            memmove(model + p0 - n, model + p0, 4 * sizeof *model);
+            for (int32_t i = p0 + 4 - n < p0 ? p0 : p0 + 4 - n; i < p0 + 4; i++)
+                model[i] = 0;
+            sl_seq_memory_remove(&seq, p0 - n, p0);
+            sl_seq_memory_shift(&seq, p0, p0 + 4, -n);
         }
         CHECK_EQ(seq.next_pos, end);
         for (uint32_t i = 0; i < seq.len; i++)
