@@ -60,6 +60,7 @@ typedef struct exec_run {
 
 static bool read_proc(uint64_t pid, const char *file, sl_buf *out)
 {
+    SL_ASSERT(pid > 0 && file && out);
     char path[64], piece[4096];
     size_t got;
     (void)snprintf(path, sizeof path, "/proc/%llu/%s", (unsigned long long)pid, file);
@@ -75,6 +76,7 @@ static bool read_proc(uint64_t pid, const char *file, sl_buf *out)
 /* Its arguments as one would type them. */
 static void put_command_line(sl_str line, sl_buf *out)
 {
+    SL_ASSERT(out && (line.ptr || !line.len));
     sl_str word;
     while (line.len && line.ptr[line.len - 1] == '\0')
         line.len--;
@@ -96,6 +98,7 @@ static void put_command_line(sl_str line, sl_buf *out)
 
 static int explain_pid(const exec_run *r)
 {
+    SL_ASSERT(r->o && r->o->pid);
     sl_buf line, shown, maps;
     sl_buf_init(&line, 1u << 20);
     sl_buf_init(&shown, 4u << 20);
@@ -124,6 +127,7 @@ static int explain_pid(const exec_run *r)
 
 static int find_library(exec_run *r)
 {
+    SL_ASSERT(r);
     sl_buf tried;
     sl_buf_init(&tried, 8 * SL_EXEC_PATH_MAX);
     int status = 0;
@@ -137,6 +141,7 @@ static int find_library(exec_run *r)
 /* The loader takes spaces and colons for the end of a name: then the library gets another one. */
 static int name_library(exec_run *r)
 {
+    SL_ASSERT(r->library[0] == '/' && r->folder.outer[0]);
     char link[SL_EXEC_PATH_MAX];
     if (!strpbrk(r->library, " :"))
         return 0;
@@ -155,6 +160,7 @@ static char *variable(const char *name, sl_str value)
 
 static bool is_variable(const char *entry, const char *name)
 {
+    SL_ASSERT(entry && name && *name);
     size_t len = strlen(name);
     return strncmp(entry, name, len) == 0 && entry[len] == '=';
 }
@@ -180,6 +186,7 @@ static char *sanitizer_variable(void)
 /* The environment of the program: this one, with three variables changed. */
 static int make_environment(exec_run *r)
 {
+    SL_ASSERT(r->library[0] && r->folder.path[0] && !r->envp);
     size_t count = 0, at = 0;
     while (environ[count])
         count++;
@@ -226,6 +233,7 @@ static int make_folder(exec_run *r)
 /* Everything before the program: the process, which waits, then what has threads. Returns an exit status, or 0. */
 static int prepare(exec_run *r)
 {
+    SL_ASSERT(r->argv && r->argv[0]);
     bool off = telemetry_is_off();
     int status = off ? 0 : find_library(r);
     if (!status && !off)
@@ -244,6 +252,7 @@ static int prepare(exec_run *r)
 
 static int start(exec_run *r)
 {
+    SL_ASSERT(r->child.pid > 0);
     int why = sl_exec_child_start(&r->child);
     if (!why)
         return 0;
@@ -255,6 +264,7 @@ static int start(exec_run *r)
 /* For people only: what is piped is the program's own. */
 static void announce(const exec_run *r)
 {
+    SL_ASSERT(r->argv[0] && r->o);
     const char *metrics = sl_ready_url(&r->telemetry.ready, "metrics");
     if (metrics && isatty(STDERR_FILENO))
         fprintf(stderr, "sightline: metrics of %s at %s/metrics; spans: `sightline traces` while `sightline up` runs\n",
@@ -277,6 +287,7 @@ static void say_nothing_seen(const exec_run *r, uint64_t started_ns)
 
 static int run_exec(const sl_command *command, void *given, char **args, size_t arg_count)
 {
+    SL_ASSERT(command && given && args);
     static exec_run run; /* threads may be left behind that use it */
     exec_run *r = &run;
     r->command = command;

@@ -33,6 +33,7 @@ static void try_loading(const char *library, int fd)
 /* What comes from the child within the time. */
 static size_t read_for_a_while(int fd, char *text, size_t size)
 {
+    SL_ASSERT(fd >= 0 && size > 1);
     size_t have = 0;
     uint64_t until = sl_deadline_ns(TRY_MS);
     while (have + 1 < size) {
@@ -51,6 +52,7 @@ static size_t read_for_a_while(int fd, char *text, size_t size)
 /* True when a program with the library runs as it should; else `text` is what it said. */
 static bool loads(const char *library, char *text, size_t size)
 {
+    SL_ASSERT(library && *library && text && size > 0);
     int fds[2], status = -1;
     text[0] = '\0';
     if (pipe2(fds, O_CLOEXEC) != 0)

@@ -68,6 +68,7 @@ static void be_nobody(void)
 /* In the keeper: answers questions about signals until the other side is gone. */
 static void keep(int fd, int pidfd)
 {
+    SL_ASSERT(fd >= 0);
     unsigned char number;
     for (;;) {
         ssize_t got = read(fd, &number, 1);
@@ -91,6 +92,7 @@ static void keep(int fd, int pidfd)
 
 static void close_all_but(int first, int second)
 {
+    SL_ASSERT(first >= 0 || second >= 0);
     unsigned from = 0;
     int low = first < second ? first : second, high = first < second ? second : first;
     if (low >= 0) {
@@ -106,6 +108,7 @@ static void close_all_but(int first, int second)
 /* Without a keeper everything works but what only it can know. */
 static void start_keeper(sl_exec_child *child)
 {
+    SL_ASSERT(child->pid > 0);
     int fds[2];
     sigset_t all;
     child->keeper_fd = -1;
@@ -164,6 +167,7 @@ static void watch_crashes(const sl_exec_child *child)
 /* In the child: waits for the word to go, then becomes the program. Its parent's end is an end for it too. */
 static void become(char **argv, char **envp, int gate_fd, int report_fd)
 {
+    SL_ASSERT(argv && argv[0] && envp && gate_fd >= 0 && report_fd >= 0);
     unsigned char go;
     ssize_t got;
     while ((got = read(gate_fd, &go, 1)) < 0 && errno == EINTR) {
@@ -251,6 +255,7 @@ typedef enum keeper_answer { KEEPER_NO, KEEPER_YES, KEEPER_SILENT } keeper_answe
 
 static keeper_answer ask_keeper(const sl_exec_child *child, int number)
 {
+    SL_ASSERT(number > 0 && number < 256);
     unsigned char byte = (unsigned char)number, answer;
     struct pollfd p = {child->keeper_fd, POLLIN, 0};
     if (child->keeper_fd < 0)
@@ -266,6 +271,7 @@ static keeper_answer ask_keeper(const sl_exec_child *child, int number)
 /* Whether the whole group has been sent it. Who signals one process after the other needs a moment. */
 static bool was_for_all(const sl_exec_child *child, const siginfo_t *info)
 {
+    SL_ASSERT(child && info && info->si_signo > 0);
     static const unsigned waits_us[] = {0, 1000, 4000, 15000};
     for (size_t i = 0; i < sizeof waits_us / sizeof *waits_us; i++) {
         if (waits_us[i])
@@ -287,6 +293,7 @@ static void stop_too(void)
 /* Takes the status of every process that has ended: as the first process of a container there may be others. */
 static void reap(sl_exec_child *child)
 {
+    SL_ASSERT(!child->ended);
     int status;
     pid_t pid;
     bool stopped = false;

@@ -53,6 +53,7 @@ static void passage_free(passage *p)
 
 static sl_str answer_fields(sl_exec_front *front, const sl_http1_head *head)
 {
+    SL_ASSERT(front && head);
     sl_buf_clear(&front->fields);
     for (size_t i = 0; i < head->field_count; i++) {
         sl_http_field_id id = head->fields[i].id;
@@ -118,6 +119,7 @@ bool sl_exec_front_is_work(sl_str method, sl_str target)
 /* True when it has been answered with 429. */
 static bool refused(const sl_exec_front *front, sl_exchange *x)
 {
+    SL_ASSERT(front && x);
     const sl_http1_head *head = sl_exchange_head(x);
     const char *quota;
     unsigned seconds;
@@ -143,6 +145,7 @@ static void on_head(void *user, sl_exchange *x)
 
 static int put_head(passage *p, const sl_http1_head *head, size_t body_bytes)
 {
+    SL_ASSERT(p->front && head);
     bool host = false;
     (void)sl_http1_put_request(&p->head, head->method, head->target);
     for (size_t i = 0; i < head->field_count; i++) {
@@ -162,6 +165,7 @@ static int put_head(passage *p, const sl_http1_head *head, size_t body_bytes)
 
 static passage *passage_new(sl_exec_front *front, sl_exchange *x)
 {
+    SL_ASSERT(front->origin && x);
     passage *p = sl_calloc(1, sizeof *p);
     if (!p)
         return NULL;
@@ -289,6 +293,7 @@ void sl_exec_front_stop(sl_exec_front *front)
 /* The value behind the last `name`, or `name=value`; NULL when it is not there. */
 static const char *argument(char *const *argv, const char *name)
 {
+    SL_ASSERT(argv && name);
     const char *found = NULL;
     size_t len = strlen(name);
     for (; argv[0]; argv++) {

@@ -34,6 +34,7 @@ static const char *const keys[] = {
 
 static int parse_listener(const sl_command *command, const sl_exec_options *options, int id, sl_addr *ret_addr)
 {
+    SL_ASSERT(id >= 0 && id < SL_EXEC_LISTENER_COUNT && ret_addr);
     char reason[SL_ADDR_REASON_MAX];
     if (sl_addr_parse(options->listen[id], "127.0.0.1", ret_addr, reason) == 0)
         return 0;
@@ -53,6 +54,7 @@ static int check_view(const sl_command *command, const sl_exec_options *options)
 /* Where the front listener sends requests to; a port of 0 when nothing is said of it. */
 static int check_front(const sl_command *command, const sl_exec_options *options, sl_addr *ret_addr)
 {
+    SL_ASSERT(options && ret_addr);
     char reason[SL_ADDR_REASON_MAX];
     memset(ret_addr, 0, sizeof *ret_addr);
     if (!options->front_to.len)
@@ -121,6 +123,7 @@ static bool prometheus_is_exporter(void)
 
 static int open_listener(sl_exec_telemetry *t, int id)
 {
+    SL_ASSERT(id >= 0 && id < SL_EXEC_LISTENER_COUNT);
     char reason[SL_ADDR_REASON_MAX];
     sl_addr wanted;
     bool asked = sl_option_given(t->command, option_names[id]);
@@ -224,6 +227,7 @@ static int start_sdk(sl_exec_telemetry *t)
 
 static int start_reader(sl_exec_telemetry *t, const char *dir)
 {
+    SL_ASSERT(t->sdk && !t->reader && dir);
     int error = sl_quota_watch_new(t->sdk, &t->limits, &t->quotas);
     if (error)
         return error;
@@ -239,6 +243,7 @@ static int start_reader(sl_exec_telemetry *t, const char *dir)
 
 static int start_front(sl_exec_telemetry *t)
 {
+    SL_ASSERT(t->program && !t->front);
     sl_exec_front_options o = {.listen_fd = t->fds[SL_EXEC_front], .watch = t->quotas};
     if (o.listen_fd < 0)
         return 0;

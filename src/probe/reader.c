@@ -130,6 +130,7 @@ static void remove_host(sl_probe_reader *reader, host **at, uint64_t now_ns)
 
 static void end_host(host *h, uint64_t now_ns, bool crashed)
 {
+    SL_ASSERT(h && now_ns);
     if (h->ending)
         return;
     h->ending = true;
@@ -145,6 +146,7 @@ static int pidfd_of(uint32_t pid)
 /* A process that makes another ring has become another program: the older one is complete. */
 static void end_predecessors(const sl_probe_reader *reader, const host *newer)
 {
+    SL_ASSERT(reader && newer);
     for (host *h = reader->hosts; h; h = h->next) {
         if (h != newer && h->pid == newer->pid && h->scan < newer->scan)
             end_host(h, sl_mono_ns(), false);
@@ -215,6 +217,7 @@ static bool runs_as(uint32_t pid, uid_t uid)
 /* Opens a file of the folder as a ring. SL_EREFUSED: it is not one of ours; others: perhaps later. */
 static int open_ring(const sl_probe_reader *reader, const char *name, sl_probe_ring **ret_ring, ino_t *ret_inode)
 {
+    SL_ASSERT(reader->dir >= 0 && name && ret_ring && ret_inode);
     struct stat st;
     sl_probe_ring *ring;
     sl_probe_ring_info info;
@@ -248,6 +251,7 @@ static bool is_known(const sl_probe_reader *reader, const char *name, ino_t inod
 
 static void consider(sl_probe_reader *reader, const char *name, ino_t inode)
 {
+    SL_ASSERT(reader && name);
     sl_str text = sl_str_c(name);
     sl_probe_ring *ring = NULL;
     if (!sl_str_ends(text, SL_STR(SL_PROBE_RING_SUFFIX)) || is_known(reader, name, inode))
@@ -282,6 +286,7 @@ static void look_for_rings(sl_probe_reader *reader)
 
 static bool is_dead(const host *h)
 {
+    SL_ASSERT(h && !h->own);
     if (h->pidfd >= 0) {
         struct pollfd p = {h->pidfd, POLLIN, 0};
         return poll(&p, 1, 0) > 0;
@@ -367,6 +372,7 @@ unsigned sl_probe_reader_step(sl_probe_reader *reader, uint64_t now_ns)
 
 static void *run(void *user)
 {
+    SL_ASSERT(user);
     sl_probe_reader *reader = user;
     (void)pthread_setname_np(pthread_self(), "sl-probe-reader");
     pthread_mutex_lock(&reader->lock);

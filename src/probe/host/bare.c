@@ -62,6 +62,7 @@ static void wait_while(uint32_t state, uint64_t timeout_ms)
 /* Moves from one state to another; false when it is not in the first. */
 static bool move(uint32_t from, uint32_t to)
 {
+    SL_ASSERT(from != to && to <= BARE_DONE);
     if (!atomic_compare_exchange_strong(&bare.state, &from, to))
         return false;
     (void)syscall(SYS_futex, &bare.state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
@@ -72,6 +73,7 @@ static bool move(uint32_t from, uint32_t to)
 
 static const char *get_variable(void *user, const char *name)
 {
+    SL_ASSERT(user && name);
     bare_env *env = user;
     size_t count;
     const sl_env_def *defs = sl_env_defs(&count);
@@ -85,6 +87,7 @@ static const char *get_variable(void *user, const char *name)
 /* There is no gRPC in here: what is meant for it goes to the port for HTTP of the same machine. */
 static void turn_to_http(bare_env *env, sl_env_var endpoint, sl_env_var protocol, bool was_grpc)
 {
+    SL_ASSERT(env && endpoint < SL_VAR_COUNT && protocol < SL_VAR_COUNT);
     char *value = env->values[endpoint];
     bool asked = was_grpc || strcmp(env->values[protocol], "grpc") == 0;
     bool other = env->values[protocol][0] && !asked;
@@ -176,6 +179,7 @@ static bool make_view(sl_exporter *ret_exporter)
 
 static int make_sdk(void)
 {
+    SL_ASSERT(bare.env && !bare.sdk);
     sl_exporter view;
     sl_sdk_options options = {.on_error = on_sdk_error};
     if (make_view(&view)) {
@@ -191,6 +195,7 @@ static int make_sdk(void)
 
 static void open_listener(void)
 {
+    SL_ASSERT(bare.sdk && !bare.listener);
     char text[SL_ADDR_TEXT_MAX], reason[SL_ADDR_REASON_MAX];
     sl_addr addr;
     if (!sl_host_env("SIGHTLINE_METRICS_LISTEN", text, sizeof text) || !text[0])
@@ -215,6 +220,7 @@ static int make_watch(void)
 
 static int make_reader(void)
 {
+    SL_ASSERT(bare.sdk && bare.ring);
     bare.probe = (sl_probe_options){.sdk = bare.sdk, .quotas = bare.watch};
     const sl_probe_reader_options options = {.consumer = sl_probe_reader_assemblers(&bare.probe)};
     int error = sl_probe_reader_new(&options, &bare.reader);
@@ -239,6 +245,7 @@ static int open_all(void)
 /* The last events, and the last export; what is left at the deadline is lost. Objects stay: the process ends. */
 static void close_all(void)
 {
+    SL_ASSERT(bare.reader && bare.sdk);
     uint64_t deadline = sl_deadline_ns(FLUSH_MS - 50);
     sl_probe_reader_stop(bare.reader, sl_deadline_ns(DRAIN_MS));
     (void)sl_sdk_shutdown(bare.sdk, sl_deadline_left_ms(deadline));
