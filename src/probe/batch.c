@@ -639,9 +639,30 @@ void sl_track_batches_finish(sl_probe_assembler *a)
 
 /* ---- memory of sequences ---- */
 
+/* The span that an event of a sequence's memory belongs to; NULL: none. */
+static sl_span *span_of(const sl_track_seq *seq)
+{
+    const sl_track_turn *turn = seq->turn;
+    if (!turn || turn->closed)
+        return NULL;
+    return turn->request ? turn->request->span : turn->root;
+}
+
+/* Tokens in the midst of a generation's memory are given up: room for more, when the context is full. */
+static void tell_eviction(sl_probe_assembler *a, const sl_track_seq *seq, int32_t number, int32_t p0, int32_t p1)
+{
+    bool midst = p1 > p0 && p0 >= 0 && p1 < seq->next_pos && seq->turn && seq->turn->phase == SL_TRACK_GENERATE;
+    if (!midst)
+        return;
+    sl_attr attrs[] = {sl_attr_int("slot.id", number), sl_attr_int("llama.evicted.from", p0),
+                       sl_attr_int("llama.evicted.tokens", p1 - p0)};
+    sl_span_add_event(span_of(seq), SL_STR("llama.kv_evict"), sl_track_unix(a, a->now_ns), attrs, 3);
+}
+
 static void remove_from(sl_probe_assembler *a, sl_track_context *context, int32_t seq, int32_t p0, int32_t p1)
 {
     sl_track_seq *s = &context->seqs[seq];
+    tell_eviction(a, s, seq, p0, p1);
     sl_seq_memory_remove(s, p0, p1);
     bool idle = s->turn && (!s->turn->request || s->turn->phase == SL_TRACK_GENERATE);
     if (s->next_pos == 0 && idle)
@@ -689,8 +710,7 @@ static void shift_sequence(sl_probe_assembler *a, sl_track_context *context, int
         s->turn->least_pos = 0; /* known again with the next step */
     sl_attr attrs[] = {sl_attr_int("slot.id", seq), sl_attr_int("llama.shift.from", event->p0),
                        sl_attr_int("llama.shift.delta", event->delta)};
-    sl_span *span = s->turn && !s->turn->closed ? (s->turn->request ? s->turn->request->span : s->turn->root) : NULL;
-    sl_span_add_event(span, SL_STR("llama.kv_shift"), sl_track_unix(a, event->head.time_ns), attrs, 3);
+    sl_span_add_event(span_of(s), SL_STR("llama.kv_shift"), sl_track_unix(a, event->head.time_ns), attrs, 3);
     tell_sequence(a, context, seq);
 }
 

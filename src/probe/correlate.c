@@ -161,8 +161,11 @@ static bool matches(const sl_track_ask *ask, const sl_track_evidence *e, uint32_
     uint32_t count = known > (uint64_t)e->pos ? (uint32_t)(known - (uint64_t)e->pos) : 0, before;
     if (count && memcmp(ask->tokens + e->pos, e->tokens, count * sizeof *e->tokens) != 0)
         return false;
-    if (!sl_seq_memory_is(e->seq, e->pos, ask->tokens, ask->n_known, &before))
-        return false;
+    if (!sl_seq_memory_is(e->seq, e->pos, ask->tokens, ask->n_known, &before)) {
+        if (!e->anything_before)
+            return false;
+        before = 0;
+    }
     *ret_compared = count + before;
     return *ret_compared > 0;
 }
@@ -322,6 +325,14 @@ void sl_track_claim_find(sl_probe_assembler *a, const sl_track_evidence *evidenc
     memset(ret_claim, 0, sizeof *ret_claim);
     find_by_tokens(a, evidence, ret_claim);
     if (ret_claim->request || known_only)
+        return;
+    sl_track_evidence loose = *evidence;
+    loose.anything_before = true;
+    if (evidence->seq->len)
+        find_by_tokens(a, &loose, ret_claim);
+    if (ret_claim->sure == SL_TRACK_EXACT && !ret_claim->shadow)
+        ret_claim->sure = SL_TRACK_SINGLE;
+    if (ret_claim->request)
         return;
     if (evidence->context->beside) {
         find_beside(a, evidence, ret_claim);

@@ -20,8 +20,9 @@ typedef struct sl_track_evidence {
     const int32_t *tokens; /* `n_listed` of them; NULL: embeddings, or cut */
     uint32_t n_listed, n;
     int32_t pos;
-    bool ends;    /* the last of them asks for an output */
-    bool partial; /* all of them do: not a sign of the prompt's end */
+    bool ends;            /* the last of them asks for an output */
+    bool anything_before; /* whatever is in the sequence's memory: what was done to it may not have been seen */
+    bool partial;         /* all of them do: not a sign of the prompt's end */
     uint32_t thread;
 } sl_track_evidence;
 

@@ -801,6 +801,7 @@ SL_TEST(a_shift_is_an_event_and_the_generation_goes_on)
     stream_close(&s);
     const sl_otlp_span *server = stream_span(&s, "POST /completion", 0);
     CHECK(stream_event(server, "llama.kv_shift") > 0);
+    CHECK(stream_event(server, "llama.kv_evict") > 0);
     CHECK_EQ(stream_spans(&s, "process_prompt"), 1);
     CHECK_EQ(stream_int(stream_child(&s, server, "generate_tokens"), "completion.tokens"), 8);
     CHECK_EQ(s.stats.mismatches, 0);
@@ -924,6 +925,26 @@ SL_TEST(every_event_may_be_missing)
     CHECK(stream_true(stream_span(&s, "POST /completion", 0), "llama.partial"));
     CHECK(!stream_true(stream_span(&s, "POST /completion", 1), "llama.partial"));
     CHECK_EQ(s.stats.partial, 1);
+    stream_done(&s);
+}
+
+SL_TEST(what_was_done_to_a_sequence_unseen_does_not_lose_its_request)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    int32_t other[10] = {1, 70, 71, 72, 13, 14, 15, 16, 17, 18};
+    stream_ask(&s, 1, P1, 8);
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_end(&s, 1, 0, 8, 0, 1);
+    stream_ask(&s, 2, other, 10);
+    stream_ask(&s, 3, P2, 6);
+    stream_prompt(&s, 0, other, 4, 10); /* its first four came from somewhere */
+    stream_end(&s, 2, 0, 6, 4, 1);
+    stream_close(&s);
+    CHECK_STR(stream_text(stream_span(&s, "POST /completion", 1), "llama.correlation"), "single");
+    CHECK_EQ(stream_int(stream_span(&s, "POST /completion", 1), "slot.id"), 0);
+    CHECK_EQ(s.stats.mismatches, 0);
     stream_done(&s);
 }
 
