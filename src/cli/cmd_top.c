@@ -66,7 +66,9 @@ static int look(top_state *state)
     } else {
         state->after_ns = sl_mono_ns();
         sl_top_read(&scrape, (double)sl_now_ns() / 1e9, &state->after);
-        if (scrape.bad_lines)
+        if (!scrape.count)
+            status = sl_fail(SL_EXIT_FAILED, "%s: there is no metric; give the metrics page with --url", state->url);
+        else if (scrape.bad_lines)
             status = sl_fail(SL_EXIT_FAILED, "%s: line %u is no metric; give the metrics page with --url", state->url,
                              scrape.first_bad_line);
         sl_scrape_done(&scrape);

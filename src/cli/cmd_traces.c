@@ -88,7 +88,12 @@ static int show(const sl_fetch *fetch, const char *url, const char *id, bool jso
     sl_waterfall_options_for(STDOUT_FILENO, &look);
     int error;
     if (json) {
-        error = sl_buf_put_str(&out, body);
+        sl_json_value root;
+        error = sl_json_parse(body, &root, NULL);
+        if (!error && root.type != (id ? SL_JSON_OBJECT : SL_JSON_ARRAY))
+            error = SL_EPARSE;
+        if (!error)
+            error = sl_buf_put_str(&out, body);
         if (!error && body.len && body.ptr[body.len - 1] != '\n')
             error = sl_buf_put_char(&out, '\n');
     } else {
