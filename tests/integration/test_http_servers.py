@@ -130,6 +130,16 @@ def test_methods_that_are_not_served():
             assert b"allow" in head_of(received), (name, received[:300])
 
 
+def test_the_gateway_names_its_methods_too():
+    gateway = lib.gateway(config=lib.config_for("http://127.0.0.1:9"))
+    for path, method, allowed in (("/v1/chat/completions", "GET", "POST"), ("/v1/embeddings", "PUT", "POST"), ("/v1/models", "POST", "GET, HEAD"),
+                                  ("/v1/models/claude-haiku", "DELETE", "GET, HEAD")):
+        reply = lib.request(method, gateway.url("gateway") + path, None, {"Authorization": "Bearer sk-test"})
+        lib.equal((reply.status, reply.headers.get("allow")), (405, allowed), (method, path))
+        lib.equal(reply.json()["error"]["code"], "method_not_allowed", path)
+    lib.equal(lib.request("POST", gateway.url("gateway") + "/v1/nope", b"{}", {"Authorization": "Bearer sk-test"}).status, 404)
+
+
 def test_paths_that_are_not_there():
     for name, url in started().items():
         for path in ("/nope", "/%00", "/a/../../etc/passwd", "/" + "x" * 2000, SERVERS[name][0] + "/x/y/z", "/%zz", "/\xe4".encode().decode("latin-1")):
