@@ -207,7 +207,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_tasks HOST PORT PATH BODY CONNECTIONS RATE SECONDS\n");
         return 2;
     }
-    b.address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
+    b.address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(argv[2], NULL, 10))};
     b.count = strtoull(argv[5], NULL, 10);
     b.epoll = epoll_create1(EPOLL_CLOEXEC);
     int len =

@@ -330,7 +330,8 @@ static int name_parts(sdk_object *object, const sl_env *env, const sl_resource_o
     for (size_t i = 0; i < internal->scope_service_count && !error; i++) {
         sl_resource_options other = *resource;
         other.default_service_name = internal->scope_services[i].service;
-        if (first_of_service(internal, i) == i && strcmp(other.default_service_name, internal->default_service_name))
+        if (first_of_service(internal, i) == i &&
+            strcmp(other.default_service_name, internal->default_service_name) != 0)
             error = sl_resource_encode(env, &other, &object->scope_resources[i]);
     }
     return error;
