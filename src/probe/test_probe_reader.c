@@ -146,8 +146,10 @@ static pid_t start_host(const rig *r, uint32_t count, host_end end)
         sl_probe_ring_close(ring);
     if (end == BY_KILL || end == HALF_WRITTEN)
         (void)kill(getpid(), SIGKILL);
-    while (end == STAYS)
-        (void)pause();
+    if (end == STAYS) {
+        for (;;)
+            (void)pause();
+    }
     _exit(0);
 }
 
