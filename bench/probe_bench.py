@@ -12,7 +12,7 @@ import time
 from lib import ROOT, cpu_ns, free_port
 from record import absolute
 
-TOKENS, TRIES, ROUNDS = 200, 4, 30  # of an answer; answers a turn, of which the least counts: other load only adds
+TOKENS, TRIES, ROUNDS = 200, 6, 30  # of an answer; answers a turn, of which the least counts: other load only adds
 RESTARTS = 5  # turns after which the servers are fresh ones, as memory falls by chance
 T_95 = 2.045  # Student's t, 29 degrees of freedom
 START_ROUNDS = 10
@@ -55,7 +55,7 @@ class Host:
         reply = self.connection.getresponse()
         data = reply.read()
         last = json.loads(data.decode().strip().split("\n\n")[-1].removeprefix("data: "))
-        time.sleep(0.05)  # the parent has read what the host has written
+        time.sleep(0.03)  # the parent has read what the host has written
         spent = cpu_ns(self.process.pid) - before
         assert reply.status == 200 and last["timings"]["predicted_n"] == TOKENS, last
         return spent / 1e3 / TOKENS
