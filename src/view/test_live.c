@@ -478,7 +478,7 @@ static int post(uint16_t port, const char *fields, sl_str body, char *ret_answer
 {
     char head[512];
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), status = 0;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     (void)snprintf(head, sizeof head,
                    "POST /v1/traces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n", fields,
                    body.len);
@@ -493,7 +493,7 @@ static int post(uint16_t port, const char *fields, sl_str body, char *ret_answer
     }
     ret_answer[have] = '\0';
     close(fd);
-    return sscanf(ret_answer, "HTTP/1.1 %d", &status) == 1 ? status : 0;
+    return strncmp(ret_answer, "HTTP/1.1 ", 9) == 0 ? (int)strtol(ret_answer + 9, NULL, 10) : 0;
 }
 
 #define PROTOBUF "Content-Type: application/x-protobuf\r\n"
