@@ -46,13 +46,26 @@ static inline bool sl_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *loc
     return pthread_cond_timedwait(cond, lock, &at) == 0;
 }
 
-/* Starts a thread with all signals blocked: the host's handlers run on the host's threads. Errors: SL_ENOMEM. */
+/*
+ * What our threads block: the host's handlers run on the host's threads. Not the faults of a thread itself: blocked,
+ * the kernel ends the process at once, and whoever watches for crashes is not asked.
+ */
+static inline void sl_thread_mask(sigset_t *ret_mask)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    SL_ASSERT(ret_mask);
+    sigfillset(ret_mask);
+    for (unsigned i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(ret_mask, faults[i]);
+}
+
+/* Starts a thread with signals blocked: see sl_thread_mask. Errors: SL_ENOMEM. */
 static inline int sl_thread_start(pthread_t *ret_thread, void *(*run)(void *), void *user)
 {
     SL_ASSERT(ret_thread && run);
-    sigset_t all, before;
-    sigfillset(&all);
-    if (pthread_sigmask(SIG_SETMASK, &all, &before))
+    sigset_t mask, before;
+    sl_thread_mask(&mask);
+    if (pthread_sigmask(SIG_SETMASK, &mask, &before))
         return SL_ENOMEM;
     int error = pthread_create(ret_thread, NULL, run, user) ? SL_ENOMEM : 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);

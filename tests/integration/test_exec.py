@@ -225,6 +225,29 @@ def test_exec_crashes():
     os.kill(child, signal.SIGKILL)
 
 
+def test_a_thread_of_exec_crashes():
+    """Nor is a fault of one of its threads."""
+    import ctypes
+    running = Running("sh", "-c", "echo $$; exec sleep 60", preexec_fn=lambda: _no_core())
+    child = int(running.line())
+    tasks = f"/proc/{running.process.pid}/task"
+
+    def reader():
+        for tid in os.listdir(tasks):
+            with open(f"{tasks}/{tid}/comm") as file:
+                if file.read().strip() == "sl-probe-reader":
+                    return int(tid)
+        return None
+
+    time.sleep(0.1)
+    tid = lib.until(reader, 5, "the thread")
+    lib.equal(ctypes.CDLL(None, use_errno=True).syscall(234 if os.uname().machine == "x86_64" else 131, running.process.pid, tid, signal.SIGSEGV), 0)
+    lib.equal(running.wait(), -signal.SIGSEGV)
+    time.sleep(0.5)
+    assert alive(child)
+    os.kill(child, signal.SIGKILL)
+
+
 def _no_core():
     import resource
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

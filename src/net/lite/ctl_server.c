@@ -15,6 +15,7 @@
 #include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
+#include "src/base/sync.h"
 #include "src/net/lite/ctl_server_conn.h"
 
 #define MAX_LISTENERS 8
@@ -317,16 +318,16 @@ static void *serve_thread(void *user)
     return NULL;
 }
 
-/* Starts the thread with all signals blocked: they are the host's. */
+/* Starts the thread with signals blocked: they are the host's. */
 static int start_thread(sl_ctl_server *server)
 {
     pthread_attr_t attr;
-    sigset_t all, before;
+    sigset_t mask, before;
     if (pthread_attr_init(&attr) != 0)
         return SL_ENOMEM;
     (void)pthread_attr_setstacksize(&attr, STACK_BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sl_thread_mask(&mask);
+    pthread_sigmask(SIG_SETMASK, &mask, &before);
     int failed = pthread_create(&server->thread, &attr, serve_thread, server);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
