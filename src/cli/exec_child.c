@@ -16,6 +16,7 @@
 
 #include "src/base/assert.h"
 #include "src/cli/command.h"
+#include "src/probe/ring.h"
 
 #define BYE 0      /* to the keeper: the program has ended, or goes on alone */
 #define ACK_MS 100 /* for the keeper's answer */
@@ -144,10 +145,13 @@ static void dismiss_keeper(sl_exec_child *child)
     child->keeper_fd = -1;
 }
 
-/* A fault of this process is no reason to end the program. */
-static void on_crash(int number)
+/* A fault of this process is no reason to end the program; a ring that its host has cut short is not even one. */
+static void on_crash(int number, siginfo_t *info, void *unused)
 {
     unsigned char bye = BYE;
+    (void)unused;
+    if (number == SIGBUS && info->si_code > 0 && sl_probe_ring_mend(info->si_addr))
+        return;
     if (crash_fd >= 0)
         (void)!send(crash_fd, &bye, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)signal(number, SIG_DFL);
@@ -157,9 +161,13 @@ static void on_crash(int number)
 static void watch_crashes(const sl_exec_child *child)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+    struct sigaction action;
     crash_fd = child->keeper_fd;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_crash;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        (void)signal(faults[i], on_crash);
+        (void)sigaction(faults[i], &action, NULL);
 }
 
 /* ---- starting ---- */

@@ -167,6 +167,16 @@ void sl_probe_assembler_tick(sl_probe_assembler *assembler, uint64_t now_ns, uin
     sl_probe_metrics_tick(a->metrics, now_ns, ring_dropped);
 }
 
+void sl_probe_assembler_damaged(sl_probe_assembler *assembler, uint64_t damaged)
+{
+    SL_ASSERT(assembler);
+    if (damaged <= assembler->damaged)
+        return;
+    sl_track_requests_doubt(assembler);
+    sl_probe_metrics_events(assembler->metrics, 0, damaged - assembler->damaged);
+    assembler->damaged = damaged;
+}
+
 void sl_probe_assembler_host_gone(sl_probe_assembler *assembler, uint64_t now_ns, bool crashed)
 {
     SL_ASSERT(assembler);

@@ -111,7 +111,7 @@ static void remove_host(sl_probe_reader *reader, host **at, uint64_t now_ns)
     reader->left_dropped += info.dropped;
     reader->left_lost += info.bad;
     if (reader->consumer.tick)
-        reader->consumer.tick(h->object, now_ns, info.dropped);
+        reader->consumer.tick(h->object, now_ns, info.dropped, info.bad);
     if (reader->consumer.gone)
         reader->consumer.gone(h->object, now_ns, h->crashed);
     if (reader->consumer.close)
@@ -345,7 +345,7 @@ static void tick_all(sl_probe_reader *reader, uint64_t now_ns)
     for (const host *h = reader->hosts; h && reader->consumer.tick; h = h->next) {
         sl_probe_ring_info info;
         sl_probe_ring_get_info(h->ring, &info);
-        reader->consumer.tick(h->object, now_ns, info.dropped);
+        reader->consumer.tick(h->object, now_ns, info.dropped, info.bad);
     }
 }
 

@@ -20,8 +20,8 @@ typedef struct sl_probe_consumer {
     void *user;
     /* A host has been found. Not 0: the host is left alone. */
     int (*open)(void *user, const sl_probe_ring_info *info, void **ret_host);
-    sl_probe_event_fn event; /* its first argument is the host */
-    void (*tick)(void *host, uint64_t now_ns, uint64_t dropped);
+    sl_probe_event_fn event;                                                   /* its first argument is the host */
+    void (*tick)(void *host, uint64_t now_ns, uint64_t dropped, uint64_t bad); /* events lost so far */
     void (*gone)(void *host, uint64_t now_ns, bool crashed); /* everything of it has been handed over */
     void (*close)(void *host);
     /* Behind the ticks of the hosts, also when there is none. May be NULL. */

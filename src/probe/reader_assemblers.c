@@ -17,8 +17,9 @@ static int open_assembler(void *user, const sl_probe_ring_info *info, void **ret
     return error;
 }
 
-static void tick(void *host, uint64_t now_ns, uint64_t dropped)
+static void tick(void *host, uint64_t now_ns, uint64_t dropped, uint64_t bad)
 {
+    sl_probe_assembler_damaged(host, bad);
     sl_probe_assembler_tick(host, now_ns, dropped);
 }
 

@@ -58,6 +58,12 @@ struct sl_probe_ring {
     _Atomic uint64_t written, bad;
 };
 
+/* Where opened rings are, for the handler. Those that find no room are not mended. */
+static struct {
+    _Atomic uintptr_t begin; /* 0: free; 1: being filled */
+    _Atomic size_t bytes;
+} opened[SL_PROBE_MAX_HOSTS];
+
 static void *map_private(size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -202,6 +208,40 @@ static int check_file(int fd, uint64_t *ret_size)
     return 0;
 }
 
+static void note_opened(const void *memory, size_t bytes)
+{
+    for (size_t i = 0; i < SL_PROBE_MAX_HOSTS; i++) {
+        uintptr_t none = 0;
+        if (!atomic_compare_exchange_strong(&opened[i].begin, &none, 1))
+            continue;
+        atomic_store(&opened[i].bytes, bytes);
+        atomic_store(&opened[i].begin, (uintptr_t)memory);
+        return;
+    }
+}
+
+static void forget_opened(const void *memory)
+{
+    for (size_t i = 0; i < SL_PROBE_MAX_HOSTS; i++) {
+        uintptr_t this = (uintptr_t)memory;
+        (void)atomic_compare_exchange_strong(&opened[i].begin, &this, 0);
+    }
+}
+
+bool sl_probe_ring_mend(const void *address)
+{
+    uintptr_t at = (uintptr_t)address;
+    for (size_t i = 0; i < SL_PROBE_MAX_HOSTS; i++) {
+        uintptr_t begin = atomic_load(&opened[i].begin);
+        size_t bytes = atomic_load(&opened[i].bytes);
+        if (begin <= 1 || at < begin || at - begin >= bytes)
+            continue;
+        return mmap((void *)begin, bytes, PROT_READ | PROT_WRITE, /* NOLINT */
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+    }
+    return false;
+}
+
 int sl_probe_ring_open(int fd, sl_probe_ring **ret_ring)
 {
     uint64_t size;
@@ -216,6 +256,7 @@ int sl_probe_ring_open(int fd, sl_probe_ring **ret_ring)
     sl_probe_ring *ring = wrap(memory, size);
     if (!ring)
         return SL_ENOMEM;
+    note_opened(memory, HEADER_BYTES + size);
     know(ring);
     *ret_ring = ring;
     return 0;
@@ -225,6 +266,7 @@ void sl_probe_ring_free(sl_probe_ring *ring)
 {
     if (!ring)
         return;
+    forget_opened(ring->header);
     (void)munmap(ring->header, HEADER_BYTES + ring->size);
     if (ring->copy)
         (void)munmap(ring->copy, SL_PROBE_EVENT_MAX);

@@ -31,6 +31,12 @@ SL_MUST_CHECK int sl_probe_ring_new(const char *path, size_t data_bytes, sl_prob
 SL_MUST_CHECK int sl_probe_ring_open(int fd, sl_probe_ring **ret_ring);
 /* Unmaps. NULL is accepted. */
 void sl_probe_ring_free(sl_probe_ring *ring);
+/*
+ * For a handler of SIGBUS: a file that is cut short while it is mapped faults where it is read. If `address` lies in a
+ * ring that was opened, empty memory takes the file's place, the ring has nothing any more, and true says: go on.
+ * Async-signal-safe.
+ */
+bool sl_probe_ring_mend(const void *address);
 
 /*
  * Takes room for an event of `size` bytes (a multiple of 8, at most SL_PROBE_EVENT_MAX); NULL: no room, counted. The

@@ -971,6 +971,26 @@ SL_TEST(what_is_open_while_events_are_lost_is_partial)
     stream_done(&s);
 }
 
+SL_TEST(what_is_open_while_events_are_damaged_is_partial)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_ask(&s, 1, P1, 8);
+    stream_prompt(&s, 0, P1, 0, 8);
+    sl_probe_assembler_damaged(s.assembler, 2);
+    sl_probe_assembler_damaged(s.assembler, 2);
+    stream_end(&s, 1, 0, 8, 0, 1);
+    sl_probe_assembler_damaged(s.assembler, 2);
+    stream_ask(&s, 2, P2, 6);
+    stream_prompt(&s, 1, P2, 0, 6);
+    stream_end(&s, 2, 1, 6, 0, 1);
+    stream_close(&s);
+    CHECK(stream_true(stream_span(&s, "POST /completion", 0), "llama.partial"));
+    CHECK(!stream_true(stream_span(&s, "POST /completion", 1), "llama.partial"));
+    stream_done(&s);
+}
+
 SL_TEST(more_than_fits_is_counted)
 {
     stream s;

@@ -19,7 +19,7 @@
 typedef struct seen_host {
     uint32_t pid;
     unsigned events, ticks;
-    uint32_t last, dropped;
+    uint32_t last, dropped, bad;
     bool in_order, gone, crashed, closed;
 } seen_host;
 
@@ -51,12 +51,13 @@ static void on_event(void *user, const sl_probe_event *event, size_t size)
     h->events++;
 }
 
-static void on_tick(void *user, uint64_t now_ns, uint64_t dropped)
+static void on_tick(void *user, uint64_t now_ns, uint64_t dropped, uint64_t bad)
 {
     seen_host *h = user;
     CHECK(now_ns > 0);
     h->ticks++;
     h->dropped = (uint32_t)dropped;
+    h->bad = (uint32_t)bad;
 }
 
 static void on_gone(void *user, uint64_t now_ns, bool crashed)
@@ -201,6 +202,7 @@ SL_TEST(what_was_taken_and_never_written_costs_itself_only)
     (void)sl_probe_reader_step(r.reader, sl_mono_ns() + 1000000000u);
     sl_probe_reader_get_stats(r.reader, &stats);
     CHECK_EQ(stats.lost, 1);
+    CHECK_EQ(r.hosts[0].bad, 1);
     CHECK_EQ(stats.events, 11);
     CHECK_EQ(stats.seen, 1);
     CHECK_EQ(stats.hosts, 0);

@@ -553,6 +553,43 @@ static void drain_lies(sl_probe_ring *ring, uint64_t *events)
         (void)sl_probe_ring_read(ring, 1000, t * SL_PROBE_STUCK_NS, count, events);
 }
 
+static void mend(int number, siginfo_t *info, void *unused)
+{
+    (void)unused;
+    if (!sl_probe_ring_mend(info->si_addr))
+        (void)signal(number, SIG_DFL);
+}
+
+SL_TEST(a_file_that_is_cut_short_is_mended)
+{
+    char dir[] = "/tmp/sl-test-ring-XXXXXX", path[64];
+    struct sigaction action = {.sa_sigaction = mend, .sa_flags = SA_SIGINFO}, before;
+    seen s = {0};
+    sl_probe_ring *writer = NULL, *reader = NULL;
+    REQUIRE(mkdtemp(dir));
+    (void)snprintf(path, sizeof path, "%s/1-1.ring", dir);
+    REQUIRE(sl_probe_ring_new(path, SMALL, &writer) == 0);
+    CHECK(write_tokens(writer, 0, 0, 4) && write_tokens(writer, 0, 1, 4));
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    REQUIRE(sl_probe_ring_open(fd, &reader) == 0);
+    CHECK_EQ(sl_probe_ring_read(reader, 1, sl_mono_ns(), note, &s), 1);
+    CHECK(!sl_probe_ring_mend(path) && !sl_probe_ring_mend(NULL));
+    REQUIRE(sigaction(SIGBUS, &action, &before) == 0);
+    CHECK_EQ(ftruncate(fd, 0), 0);
+    CHECK_EQ(sl_probe_ring_read(reader, 10, sl_mono_ns(), note, &s), 0);
+    CHECK_EQ(sl_probe_ring_read(reader, 10, sl_mono_ns(), note, &s), 0);
+    sl_probe_ring_info info;
+    sl_probe_ring_get_info(reader, &info);
+    CHECK_EQ(info.written, 1);
+    CHECK_EQ(info.waiting_bytes, 0);
+    CHECK_EQ(info.pid, (uint32_t)getpid());
+    (void)sigaction(SIGBUS, &before, NULL);
+    sl_probe_ring_free(reader);
+    sl_probe_ring_free(writer);
+    (void)close(fd);
+    CHECK(unlink(path) == 0 && rmdir(dir) == 0);
+}
+
 SL_TEST(positions_that_lie_never_lead_outside)
 {
     static const struct {

@@ -205,6 +205,7 @@ struct sl_probe_assembler {
     uint32_t slow_budget; /* spans for slow batches that may still be made in this second */
     uint64_t budget_ns, now_ns;
     uint64_t dropped; /* events of the ring, so far */
+    uint64_t damaged; /* the same */
     sl_track_model *models[SL_PROBE_MAX_MODELS];
     sl_track_context *contexts[SL_PROBE_MAX_CONTEXTS];
     sl_track_buffer buffers[SL_PROBE_MAX_BUFFERS];

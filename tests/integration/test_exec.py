@@ -248,6 +248,26 @@ def test_a_thread_of_exec_crashes():
     os.kill(child, signal.SIGKILL)
 
 
+def test_a_ring_that_is_cut_short():
+    """A program can shorten the file that it shares with exec: reading it must not be a fault."""
+    code = """
+import os, struct, time
+place, pid = os.environ["SIGHTLINE_PROBE_DIR"], os.getpid()
+path = f"{place}/{pid}-1.ring"
+file = os.open(path + ".new", os.O_RDWR | os.O_CREAT, 0o600)
+os.ftruncate(file, 4096 + (1 << 19))
+os.pwrite(file, struct.pack("<QIIIIQq", 0x474E4952504C5353, 1, pid, 1, 0, 1 << 19, 0), 0)
+os.rename(path + ".new", path)
+time.sleep(0.5)
+os.ftruncate(file, 0)
+time.sleep(0.5)
+print("alive")
+raise SystemExit(7)
+"""
+    done = run(*python(code))
+    lib.equal((done.returncode, done.stdout, done.stderr), (7, "alive\n", ""))
+
+
 def _no_core():
     import resource
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
