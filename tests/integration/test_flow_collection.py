@@ -102,7 +102,7 @@ def test_usage():
                        (("search", "k", "[1]", "--filter", '{"$x":1}'), "--filter: filter: $x"),
                        (("load", "k", "x", "--metric", "far"), "--metric: must be"),
                        (("load", "k", "x", "--embed", "model"), "must be PROVIDER/MODEL"),
-                       (("list", "--format", "xml"), "--format: must be")]:
+                       (("list", "--format", "xml"), "is not known; give text or json")]:
         done = collection(*args, data="usage")
         lib.equal(done.returncode, 2, str(args))
         lib.contains(done.stderr, says)
