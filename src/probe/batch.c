@@ -100,7 +100,8 @@ static sl_track_turn *begin_turn(sl_probe_assembler *a, sl_track_context *contex
     sl_track_claim_apply(a, turn, claim);
     if (!turn->request && !turn->shadow && a->has_http && !warmup)
         a->stats.unlinked++;
-    turn->loose = !claim->request && !claim->shadow && !warmup && a->generating_count > 1;
+    turn->loose =
+        !claim->request && claim->sure == SL_TRACK_NONE && !claim->shadow && !warmup && a->generating_count > 1;
     if (turn->sure != SL_TRACK_AMBIGUOUS)
         sl_track_turn_open(a, turn);
     sl_track_load(a);
@@ -163,12 +164,12 @@ static sl_track_turn *turn_of_run(sl_probe_assembler *a, sl_track_context *conte
         bool doubtful = seq->removed || turn->closed;
         if (doubtful)
             sl_track_claim_find(a, e, !begins_anew(seq, run, e->pos), &claim);
-        if (!doubtful || (!claim.ask && !begins_anew(seq, run, e->pos))) {
+        if (!doubtful || (!claim.tie_count && !begins_anew(seq, run, e->pos))) {
             *ret_generated = true;
             return turn;
         }
     } else {
-        bool more = turn && turn->phase == SL_TRACK_PROMPT && !turn->closed && e->pos == seq->next_pos;
+        bool more = turn && turn->phase == SL_TRACK_PROMPT && (!turn->closed || turn->ghost) && e->pos == seq->next_pos;
         if (more && sl_track_ask_follow(a, turn, e))
             return turn;
         sl_track_claim_find(a, e, false, &claim);

@@ -227,6 +227,11 @@ static void find_by_tokens(sl_probe_assembler *a, const sl_track_evidence *e, sl
         claim->sure = several || weak ? SL_TRACK_AMBIGUOUS : SL_TRACK_EXACT;
         return;
     }
+    if (claim->tie_count) { /* others have it, as guesses: which of them wrongly, their answers may tell */
+        claim->request = NULL;
+        claim->sure = SL_TRACK_AMBIGUOUS;
+        return;
+    }
     memset(claim, 0, sizeof *claim);
     if (elsewhere) {
         claim->request = elsewhere->request;
@@ -324,7 +329,7 @@ void sl_track_claim_find(sl_probe_assembler *a, const sl_track_evidence *evidenc
     SL_ASSERT(a && evidence && ret_claim);
     memset(ret_claim, 0, sizeof *ret_claim);
     find_by_tokens(a, evidence, ret_claim);
-    if (ret_claim->request || known_only)
+    if (ret_claim->request || ret_claim->sure == SL_TRACK_AMBIGUOUS || known_only)
         return;
     sl_track_evidence loose = *evidence;
     loose.anything_before = true;
@@ -332,7 +337,7 @@ void sl_track_claim_find(sl_probe_assembler *a, const sl_track_evidence *evidenc
         find_by_tokens(a, &loose, ret_claim);
     if (ret_claim->sure == SL_TRACK_EXACT && !ret_claim->shadow)
         ret_claim->sure = SL_TRACK_SINGLE;
-    if (ret_claim->request)
+    if (ret_claim->request || ret_claim->sure == SL_TRACK_AMBIGUOUS)
         return;
     if (evidence->context->beside) {
         find_beside(a, evidence, ret_claim);
@@ -429,6 +434,12 @@ static bool has_tie(const sl_track_turn *turn, uint64_t serial)
     return false;
 }
 
+/* True when all other possibilities of a turn have become certain elsewhere, and its own is left. */
+static bool is_last_tie(const sl_track_turn *turn)
+{
+    return turn->ask && !turn->ties_cut && turn->tie_count == 1 && turn->ties[0] == turn->ask->serial;
+}
+
 /* Whether a turn may be for one of a request's asks: by its ties, and not certainly another's. */
 static sl_track_ask *possible_ask(const sl_track_turn *turn, const sl_track_request *request)
 {
@@ -439,6 +450,16 @@ static sl_track_ask *possible_ask(const sl_track_turn *turn, const sl_track_requ
             return ask;
     }
     return NULL;
+}
+
+bool sl_track_may_have_worked(sl_probe_assembler *a, const sl_track_request *request)
+{
+    SL_ASSERT(a && request);
+    for (const sl_track_turn *turn = a->turns; turn; turn = turn->next) {
+        if (possible_ask(turn, request))
+            return true;
+    }
+    return false;
 }
 
 /* No answer begins before its first token is there. */
@@ -507,8 +528,11 @@ static sl_track_turn *find_meant(sl_probe_assembler *a, const sl_track_request *
     return found.turn;
 }
 
-/* Makes `turn` the one for `ask`; whoever had it gets the request's earlier turn in exchange, or waits again. */
-static void exchange(sl_track_turn *turn, sl_track_request *request, sl_track_ask *ask)
+/*
+ * Makes `turn` the one for `ask`. Whoever had it gets the request's earlier turn in exchange, where that may be his, or
+ * waits again; the earlier turn then waits for an answer that means it.
+ */
+static void exchange(sl_probe_assembler *a, sl_track_turn *turn, sl_track_request *request, sl_track_ask *ask)
 {
     SL_ASSERT(turn && ask->request == request);
     sl_track_turn *earlier = ask->turn;
@@ -520,8 +544,10 @@ static void exchange(sl_track_turn *turn, sl_track_request *request, sl_track_as
     if (earlier)
         sl_track_turn_take(earlier);
     sl_track_turn_give(turn, request, ask);
-    if (earlier && loser)
+    if (earlier && loser && lost && has_tie(earlier, lost->serial))
         sl_track_turn_give(earlier, loser, lost);
+    else if (earlier && !earlier->on_sequence)
+        sl_track_turn_haunt(a, earlier);
 }
 
 /* Possibilities whose tokens are not those of the batch are none. The last that is left is certain. */
@@ -562,8 +588,8 @@ bool sl_track_ask_follow(sl_probe_assembler *a, sl_track_turn *turn, const sl_tr
         narrow(a, turn, evidence);
     sl_track_ask *other = guess && !fits ? other_ask(a, turn, evidence) : NULL;
     if (other)
-        exchange(turn, other->request, other);
-    if (guess && (fits || other) && turn->ask && turn->tie_count == 1 && !turn->ties_cut) {
+        exchange(a, turn, other->request, other);
+    if (guess && (fits || other) && is_last_tie(turn)) {
         turn->sure = SL_TRACK_EXACT;
         prove(a, turn->ask);
     }
@@ -577,7 +603,7 @@ static void settle_ambiguous(sl_probe_assembler *a, sl_track_request *request, c
     if (!turn)
         return;
     sl_track_ask *ask = possible_ask(turn, request);
-    exchange(turn, request, ask);
+    exchange(a, turn, request, ask);
     if (!certain)
         return;
     turn->sure = SL_TRACK_EXACT;
@@ -588,7 +614,7 @@ static void settle_ambiguous(sl_probe_assembler *a, sl_track_request *request, c
 static void settle_alone(sl_probe_assembler *a, sl_track_request *request)
 {
     for (sl_track_turn *turn = request->turns; turn; turn = turn->next_in_request) {
-        if (turn->sure == SL_TRACK_AMBIGUOUS && turn->tie_count == 1 && !turn->ties_cut && turn->ask) {
+        if (turn->sure == SL_TRACK_AMBIGUOUS && is_last_tie(turn)) {
             turn->sure = SL_TRACK_EXACT;
             prove(a, turn->ask);
         }
@@ -623,6 +649,18 @@ static void adopt_loose(sl_probe_assembler *a, sl_track_request *request, const 
     sl_track_turn_give(found, request, NULL);
 }
 
+/* A guess that the answer's own figures contradict is none: the turn waits for the answer that means it. */
+static void part_from_wrong(sl_probe_assembler *a, const sl_track_request *request, const sl_answer_facts *facts)
+{
+    sl_track_turn *turn = request->turns;
+    bool guess = request->turn_count == 1 && turn->sure == SL_TRACK_AMBIGUOUS && !turn->copied && turn->ask;
+    if (!guess || !(facts->has_timings || facts->has_usage) || sl_track_figures_fit(turn, facts))
+        return;
+    sl_track_turn_take(turn);
+    if (!turn->on_sequence)
+        sl_track_turn_haunt(a, turn);
+}
+
 /* What ends as a guess stays a possibility for all for whom it may have been. */
 static void keep_ghosts(sl_probe_assembler *a, const sl_track_request *request)
 {
@@ -641,6 +679,7 @@ void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_
         settle_ambiguous(a, request, facts);
     if (!request->turns && (request->use == SL_TRACK_USE_GENERATE || request->use == SL_TRACK_USE_EMBED))
         adopt_loose(a, request, facts);
+    part_from_wrong(a, request, facts);
     keep_ghosts(a, request);
     if (request->turn_count != 1 || !(facts->has_timings || facts->has_usage))
         return;

@@ -448,7 +448,7 @@ static void end_span(sl_probe_assembler *a, sl_track_request *request, const tot
             set_slots(request, t);
             sl_span_set_str(span, "llama.correlation", sl_track_sure_name(t->sure));
         } else if (request->asks && request->status < 400) {
-            sl_span_set_str(span, "llama.correlation", "none");
+            sl_span_set_str(span, "llama.correlation", sl_track_sure_name(t->sure));
         }
     }
     set_outcome(request, error);
@@ -547,6 +547,8 @@ static void finish_request(sl_probe_assembler *a, sl_track_request *request, con
         add_turn(&t, turn);
     if (request->use == SL_TRACK_USE_GENERATE)
         take_figures(&t, &facts);
+    if (!t.turns && sl_track_may_have_worked(a, request))
+        t.sure = SL_TRACK_AMBIGUOUS; /* its turn went to another, as a guess */
     if (request->span)
         end_span(a, request, &t, &facts, error);
     tell_end(a, request, &t, &facts, end_ns, error);

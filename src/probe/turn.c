@@ -80,7 +80,7 @@ void sl_track_turn_release(sl_probe_assembler *a, sl_track_turn *turn)
 }
 
 /* No answer has meant it: a trace of its own. */
-static void give_up_loose(sl_probe_assembler *a, sl_track_turn *turn)
+static void give_up(sl_probe_assembler *a, sl_track_turn *turn)
 {
     SL_ASSERT(!turn->request);
     turn->loose = false;
@@ -99,8 +99,8 @@ static void exorcise(sl_probe_assembler *a, sl_track_turn **ghost)
             ask->clouded |= turn->ties[i] == ask->serial;
     }
     turn->ghost = false;
-    if (turn->loose && !turn->request)
-        give_up_loose(a, turn);
+    if (!turn->closed && !turn->request && !turn->on_sequence)
+        give_up(a, turn);
     sl_track_turn_release(a, turn);
 }
 
@@ -131,7 +131,7 @@ void sl_track_turn_leave(sl_probe_assembler *a, sl_track_seq *seq)
     SL_ASSERT(turn->on_sequence);
     seq->turn = NULL;
     turn->on_sequence = false;
-    if (turn->loose && !turn->closed)
+    if ((turn->loose || turn->sure == SL_TRACK_AMBIGUOUS) && !turn->closed && !turn->request)
         sl_track_turn_haunt(a, turn);
     else if (!turn->request)
         sl_track_turn_finish(a, turn, -1, false);
@@ -148,8 +148,9 @@ void sl_track_turns_age(sl_probe_assembler *a, uint64_t now_ns)
     }
     for (size_t i = 0; i < SL_TRACK_GHOSTS; i++) {
         sl_track_turn *ghost = a->ghosts[i];
-        if (ghost && ghost->loose && !ghost->request && sl_track_span_of(ghost->last_ns, now_ns) > LOOSE_NS)
-            give_up_loose(a, ghost);
+        bool waits = ghost && !ghost->closed && !ghost->request && !ghost->on_sequence;
+        if (waits && sl_track_span_of(ghost->last_ns, now_ns) > LOOSE_NS)
+            give_up(a, ghost);
     }
 }
 
