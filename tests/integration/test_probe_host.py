@@ -439,6 +439,11 @@ def test_an_environment_that_is_cleared():
     lib.equal(len(kind(events, "decode")), 1)
 
 
+def test_a_title_where_the_environment_was():
+    events = one(both("host_linked", "title"))
+    lib.equal(len(kind(events, "decode")), 1)
+
+
 # ---- when something is missing ----
 
 

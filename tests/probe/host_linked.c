@@ -438,6 +438,24 @@ static void mode_cleared(void)
     end();
 }
 
+/* As libraries do that set the title which `ps` shows: the environment moves, its old place holds the title. */
+static void mode_title(void)
+{
+    size_t count = 0;
+    while (environ[count])
+        count++;
+    char *first = environ[0], *behind = environ[count - 1] + strlen(environ[count - 1]) + 1;
+    char **moved = calloc(count + 1, sizeof *moved);
+    for (size_t i = 0; moved && i < count; i++)
+        moved[i] = strdup(environ[i]);
+    environ = moved;
+    memset(first, 0, (size_t)(behind - first));
+    strcpy(first, "worker 1");
+    begin();
+    printf("%d\n", decode_one(5));
+    end();
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -459,6 +477,7 @@ int main(int argc, char **argv)
         {"quick", mode_quick},
         {"wait", mode_wait},
         {"cleared", mode_cleared},
+        {"title", mode_title},
     };
     const char *mode = argc > 1 ? argv[1] : "hello";
     if (strcmp(mode, "spawn") == 0)

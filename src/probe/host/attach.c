@@ -56,6 +56,14 @@ static ssize_t read_environment(char *text)
     return have;
 }
 
+/* Programs that show a title of their own to `ps` write it over this memory; getenv() has what they kept. */
+static bool is_overwritten(const char *text, size_t len)
+{
+    size_t first = strnlen(text, len);
+    SL_ASSERT(len > 0);
+    return first == 0 || !memchr(text, '=', first);
+}
+
 bool sl_host_env(const char *name, char *ret_value, size_t size)
 {
     int kept = errno;
@@ -63,10 +71,10 @@ bool sl_host_env(const char *name, char *ret_value, size_t size)
     SL_ASSERT(name && ret_value);
     char *text = mmap(NULL, ENV_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ssize_t len = text == MAP_FAILED ? -1 : read_environment(text);
-    if (len > 0) {
+    if (len > 0 && !is_overwritten(text, (size_t)len)) {
         found = find_in(text, (size_t)len, name, ret_value, size);
     } else {
-        const char *value = getenv(name); /* without /proc there is no other way */
+        const char *value = getenv(name); /* there is no other way */
         found = value && strlen(value) < size;
         if (found)
             memcpy(ret_value, value, strlen(value) + 1);
