@@ -429,7 +429,8 @@ SL_TEST(errors_of_requests)
         char *http = strstr(text, "http_server_request_duration_seconds_count{");
         char *gen = strstr(text, "gen_ai_server_request_duration_seconds_count{");
         REQUIRE(http && gen);
-        *strchr(http, '\n') = *strchr(gen, '\n') = '\0';
+        http[strcspn(http, "\n")] = '\0';
+        gen[strcspn(gen, "\n")] = '\0';
         snprintf(want, sizeof want, "error_type=\"%s\"", cases[i].http ? cases[i].http : "");
         CHECK_EQ(strstr(http, cases[i].http ? want : "error_type") != NULL, cases[i].http != NULL);
         snprintf(want, sizeof want, "error_type=\"%s\"", cases[i].gen_ai ? cases[i].gen_ai : "");
@@ -469,6 +470,27 @@ SL_TEST(routes)
         CHECK_STR(route, cases[i].route);
         CHECK_STR(sl_probe_route_operation(route), cases[i].operation);
     }
+}
+
+SL_TEST(a_model_is_there_until_its_last_copy_is_freed)
+{
+    sl_sdk *sdk = page_sdk();
+    sl_probe_metrics *a = NULL, *b = NULL;
+    REQUIRE(sl_probe_metrics_new(sdk, 0, &a) == 0 && sl_probe_metrics_new(sdk, 0, &b) == 0);
+    sl_probe_model_info info = {
+        .model = 1, .path = SL_STR("a.gguf"), .description = SL_STR("llama F32"), .size_bytes = 555136};
+    sl_probe_metrics_model(a, &info);
+    info.model = 2;
+    sl_probe_metrics_model(a, &info);
+    info.model = 1;
+    sl_probe_metrics_model(b, &info);
+    sl_probe_metrics_model_freed(a, 1);
+    CHECK(page_value(sdk, "llamacpp_model_info{model=\"a\",description=\"llama F32\"}") == 1);
+    sl_probe_metrics_free(a);
+    CHECK(page_value(sdk, "llamacpp_model_info{model=\"a\",description=\"llama F32\"}") == 1);
+    CHECK(page_value(sdk, "llamacpp_model_size_bytes{model=\"a\"}") == 555136);
+    sl_probe_metrics_free(b);
+    sl_sdk_free(sdk);
 }
 
 SL_TEST(hosts_are_summed_and_leave)

@@ -286,7 +286,7 @@ SL_TEST(a_program_that_becomes_another_begins_anew)
 
 static void put_file(const rig *r, const char *name, const char *text)
 {
-    char path[128];
+    char path[512];
     (void)snprintf(path, sizeof path, "%s/%s", r->dir, name);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
