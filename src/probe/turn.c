@@ -223,7 +223,8 @@ uint32_t sl_track_turn_tokens(const sl_track_turn *turn)
     SL_ASSERT(turn);
     if (turn->phase != SL_TRACK_GENERATE || (turn->request && turn->request->use == SL_TRACK_USE_EMBED))
         return 0;
-    if (!turn->request && !turn->generated && !turn->first_told && !turn->loose)
+    bool asked = turn->request || turn->first_told || turn->loose || turn->sure == SL_TRACK_AMBIGUOUS;
+    if (!asked && !turn->generated)
         return 0; /* whether anybody took a token is not known */
     return turn->generated + 1;
 }
