@@ -166,13 +166,29 @@ void sl_probe_metrics_model(sl_probe_metrics *metrics, const sl_probe_model_info
     sl_gauge_set(model->size, (int64_t)info->size_bytes);
 }
 
+/* Another copy of the model, of any host, is shown by the same series. */
+static bool is_shown(const sl_probe_body *body, const sl_series *series, const sl_probe_host_model *besides)
+{
+    SL_ASSERT(body && besides);
+    for (const sl_probe_metrics *host = body->first; host; host = host->next) {
+        for (size_t i = 0; i < SL_PROBE_MAX_METRIC_CONTEXTS; i++) {
+            const sl_probe_host_model *model = &host->models[i];
+            if (model != besides && model->id && (model->info == series || model->size == series))
+                return true;
+        }
+    }
+    return false;
+}
+
 void sl_probe_metrics_model_freed(sl_probe_metrics *metrics, uint32_t model)
 {
     sl_probe_host_model *m = metrics && model ? model_of(metrics, model) : NULL;
     if (!m)
         return;
-    sl_gauge_set(m->info, 0);
-    sl_gauge_set(m->size, 0);
+    if (m->info && !is_shown(metrics->body, m->info, m))
+        sl_gauge_set(m->info, 0);
+    if (m->size && !is_shown(metrics->body, m->size, m))
+        sl_gauge_set(m->size, 0);
     *m = (sl_probe_host_model){.id = 0};
     if (metrics->main_model == model)
         metrics->main_model = 0; /* its series stay those of work whose context is not known */

@@ -240,21 +240,25 @@ static int open_ring(const sl_probe_reader *reader, const char *name, sl_probe_r
     return 0;
 }
 
-static bool is_known(const sl_probe_reader *reader, const char *name, ino_t inode)
+/* The number in a folder's entry is not asked: of a file in layers (overlayfs) it may differ from the file's own. */
+static bool is_known(const sl_probe_reader *reader, const char *name)
 {
+    struct stat st;
     for (const host *h = reader->hosts; h; h = h->next) {
-        if (h->inode == inode && strcmp(h->name, name) == 0)
+        if (strcmp(h->name, name) == 0 && fstatat(reader->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            st.st_ino == h->inode)
             return true;
     }
     return false;
 }
 
-static void consider(sl_probe_reader *reader, const char *name, ino_t inode)
+static void consider(sl_probe_reader *reader, const char *name)
 {
+    ino_t inode = 0;
     SL_ASSERT(reader && name);
     sl_str text = sl_str_c(name);
     sl_probe_ring *ring = NULL;
-    if (!sl_str_ends(text, SL_STR(SL_PROBE_RING_SUFFIX)) || is_known(reader, name, inode))
+    if (!sl_str_ends(text, SL_STR(SL_PROBE_RING_SUFFIX)) || is_known(reader, name))
         return;
     int error = text.len < MAX_NAME ? open_ring(reader, name, &ring, &inode) : SL_EREFUSED;
     if (!error)
@@ -278,7 +282,7 @@ static void look_for_rings(sl_probe_reader *reader)
     const struct dirent *entry;
     reader->scan++;
     for (unsigned i = 0; i < MAX_ENTRIES && reader->count < SL_PROBE_MAX_HOSTS && (entry = readdir(dir)); i++)
-        consider(reader, entry->d_name, entry->d_ino);
+        consider(reader, entry->d_name);
     (void)closedir(dir);
 }
 
