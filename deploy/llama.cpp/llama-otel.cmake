@@ -15,8 +15,10 @@ if(CMAKE_VERSION VERSION_LESS 3.24)
 endif()
 
 set(LLAMA_OTEL_LIBRARY_DIR "" CACHE PATH "Folder with libsightline-llama.so and libsightline-llama-hook.a")
+# In front of the first project() CMake does not know the name that Debian gives the architecture's folder.
+file(GLOB llama_otel_folders "${CMAKE_CURRENT_LIST_DIR}/../../../lib/*-linux-gnu")
 find_path(LLAMA_OTEL_FOUND libsightline-llama-hook.options NO_DEFAULT_PATH
-  PATHS "${LLAMA_OTEL_LIBRARY_DIR}" "${CMAKE_CURRENT_LIST_DIR}/../../../lib/${CMAKE_LIBRARY_ARCHITECTURE}"
+  PATHS "${LLAMA_OTEL_LIBRARY_DIR}" "${CMAKE_CURRENT_LIST_DIR}/../../../lib/${CMAKE_LIBRARY_ARCHITECTURE}" ${llama_otel_folders}
     "${CMAKE_CURRENT_LIST_DIR}/../../../lib" "${CMAKE_CURRENT_LIST_DIR}/../../../lib64" "${CMAKE_CURRENT_LIST_DIR}/../../build")
 mark_as_advanced(LLAMA_OTEL_FOUND)
 if(NOT LLAMA_OTEL_FOUND)

@@ -155,6 +155,21 @@ def test_what_cmake_refuses_and_leaves_alone():
     lib.contains(done.stdout, "set LLAMA_OTEL_LIBRARY_DIR")
 
 
+def test_the_library_folder_of_debian():
+    _need()
+    prefix = lib.tmp()
+    libraries, share = os.path.join(prefix, "lib", "x86_64-linux-gnu"), os.path.join(prefix, "share", "sightline", "llama.cpp")
+    os.makedirs(libraries)
+    os.makedirs(share)
+    open(os.path.join(libraries, "libsightline-llama-hook.options"), "w").close()
+    installed = shutil.copy(CMAKE, share)
+    done = subprocess.run(["cmake", "-S", os.path.join(lib.SOURCE, "tests", "probe"), "-B", lib.tmp(), "-G", "Ninja",
+                           f"-DCMAKE_PROJECT_TOP_LEVEL_INCLUDES={installed}", "-DLLAMA_OTEL_ENABLE=ON"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    lib.equal(done.returncode, 0, done.stdout)
+    lib.contains(done.stdout, libraries)
+
+
 def test_the_archive_has_every_hook_and_nothing_else():
     _need()
     with open(os.path.join(HOST, "hooks.def")) as file:
