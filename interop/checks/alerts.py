@@ -11,7 +11,7 @@ import threading
 from checks import Row, prometheus
 from checks.flow_trees import create
 from lib import flow, net, sightline
-from lib.context import Failure, expect, expect_eq
+from lib.context import expect, expect_eq
 from peers import alertmanager, prometheus2
 
 CONFIG = """global: {scrape_interval: 1s, evaluation_interval: 1s}
@@ -65,19 +65,22 @@ STEPS = "name: %s\nsteps:\n  - {id: only, type: llm, provider: openai, model: %s
 
 
 class ApiServer:
-    """A flow server with a deployment that runs, one of its services failing, and one that could not start."""
+    """A flow server with a deployment that runs, one of its services failing, and one that could not come up again."""
 
     def __init__(self, ctx, provider):
         ctx.folder("src")
         ctx.write("src/works.yaml", STEPS % ("works", "up"))
         ctx.write("src/fails.yaml", STEPS % ("fails", "fail-400"))
-        self.server = flow.Server(ctx, env=flow.provider_env(provider.url))
-        create(self.server.url, DEPLOYMENT % (b"rag", b"fails"), ctx.dir)
-        try:
-            create(self.server.url, DEPLOYMENT % (b"broken", b"missing"), ctx.dir)
-        except Failure:
-            return
-        raise Failure("a deployment without its file starts")
+        ctx.write("src/gone.yaml", STEPS % ("gone", "up"))
+        env = flow.provider_env(provider.url)
+        before = flow.Server(ctx, env=env)
+        create(before.url, DEPLOYMENT % (b"rag", b"fails"), ctx.dir)
+        create(before.url, DEPLOYMENT % (b"broken", b"gone"), ctx.dir)
+        before.process.terminate()
+        expect_eq(before.process.wait(20), 0, "exit status of the server")
+        for path in ("src/gone.yaml", "flow.ready"):
+            os.remove(os.path.join(ctx.dir, path))
+        self.server = flow.Server(ctx, env=env)
 
     def tasks(self, rounds):
         for n in range(rounds):
@@ -133,7 +136,7 @@ class World:
 
 def check_alerts(world):
     webhook = world.alertmanager.webhook
-    net.until("alerts at the webhook (%s are missing)" % sorted(a for a, _ in ALERTS - set(webhook.firing())), 45,
+    net.until("alerts at the webhook (%s are missing)" % sorted(a for a, _ in ALERTS - set(webhook.firing())), 60,
               lambda: set(webhook.firing()) >= ALERTS)
     firing = webhook.firing()
     expect_eq(set(firing), ALERTS, "alerts that fire")
