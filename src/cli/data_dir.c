@@ -28,7 +28,7 @@ static int make_folders(const char *path)
 {
     char partial[SL_DATA_PATH_MAX];
     for (size_t i = 1; path[i]; i++) {
-        if (path[i] != '/')
+        if (path[i] != '/' || !path[i + strspn(path + i, "/")]) /* a slash at the end has nothing below it */
             continue;
         memcpy(partial, path, i);
         partial[i] = '\0';
@@ -38,15 +38,20 @@ static int make_folders(const char *path)
     return mkdir(path, 0700) == 0 || errno == EEXIST ? 0 : SL_EIO;
 }
 
+/* Whole or not at all: a machine that stops within must not leave a folder that nobody can read any more. */
 static int write_format(const char *file)
 {
-    char text[16];
+    char text[16], temporary[SL_DATA_PATH_MAX + 48];
     int len = snprintf(text, sizeof text, "%u\n", SL_DATA_FORMAT);
-    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    snprintf(temporary, sizeof temporary, "%s.%ld.tmp", file, (long)getpid());
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        return errno == EEXIST ? 0 : SL_EIO;
+        return SL_EIO;
     bool ok = write(fd, text, (size_t)len) == len && fsync(fd) == 0;
-    return close(fd) == 0 && ok ? 0 : SL_EIO;
+    ok = close(fd) == 0 && ok && rename(temporary, file) == 0;
+    if (!ok)
+        (void)unlink(temporary);
+    return ok ? 0 : SL_EIO;
 }
 
 static int read_format(const char *file, uint64_t *ret_format)
@@ -57,8 +62,10 @@ static int read_format(const char *file, uint64_t *ret_format)
         return errno == ENOENT ? SL_ENOENT : SL_EIO;
     ssize_t got = read(fd, text, sizeof text);
     close(fd);
-    if (got <= 0)
-        return SL_EPARSE;
+    if (got == 0)
+        return SL_ENOENT; /* never written to its end */
+    if (got < 0)
+        return SL_EIO;
     sl_str line = sl_str_of(text, (size_t)got);
     if (line.ptr[line.len - 1] == '\n')
         line.len--;

@@ -100,7 +100,8 @@ bool sl_mock_read(sl_mock_api api, sl_str body, sl_mock_request *ret_request, co
     if (r.dimensions == 0 || r.dimensions > 4096)
         r.dimensions = 8;
     read_prompt(root, &r);
-    read_tools(root, &r);
+    if (api == SL_MOCK_CHAT)
+        read_tools(root, &r);
     json_decref(root);
     *ret_request = r;
     return true;
@@ -287,8 +288,11 @@ static void messages_opening(const sl_mock_request *r, const sl_mock_plan *plan,
     (void)sl_buf_printf(out,
                         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_mock_%llu\","
                         "\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\"stop_reason\":null,"
-                        "\"stop_sequence\":null,\"usage\":{\"input_tokens\":%u,\"output_tokens\":1},\"model\":",
-                        (unsigned long long)plan->number, r->prompt_tokens);
+                        "\"stop_sequence\":null,",
+                        (unsigned long long)plan->number);
+    if (!plan->no_usage)
+        (void)sl_buf_printf(out, "\"usage\":{\"input_tokens\":%u,\"output_tokens\":1},", r->prompt_tokens);
+    (void)sl_buf_put_c(out, "\"model\":");
     put_string(out, r->model);
     (void)sl_buf_put_c(out, "}}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,"
                             "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n");
@@ -301,16 +305,18 @@ static void messages_frames(const sl_mock_request *r, const sl_mock_plan *plan, 
     if (step + 1 < sl_mock_steps(r, plan)) {
         (void)sl_buf_printf(out,
                             "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
-                            "\"delta\":{\"type\":\"text_delta\",\"text\":\"%s%s\"}}\n\n",
-                            step ? " " : "", word(plan, step));
+                            "\"delta\":{\"type\":\"text_delta\",\"text\":\"%s%s\"}%s\n\n",
+                            step ? " " : "", word(plan, step), plan->bad_json ? "" : "}");
         return;
     }
     (void)sl_buf_printf(out,
                         "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
                         "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%s\","
-                        "\"stop_sequence\":null},\"usage\":{\"output_tokens\":%u}}\n\n"
-                        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-                        plan->cut ? "max_tokens" : "end_turn", plan->tokens);
+                        "\"stop_sequence\":null}",
+                        plan->cut ? "max_tokens" : "end_turn");
+    if (!plan->no_usage)
+        (void)sl_buf_printf(out, ",\"usage\":{\"output_tokens\":%u}", plan->tokens);
+    (void)sl_buf_put_c(out, "}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
 }
 
 /* ---- any dialect ---- */

@@ -18,7 +18,7 @@ typedef enum sl_mock_api {
 typedef struct sl_mock_request {
     sl_mock_api api;
     char model[128];
-    char tool[128]; /* first tool, when the request offers tools and the last message is not a tool's */
+    char tool[128]; /* of a chat: first tool, when it offers tools and the last message is not a tool's */
     bool stream;
     bool include_usage;
     uint32_t max_tokens;    /* 0: not given */

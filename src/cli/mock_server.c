@@ -197,8 +197,8 @@ static void answer_stream(mock_call *call)
         return;
     }
     call->split_at = 0;
-    if (call->step < call->plan.tokens)
-        call->entry.completion_tokens = call->step + 1;
+    if (last || call->step < call->plan.tokens)
+        call->entry.completion_tokens = last ? call->plan.tokens : call->step + 1;
     call->step++;
     if (call->x && !last)
         call_later(call, call->server->options.itl_ms);
