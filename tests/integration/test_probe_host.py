@@ -220,6 +220,12 @@ def test_batches_become_runs():
     lib.equal({e["context"] for e in decodes}, {2})
 
 
+def test_a_batch_that_the_library_refuses_is_not_read():
+    decodes = kind(one(both("host_linked", "refused")), "decode")
+    lib.equal([(e["result"], e["n_tokens"], runs(e), e["tokens"]) for e in decodes[:1]], [(-1, 1000, [], [])])
+    lib.equal(len(decodes), 2)
+
+
 def test_opaque_batches_are_followed():
     """llama-server calls llama_process since autumn 2026: a hook of llama_decode alone sees nothing there."""
     events = one(both("host_linked", "all"))

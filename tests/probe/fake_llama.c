@@ -3,7 +3,8 @@
  * argument, and answers numbers that depend on them. FAKE_OLD: the names of 2024; else those of 2026, where the old
  * ones call the new ones. FAKE_FAST: nothing but the answer, for measuring.
  *
- * A decode batch whose first token is 666 fails, 667 calls fake_throw (which a C++ host may set), 668 sleeps.
+ * A decode batch with a negative token is refused; one whose first token is 666 fails, 667 calls fake_throw (which a
+ * C++ host may set), 668 sleeps.
  */
 #include "fake_llama.h"
 
@@ -253,6 +254,8 @@ static int32_t compute(llama_context *context, const llama_batch *batch)
         return -1;
     int32_t sum = FAKE_SALT;
     for (int32_t i = 0; i < batch->n_tokens; i++) {
+        if (batch->token && batch->token[i] < 0)
+            return -1;
         sum += batch->token ? batch->token[i] : (int32_t)batch->embd[i];
         sum += batch->pos ? batch->pos[i] : 0;
         for (int32_t s = 0; batch->seq_id && s < batch->n_seq_id[i]; s++)

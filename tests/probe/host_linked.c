@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -438,6 +439,22 @@ static void mode_cleared(void)
     end();
 }
 
+/* What is behind a token that the library refuses is nobody's to read. */
+static void mode_refused(void)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    char *memory = mmap(NULL, (size_t)page * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || mprotect(memory + page, (size_t)page, PROT_NONE) != 0)
+        return;
+    int32_t *last = (int32_t *)(void *)(memory + page) - 1;
+    *last = -1;
+    begin();
+    llama_batch wrong = {.n_tokens = 1000, .token = last};
+    printf("%d\n", llama_decode(context, wrong));
+    printf("%d\n", decode_one(5));
+    end();
+}
+
 /* As libraries do that set the title which `ps` shows: the environment moves, its old place holds the title. */
 static void mode_title(void)
 {
@@ -478,6 +495,7 @@ int main(int argc, char **argv)
         {"wait", mode_wait},
         {"cleared", mode_cleared},
         {"title", mode_title},
+        {"refused", mode_refused},
     };
     const char *mode = argc > 1 ? argv[1] : "hello";
     if (strcmp(mode, "spawn") == 0)

@@ -4,6 +4,7 @@
 /* Fits the longest event with room for as many tokens. */
 #define MAX_RUNS 4096u
 #define FEW_RUNS 8u
+#define REFUSED (-1) /* the library found the batch invalid: it has not read all of it, nor may we */
 #define MAX_LISTED ((SL_PROBE_EVENT_MAX - sizeof(sl_probe_decode) - MAX_RUNS * sizeof(sl_probe_run)) / sizeof(int32_t))
 
 typedef int32_t (*decode_fn)(void *context, sl_batch_block batch);
@@ -119,7 +120,7 @@ void sl_host_tell_batch(const sl_host_object *object, sl_probe_api api, uint64_t
 {
     uint32_t n = batch->n_tokens > 0 && (batch->token || batch->embd) ? (uint32_t)batch->n_tokens : 0;
     plan p;
-    look(batch, n, &p);
+    look(batch, result == REFUSED ? 0 : n, &p);
     uint32_t listed = batch->token ? p.covered : 0;
     listed = listed < MAX_LISTED ? listed : (uint32_t)MAX_LISTED;
     size_t tail = p.runs * sizeof(sl_probe_run) + listed * sizeof(int32_t);
