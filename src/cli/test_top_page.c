@@ -4,6 +4,7 @@
 
 #include "src/base/mem.h"
 #include "src/cli/top_page.h"
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 #define LATENCY "gen_ai_client_operation_duration_seconds"
@@ -140,4 +141,157 @@ SL_TEST(both_forms)
     CHECK(sl_str_find(sl_buf_str(&out), SL_STR("\"latency_ms\":{\"p50\":null,\"p95\":null}")) != SL_NPOS);
     sl_buf_done(&out);
     sl_free(page);
+}
+
+/* Names come from clients: nothing that a terminal obeys, cut between characters, one row for what looks the same. */
+SL_TEST(names_are_plain)
+{
+    static const struct {
+        const char *name, *shown;
+    } cases[] = {
+        {"gpt-4o", "gpt-4o"},
+        {"", "(none)"},
+        {"a\033[2Jb", "a?[2Jb"},
+        {"a\x07\tb", "a??b"},
+        {"a\x7f", "a?"},
+        {"a\xc2\x9b"
+         "2J",
+         "a??2J"}, /* CSI in one character */
+        {"\xc3\xa9\xe2\x82\xac", "\xc3\xa9\xe2\x82\xac"},
+        {"a\xff"
+         "b",
+         "a?b"},
+        {"a\xc3", "a?"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[256];
+        snprintf(text, sizeof text, LATENCY "_count{gen_ai_request_model=\"%s\"} 1\n", cases[i].name);
+        sl_top_page *page = read_page(text);
+        CHECK_EQ(page->model_count, 1);
+        CHECK_STR(sl_str_c(page->models[0].name), cases[i].shown);
+        sl_free(page);
+    }
+}
+
+/* Columns stand under one another: a name takes 28 characters, whatever its bytes, and no character is cut. */
+SL_TEST(columns_stand_under_one_another)
+{
+    static const char *const characters[] = {"a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    for (size_t c = 0; c < sizeof characters / sizeof *characters; c++) {
+        for (size_t count = 1; count <= 31; count++) {
+            char name[160] = "", text[256];
+            for (size_t i = 0; i < count; i++)
+                strcat(name, characters[c]);
+            snprintf(text, sizeof text, LATENCY "_count{gen_ai_request_model=\"%s\"} 1\n", name);
+            sl_top_page *page = read_page(text);
+            sl_buf out;
+            sl_buf_init(&out, 1 << 16);
+            CHECK_EQ(sl_top_text(page, false, &out), 0);
+            CHECK(sl_utf8_valid(sl_buf_str(&out)));
+            size_t characters_of_row = 0;
+            size_t row = sl_str_find(sl_buf_str(&out), sl_str_c(characters[c])) == SL_NPOS ? 0 : out.len - 1;
+            while (row > 0 && out.data[row - 1] != '\n')
+                characters_of_row += ((unsigned char)out.data[--row] & 0xc0) != 0x80;
+            CHECK_EQ(characters_of_row, 28 + 1 + 9 + 1 + 7 + 5 * 10);
+            sl_buf_done(&out);
+            sl_free(page);
+        }
+    }
+}
+
+/* A change is what the later page has more; of a process that has restarted (less than before): all it has. */
+SL_TEST(changes_against_their_definition)
+{
+    uint64_t state = 5;
+    static sl_top_page before, after, change;
+    for (unsigned round = 0; round < 300; round++) {
+        memset(&before, 0, sizeof before);
+        memset(&after, 0, sizeof after);
+        before.model_count = sl_chance(&state, 4);
+        after.model_count = sl_chance(&state, 4);
+        for (size_t m = 0; m < 4; m++) {
+            snprintf(before.models[m].name, 8, "m%zu", (m + sl_chance(&state, 2) * 4) % 6);
+            snprintf(after.models[m].name, 8, "m%zu", m);
+            before.models[m].requests = sl_chance(&state, 100);
+            after.models[m].requests = sl_chance(&state, 100);
+            before.models[m].tokens_out = sl_chance(&state, 100);
+            after.models[m].tokens_out = sl_chance(&state, 100);
+        }
+        sl_top_change(&before, &after, 2.5, &change);
+        CHECK(change.seconds == 2.5);
+        CHECK_EQ(change.model_count, after.model_count);
+        for (size_t m = 0; m < after.model_count; m++) {
+            double requests = after.models[m].requests, tokens = after.models[m].tokens_out;
+            for (size_t b = 0; b < before.model_count; b++) {
+                if (strcmp(before.models[b].name, after.models[m].name) != 0)
+                    continue;
+                requests -= before.models[b].requests <= requests ? before.models[b].requests : 0;
+                tokens -= before.models[b].tokens_out <= tokens ? before.models[b].tokens_out : 0;
+            }
+            CHECK(change.models[m].requests == requests);
+            CHECK(change.models[m].tokens_out == tokens);
+        }
+    }
+}
+
+/* Between two bounds whatever the counts, never less for a larger share, and never above the last finite bound. */
+SL_TEST(quantiles_of_histograms_by_chance)
+{
+    uint64_t state = 3;
+    for (unsigned round = 0; round < 500; round++) {
+        static sl_top_hist hist;
+        memset(&hist, 0, sizeof hist);
+        hist.count = 2 + sl_chance(&state, SL_TOP_MAX_BOUNDS - 2);
+        double total = 0;
+        for (size_t i = 0; i < hist.count; i++) {
+            total += sl_chance(&state, 3) ? sl_chance(&state, 50) : 0;
+            hist.bounds[i] = i + 1 == hist.count ? (double)INFINITY : (double)(i + 1) / 8;
+            hist.counts[i] = total;
+        }
+        double last = 0;
+        for (unsigned percent = 0; percent <= 100; percent++) {
+            double value = sl_top_quantile(&hist, percent / 100.0);
+            if (total <= 0) {
+                CHECK(value < 0);
+                continue;
+            }
+            CHECK(value >= last);
+            CHECK(value <= hist.bounds[hist.count - 2]);
+            last = value;
+        }
+    }
+}
+
+/* Lines in any order, and twice as many as there is room for: the bounds stay in order. */
+SL_TEST(buckets_in_any_order)
+{
+    uint64_t state = 17;
+    sl_buf text;
+    sl_buf_init(&text, 1 << 20);
+    for (unsigned round = 0; round < 20; round++) {
+        unsigned order[40];
+        for (unsigned i = 0; i < 40; i++) {
+            unsigned k = sl_chance(&state, i + 1);
+            order[i] = order[k];
+            order[k] = i;
+        }
+        sl_buf_clear(&text);
+        for (unsigned i = 0; i < 40; i++) {
+            if (order[i] == 39)
+                (void)sl_buf_put_c(&text, LATENCY "_bucket{gen_ai_request_model=\"m\",le=\"+Inf\"} 390\n");
+            else
+                (void)sl_buf_printf(&text, LATENCY "_bucket{le=\"%u.5\",gen_ai_request_model=\"m\"} %u\n", order[i],
+                                    order[i] * 10);
+        }
+        (void)sl_buf_put_char(&text, 0);
+        sl_top_page *page = read_page(text.data);
+        const sl_top_hist *hist = &page->models[0].latency;
+        CHECK_EQ(hist->count, 40);
+        for (size_t i = 0; i < hist->count; i++) {
+            CHECK(i == 39 ? isinf(hist->bounds[i]) : hist->bounds[i] == (double)i + 0.5);
+            CHECK(hist->counts[i] == (double)(i * 10));
+        }
+        sl_free(page);
+    }
+    sl_buf_done(&text);
 }

@@ -7,11 +7,30 @@
 #include "src/base/assert.h"
 #include "src/wire/json_write.h"
 
+#define NAME_WIDTH 28
+
+/* Clients choose names, and pages come from anywhere: without what a terminal obeys, cut between characters. */
+static sl_str plain_name(sl_str name, char text[SL_TOP_MAX_NAME])
+{
+    size_t end = sl_utf8_prefix(name, SL_TOP_MAX_NAME - 1);
+    for (size_t i = 0; i < end;) {
+        bool valid;
+        size_t len = sl_utf8_piece(sl_str_sub(name, i, end - i), &valid);
+        unsigned char c = (unsigned char)name.ptr[i];
+        bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && len == 2 && (unsigned char)name.ptr[i + 1] < 0xa0);
+        for (size_t k = 0; k < len; k++)
+            text[i + k] = valid && !control ? name.ptr[i + k] : '?';
+        i += len;
+    }
+    return sl_str_of(text, end);
+}
+
 static sl_top_model *model_of(sl_top_page *page, sl_str name)
 {
+    char text[SL_TOP_MAX_NAME];
     if (!name.len)
         name = SL_STR("(none)");
-    name = sl_str_sub(name, 0, sl_utf8_prefix(name, SL_TOP_MAX_NAME - 1));
+    name = plain_name(name, text);
     for (size_t i = 0; i < page->model_count; i++) {
         if (sl_str_eq_c(name, page->models[i].name))
             return &page->models[i];
@@ -207,6 +226,21 @@ static void put_ms(sl_buf *out, const sl_top_hist *hist, double q)
         (void)sl_buf_printf(out, " %9.1f", value * 1e3);
 }
 
+/* In a column of NAME_WIDTH characters (not bytes). */
+static void put_name(sl_buf *out, const char *name)
+{
+    unsigned width = 0;
+    for (const char *c = name; *c; c++) {
+        bool begins = ((unsigned char)*c & 0xc0) != 0x80;
+        if (begins && width == NAME_WIDTH)
+            break;
+        width += begins;
+        (void)sl_buf_put_char(out, *c);
+    }
+    for (; width < NAME_WIDTH; width++)
+        (void)sl_buf_put_char(out, ' ');
+}
+
 int sl_top_text(const sl_top_page *page, bool colour, sl_buf *out)
 {
     SL_ASSERT(page && out);
@@ -218,11 +252,13 @@ int sl_top_text(const sl_top_page *page, bool colour, sl_buf *out)
     }
     (void)sl_buf_printf(out, "%.1f requests/s, %.0f in flight, %.0f failed, %.1f tokens/s\n\n",
                         rate(requests, page->seconds), page->in_flight, errors, rate(tokens, page->seconds));
-    (void)sl_buf_printf(out, "%s%-28s %9s %7s %9s %9s %9s %9s %9s%s\n", colour ? "\033[1m" : "", "model", "req/s",
-                        "failed", "p50 ms", "p95 ms", "ttft p50", "ttft p95", "tokens/s", colour ? "\033[0m" : "");
+    (void)sl_buf_printf(out, "%s%-*s %9s %7s %9s %9s %9s %9s %9s%s\n", colour ? "\033[1m" : "", NAME_WIDTH, "model",
+                        "req/s", "failed", "p50 ms", "p95 ms", "ttft p50", "ttft p95", "tokens/s",
+                        colour ? "\033[0m" : "");
     for (size_t i = 0; i < page->model_count; i++) {
         const sl_top_model *m = &page->models[i];
-        (void)sl_buf_printf(out, "%-28.28s %9.1f %7.0f", m->name, rate(m->requests, page->seconds), m->errors);
+        put_name(out, m->name);
+        (void)sl_buf_printf(out, " %9.1f %7.0f", rate(m->requests, page->seconds), m->errors);
         put_ms(out, &m->latency, 0.5);
         put_ms(out, &m->latency, 0.95);
         put_ms(out, &m->ttft, 0.5);

@@ -46,6 +46,15 @@ static bool read_value(sl_str text, double *ret_value)
     return true;
 }
 
+static size_t find_blank(sl_str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] == ' ' || text.ptr[i] == '\t')
+            return i;
+    }
+    return SL_NPOS;
+}
+
 /* name{labels} value [timestamp] [# exemplar] */
 static bool read_line(sl_str line, sl_sample *ret_sample)
 {
@@ -55,16 +64,16 @@ static bool read_line(sl_str line, sl_sample *ret_sample)
     while (len < line.len && is_name_char(line.ptr[len]))
         len++;
     sample.name = sl_str_sub(line, 0, len);
-    line = sl_str_sub(line, len, line.len);
+    line = sl_str_trim(sl_str_sub(line, len, line.len));
     if (!len || (line.len && line.ptr[0] == '{' && !take_labels(&line, &sample.labels)))
         return false;
     line = sl_str_trim(line);
-    size_t space = sl_str_chr(line, ' ');
+    size_t space = find_blank(line);
     if (!read_value(sl_str_sub(line, 0, space), &sample.value))
         return false;
     sl_str rest = space == SL_NPOS ? sl_str_of(NULL, 0) : sl_str_trim(sl_str_sub(line, space, line.len));
     double timestamp;
-    size_t end = sl_str_chr(rest, ' ');
+    size_t end = find_blank(rest);
     if (rest.len && rest.ptr[0] != '#' && sl_str_to_double(sl_str_sub(rest, 0, end), &timestamp) != 0)
         return false;
     *ret_sample = sample;
@@ -118,7 +127,8 @@ int sl_scrape_parse(sl_str text, sl_scrape *ret_scrape)
         number++;
         if (line.len && line.ptr[line.len - 1] == '\r')
             line.len--;
-        if (!sl_str_trim(line).len || line.ptr[0] == '#')
+        line = sl_str_trim(line);
+        if (!line.len || line.ptr[0] == '#')
             continue;
         if (ret_scrape->count == SL_SCRAPE_MAX_SAMPLES)
             return SL_ELIMIT;
