@@ -13,6 +13,7 @@
 #include "src/llm/tables.h"
 #include "src/wire/http1_write.h"
 #include "src/wire/json_write.h"
+#include "src/wire/pct.h"
 
 #define ARENA_MAX (64u * 1024 * 1024)
 #define MODELS_MAX (4u * 1024 * 1024)
@@ -264,13 +265,25 @@ static void respond_json(sl_exchange *x, sl_str body)
     sl_exchange_respond(x, &reply);
 }
 
+/* The deployments of a name as it stands in a path, where clients encode a slash, or do not; NULL: none of that name.
+ */
+static sl_gw_group *find_in_path(sl_gateway *gateway, sl_str name)
+{
+    SL_ASSERT(gateway);
+    char text[SL_OPENAI_MODEL_MAX];
+    if (name.len > sizeof text)
+        return NULL;
+    name = sl_str_of(text, sl_pct_decode(name, text));
+    sl_gw_group *group = sl_gw_find_group(gateway, name);
+    return group && sl_str_eq(group->name, name) ? group : NULL;
+}
+
 static void answer_model(sl_gw_request *request, sl_str path)
 {
     SL_ASSERT(request);
     sl_gateway *gateway = request->gateway;
-    sl_str name = sl_str_sub(without_v1(path), 8, path.len);
-    sl_gw_group *group = sl_gw_find_group(gateway, name);
-    if (!group || !sl_str_eq(group->name, name)) {
+    sl_gw_group *group = find_in_path(gateway, sl_str_sub(without_v1(path), 8, path.len));
+    if (!group) {
         sl_gw_fail(request, 404, "model_not_found", "model_not_found", "this model does not exist");
         return;
     }

@@ -343,6 +343,8 @@ void sl_exchange_error(sl_exchange *x, int status, const char *type, const char 
         (void)sl_buf_put_str(&body, SL_STR("null"));
     (void)sl_buf_put_str(&body, SL_STR("}}"));
     sl_http_reply reply = {.status = status, .content_type = "application/json", .body = sl_buf_str(&body)};
+    if (status == 401) /* RFC 9110, 15.5.2: it says how to come with a key */
+        reply.fields = SL_STR("WWW-Authenticate: Bearer\r\n");
     if (body.failed)
         reply.body =
             SL_STR("{\"error\":{\"message\":\"error\",\"type\":\"server_error\",\"param\":null,\"code\":null}}");
