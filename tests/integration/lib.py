@@ -320,3 +320,16 @@ def main(names):
     shutil.rmtree(_state_home(), ignore_errors=True)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)
+
+
+_stub = {}
+
+
+def probe_library():
+    """Environment that names the probe's library where a plain program cannot load the real one: a stand-in, under a sanitizer."""
+    if SLOW == 1:
+        return {}
+    if "path" not in _stub:
+        _stub["path"] = os.path.join(_state_home(), "stub.so")
+        subprocess.run([need("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", _stub["path"]], input=b"int stub;\n", check=True)
+    return {"SIGHTLINE_PROBE_LIBRARY": _stub["path"]}

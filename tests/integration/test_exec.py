@@ -17,21 +17,8 @@ import lib
 
 QUIET = ("--metrics-listen", "off", "--view", "off")
 LIBRARY = os.path.join(os.path.dirname(lib.BINARY), "libsightline-llama.so")
-STUB = {}
-
-
-def library():
-    """The probe's library; under a sanitizer a stand-in, as a program without the sanitizer cannot load the real one."""
-    if lib.SLOW == 1:
-        return {}
-    if "path" not in STUB:
-        STUB["path"] = os.path.join(lib._state_home(), "stub.so")
-        subprocess.run([lib.need("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", STUB["path"]], input=b"int stub;\n", check=True)
-    return {"SIGHTLINE_PROBE_LIBRARY": STUB["path"]}
-
-
 def environment(**extra):
-    return lib.environment({**library(), **extra})
+    return lib.environment({**lib.probe_library(), **extra})
 
 
 def run(*command, options=QUIET, env=None, **more):
