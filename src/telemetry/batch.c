@@ -111,10 +111,12 @@ static sl_batch_section *section_of(sl_batch *batch, const sl_batch_scope *scope
     return NULL;
 }
 
-static size_t scope_size(const sl_batch_scope *scope)
+static size_t scope_size(const sl_batch *batch, const sl_batch_scope *scope)
 {
     SL_ASSERT(scope);
-    size_t frame = scope->resource.len ? scope->resource.len + 3 * FRAME_BYTES : 0; /* it may be alone in its own */
+    size_t frame = 0;
+    if (scope->resource.len) /* it may be alone in its own */
+        frame = scope->resource.len + batch->resource_schema_url.len + 3 * FRAME_BYTES;
     return frame + scope->scope.len + scope->schema_url.len + 3 * FRAME_BYTES;
 }
 
@@ -216,7 +218,7 @@ static int append(sl_batch *batch, sl_batch_section *section, const sl_batch_sco
     if (is_new) {
         section->scope = scope;
         batch->last = batch->section_count++;
-        batch->bytes += scope_size(scope);
+        batch->bytes += scope_size(batch, scope);
     }
     if (batch->items++ == 0)
         batch->first_ns = now_ns;
@@ -245,12 +247,12 @@ int sl_batch_add(sl_batch *batch, const sl_batch_scope *scope, sl_str item, uint
     sl_batch_section *section = section_of(batch, scope);
     if (!section && batch->section_count == SL_BATCH_MAX_SCOPES)
         return SL_EAGAIN;
-    size_t need = sl_pb_size_bytes(FIELD_ITEMS, item.len) + (section ? 0 : scope_size(scope));
+    size_t need = sl_pb_size_bytes(FIELD_ITEMS, item.len) + (section ? 0 : scope_size(batch, scope));
     if (batch->bytes + need <= batch->max_bytes)
         return append(batch, section, scope, item, now_ns);
     if (batch->items > 0)
         return SL_EAGAIN;
-    size_t frame = batch->bytes + scope_size(scope) + FRAME_BYTES;
+    size_t frame = batch->bytes + scope_size(batch, scope) + FRAME_BYTES;
     if (frame >= batch->max_bytes || batch->signal == SL_SIGNAL_METRICS)
         return SL_ETOOBIG; /* of a metric nothing can be cut */
     return add_cut(batch, scope, item, batch->max_bytes - frame, now_ns);
