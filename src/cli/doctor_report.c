@@ -21,28 +21,36 @@ void sl_doctor_done(sl_doctor *doctor)
     sl_arena_done(&doctor->arena);
 }
 
-/* Blots out user information in URLs: a password may stand there. */
-static void mask_users(char *text)
+/* Blots out user information in URLs: a password may stand there. It ends with
+ * the last '@', as for who reads the URL; in a text that was cut, all of it may
+ * be behind the end. */
+static void mask_users(char *text, bool cut)
 {
     for (char *at = strstr(text, "://"); at; at = strstr(at, "://")) {
         at += 3;
         size_t len = strcspn(at, "/ ;,\"");
-        char *end = memchr(at, '@', len);
+        char *end = memrchr(at, '@', len);
+        if (!end && cut && !at[len])
+            end = at + len;
         if (end)
             memset(at, '*', (size_t)(end - at));
     }
 }
 
-/* Control characters would let a value of the environment draw on the terminal. */
-static sl_str keep(sl_doctor *doctor, char *text)
+/* Control characters would let a value of the environment draw on the terminal.
+ */
+static sl_str keep(sl_doctor *doctor, char *text, bool cut)
 {
     SL_ASSERT(doctor);
-    mask_users(text);
+    mask_users(text, cut);
     for (char *at = text; *at; at++) {
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
             *at = ' ';
     }
-    sl_str copy = sl_arena_dup(&doctor->arena, sl_str_c(text));
+    sl_str whole = sl_str_c(text);
+    if (cut)
+        whole.len = sl_utf8_whole(whole);
+    sl_str copy = sl_arena_dup(&doctor->arena, whole);
     return copy.ptr ? copy : SL_STR("");
 }
 
@@ -57,15 +65,15 @@ void sl_doctor_say(sl_doctor *doctor, sl_doctor_level level, const char *name, c
     char text[SL_DOCTOR_MAX_TEXT];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    int len = vsnprintf(text, sizeof text, format, args);
     va_end(args);
     sl_doctor_row *row = &doctor->rows[doctor->count++];
     row->level = level;
-    row->seen = keep(doctor, text);
-    snprintf(text, sizeof text, "%s", name);
-    row->name = keep(doctor, text);
-    snprintf(text, sizeof text, "%s", remedy ? remedy : "");
-    row->remedy = keep(doctor, text);
+    row->seen = keep(doctor, text, len >= (int)sizeof text);
+    len = snprintf(text, sizeof text, "%s", name);
+    row->name = keep(doctor, text, len >= (int)sizeof text);
+    len = snprintf(text, sizeof text, "%s", remedy ? remedy : "");
+    row->remedy = keep(doctor, text, len >= (int)sizeof text);
 }
 
 int sl_doctor_text(const sl_doctor *doctor, bool colour, sl_buf *out)

@@ -1,4 +1,5 @@
-/* Judging of answers: cheap looks at most frames, JSON where something is to be read. */
+/* Judging of answers: cheap looks at most frames, JSON where something is to be
+ * read. */
 #include "src/cli/load_answer.h"
 
 #include "src/base/assert.h"
@@ -47,8 +48,8 @@ void sl_load_answer_head(sl_load_answer *answer, int status, sl_str content_type
 
 /* ---- frames ---- */
 
-/* True when a member of one of these names holds text: `"content":"x`. A look, not a parse: text cannot fake it, its
- * quotes are escaped. */
+/* True when a member of one of these names holds text: `"content":"x`. A look,
+ * not a parse: text cannot fake it, its quotes are escaped. */
 static bool has_text(sl_str data)
 {
     static const sl_str names[] = {{"\"content\"", 9},    {"\"text\"", 6},          {"\"reasoning_content\"", 19},
@@ -69,7 +70,8 @@ static bool has_text(sl_str data)
     return false;
 }
 
-/* Reads what usage a JSON text holds: OpenAI's, or Anthropic's in a message or an event. */
+/* Reads what usage a JSON text holds: OpenAI's, or Anthropic's in a message or
+ * an event. */
 static int read_usage(sl_load_answer *answer, sl_str json)
 {
     static const char *const paths[] = {"usage.completion_tokens", "usage.output_tokens", "message.usage.output_tokens",
@@ -129,7 +131,7 @@ static void take_frame(sl_load_answer *answer, const sl_sse_frame *frame, uint64
     if (error)
         fault(answer, error == SL_EPARSE ? SL_LOAD_BAD_JSON : SL_LOAD_STREAM_ERROR);
     if (error == SL_EIO && !result->sample[0])
-        (void)sl_str_to_c(data, result->sample, sizeof result->sample);
+        sl_load_result_sample(result, data);
 }
 
 static void feed_stream(sl_load_answer *answer, sl_str bytes, bool end, uint64_t now_ns, sl_load_result *result)

@@ -18,7 +18,7 @@ const char *sl_load_error_name(sl_load_error error)
     return error_names[error];
 }
 
-static void keep_sample(sl_load_result *result, sl_str text)
+void sl_load_result_sample(sl_load_result *result, sl_str text)
 {
     SL_ASSERT(result && (text.ptr || !text.len));
     text = sl_str_sub(text, 0, sl_utf8_prefix(text, sizeof result->sample - 1));
@@ -33,7 +33,7 @@ void sl_load_result_error(sl_load_result *result, sl_load_error error, int statu
 {
     SL_ASSERT(error > SL_LOAD_OK && error < SL_LOAD_ERROR_COUNT);
     if (text.len && !result->sample[0])
-        keep_sample(result, text);
+        sl_load_result_sample(result, text);
     if (error == SL_LOAD_HTTP && status > 0 && status < SL_LOAD_MAX_STATUS)
         result->http_errors[status]++;
     else

@@ -53,6 +53,8 @@ typedef struct sl_load_result {
 
 /* Counts an error; `status` matters for SL_LOAD_HTTP. The first `text` is kept as the sample, made printable. */
 void sl_load_result_error(sl_load_result *result, sl_load_error error, int status, sl_str text);
+/* Keeps a text as the sample: its beginning, printable. */
+void sl_load_result_sample(sl_load_result *result, sl_str text);
 uint64_t sl_load_result_failed(const sl_load_result *result);
 /* Text of a kind, such as "no_done"; "http" for SL_LOAD_HTTP. Static. */
 const char *sl_load_error_name(sl_load_error error);

@@ -9,6 +9,8 @@
 #include "src/base/mem.h"
 #include "src/cli/doctor_env.h"
 #include "src/cli/doctor_net.h"
+#include "src/wire/json_scan.h"
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 /* An environment of NAME, VALUE pairs. */
@@ -207,4 +209,85 @@ SL_TEST(both_forms_of_the_report)
     CHECK_EQ(doctor->warnings, SL_DOCTOR_MAX_ROWS + 10);
     sl_buf_done(&out);
     discharge(doctor);
+}
+
+/* A report is pasted into tickets: no password of a URL is in it, wherever the URL stands and wherever it is cut. */
+SL_TEST(passwords_of_urls_are_blotted_out)
+{
+    static const struct {
+        const char *seen, *shown;
+    } cases[] = {
+        {"http://host/x", "http://host/x"},
+        {"http://me@host/x", "http://**@host/x"},
+        {"http://me:secret@host", "http://*********@host"},
+        {"http://me:se@cret@host:1/x", "http://**********@host:1/x"},
+        {"http://host/a@b", "http://host/a@b"},
+        {"nats://a:b@h1,nats://c:d@h2", "nats://***@h1,nats://***@h2"},
+        {"a http://a:b@h, then https://c:d@i; e@f", "a http://***@h, then https://***@i; e@f"},
+        {"\"http://a:b@h\"", "\"http://***@h\""},
+        {"://", "://"},
+        {"http://@h", "http://@h"},
+        {"a@b://c@d", "a@b://*@d"},
+        {"mail@example.test", "mail@example.test"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sl_doctor *doctor = sl_calloc(1, sizeof *doctor);
+        sl_doctor_init(doctor);
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, "n", cases[i].seen, "%s", cases[i].seen);
+        CHECK_STR(doctor->rows[0].seen, cases[i].shown);
+        CHECK_STR(doctor->rows[0].remedy, cases[i].shown);
+        discharge(doctor);
+    }
+    /* However long what stands before: cut anywhere in the URL, nothing of the password is left. */
+    for (size_t before = SL_DOCTOR_MAX_TEXT - 40; before < SL_DOCTOR_MAX_TEXT; before++) {
+        char text[2 * SL_DOCTOR_MAX_TEXT];
+        memset(text, '.', before);
+        (void)snprintf(text + before, sizeof text - before, "http://me:SESAME@host/");
+        sl_doctor *doctor = sl_calloc(1, sizeof *doctor);
+        sl_doctor_init(doctor);
+        sl_doctor_say(doctor, SL_DOCTOR_WARN, "n", text, "%s", text);
+        CHECK(sl_str_find(doctor->rows[0].seen, SL_STR("me:S")) == SL_NPOS);
+        CHECK(sl_str_find(doctor->rows[0].remedy, SL_STR("me:S")) == SL_NPOS);
+        CHECK(doctor->rows[0].seen.len < SL_DOCTOR_MAX_TEXT);
+        discharge(doctor);
+    }
+}
+
+/* Both forms are whole characters, and one line for each row, whatever the texts hold. */
+SL_TEST(rows_of_any_bytes)
+{
+    static const char *const pieces[] = {"a", " ", "\n", "\033", "\x7f", "\xc3\xa9", "\xe2\x82\xac", "\"", "\\"};
+    uint64_t state = 9;
+    for (unsigned round = 0; round < 100; round++) {
+        sl_doctor *doctor = sl_calloc(1, sizeof *doctor);
+        sl_buf out;
+        sl_json_value root;
+        sl_buf_init(&out, 1u << 20);
+        sl_doctor_init(doctor);
+        unsigned rows = 1 + sl_chance(&state, 5), failures = 0;
+        for (unsigned r = 0; r < rows; r++) {
+            char text[4 * SL_DOCTOR_MAX_TEXT] = "";
+            size_t len = 0, wanted = sl_chance(&state, 2) ? 3 * SL_DOCTOR_MAX_TEXT : 30;
+            while (len < wanted)
+                len += (size_t)sprintf(text + len, "%s", pieces[sl_chance(&state, 9)]);
+            sl_doctor_level level = (sl_doctor_level)sl_chance(&state, 3);
+            failures += level == SL_DOCTOR_FAIL;
+            sl_doctor_say(doctor, level, "name", sl_chance(&state, 2) ? text : NULL, "%s", text);
+        }
+        CHECK_EQ(sl_doctor_text(doctor, false, &out), 0);
+        CHECK(sl_utf8_valid(sl_buf_str(&out)));
+        size_t lines = 0;
+        for (size_t i = 0; i < out.len; i++) {
+            lines += out.data[i] == '\n';
+            CHECK(out.data[i] == '\n' || (unsigned char)out.data[i] >= 0x20);
+        }
+        CHECK_EQ(lines, rows);
+        sl_buf_clear(&out);
+        CHECK_EQ(sl_doctor_json(doctor, &out), 0);
+        CHECK_EQ(sl_json_parse(sl_buf_str(&out), &root, NULL), 0);
+        CHECK_EQ(sl_json_count(sl_json_get(root, "checks")), rows);
+        CHECK_EQ(sl_json_get(root, "ok").type, failures ? SL_JSON_FALSE : SL_JSON_TRUE);
+        sl_buf_done(&out);
+        discharge(doctor);
+    }
 }

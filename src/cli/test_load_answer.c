@@ -1,4 +1,6 @@
 /* Judging of answers, fed whole and byte by byte. */
+#include <stdio.h>
+
 #include "src/base/mem.h"
 #include "src/cli/load_answer.h"
 #include "tests/harness/sl_test.h"
@@ -154,4 +156,46 @@ SL_TEST(reports_of_a_result)
     CHECK(sl_str_find(sl_buf_str(&out), SL_STR("first token")) == SL_NPOS);
     sl_buf_done(&out);
     sl_free(result);
+}
+
+/* What a stream's error says is told, however long it is: its beginning, whole characters, printable. */
+SL_TEST(an_error_of_a_stream_is_told_however_long)
+{
+    for (size_t len = 1; len < 600; len += 13) {
+        char body[1024];
+        size_t at = (size_t)sprintf(body, "data: {\"error\":{\"message\":\"");
+        for (size_t i = 0; i < len; i += 2)
+            at += (size_t)sprintf(body + at, "\xc3\xa9");
+        (void)sprintf(body + at, "\x7f\"}}\n\n" DONE);
+        answer_row row = {"long", SL_LOAD_CHAT, true, 200, "text/event-stream", body, SL_LOAD_STREAM_ERROR, 0, 2, 0};
+        sl_load_result *result = sl_calloc(1, sizeof *result);
+        judge(&row, 100000, result);
+        sl_str sample = sl_str_c(result->sample);
+        CHECK(sl_str_starts(sample, SL_STR("{\"error\":{\"message\":\"\xc3\xa9")));
+        CHECK(sl_utf8_valid(sample));
+        CHECK(sl_str_chr(sample, '\x7f') == SL_NPOS);
+        sl_free(result);
+    }
+}
+
+/* Each allocation failing in turn, at every piece: an answer is counted once, good or bad, and nothing is left. */
+SL_TEST(answers_survive_every_failing_allocation)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (size_t piece = 3; piece < 40; piece += 18) {
+            for (long n = 0; n < 50; n++) {
+                sl_load_result *result = sl_calloc(1, sizeof *result);
+                sl_test_fail_alloc(n);
+                judge(&rows[i], piece, result);
+                bool failed = sl_test_alloc_failed();
+                sl_test_fail_alloc(-1);
+                CHECK_EQ(result->sent, 1);
+                CHECK_EQ(result->ok + sl_load_result_failed(result), 1);
+                CHECK(!result->ok || rows[i].error == SL_LOAD_OK);
+                sl_free(result);
+                if (!failed)
+                    break;
+            }
+        }
+    }
 }
