@@ -38,10 +38,18 @@ static sl_probe_model_series *series_of_model(sl_probe_metrics *m, uint32_t mode
     return sl_probe_body_model(m->body, SL_STR(""));
 }
 
+/* The label `context`: the place in the table, from 1. A host that makes one for each chat uses few places again and
+ * again; its own running numbers would make new series for ever. */
+static void put_label(const sl_probe_metrics *m, const sl_probe_host_context *c, char *ret_text, size_t size)
+{
+    SL_ASSERT(c >= m->contexts);
+    snprintf(ret_text, size, "%u", (unsigned)(c - m->contexts) + 1);
+}
+
 static void bind_context(sl_probe_metrics *m, sl_probe_host_context *c)
 {
     char id[12];
-    snprintf(id, sizeof id, "%u", c->id);
+    put_label(m, c, id, sizeof id);
     const sl_attr labels[] = {sl_attr_str("host", m->number), sl_attr_str("context", id),
                               sl_attr_str("model", c->series->name)};
     c->size_series = sl_instrument_bind(m->body->metrics[SL_METRIC_LLAMACPP_CONTEXT_SIZE], labels, 3);
@@ -92,7 +100,7 @@ static void bind_sequence(sl_probe_metrics *m, const sl_probe_host_context *c, s
 {
     SL_ASSERT(s >= c->sequences && s < c->sequences + c->sequence_count);
     char id[12], number[12];
-    snprintf(id, sizeof id, "%u", c->id);
+    put_label(m, c, id, sizeof id);
     snprintf(number, sizeof number, "%u", (unsigned)(s - c->sequences));
     const sl_attr labels[] = {sl_attr_str("host", m->number), sl_attr_str("context", id),
                               sl_attr_str("sequence", number)};

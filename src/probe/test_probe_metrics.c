@@ -396,6 +396,28 @@ SL_TEST(requests)
     sl_sdk_free(sdk);
 }
 
+/* A host with a context for each chat: the series are those of the places that contexts had at once. */
+SL_TEST(contexts_that_come_and_go_use_their_labels_again)
+{
+    sl_sdk *sdk = page_sdk();
+    sl_probe_metrics *m = page_host(sdk); /* with one context */
+    REQUIRE(m);
+    for (uint32_t id = 10; id < 3000; id++) {
+        sl_probe_metrics_context(m, &(sl_probe_context_info){.context = id, .n_ctx = 512, .n_seq_max = 1});
+        sl_probe_metrics_sequence(m, id, 0, 100);
+        sl_probe_metrics_context_freed(m, id);
+    }
+    sl_probe_metrics_context(m, &(sl_probe_context_info){.context = 3000, .n_ctx = 256, .n_seq_max = 1});
+    sl_probe_metrics_context(m, &(sl_probe_context_info){.context = 3001, .n_ctx = 128, .n_seq_max = 1});
+    CHECK(page_value(sdk, "llamacpp_context_size_tokens{host=\"0\",context=\"2\"}") == 256);
+    CHECK(page_value(sdk, "llamacpp_context_size_tokens{host=\"0\",context=\"3\"}") == 128);
+    char *text = page_text(sdk, SL_PROMETHEUS_TEXT);
+    CHECK(text && !strstr(text, "context=\"4\"") && !strstr(text, "otel_metric_overflow"));
+    free(text);
+    sl_probe_metrics_free(m);
+    sl_sdk_free(sdk);
+}
+
 SL_TEST(errors_of_requests)
 {
     static const struct {
