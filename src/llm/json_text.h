@@ -9,7 +9,8 @@
 
 #include "src/base/buf.h"
 
-/* Appends any value; NULL is null. Errors: SL_ETOOBIG (nested too deep), and those of the buffer, which remembers them. */
+/* Appends any value; NULL is null. Errors: SL_ETOOBIG (nested too deep), and those of the buffer, which remembers them.
+ */
 int sl_json_put_value(sl_buf *out, const json_t *value);
 /* The text of any value, to be freed by free() as that of json_dumps; NULL: no memory, nested too deep, or no value. */
 char *sl_json_text(const json_t *value);
