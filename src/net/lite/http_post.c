@@ -30,7 +30,8 @@ struct sl_http_post {
     sl_buf in;   /* the current answer as received */
     sl_buf body; /* the current answer's body */
     size_t max_answer;
-    int fd; /* -1: not connected */
+    int fd;       /* -1: not connected */
+    bool surplus; /* bytes came behind the answer */
     unsigned connections;
     uint64_t deadline_ns;
     char error[ERROR_TEXT];
@@ -189,6 +190,7 @@ static int read_length(sl_http_post *c, size_t at, uint64_t length)
         if (error)
             return error;
     }
+    c->surplus = c->in.len - at > length;
     return keep_body(c, sl_str_sub(sl_buf_str(&c->in), at, (size_t)length));
 }
 
@@ -205,6 +207,7 @@ static int read_chunked(sl_http_post *c, size_t at)
             if (error)
                 return error;
         }
+        c->surplus = rest.len > 0;
         if (error == SL_CHUNKED_END)
             return 0;
         if (error != SL_EMORE)
@@ -239,6 +242,7 @@ static int read_body(sl_http_post *c, const sl_http1_head *head, size_t at)
     case SL_HTTP1_BODY_UNTIL_CLOSE:
         return read_to_end(c, at);
     default:
+        c->surplus = c->in.len > at;
         return 0;
     }
 }
@@ -270,12 +274,14 @@ static int read_answer(sl_http_post *c, sl_http_answer *ret_answer)
     sl_http1_head_init(&head, fields, SL_MAX_HEAD_FIELDS);
     sl_buf_clear(&c->in);
     sl_buf_clear(&c->body);
+    c->surplus = false;
     int error = read_head(c, &head, &at);
     if (!error)
         error = read_body(c, &head, at + head.head_bytes);
     if (!error)
         error = copy_answer(c, at, ret_answer);
-    if (error || !head.keep_alive || head.body == SL_HTTP1_BODY_UNTIL_CLOSE)
+    /* What comes behind an answer must not be taken for the next one (RFC 9112, 9.3.2). */
+    if (error || !head.keep_alive || head.body == SL_HTTP1_BODY_UNTIL_CLOSE || c->surplus)
         disconnect(c);
     return error;
 }

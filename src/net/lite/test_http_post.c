@@ -340,3 +340,34 @@ SL_TEST(every_allocation_failing_in_turn)
     CHECK(!hit);
     http_stop(&s);
 }
+
+/* Bytes behind an answer are not the next answer: the connection goes, in every framing; without them it stays. */
+SL_TEST(surplus_bytes_are_no_answer)
+{
+    static const struct {
+        const char *answer;
+        unsigned connections; /* of three requests */
+    } table[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", 1},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", 3},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc\n", 3},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 1},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nHTTP/1.1 500 No\r\n\r\n", 3},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc", 3},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        http_act act = {.answer = table[i].answer};
+        http_server s;
+        REQUIRE(http_start(&s, &act, 1, false));
+        sl_http_post *c = client_of(&s, NULL);
+        for (int k = 0; k < 3; k++) {
+            sl_http_answer answer;
+            CHECK_EQ(post(c, SL_STR("hello"), 2000, &answer), 0);
+            CHECK_EQ(answer.status, 200);
+            CHECK_STR(answer.body, "abc");
+        }
+        CHECK_EQ(sl_http_post_connections(c), table[i].connections);
+        sl_http_post_free(c);
+        http_stop(&s);
+    }
+}
