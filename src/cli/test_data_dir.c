@@ -110,7 +110,7 @@ SL_TEST(data_dir_formats)
     REQUIRE(read != NULL);
     CHECK(fgets(text, sizeof text, read) != NULL);
     fclose(read);
-    CHECK_EQ(atoi(text), SL_DATA_FORMAT);
+    CHECK_EQ(strtol(text, NULL, 10), SL_DATA_FORMAT);
     CHECK_EQ(unlink(file), 0);
     CHECK_EQ(rmdir(base), 0);
 }

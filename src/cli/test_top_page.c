@@ -180,8 +180,9 @@ SL_TEST(columns_stand_under_one_another)
     for (size_t c = 0; c < sizeof characters / sizeof *characters; c++) {
         for (size_t count = 1; count <= 31; count++) {
             char name[160] = "", text[256];
+            size_t len = 0;
             for (size_t i = 0; i < count; i++)
-                strcat(name, characters[c]);
+                len += (size_t)snprintf(name + len, sizeof name - len, "%s", characters[c]);
             snprintf(text, sizeof text, LATENCY "_count{gen_ai_request_model=\"%s\"} 1\n", name);
             sl_top_page *page = read_page(text);
             sl_buf out;
@@ -269,7 +270,7 @@ SL_TEST(buckets_in_any_order)
     sl_buf text;
     sl_buf_init(&text, 1 << 20);
     for (unsigned round = 0; round < 20; round++) {
-        unsigned order[40];
+        unsigned order[40] = {0};
         for (unsigned i = 0; i < 40; i++) {
             unsigned k = sl_chance(&state, i + 1);
             order[i] = order[k];

@@ -2,9 +2,12 @@
 #include "src/net/lite/addr.h"
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/harness/sl_chance.h"
 #include "tests/harness/sl_test.h"
 
 SL_TEST(addr_parse_accepts)
@@ -121,4 +124,113 @@ SL_TEST(addr_listen_explains)
     REQUIRE(sl_addr_parse(SL_STR("off"), "127.0.0.1", &addr, reason) == 0);
     CHECK_EQ(sl_addr_listen(&addr, NULL, &fd, NULL, reason), SL_EINVAL);
     CHECK_EQ(fd, -1);
+}
+
+/* ---- against a model ---- */
+
+/* The rule, said another way: what stands in the grammar HOST:PORT, PORT, :PORT, [HOST]:PORT. */
+static bool model_is_host(const char *host, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%", host[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool model_parse(const char *text, char *host, unsigned *port)
+{
+    const char *at = strrchr(text, ':');
+    const char *digits = at ? at + 1 : text;
+    size_t len = at ? (size_t)(at - text) : 0;
+    bool bracketed = text[0] == '[';
+    if (bracketed && (len < 3 || text[len - 1] != ']'))
+        return false;
+    const char *name = bracketed ? text + 1 : text;
+    len = bracketed ? len - 2 : len;
+    if (!bracketed && memchr(name, ':', len))
+        return false;
+    if (!digits[0] || strspn(digits, "0123456789") != strlen(digits) || strlen(digits) > 9 ||
+        strtol(digits, NULL, 10) > 65535)
+        return false;
+    if (len == 1 && name[0] == '*') {
+        (void)snprintf(host, 64, "0.0.0.0");
+    } else if (!model_is_host(name, len)) {
+        return false;
+    } else {
+        (void)snprintf(host, 64, "%.*s", len ? (int)len : 9, len ? name : "127.0.0.1");
+    }
+    *port = (unsigned)strtoul(digits, NULL, 10);
+    return true;
+}
+
+/* Texts by chance are taken and refused as the model does; what is taken is shown so that it reads back the same. */
+SL_TEST(addr_texts_by_chance_against_a_model)
+{
+    static const char *const pieces[] = {"[", "]", ":",  ":",     "::1",   "127.0.0.1", "localhost", "a", "-", "*",
+                                         "0", "8", "80", "65535", "65536", "/",         "%",         ".", "_", "Z"};
+    uint64_t state = 21;
+    size_t taken = 0;
+    for (unsigned round = 0; round < 200000; round++) {
+        char text[64] = "", host[64] = "", shown[SL_ADDR_TEXT_MAX];
+        unsigned port = 0;
+        size_t len = 0;
+        for (unsigned i = sl_chance(&state, 6); i > 0; i--)
+            len += (size_t)snprintf(text + len, sizeof text - len, "%s",
+                                    pieces[sl_chance(&state, sizeof pieces / sizeof *pieces)]);
+        sl_addr addr, again;
+        bool wanted = model_parse(text, host, &port);
+        int error = sl_addr_parse(sl_str_c(text), "127.0.0.1", &addr, NULL);
+        if ((error == 0) != wanted) {
+            sl_test_failed(__FILE__, __LINE__, "\"%s\": %d", text, error);
+            break;
+        }
+        if (error)
+            continue;
+        taken++;
+        CHECK_STR(sl_str_c(addr.host), host);
+        CHECK_EQ(addr.port, port);
+        sl_addr_format(&addr, shown);
+        CHECK_EQ(sl_addr_parse(sl_str_c(shown), "other", &again, NULL), 0);
+        CHECK_STR(sl_str_c(again.host), addr.host);
+        CHECK_EQ(again.port, addr.port);
+    }
+    CHECK(taken > 1000);
+}
+
+/* RFC 1122, 3.2.1.3: 127/8; RFC 4291, 2.5.3: ::1. Only what certainly is this machine counts. */
+SL_TEST(addr_loopback)
+{
+    static const struct {
+        const char *host;
+        bool loopback;
+    } cases[] = {
+        {"127.0.0.0", true},
+        {"127.255.255.255", true},
+        {"126.255.255.255", false},
+        {"128.0.0.0", false},
+        {"0.0.0.0", false},
+        {"10.127.0.1", false},
+        {"::1", true},
+        {"::", false},
+        {"0:0:0:0:0:0:0:1", true},
+        {"::2", false},
+        {"fe80::1", false},
+        {"localhost", true},
+        {"LOCALHOST", true},
+        {"localhost.example", false},
+        {"localhos", false},
+        {"notlocalhost", false},
+        {"127.0.0.1.example", false},
+        {"127.example", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sl_addr addr;
+        memset(&addr, 0, sizeof addr);
+        REQUIRE(sl_str_to_c(sl_str_c(cases[i].host), addr.host, sizeof addr.host));
+        if (sl_addr_is_loopback(&addr) != cases[i].loopback)
+            sl_test_failed(__FILE__, __LINE__, "%s", cases[i].host);
+        addr.off = true;
+        CHECK(!sl_addr_is_loopback(&addr));
+    }
 }
