@@ -583,7 +583,7 @@ bool sl_track_ask_follow(sl_probe_assembler *a, sl_track_turn *turn, const sl_tr
 {
     SL_ASSERT(a && turn && evidence);
     bool guess = turn->sure == SL_TRACK_AMBIGUOUS && !turn->copied && evidence->tokens && evidence->n_listed;
-    bool fits = sl_track_ask_goes_on(turn, evidence);
+    bool fits = sl_track_ask_goes_on(turn, evidence) && (turn->ask || !turn->parted);
     if (guess)
         narrow(a, turn, evidence);
     sl_track_ask *other = guess && !fits ? other_ask(a, turn, evidence) : NULL;
@@ -661,6 +661,19 @@ static void part_from_wrong(sl_probe_assembler *a, const sl_track_request *reque
         sl_track_turn_haunt(a, turn);
 }
 
+/* An answer that ends before the prompt does: whose prompt it is will show as it goes on. */
+static void part_from_begun(sl_track_request *request)
+{
+    for (sl_track_turn *turn = request->turns, *next; turn; turn = next) {
+        next = turn->next_in_request;
+        bool begun = turn->phase == SL_TRACK_PROMPT && turn->on_sequence && !turn->closed && turn->ask;
+        if (turn->sure != SL_TRACK_AMBIGUOUS || turn->copied || !begun)
+            continue;
+        sl_track_turn_take(turn);
+        turn->parted = true;
+    }
+}
+
 /* What ends as a guess stays a possibility for all for whom it may have been. */
 static void keep_ghosts(sl_probe_assembler *a, const sl_track_request *request)
 {
@@ -670,16 +683,18 @@ static void keep_ghosts(sl_probe_assembler *a, const sl_track_request *request)
     }
 }
 
-void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts)
+void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts, bool complete)
 {
     SL_ASSERT(a && request && facts);
     settle_alone(a, request);
     bool certain = request->turns && request->turns->sure != SL_TRACK_AMBIGUOUS;
-    if (!certain && request->turn_count <= 1)
+    bool answered = request->status || facts->id_slot >= 0 || facts->has_timings || facts->has_usage || complete;
+    if (!certain && request->turn_count <= 1 && answered) /* who left may never have had a slot */
         settle_ambiguous(a, request, facts);
     if (!request->turns && (request->use == SL_TRACK_USE_GENERATE || request->use == SL_TRACK_USE_EMBED))
         adopt_loose(a, request, facts);
     part_from_wrong(a, request, facts);
+    part_from_begun(request);
     keep_ghosts(a, request);
     if (request->turn_count != 1 || !(facts->has_timings || facts->has_usage))
         return;

@@ -56,8 +56,11 @@ bool sl_track_ask_goes_on(const sl_track_turn *turn, const sl_track_evidence *ev
  * on like another's than was guessed, the turn becomes that one's. False: it is nobody's.
  */
 bool sl_track_ask_follow(sl_probe_assembler *a, sl_track_turn *turn, const sl_track_evidence *evidence);
-/* A request has been answered: with its figures, guesses become certain, or are changed, or stay marked. */
-void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts);
+/*
+ * A request has ended: with its figures, guesses become certain, or are changed, or stay marked. `complete`: it has its
+ * whole answer.
+ */
+void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts, bool complete);
 /* Whether any turn may have been for a request that has found none. */
 bool sl_track_may_have_worked(sl_probe_assembler *a, const sl_track_request *request);
 /* Whether the server's figures are those of a turn. */

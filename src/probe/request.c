@@ -541,7 +541,7 @@ static void finish_request(sl_probe_assembler *a, sl_track_request *request, con
         request->partial = true;
         a->stats.partial++;
     }
-    sl_track_settle(a, request, &facts);
+    sl_track_settle(a, request, &facts, event && event->head.flags & SL_PROBE_END_COMPLETE);
     totals t = {.slot = -1};
     for (const sl_track_turn *turn = request->turns; turn; turn = turn->next_in_request)
         add_turn(&t, turn);

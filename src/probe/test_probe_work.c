@@ -1,7 +1,8 @@
 /*
  * Work by chance: requests with one prompt or several, prompts that begin alike and end differently, batches that find
  * no room and are tried again, contexts that are shifted, clients that leave. No two prompts are the same, so every
- * request that is answered is certain and has what was done for it; and the totals are all that was done for anybody.
+ * request that is answered is certain and has what was done for it (a guess only where somebody left in the midst of
+ * what was common to several); and the totals are all that was done for anybody.
  */
 #include "src/probe/probe_metrics.h"
 #include "src/probe/test_probe_stream.h"
@@ -265,7 +266,9 @@ static void judge(const server *v, const ask *a)
     for (uint32_t k = 0; k < a->count; k++)
         right = right && children(v, span, "process_prompt", &a->jobs[k]) &&
                 children(v, span, "generate_tokens", &a->jobs[k]);
-    if (!right || !sl_str_eq_c(sure, "exact"))
+    bool may_guess = v->w->leaves && v->w->common; /* whose beginning it was, who left cannot say */
+    bool certain = sl_str_eq_c(sure, "exact");
+    if ((!right || !certain) && !(may_guess && sl_str_eq_c(sure, "ambiguous")))
         sl_test_failed(__FILE__, __LINE__, "seed %d: request %u with %u prompts is %s and %.*s", (int)v->w->seed, a->id,
                        a->count, right ? "right" : "wrong", (int)sure.len, sure.ptr);
 }
@@ -281,7 +284,7 @@ static void run(const weather *w)
         sl_probe_totals totals = {0};
         stream_model(s);
         play(v);
-        stream_wait(s, 10000000);
+        stream_wait(s, 70000000); /* nobody waits for anything any more */
         stream_tick(s);
         CHECK(sl_probe_metrics_totals(s->sdk, &totals));
         CHECK_EQ(totals.prompt_tokens, v->processed);
@@ -336,6 +339,20 @@ SL_TEST(who_leaves_takes_nothing_from_the_others)
 {
     for (uint64_t seed = 1; seed <= 4; seed++) {
         weather w = {.seed = seed, .batch = seed & 1 ? 512 : 7, .several = seed & 2, .leaves = true};
+        run(&w);
+    }
+}
+
+SL_TEST(all_of_it_at_once)
+{
+    for (uint64_t seed = 1; seed <= 64; seed++) {
+        weather w = {.seed = seed * 977,
+                     .batch = seed & 1 ? 512 : 2 + (uint32_t)(seed % 9),
+                     .common = seed & 2 ? 1 + (uint32_t)(seed % 10) : 0,
+                     .several = seed & 4,
+                     .fails = seed & 8,
+                     .shifts = seed & 16,
+                     .leaves = seed & 32};
         run(&w);
     }
 }

@@ -106,6 +106,7 @@ struct sl_track_turn {
     sl_track_batch_facts first; /* batch; its span is made late when it was not known below which request */
     bool loose;                 /* of one of several requests, and not known which: its spans wait for their answers */
     bool ghost;                 /* kept, although neither a sequence nor a request holds it: see `ghosts` */
+    bool parted;                /* the request that it was guessed to be for ended in the midst of its prompt */
     bool first_told;            /* the metrics know of its first token */
     uint32_t last_n;            /* tokens of its last generating batch: drafts, of which some were accepted */
     int32_t last_pos;           /* position of the first of them */
