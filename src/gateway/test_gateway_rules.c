@@ -1,5 +1,6 @@
 /* Rules of the gateway row by row: which fields go on, which answers' fields come back, keys, paths of models. */
 #include "src/gateway/test_front.h"
+#include "tests/harness/sl_chance.h"
 
 /* ---- fields ---- */
 
@@ -291,4 +292,64 @@ SL_TEST(methods_of_every_resource)
         nf_message_free(&m);
     }
     front_stop(f);
+}
+
+/* ---- streams ---- */
+
+typedef struct frame_row {
+    const char *bytes;
+    bool ours; /* only we asked for it */
+} frame_row;
+
+/* OpenAI: the frame that include_usage adds has no choices; every other one is the client's, whatever it holds. */
+static const frame_row frames[] = {
+    {"data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":null}],\"usage\":null}\n\n", false},
+    {"data: {\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":{\"},\"finish_reason\":\"stop\"}]}\r\n\r\n", false},
+    {"data: {\"choices\":[{\"delta\":{}}],\"usage\":{\"prompt_tokens\":1}}\n\n", false},
+    {": awake\n\n", false},
+    {"event: ping\ndata: {}\n\n", false},
+    {"data: no JSON \"usage\":{}\n\n", false},
+    {"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n", true},
+    {"data:{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2},\"choices\":[]}\r\n\r\n", true},
+    {"id: 7\ndata: { \"choices\" : [ ] , \"usage\" : { \"completion_tokens\" : 2 } }\n\n", true},
+};
+
+/* Streams by chance, cut by chance: the client gets every byte but the frames that it did not ask for; all when it did.
+ */
+static void stream_by_chance(uint64_t chance)
+{
+    static char answer[8192], wanted[8192];
+    script *s = script_start(UNARY);
+    s->close_after = true;
+    front *f = front_of(s->server.port);
+    for (unsigned round = 0; round < 50; round++) {
+        bool asked = sl_chance(&chance, 4) == 0;
+        size_t head = (size_t)sprintf(answer, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+        size_t len = head, kept = 0;
+        wanted[0] = 0;
+        for (unsigned i = sl_chance(&chance, 12); i > 0; i--) {
+            const frame_row *frame = &frames[sl_chance(&chance, ROWS(frames))];
+            len += (size_t)sprintf(answer + len, "%s", frame->bytes);
+            if (asked || !frame->ours)
+                kept += (size_t)sprintf(wanted + kept, "%s", frame->bytes);
+        }
+        len += (size_t)sprintf(answer + len, "data: [DONE]\n\n");
+        (void)sprintf(wanted + kept, "data: [DONE]\n\n");
+        s->answer_len = len;
+        s->cut = 1 + sl_chance(&chance, (unsigned)len - 1);
+        s->answer = answer;
+        nf_message m = ask(f, asked ? "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true}}"
+                                    : "{\"model\":\"m\",\"stream\":true}");
+        CHECK(m.complete);
+        CHECK_STR(m.body, wanted);
+        nf_message_free(&m);
+    }
+    front_stop(f);
+    script_stop(s);
+}
+
+SL_TEST(streams_by_chance_against_their_frames)
+{
+    for (uint64_t seed = 1; seed <= 3; seed++)
+        stream_by_chance(seed);
 }
