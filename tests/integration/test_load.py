@@ -53,7 +53,7 @@ def test_report_has_every_key():
     lib.equal((report["sent"], report["ok"], report["errors"], report["tokens"]), (20, 20, {}, 100))
     for name in ("latency_ms", "ttft_ms", "itl_ms"):
         values = [report[name][key] for key in ("p50", "p90", "p99", "max")]
-        assert values == sorted(values) and values[-1] > 0, (name, values)
+        assert values == sorted(values) and (values[-1] > 0 or name == "itl_ms"), (name, values)  # frames may come at once
     # A frame for the role, one for each token, the end of the choice, usage, [DONE]: what curl counts too.
     frames = len(lib.events(lib.chat(mock.url("mock"), stream=True, stream_options={"include_usage": True})))
     lib.equal(report["frames"], 20 * frames)
