@@ -653,7 +653,7 @@ static void adopt_loose(sl_probe_assembler *a, sl_track_request *request, const 
 static void part_from_wrong(sl_probe_assembler *a, const sl_track_request *request, const sl_answer_facts *facts)
 {
     sl_track_turn *turn = request->turns;
-    bool guess = request->turn_count == 1 && turn->sure == SL_TRACK_AMBIGUOUS && !turn->copied && turn->ask;
+    bool guess = turn && request->turn_count == 1 && turn->sure == SL_TRACK_AMBIGUOUS && !turn->copied && turn->ask;
     if (!guess || !(facts->has_timings || facts->has_usage) || sl_track_figures_fit(turn, facts))
         return;
     sl_track_turn_take(turn);
