@@ -18,7 +18,7 @@ static void write_file(const char *path, const char *text)
 SL_TEST(data_dir_is_made_and_marked)
 {
     char base[] = "/tmp/sl-data-XXXXXX", path[SL_DATA_PATH_MAX], wanted[4200], reason[256];
-    REQUIRE(mkdtemp(base) != NULL);
+    REQUIRE(sl_test_mkdtemp(base) != NULL);
     snprintf(wanted, sizeof wanted, "%s/a/b", base);
     CHECK_EQ(sl_data_dir_open(sl_str_c(wanted), path, reason), 0);
     CHECK_STR(sl_str_c(path), wanted);
@@ -34,7 +34,7 @@ SL_TEST(data_dir_is_made_and_marked)
 SL_TEST(data_dir_of_a_newer_version_is_refused)
 {
     char base[] = "/tmp/sl-data-XXXXXX", path[SL_DATA_PATH_MAX], file[4200], reason[256];
-    REQUIRE(mkdtemp(base) != NULL);
+    REQUIRE(sl_test_mkdtemp(base) != NULL);
     snprintf(file, sizeof file, "%s/format", base);
     write_file(file, "99\n");
     CHECK_EQ(sl_data_dir_open(sl_str_c(base), path, reason), SL_ECONFIG);
@@ -56,7 +56,7 @@ SL_TEST(data_dir_is_private_however_it_is_written)
 {
     static const char *const ends[] = {"", "/", "//", "/."};
     char base[] = "/tmp/sl-data-XXXXXX", path[SL_DATA_PATH_MAX], wanted[4200], reason[256];
-    REQUIRE(mkdtemp(base) != NULL);
+    REQUIRE(sl_test_mkdtemp(base) != NULL);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         snprintf(wanted, sizeof wanted, "%s/above%zu/data%s", base, i, ends[i]);
         CHECK_EQ(sl_data_dir_open(sl_str_c(wanted), path, reason), 0);
@@ -89,7 +89,7 @@ SL_TEST(data_dir_formats)
         {"11111111111111111111111111111111111111111\n", SL_EIO},
     };
     char base[] = "/tmp/sl-data-XXXXXX", file[4200];
-    REQUIRE(mkdtemp(base) != NULL);
+    REQUIRE(sl_test_mkdtemp(base) != NULL);
     snprintf(file, sizeof file, "%s/format", base);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[SL_DATA_PATH_MAX] = "before", reason[256] = "";
@@ -124,7 +124,7 @@ SL_TEST(data_dir_nobody_named)
     char kept[1024] = "";
     if (before)
         snprintf(kept, sizeof kept, "%s", before);
-    REQUIRE(mkdtemp(base) != NULL);
+    REQUIRE(sl_test_mkdtemp(base) != NULL);
     snprintf(home, sizeof home, "%s/home", base);
     setenv("HOME", home, 1);
     static const char *const states[] = {NULL, "", "relative", "./here"};
@@ -155,7 +155,7 @@ SL_TEST(data_dir_paths_that_cannot_be)
     memset(longest, 'x', sizeof longest);
     CHECK_EQ(sl_data_dir_open(sl_str_of(longest, sizeof longest), path, reason), SL_ELIMIT);
     CHECK_EQ(sl_data_dir_open(sl_str_of(longest, SL_DATA_PATH_MAX), path, reason), SL_ELIMIT);
-    REQUIRE(mkdtemp(base) != NULL);
+    REQUIRE(sl_test_mkdtemp(base) != NULL);
     snprintf(wanted, sizeof wanted, "%s/file", base);
     write_file(wanted, "x");
     CHECK_EQ(sl_data_dir_open(sl_str_c(wanted), path, reason), SL_EIO); /* a file stands there */

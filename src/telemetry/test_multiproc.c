@@ -17,7 +17,7 @@ static const sl_segment_options small = {.size_bytes = 32u << 20, .threads = 2, 
 static void make_folder(char *folder)
 {
     strcpy(folder, "/tmp/sl-multi-XXXXXX");
-    REQUIRE(mkdtemp(folder) != NULL);
+    REQUIRE(sl_test_mkdtemp(folder) != NULL);
 }
 
 static size_t count_files(const char *folder)

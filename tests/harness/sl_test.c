@@ -1,10 +1,12 @@
 /* The harness: registry, runner, counting allocator. `PROGRAM [PATTERN]` runs the tests whose name contains PATTERN. */
 #include "tests/harness/sl_test.h"
 
+#include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "src/base/mem.h"
 
@@ -12,6 +14,8 @@ static sl_test_case *first, *last;
 static int failures; /* of the running test */
 static const char *skipped;
 static bool leak_allowed;
+static char *folders[SL_TEST_FOLDERS]; /* of the running test */
+static size_t folder_count;
 
 /* Counters of the allocator: touched by any thread. */
 static long fail_at = -1;
@@ -110,6 +114,33 @@ size_t sl_test_live_blocks(void)
     return __atomic_load_n(&live_blocks, __ATOMIC_RELAXED);
 }
 
+char *sl_test_mkdtemp(char *path)
+{
+    if (folder_count == SL_TEST_FOLDERS || !mkdtemp(path))
+        return NULL;
+    folders[folder_count] = strdup(path);
+    folder_count += folders[folder_count] != NULL;
+    return path;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)status;
+    (void)kind;
+    (void)place;
+    (void)remove(path);
+    return 0;
+}
+
+static void remove_folders(void)
+{
+    while (folder_count) {
+        char *path = folders[--folder_count];
+        nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        free(path);
+    }
+}
+
 /* Runs one test; 0 passed, 1 failed, 2 skipped. */
 static int run_one(const sl_test_case *test)
 {
@@ -120,6 +151,7 @@ static int run_one(const sl_test_case *test)
     size_t before = sl_test_live_blocks();
     test->run();
     sl_test_fail_alloc(-1);
+    remove_folders();
     size_t after = sl_test_live_blocks();
     if (after > before && !leak_allowed)
         sl_test_failed(test->file, 0, "%s leaves %zu blocks behind", test->name, after - before);

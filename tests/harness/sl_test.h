@@ -33,6 +33,10 @@ size_t sl_test_live_blocks(void);
 /* How often the calling thread has given the processor up of itself: locks, I/O, sleep. Unlike time, no busy machine
  * adds to it. */
 long sl_test_waits(void);
+/* mkdtemp(3) of a path that ends with XXXXXX; the folder and all in it are removed when the test ends, however it ends.
+ * At most SL_TEST_FOLDERS for each test, later ones give NULL. */
+#define SL_TEST_FOLDERS 32
+char *sl_test_mkdtemp(char *path);
 /* Blocks that this test may leave behind on purpose (process-wide singletons). */
 void sl_test_allow_leak(void);
 
