@@ -10,6 +10,7 @@
 #include "src/llm/price.h"
 #include "src/telemetry/attributes.h"
 #include "src/telemetry/env.h"
+#include "src/telemetry/log_line.h"
 #include "src/telemetry/prom_name.h"
 
 /* Text within a table's cell: a bar would end it. */
@@ -287,18 +288,21 @@ static void put_logs(sl_buf *out)
              "Time in UTC with milliseconds, level, attributes in their order, then `event_name`, `trace_id` and "
              "`span_id` when there are any, "
              "`message` last.\n\n"
-             "Quoting: numbers and booleans are bare. Ids of workflows and traces and enumerated values are bare "
-             "(`workflow_id`, `run_id`, "
-             "`step_type`, `trace_id`, `span_id`, `parent_span_id`, `status`, `state`, `outcome`, `method`, "
-             "`http.request.method`, `error_type`, "
-             "`finish_reason`, `signal`), as long as they need no quotes; every other string is quoted, free text and "
-             "names alike. Inside quotes: "
-             "`\\\"`, `\\\\`, `\\n`, `\\r`, `\\t`, and `\\uXXXX` for other control characters, so that a record is "
-             "always one line. Maps are flattened "
-             "with dots, arrays are shown as JSON.\n\n"
-             "`LOG_FORMAT=json`: one object for each record with `timestamp`, `level`, `message`, `trace_id`, "
-             "`span_id` and the attributes.\n\n"
-             "Levels: `TRACE DEBUG INFO WARN ERROR CRITICAL`, any case; `WARNING` is `WARN`, `FATAL` is `CRITICAL`.\n");
+             "Quoting: numbers and booleans are bare. Ids of workflows and traces and enumerated values are bare (");
+    sl_str key;
+    for (size_t i = 0; (key = sl_log_bare_key(i)).len; i++)
+        (void)sl_buf_printf(out, "%s`%.*s`", i ? ", " : "", (int)key.len, key.ptr);
+    (void)sl_buf_put_c(
+        out,
+        "), as long as they need no quotes; every other string is quoted, free text and names alike. Inside "
+        "quotes: `\\\"`, `\\\\`, `\\n`, `\\r`, `\\t`, and `\\uXXXX` for other control characters, so that a record "
+        "is always one line. Maps are flattened with dots, arrays are shown as JSON.\n\n"
+        "`LOG_FORMAT=json`: one object for each record with `timestamp`, `level`, `message`, `trace_id`, "
+        "`span_id` and the attributes.\n\n"
+        "In both: an attribute that is called as a field of the line (`timestamp`, `level`, `message`, and "
+        "`event_name`, `trace_id`, `span_id` where the record has them) is shown as `attributes.NAME`. One that is "
+        "called `attributes.NAME` itself gets the prefix once more, so that no two come out alike.\n\n"
+        "Levels: `TRACE DEBUG INFO WARN ERROR CRITICAL`, any case; `WARNING` is `WARN`, `FATAL` is `CRITICAL`.\n");
 }
 
 /* "list, start[, end]": what may be left out in brackets. */

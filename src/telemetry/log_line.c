@@ -11,6 +11,7 @@
 
 #define MAX_PATH 1024 /* of a flattened key; what is deeper is shown as JSON */
 #define MAX_JSON_BYTES (SL_MAX_SPAN_BYTES * 8u)
+#define PREFIX "attributes." /* of attributes that are called as a field of the line */
 
 /* Keys whose string values are written bare: ids of workflows and traces, enumerated values. */
 #define BARE(text)                                                                                                     \
@@ -40,6 +41,11 @@ typedef struct line {
     size_t path_len;
     char path[MAX_PATH];
 } line;
+
+sl_str sl_log_bare_key(size_t index)
+{
+    return index < sizeof bare_keys / sizeof *bare_keys ? bare_keys[index] : sl_str_of(NULL, 0);
+}
 
 int sl_log_format_parse(sl_str text, sl_log_format *ret_format)
 {
@@ -361,7 +367,7 @@ static bool has_span_id(const sl_otlp_log *log)
 }
 
 /* Names that the line uses itself. */
-static bool is_reserved(const sl_otlp_log *log, sl_str key)
+static bool is_own(const sl_otlp_log *log, sl_str key)
 {
     SL_ASSERT(log && (key.ptr || !key.len));
     switch (key.len) {
@@ -378,6 +384,18 @@ static bool is_reserved(const sl_otlp_log *log, sl_str key)
     default:
         return false;
     }
+}
+
+/*
+ * Names that need the prefix: the line's own, and those that another attribute gets by it, so that two attributes never
+ * have one name in the line.
+ */
+static bool is_reserved(const sl_otlp_log *log, sl_str key)
+{
+    SL_ASSERT(log);
+    while (key.len > sizeof PREFIX - 1 && memcmp(key.ptr, PREFIX, sizeof PREFIX - 1) == 0)
+        key = sl_str_sub(key, sizeof PREFIX - 1, SL_NPOS);
+    return is_own(log, key);
 }
 
 /* ` key=` or `,"key":`, where the key needs nothing else. */
@@ -407,7 +425,7 @@ static void put_key(line *l, sl_str key, bool own)
     bool reserved = !own && is_reserved(l->log, key);
     if (SL_LIKELY(!reserved && put_plain_key(l, key)))
         return;
-    sl_str prefix = reserved ? SL_STR("attributes.") : sl_str_of(NULL, 0);
+    sl_str prefix = reserved ? SL_STR(PREFIX) : sl_str_of(NULL, 0);
     if (l->format == SL_LOG_TEXT) {
         (void)sl_buf_put_char(l->out, ' ');
         (void)sl_buf_put_str(l->out, prefix);

@@ -8,7 +8,8 @@
  * booleans are bare. Strings are quoted, but for the keys of a small table (ids of workflows and traces, enumerated
  * values: log_line.c), which are bare as long as they need no quotes. Inside quotes: \" \\ \n \r \t and \uXXXX for
  * other control characters, so a line is always one line and a terminal sees no control sequence. Maps are flattened
- * with dots, arrays shown as JSON. A field whose name is one of the line's own is called attributes.NAME.
+ * with dots, arrays shown as JSON. An attribute NAME that is one of the line's own fields is called attributes.NAME; so
+ * that no two attributes come out alike, one that is called so itself gets the prefix once more.
  */
 #ifndef SL_TELEMETRY_LOG_LINE_H
 #define SL_TELEMETRY_LOG_LINE_H
@@ -19,6 +20,9 @@ typedef enum sl_log_format { SL_LOG_TEXT = 0, SL_LOG_JSON = 1 } sl_log_format;
 
 /* `text` or `json`, any case (LOG_FORMAT). Errors: SL_EPARSE. */
 SL_MUST_CHECK int sl_log_format_parse(sl_str text, sl_log_format *ret_format);
+
+/* Keys whose string values are bare when they need no quotes, in no order; empty: there is no more. */
+sl_str sl_log_bare_key(size_t index);
 
 /*
  * Appends the line of one encoded LogRecord, with its line end. Nothing is appended on failure.

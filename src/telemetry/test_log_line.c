@@ -135,6 +135,12 @@ SL_TEST(log_line_quotes)
         {"message", "mine", "attributes.message=\"mine\""},
         {"level", "mine", "attributes.level=\"mine\""},
         {"trace_id", "mine", "trace_id=mine"},
+        {"attributes.level", "mine", "attributes.attributes.level=\"mine\""},
+        {"attributes.attributes.message", "mine", "attributes.attributes.attributes.message=\"mine\""},
+        {"attributes.trace_id", "mine", "attributes.trace_id=\"mine\""},
+        {"attributes.", "mine", "attributes.=\"mine\""},
+        {"attributes.levels", "mine", "attributes.levels=\"mine\""},
+        {"attribute.level", "mine", "attribute.level=\"mine\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         static rec r;
@@ -513,4 +519,48 @@ SL_TEST(severity_names)
     CHECK_STR(sl_str_c(sl_severity_name((sl_severity)20)), "ERROR");
     CHECK_STR(sl_str_c(sl_severity_name((sl_severity)99)), "CRITICAL");
     CHECK_STR(sl_str_c(sl_severity_name((sl_severity)-3)), "INFO");
+}
+
+/* A record that has both `level` and `attributes.level`: JSON with one key twice is read in a different way by each. */
+SL_TEST(log_line_has_no_name_twice)
+{
+    static const char *const names[] = {"timestamp", "level", "message", "event_name", "trace_id", "span_id"};
+    static const uint8_t id[16] = {1};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        static rec r;
+        char once[64], want[512];
+        (void)snprintf(once, sizeof once, "attributes.%s", names[i]);
+        begin(&r, T0, SL_INFO);
+        attr(&r, sl_attr_str(names[i], "a"));
+        attr(&r, sl_attr_str(once, "b"));
+        body(&r, sl_value_cstr("m"));
+        (void)sl_pb_put_bytes(&r.c, 9, id, 16);
+        (void)sl_pb_put_bytes(&r.c, 10, id, 8);
+        (void)sl_pb_put_str(&r.c, 12, SL_STR("e"));
+        (void)snprintf(
+            want, sizeof want,
+            "{\"timestamp\":\"2025-11-14T10:30:45.123Z\",\"level\":\"INFO\",\"message\":\"m\",\"event_name\":"
+            "\"e\",\"trace_id\":\"01000000000000000000000000000000\",\"span_id\":\"0100000000000000\","
+            "\"attributes.%s\":\"a\",\"attributes.attributes.%s\":\"b\"}\n",
+            names[i], names[i]);
+        EXPECT_JSON(&r, want);
+    }
+}
+
+SL_TEST(log_line_tells_its_bare_keys)
+{
+    size_t count = 0;
+    for (sl_str key; (key = sl_log_bare_key(count)).len; count++) {
+        static rec r;
+        char want[128], name[64];
+        REQUIRE(sl_str_to_c(key, name, sizeof name));
+        begin(&r, T0, SL_INFO);
+        attr(&r, sl_attr_str(name, "x"));
+        body(&r, sl_value_cstr("m"));
+        (void)snprintf(want, sizeof want, "2025-11-14T10:30:45.123Z INFO %s=x message=\"m\"\n", name);
+        EXPECT_TEXT(&r, want);
+    }
+    CHECK(count > 10);
+    CHECK_EQ(sl_log_bare_key(count + 1).len, 0);
+    CHECK_EQ(sl_log_bare_key((size_t)-1).len, 0);
 }

@@ -88,7 +88,8 @@ static void make_text(uint64_t *state, text *t, unsigned most, unsigned kinds)
 /* Keys differ by their last letter. */
 static void make_attr(uint64_t *state, record *r, size_t i)
 {
-    static const char *const known[] = {"status", "run_id", "error_type", "level", "message", "timestamp"};
+    static const char *const known[] = {"status",  "run_id",    "error_type",       "level",
+                                        "message", "timestamp", "attributes.level", "attributes.attributes.message"};
     text *key = &r->keys[i];
     unsigned which = sl_chance(state, 18);
     if (which < sizeof known / sizeof *known && i == 0) {
@@ -142,7 +143,10 @@ static void make_record(uint64_t *state, record *r)
 static void wanted_key(const record *r, size_t i, bool is_text, char ret_key[TEXT_MAX + 16])
 {
     sl_str key = view(&r->keys[i]);
-    bool own = sl_str_eq_c(key, "level") || sl_str_eq_c(key, "message") || sl_str_eq_c(key, "timestamp");
+    sl_str tail = sl_str_sub(key, sl_str_ends(key, SL_STR("level")) ? key.len - 5 : key.len - 7, SL_NPOS);
+    bool own =
+        sl_str_eq_c(key, "timestamp") || sl_str_eq_c(key, "level") || sl_str_eq_c(key, "message") ||
+        (sl_str_starts(key, SL_STR("attributes.")) && (sl_str_eq_c(tail, "level") || sl_str_eq_c(tail, "message")));
     size_t len = (size_t)snprintf(ret_key, TEXT_MAX + 16, "%s", own ? "attributes." : "");
     for (size_t at = 0; at < key.len; at++) {
         unsigned char c = (unsigned char)key.ptr[at];
