@@ -209,19 +209,54 @@ static bool is_group(const char *name)
     return false;
 }
 
-/* `sightline flow`, `sightline flow --help`: what there is of it. */
-static int print_group(const char *group, const char *word)
+/* What there is of a group; as examples, the first of each of its commands. */
+static void group_help(const char *group, sl_buf *out)
 {
-    bool asked = word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0);
-    FILE *stream = asked ? stdout : stderr;
-    if (word && !asked)
-        (void)sl_fail(0, "%s: no such command of `sightline %s`; it has these", word, group);
-    fprintf(stream, "Commands:\n");
+    SL_ASSERT(group && out);
+    (void)sl_buf_printf(out, "Usage: sightline %s COMMAND [options]\n\nCommands:\n", group);
     for (const sl_command *const *c = sl_commands; *c; c++) {
         if (is_of_group(*c, group))
-            fprintf(stream, "  sightline %-16s  %s\n", (*c)->name, (*c)->summary);
+            (void)sl_buf_printf(out, "  sightline %-16s  %s\n", (*c)->name, (*c)->summary);
     }
-    return asked ? written(stream) : SL_EXIT_USAGE;
+    (void)sl_buf_printf(out, "\n`sightline %s COMMAND --help` shows a command's options.\n\nExamples:\n", group);
+    for (const sl_command *const *c = sl_commands; *c; c++) {
+        if (is_of_group(*c, group))
+            (void)sl_buf_printf(out, "%.*s\n", (int)strcspn((*c)->examples, "\n"), (*c)->examples);
+    }
+}
+
+static int print_group(const char *group, FILE *stream)
+{
+    sl_buf text;
+    sl_buf_init(&text, 1u << 20);
+    group_help(group, &text);
+    fwrite(text.data, 1, text.len, stream);
+    sl_buf_done(&text);
+    return written(stream);
+}
+
+/* `sightline flow` and a second word that is no command. */
+static int run_group(const char *group, const char *word)
+{
+    char name[64];
+    if (!word) {
+        (void)print_group(group, stderr);
+        return SL_EXIT_USAGE;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return print_group(group, stdout);
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
+        return print_version();
+    (void)snprintf(name, sizeof name, "%s %s", group, word);
+    sl_suggestion near;
+    sl_suggest_init(&near, sl_str_c(name));
+    for (const sl_command *const *c = sl_commands; *c; c++) {
+        if (is_of_group(*c, group))
+            sl_suggest_offer(&near, (*c)->name);
+    }
+    if (near.best)
+        return sl_fail(SL_EXIT_USAGE, "%s %s: no such command; did you mean `sightline %s`?", group, word, near.best);
+    return sl_fail(SL_EXIT_USAGE, "%s %s: no such command; see `sightline %s --help`", group, word, group);
 }
 
 static int run_command(const sl_command *command, int argc, char **argv)
@@ -257,7 +292,9 @@ static int help_about(const char *name, const char *second)
     const sl_command *command = name ? sl_command_find(name) : NULL;
     if (name && !command && is_group(name)) {
         command = find_two(name, second);
-        return command ? print_help(command, stdout) : print_group(name, "--help");
+        if (second && !command)
+            return run_group(name, second);
+        return command ? print_help(command, stdout) : print_group(name, stdout);
     }
     return name && !command ? no_such_command(name) : print_help(command, stdout);
 }
@@ -279,5 +316,5 @@ int sl_command_main(int argc, char **argv)
     command = find_two(name, argc > 2 ? argv[2] : NULL);
     if (command)
         return run_command(command, argc - 3, argv + 3);
-    return is_group(name) ? print_group(name, argc > 2 ? argv[2] : NULL) : no_such_command(name);
+    return is_group(name) ? run_group(name, argc > 2 ? argv[2] : NULL) : no_such_command(name);
 }

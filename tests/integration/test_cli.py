@@ -37,6 +37,26 @@ def test_every_command_helps():
         lib.equal((version.returncode, version.stdout), (0, lib.run("--version").stdout), name)
 
 
+def test_a_group_of_commands_helps_as_a_command_does():
+    for arguments in (["flow", "--help"], ["flow", "-h"], ["help", "flow"]):
+        done = lib.run(*arguments)
+        lib.equal((done.returncode, done.stderr), (0, ""), arguments)
+        lib.contains(done.stdout, "Usage: sightline flow COMMAND")
+        for name in [n for n in commands() if n.startswith("flow ")]:
+            lib.contains(done.stdout, f"  sightline {name} ", arguments)
+            lib.contains(done.stdout.split("Examples:\n")[1], f"  sightline {name}", arguments)
+    for arguments in (["flow", "--version"], ["flow", "-V"]):
+        done = lib.run(*arguments)
+        lib.equal((done.returncode, done.stdout), (0, lib.run("--version").stdout), arguments)
+    lib.equal(lib.run("flow").returncode, 2)
+    lib.contains(lib.run("flow").stderr, "Usage: sightline flow COMMAND")
+    for word, said in (("sever", "did you mean `sightline flow server`?"), ("zzzz", "`sightline flow --help`"), ("--helpp", "`sightline flow --help`")):
+        for arguments in (["flow", word], ["help", "flow", word]):
+            done = lib.run(*arguments)
+            lib.equal((done.returncode, done.stdout), (2, ""), arguments)
+            lib.contains(done.stderr, said, arguments)
+
+
 def test_wrong_usage_exits_2():
     cases = [["nonsense"], [], ["mock", "--nonsense"], ["mock", "--tokens"], ["mock", "--tokens", "many"], ["mock", "surplus"],
              ["mock", "--listen", "256.1.1.1.1:x"], ["mock", "--fault", "nonsense=1"], ["mock", "--fault", "429=2"], ["load", "--concurrency", "0"],
