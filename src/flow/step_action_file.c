@@ -260,9 +260,9 @@ static int add_entry(file_op *f, int folder, const char *name)
     if (json_array_size(f->result) >= SL_MAX_FLOW_FILE_ENTRIES)
         return fail(f, SL_STEP_ERROR_TOO_BIG, "the folder has more than 10,000 entries");
     const char *type = S_ISREG(st.st_mode) ? "file" : S_ISDIR(st.st_mode) ? "folder" : "other";
-    json_t *entry = sl_utf8_valid(sl_str_c(name))
-                        ? json_pack("{s:s, s:s, s:I}", "name", name, "type", type, "size", (json_int_t)st.st_size)
-                        : NULL;
+    json_t *entry = sl_utf8_valid(sl_str_c(name)) ? json_pack("{s:s, s:s, s:I}", "name", name, "type", type, "size",
+                                                              S_ISREG(st.st_mode) ? (json_int_t)st.st_size : 0)
+                                                  : NULL;
     if (!entry) /* a name that JSON cannot hold */
         return 0;
     return json_array_append_new(f->result, entry) ? fail(f, SL_STEP_ERROR_INTERNAL, "out of memory") : 0;

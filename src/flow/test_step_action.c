@@ -603,7 +603,7 @@ SL_TEST(files)
     CHECK_RESULT(&b, 0, "''");
     step_run(&b, ACTION, "{'action':'file','operation':'list'}");
     CHECK_RESULT(&b, 0,
-                 "[{'name':'a.txt','type':'file','size':0},{'name':'d','type':'folder','size':4096},"
+                 "[{'name':'a.txt','type':'file','size':0},{'name':'d','type':'folder','size':0},"
                  "{'name':'new','type':'file','size':7}]");
     step_run(&b, ACTION, "{'action':'file','operation':'list','path':'d/e'}");
     CHECK_RESULT(&b, 0, "[{'name':'f','type':'file','size':1}]");
