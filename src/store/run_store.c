@@ -101,6 +101,14 @@ static job *list_take(job_list *list)
     return j;
 }
 
+static void list_put_back(job_list *list, job *j)
+{
+    j->next = list->first;
+    list->first = j;
+    if (!list->last)
+        list->last = j;
+}
+
 static job *job_new(sl_run_store *store, int (*run)(job *j, sqlite3 *db))
 {
     job *j = sl_calloc(1, sizeof *j);
@@ -194,11 +202,12 @@ static void on_wake(uv_async_t *wake)
     pthread_mutex_unlock(&store->lock);
     for (job *j; (j = list_take(&done));)
         settle(store, j);
-    while (store->waiting.first) {
-        int error = give(store, store->waiting.first);
-        if (error == SL_EAGAIN && store->given)
+    for (job *j; (j = list_take(&store->waiting));) { /* once given it may be in the list `done` already */
+        int error = give(store, j);
+        if (error == SL_EAGAIN && store->given) {
+            list_put_back(&store->waiting, j);
             break;
-        job *j = list_take(&store->waiting);
+        }
         if (error) {
             store->failures++;
             job_free(j);
