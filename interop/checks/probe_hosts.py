@@ -97,18 +97,19 @@ def wait_for_traces(sink, requests, spans=1):
     return net.until("SERVER spans of %d requests" % len(requests), 15, complete)
 
 
-def run_python(ctx):
+def run_python(ctx, scheme="http", more=()):
     """llama-cpp-python's server: one request at a time, counts by its own usage."""
     sink = sightline.Sink(ctx)
     port = ctx.free_port()
-    server = probe.Server(ctx, "llama-cpp-python", llama_python.command(sightline.tiny_model(ctx), port), port,
-                          probe.export_env(sink), ready="/v1/models")
+    argv = llama_python.command(sightline.tiny_model(ctx), port) + list(more)
+    server = probe.Server(ctx, "llama-cpp-python", argv, port, probe.export_env(sink), ready="/v1/models", scheme=scheme)
     requests = llama_load.chats(24)
     send(server.base, requests)
     told = wait_for_traces(sink, requests)
     for r in requests:
         (span_id, span), = server_spans(told, r.trace).items()
-        expect_eq((span["name"], span["parent"]), ("POST /v1/chat/completions", r.parent), "SERVER span")
+        expect_eq((span["name"], span["parent"], span["attributes"]["url.scheme"]),
+                  ("POST /v1/chat/completions", r.parent, scheme), "SERVER span")
         if not r.usage:  # a streamed answer of this server has none
             continue
         spans = told.by_trace[r.trace]
@@ -122,6 +123,12 @@ def run_python(ctx):
                "completion tokens: server %d, probe %d" % (r.usage["completion_tokens"], made))
     expect(sum(bool(r.usage) for r in requests) >= 12, "too few answers with usage")
     return "%d requests" % len(requests)
+
+
+def run_python_tls(ctx):
+    """asyncio has libssl work on memory: no descriptor tells whose bytes they are."""
+    key, certificate = probe.certificate(ctx)
+    return run_python(ctx, "https", ["--ssl_keyfile", key, "--ssl_certfile", certificate])
 
 
 def run_node(ctx):
@@ -182,4 +189,6 @@ ROWS = [
         run_router, needs=[lambda: python_venv.install("llama_server")], order=67),
     Row("probe-python", "full", "llama-cpp-python", llama_python.VERSION, "a host in Python, by ctypes", run_python,
         needs=[llama_python.install], cached=llama_python.cached, order=68),
+    Row("probe-python-tls", "full", "llama-cpp-python", llama_python.VERSION, "TLS that a host moves itself (asyncio)",
+        run_python_tls, needs=[llama_python.install], cached=llama_python.cached, order=68),
 ]

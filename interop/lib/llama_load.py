@@ -6,6 +6,8 @@ import socket
 import threading
 import urllib.parse
 
+from lib import net
+
 WORDS = ("time year people way day man thing woman life child world school state family student group country problem "
          "hand part place case week company system program question work number night point home water room mother "
          "area money story fact month lot right study book eye job word business issue side kind head house").split()
@@ -140,10 +142,9 @@ def send_all(base, requests, clients):
     """Sends them over `clients` connections that stay open; every request is filled in afterwards."""
     queue = list(reversed(requests))
     lock = threading.Lock()
-    host = urllib.parse.urlsplit(base).netloc
 
     def work():
-        connection = http.client.HTTPConnection(host, timeout=60)
+        connection = net.connection(base, 60)
         while True:
             with lock:
                 if not queue:

@@ -113,6 +113,17 @@ def exec_argv(ctx, argv, *options):
     return [ctx.sightline, "exec", "--metrics-listen", "off", "--view", "off", *options, "--", *argv]
 
 
+def certificate(ctx):
+    """Paths of a key and of its certificate, for a server of the check's own."""
+    key, cert = os.path.join(ctx.dir, "key.pem"), os.path.join(ctx.dir, "cert.pem")
+    try:
+        ctx.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                 "-subj", "/CN=localhost", "-keyout", key, "-out", cert], timeout=30)
+    except FileNotFoundError:
+        raise cache.Missing("needs openssl")
+    return key, cert
+
+
 def export_env(sink, protocol="http/protobuf", **more):
     env = {"OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_METRIC_EXPORT_INTERVAL": "500",
            "OTEL_BSP_MAX_QUEUE_SIZE": "65536"}
@@ -124,9 +135,9 @@ def export_env(sink, protocol="http/protobuf", **more):
 class Server:
     """A program that serves HTTP, under `sightline exec`: `.base`, `.metrics` (URL of the probe's page)."""
 
-    def __init__(self, ctx, name, argv, port, env=None, options=(), ready="/health", view="off"):
+    def __init__(self, ctx, name, argv, port, env=None, options=(), ready="/health", view="off", scheme="http"):
         self.ctx = ctx
-        self.base = "http://127.0.0.1:%d" % port
+        self.base = "%s://127.0.0.1:%d" % (scheme, port)
         file = os.path.join(ctx.dir, name + ".ready")
         self.process = ctx.start(name, [ctx.sightline, "exec", "--metrics-listen", "127.0.0.1:0", "--view", view,
                                         "--ready-file", file, *options, "--", *argv], env)

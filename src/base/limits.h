@@ -88,6 +88,7 @@
 #define SL_PROBE_MAX_HOSTS 256                 /* instrumented processes under one `exec` at once */
 
 #define SL_PROBE_MAX_FDS 65536u        /* descriptors of connections are below */
+#define SL_PROBE_MAX_TLS 4096u         /* connections of TLS on memory, which have no descriptor of their own */
 #define SL_PROBE_MAX_CONNECTIONS 2048u /* of one host's HTTP server at once, of those that are watched */
 
 /* What the reader of one host's events remembers. */
@@ -156,6 +157,15 @@
 #define SL_MAX_FILTER_TERMS 1024
 #define SL_MAX_FILTER_DEPTH 16
 #define SL_MAX_POOL_THREADS 64 /* that share one search */
+
+/* Searches in a PostgreSQL server. */
+#define SL_MAX_SQL_BYTES (1024u * 1024) /* a statement without its values */
+#define SL_MAX_SQL_VALUES 4096
+#define SL_MAX_PGVECTOR_CONNECTIONS 4
+#define SL_MAX_PGVECTOR_WAITING 1024                     /* searches that wait for a connection */
+#define SL_MAX_PGVECTOR_TABLES 8                         /* whose columns a connection remembers */
+#define SL_MAX_PGVECTOR_COLUMNS 256                      /* of a table */
+#define SL_MAX_PGVECTOR_ANSWER_BYTES (16u * 1024 * 1024) /* texts of one answer */
 
 /* Steps of workflows that act on the world. */
 #define SL_MAX_FLOW_HTTP_BODY_BYTES (16u * 1024 * 1024)  /* of an answer */

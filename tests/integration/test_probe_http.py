@@ -140,6 +140,10 @@ def told(events, request=None):
     return words
 
 
+def told_length(events, request):
+    return next(e["bytes"] for e in events if e["kind"] == "request_end" and e["request"] == request)
+
+
 UNARY = ["request", "request_end:0", "answer:200", "answer_end:1"]
 
 
@@ -238,6 +242,33 @@ def test_tls():
         with Host("tls", certificate(), reads, program="http_host_tls") as host:
             conversation(host)
             check_conversation(host.events(), flags=1)
+
+
+def test_tls_on_memory():
+    """libssl knows no descriptor: its object stands for the connection, and is no more when it is freed."""
+    for reads in ("read", "recv"):
+        with Host("tls", certificate(), "memory", reads, program="http_host_tls") as host:
+            conversation(host)
+            check_conversation(host.events(), flags=1)
+    with Host("tls", certificate(), "memory", program="http_host_tls") as host:
+        many = [host.http() for _ in range(20)]
+        for i, c in enumerate(many):
+            c.request("POST", "/tokens", b"x" * (i + 2))
+        for c in many:
+            c.getresponse().read()
+            c.close()
+        for _ in range(20):
+            ask(host.http(), "/length")
+        leaves = host.connect()
+        leaves.sendall(b"POST /tokens HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf")
+        leaves.unwrap().close()
+        time.sleep(0.2)
+        events = host.events()
+        requests = [e for e in events if e["kind"] == "request"]
+        assert len(requests) == 41 and len({e["connection"] for e in requests}) == 41, len(requests)
+        assert all(told(events, n)[0:1] + told(events, n)[2:] == ["request", "tokenize:%d" % told_length(events, n), "post", "answer:200",
+                                                                 "answer_end:1"] for n in range(1, 21))
+        assert all(told(events, n) == UNARY for n in range(21, 41)) and told(events, 41) == ["request", "answer_end:2"], told(events, 41)
 
 
 def test_each_caller_has_its_own_libssl():

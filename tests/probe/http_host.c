@@ -2,9 +2,10 @@
  * A host with an HTTP server, for tests of the probe: http_host PORT-FILE [WORD ...]
  *
  * Words choose how it reads (recv read readv recvmsg recvfrom), how it writes (send write writev sendmsg sendto), how
- * it serves (threads: one for each connection; loop: one thread for all), `tls FILE` (key and certificate), `late`
- * (libllama is called when /begin is asked for, not at the start), `never` (it is not called at all). It says on stdout
- * what went wrong, and nothing otherwise. Ends at POST /end.
+ * it serves (threads: one for each connection; loop: one thread for all), `tls FILE` (key and certificate),
+ * `memory` (libssl works on memory, the host moves the bytes), `late` (libllama is called when /begin is asked for, not
+ * at the start), `never` (it is not called at all). It says on stdout what went wrong, and nothing otherwise. Ends at
+ * POST /end.
  *
  * Paths: /length, /empty, /chunks, /until-close, /file (sendfile), /tokens (the body is tokenised, and handed to
  * another thread), /vfork and /fork (a child closes the connection's descriptor), /worker (a child is a host itself),
@@ -44,7 +45,7 @@ typedef struct conn {
 } conn;
 
 static const char *reads = "recv", *writes = "send";
-static bool loop, late, never;
+static bool loop, late, never, memory;
 static const char *tls_file;
 static const char *port_file;
 
@@ -67,15 +68,37 @@ static void tls_begin(void)
         fail("certificate");
 }
 
+/* Memory alone: what libssl has to say goes out, and what it wants comes in. False: nothing is to be awaited. */
+static bool tls_carry(conn *c, bool wants)
+{
+    char bytes[5000];
+    int n;
+    ssize_t got = 0;
+    if (!memory)
+        return false;
+    while ((n = BIO_read(SSL_get_wbio(c->ssl), bytes, sizeof bytes)) > 0)
+        (void)!write(c->fd, bytes, (size_t)n);
+    if (wants && (got = read(c->fd, bytes, sizeof bytes)) > 0)
+        BIO_write(SSL_get_rbio(c->ssl), bytes, (int)got);
+    return got > 0;
+}
+
 static bool tls_accept(conn *c)
 {
     SSL *ssl = SSL_new(context);
-    SSL_set_fd(ssl, c->fd);
     c->ssl = ssl;
-    return SSL_accept(ssl) == 1;
+    if (memory)
+        SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    else
+        SSL_set_fd(ssl, c->fd);
+    int done;
+    do
+        done = SSL_accept(ssl);
+    while (tls_carry(c, done != 1));
+    return done == 1;
 }
 
-static ssize_t tls_read(conn *c, void *to, size_t n)
+static ssize_t tls_read_once(conn *c, void *to, size_t n)
 {
     size_t got = 0;
     if (strcmp(reads, "read") == 0)
@@ -83,12 +106,25 @@ static ssize_t tls_read(conn *c, void *to, size_t n)
     return SSL_read_ex(c->ssl, to, n, &got) == 1 ? (ssize_t)got : 0;
 }
 
+static ssize_t tls_read(conn *c, void *to, size_t n)
+{
+    ssize_t got;
+    do
+        got = tls_read_once(c, to, n);
+    while (got <= 0 && !SSL_get_shutdown(c->ssl) && tls_carry(c, true));
+    return got;
+}
+
 static ssize_t tls_write(conn *c, const void *from, size_t n)
 {
     size_t put = 0;
+    ssize_t done;
     if (strcmp(reads, "read") == 0)
-        return SSL_write(c->ssl, from, (int)n);
-    return SSL_write_ex(c->ssl, from, n, &put) == 1 ? (ssize_t)put : -1;
+        done = SSL_write(c->ssl, from, (int)n);
+    else
+        done = SSL_write_ex(c->ssl, from, n, &put) == 1 ? (ssize_t)put : -1;
+    (void)tls_carry(c, false);
+    return done;
 }
 
 static void tls_end(conn *c)
@@ -96,6 +132,7 @@ static void tls_end(conn *c)
     if (!c->ssl)
         return;
     SSL_shutdown(c->ssl);
+    (void)tls_carry(c, false);
     SSL_free(c->ssl);
 }
 #else
@@ -461,6 +498,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "tls") == 0 && i + 1 < argc)
             tls_file = argv[++i];
         loop |= strcmp(argv[i], "loop") == 0;
+        memory |= strcmp(argv[i], "memory") == 0;
         late |= strcmp(argv[i], "late") == 0;
         never |= strcmp(argv[i], "never") == 0;
     }

@@ -24,7 +24,10 @@ static inline void *sl_host_libc(sl_hook_id id)
 /* A connection that is watched: place in the pool and how often the place was given out. 0: none. */
 typedef uint32_t sl_http_ref;
 
-extern _Atomic sl_http_ref sl_http_by_fd[SL_PROBE_MAX_FDS];
+/* TLS that works on memory (asyncio, for instance) has no descriptor: numbers from SL_PROBE_MAX_FDS on stand for it. */
+#define SL_HTTP_TLS_WINDOW 8u /* places that a key may be in */
+#define SL_HTTP_FDS (SL_PROBE_MAX_FDS + SL_PROBE_MAX_TLS + SL_HTTP_TLS_WINDOW)
+extern _Atomic sl_http_ref sl_http_by_fd[SL_HTTP_FDS];
 
 /* The connection behind a descriptor, while events are recorded. */
 static inline sl_http_ref sl_http_find(int fd)
@@ -38,6 +41,13 @@ static inline sl_http_ref sl_http_find(int fd)
 void sl_http_accepted(int fd);
 /* Bytes were read from a socket that is not known: it becomes known if they begin a request. `tls`: from within TLS. */
 void sl_http_adopt(int fd, const void *bytes, size_t len, bool tls);
+
+/* The number that stands for an object of libssl which has no descriptor; -1: it is not watched. */
+int sl_http_tls_fd(const void *ssl);
+/* Bytes were read by such an object: it becomes known if they begin a request. */
+void sl_http_tls_adopt(const void *ssl, const void *bytes, size_t len);
+/* The object is about to be freed. `by_peer`: the peer had said that it is done. */
+void sl_http_tls_gone(const void *ssl, bool by_peer);
 
 /* What a call has moved: the first `bytes` bytes of `pieces`. */
 typedef struct sl_http_moved {

@@ -31,7 +31,8 @@ typedef struct connection {
     sl_http_watch watch;
 } connection;
 
-_Atomic sl_http_ref sl_http_by_fd[SL_PROBE_MAX_FDS];
+_Atomic sl_http_ref sl_http_by_fd[SL_HTTP_FDS];
+static const void *_Atomic tls_keys[SL_PROBE_MAX_TLS + SL_HTTP_TLS_WINDOW]; /* who has the numbers behind the fds */
 static connection *_Atomic pool;
 static _Atomic uint64_t taken[SL_PROBE_MAX_CONNECTIONS / 64];
 /* Of the host's attaching: in a child, the places that its parent had taken are free. */
@@ -144,13 +145,21 @@ static connection *places(void)
     return none;
 }
 
+/* The connection's number stands for it no more. */
+static void leave_fd(const connection *c, sl_http_ref ref)
+{
+    SL_ASSERT((unsigned)c->fd < SL_HTTP_FDS);
+    bool was = atomic_compare_exchange_strong(&sl_http_by_fd[c->fd], &ref, 0);
+    if (was && (unsigned)c->fd >= SL_PROBE_MAX_FDS)
+        atomic_store(&tls_keys[(unsigned)c->fd - SL_PROBE_MAX_FDS], NULL);
+}
+
 static void clear_pool(connection *c)
 {
     for (size_t i = 0; i < SL_PROBE_MAX_CONNECTIONS; i++) {
         if (!(atomic_load(&taken[i / 64]) >> i % 64 & 1))
             continue;
-        sl_http_ref ref = atomic_exchange(&c[i].ref, 0);
-        (void)atomic_compare_exchange_strong(&sl_http_by_fd[c[i].fd], &ref, 0);
+        leave_fd(&c[i], atomic_exchange(&c[i].ref, 0));
         atomic_store(&c[i].lock, FREE);
         atomic_fetch_and(&taken[i / 64], ~(1ull << i % 64));
     }
@@ -211,8 +220,7 @@ static connection *record_of(sl_http_ref ref)
 static void end_locked(connection *c, bool failed)
 {
     sl_http_watch_sink sink = sink_of(c);
-    sl_http_ref ref = atomic_load_explicit(&c->ref, memory_order_relaxed);
-    (void)atomic_compare_exchange_strong(&sl_http_by_fd[c->fd], &ref, 0);
+    leave_fd(c, atomic_load_explicit(&c->ref, memory_order_relaxed));
     sl_http_watch_end(&c->watch, &sink, failed);
     free_place(c);
 }
@@ -277,7 +285,7 @@ static void give_up(connection *c, sl_http_ref ref)
 static connection *enter(int fd, sl_http_ref ref)
 {
     bool busy;
-    SL_ASSERT((unsigned)fd < SL_PROBE_MAX_FDS);
+    SL_ASSERT((unsigned)fd < SL_HTTP_FDS);
     if (atomic_load_explicit(&sl_http_by_fd[fd], memory_order_relaxed) != ref || sl_host_this_thread()->ours)
         return NULL;
     connection *c = lock_of(ref, &busy);
@@ -316,7 +324,8 @@ static sl_http_ref place_for(int fd, bool tls)
 
 static sl_http_ref begin(int fd, bool tls)
 {
-    if ((unsigned)fd >= SL_PROBE_MAX_FDS || !pool_is_ours() || sl_host_this_thread()->ours)
+    SL_ASSERT((unsigned)fd < SL_HTTP_FDS);
+    if (!pool_is_ours() || sl_host_this_thread()->ours)
         return 0;
     sl_http_ref ref = place_for(fd, tls), old = atomic_exchange(&sl_http_by_fd[fd], ref);
     if (old)
@@ -326,7 +335,7 @@ static sl_http_ref begin(int fd, bool tls)
 
 void sl_http_accepted(int fd)
 {
-    if (sl_host_same_process())
+    if ((unsigned)fd < SL_PROBE_MAX_FDS && sl_host_same_process())
         (void)begin(fd, false);
 }
 
@@ -344,17 +353,62 @@ static bool begins_request(sl_str bytes)
     return false;
 }
 
+static void begin_with(int fd, const void *bytes, size_t len, bool tls)
+{
+    struct iovec piece = {(void *)(uintptr_t)bytes, len};
+    sl_http_moved moved = {&piece, 1, len, tls};
+    sl_http_ref ref = begin(fd, tls);
+    if (ref)
+        sl_http_was_read(fd, ref, &moved);
+}
+
 void sl_http_adopt(int fd, const void *bytes, size_t len, bool tls)
 {
     int type, kept = errno;
     socklen_t size = sizeof type;
-    struct iovec piece = {(void *)(uintptr_t)bytes, len};
-    sl_http_moved moved = {&piece, 1, len, tls};
-    if (begins_request(sl_str_of(bytes, len)) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
-        type == SOCK_STREAM && sl_host_same_process()) {
-        sl_http_ref ref = begin(fd, tls);
-        if (ref)
-            sl_http_was_read(fd, ref, &moved);
+    if ((unsigned)fd < SL_PROBE_MAX_FDS && begins_request(sl_str_of(bytes, len)) &&
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM && sl_host_same_process())
+        begin_with(fd, bytes, len, tls);
+    errno = kept;
+}
+
+/* ---- TLS without a descriptor ---- */
+
+static size_t tls_home(const void *ssl)
+{
+    return (size_t)((uint64_t)(uintptr_t)ssl * 0x9E3779B97F4A7C15ull >> 40) % SL_PROBE_MAX_TLS;
+}
+
+int sl_http_tls_fd(const void *ssl)
+{
+    size_t home = tls_home(ssl);
+    for (size_t i = home; i < home + SL_HTTP_TLS_WINDOW; i++) {
+        if (atomic_load_explicit(&tls_keys[i], memory_order_relaxed) == ssl)
+            return (int)(SL_PROBE_MAX_FDS + i);
+    }
+    return -1;
+}
+
+/* A number for the object; -1: there is no room. One thread at a time uses an object of libssl. */
+static int tls_fd_new(const void *ssl)
+{
+    size_t home = tls_home(ssl);
+    int known = sl_http_tls_fd(ssl);
+    for (size_t i = home; known < 0 && i < home + SL_HTTP_TLS_WINDOW; i++) {
+        const void *none = NULL;
+        if (atomic_compare_exchange_strong(&tls_keys[i], &none, ssl))
+            known = (int)(SL_PROBE_MAX_FDS + i);
+    }
+    return known;
+}
+
+void sl_http_tls_adopt(const void *ssl, const void *bytes, size_t len)
+{
+    int kept = errno;
+    if (begins_request(sl_str_of(bytes, len)) && sl_host_same_process() && pool_is_ours()) {
+        int fd = tls_fd_new(ssl);
+        if (fd >= 0)
+            begin_with(fd, bytes, len, true);
     }
     errno = kept;
 }
@@ -447,6 +501,18 @@ void sl_http_closing(int fd, sl_http_ref ref)
     int kept = errno;
     if (sl_host_same_process())
         end(fd, ref, false);
+    errno = kept;
+}
+
+void sl_http_tls_gone(const void *ssl, bool by_peer)
+{
+    int kept = errno, fd = sl_http_tls_fd(ssl);
+    if (fd >= 0 && sl_host_same_process()) {
+        sl_http_ref ref = atomic_load_explicit(&sl_http_by_fd[fd], memory_order_relaxed);
+        if (ref)
+            end(fd, ref, by_peer);
+        (void)atomic_compare_exchange_strong(&tls_keys[(unsigned)fd - SL_PROBE_MAX_FDS], &ssl, NULL);
+    }
     errno = kept;
 }
 

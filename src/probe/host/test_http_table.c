@@ -317,6 +317,83 @@ SL_TEST(the_probes_own_threads_are_not_watched)
     sl_http_closing(15, ref);
 }
 
+/* ---- TLS on memory ---- */
+
+#define SSL_OF(i) ((const void *)(uintptr_t)(0x10000 + 64 * (uintptr_t)(i)))
+
+SL_TEST(an_object_of_libssl_stands_for_a_connection_without_a_descriptor)
+{
+    host_begin();
+    errno = 4321;
+    sl_http_tls_adopt(SSL_OF(1), "\x01\x02GET / HTTP/1.1\r\n", 18);
+    CHECK_EQ(sl_http_tls_fd(SSL_OF(1)), -1);
+    sl_http_tls_adopt(SSL_OF(1), GET, sizeof GET - 1);
+    int fd = sl_http_tls_fd(SSL_OF(1));
+    CHECK(fd >= (int)SL_PROBE_MAX_FDS && fd < (int)SL_HTTP_FDS);
+    CHECK_EQ(sl_http_find(fd), 0); /* a descriptor of that number is another thing */
+    sl_http_accepted(fd);
+    sl_http_ref ref = atomic_load(&sl_http_by_fd[fd]);
+    CHECK_EQ(sl_host_request(), 1);
+    was_written(fd, ref, OK, true);
+    CHECK_EQ(count(SL_PROBE_ANSWER_END), 1);
+    was_read(fd, ref, "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", true);
+    sl_http_tls_gone(SSL_OF(2), true);
+    CHECK_EQ(count(SL_PROBE_ANSWER_END), 1);
+    sl_http_tls_gone(SSL_OF(1), true);
+    CHECK_EQ(count(SL_PROBE_ANSWER_END), 2);
+    CHECK_EQ(atomic_load(&last_value), SL_PROBE_END_CLOSED);
+    CHECK_EQ(sl_http_tls_fd(SSL_OF(1)), -1);
+    sl_http_tls_gone(SSL_OF(1), true);
+    CHECK_EQ(errno, 4321);
+    CHECK_EQ(count(SL_PROBE_REQUEST), 2);
+}
+
+static unsigned tls_places_left(unsigned objects)
+{
+    unsigned known = 0;
+    for (unsigned i = 0; i < objects; i++)
+        known += sl_http_tls_fd(SSL_OF(i)) >= 0;
+    return known;
+}
+
+SL_TEST(places_of_tls_on_memory_come_back)
+{
+    enum { MANY = 3 * SL_PROBE_MAX_TLS };
+    host_begin();
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < MANY; i++)
+            sl_http_tls_adopt(SSL_OF(i), GET, sizeof GET - 1);
+        CHECK_EQ(count(SL_PROBE_REQUEST), (round + 1) * SL_PROBE_MAX_CONNECTIONS);
+        for (unsigned i = 0; i < MANY; i++)
+            sl_http_tls_gone(SSL_OF(i), false);
+        CHECK_EQ(tls_places_left(MANY), 0);
+    }
+    CHECK_EQ(count(SL_PROBE_ANSWER_END), 3 * SL_PROBE_MAX_CONNECTIONS);
+}
+
+SL_TEST(what_is_not_understood_gives_the_place_of_its_object_back)
+{
+    host_begin();
+    sl_http_tls_adopt(SSL_OF(7), GET, sizeof GET - 1);
+    int fd = sl_http_tls_fd(SSL_OF(7));
+    was_written(fd, atomic_load(&sl_http_by_fd[fd]), OK, true);
+    was_read(fd, atomic_load(&sl_http_by_fd[fd]), "\x16\x03\x01 hello", true);
+    CHECK_EQ(sl_http_tls_fd(SSL_OF(7)), -1);
+    sl_http_tls_adopt(SSL_OF(7), GET, sizeof GET - 1);
+    fd = sl_http_tls_fd(SSL_OF(7));
+    CHECK(fd > 0);
+    host_begin(); /* in a child */
+    sl_http_tls_adopt(SSL_OF(8), GET, sizeof GET - 1);
+    CHECK_EQ(sl_http_tls_fd(SSL_OF(7)), -1);
+    atomic_store(&same_process, false);
+    sl_http_tls_adopt(SSL_OF(9), GET, sizeof GET - 1);
+    sl_http_tls_gone(SSL_OF(8), false);
+    CHECK_EQ(sl_http_tls_fd(SSL_OF(9)), -1);
+    CHECK_EQ(sl_http_tls_fd(SSL_OF(8)) >= 0, true);
+    atomic_store(&same_process, true);
+    sl_http_tls_gone(SSL_OF(8), false);
+}
+
 /* ---- whom a thread serves ---- */
 
 SL_TEST(a_thread_with_two_unanswered_requests_serves_none_for_certain)
