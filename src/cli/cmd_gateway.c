@@ -26,7 +26,9 @@ const sl_command sl_cmd_gateway = {
     "[-c config.yaml] [options]",
     "Serves the OpenAI API in front of model servers. Every request is one trace, with metrics, logs and health beside "
     "it. "
-    "SIGTERM drains, SIGHUP reloads the configuration without dropping a stream. OTEL_* variables say where telemetry "
+    "SIGTERM drains, SIGHUP reloads the configuration without dropping a stream: models, keys, limits and timeouts; "
+    "listeners, workers, drain timeout and health checks wait for the next start, and the log says so. OTEL_* "
+    "variables say where telemetry "
     "goes; "
     "nothing is exported until one of them does.",
     "  sightline gateway -c config.yaml\n"

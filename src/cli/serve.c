@@ -12,6 +12,7 @@
 #include "src/base/assert.h"
 #include "src/cli/data_dir.h"
 #include "src/cli/mock_server.h"
+#include "src/cli/reload.h"
 #include "src/gateway/worker.h"
 #include "src/telemetry/multiproc.h"
 #include "src/telemetry/otel_config.h"
@@ -92,32 +93,69 @@ static int complete_config(const sl_serve *s, sl_config *config)
     return config->deployment_count || s->mock.fd < 0 ? 0 : add_mock_models(s, config);
 }
 
+static bool is_served(const sl_serve *s, sl_listener_id id)
+{
+    SL_ASSERT(s);
+    unsigned plane = sl_listener_plane(id);
+    return plane == 0 || (s->planes & plane) != 0;
+}
+
+/* Settings of the file that were changed and stay as they are; those that an option decides are none of them. */
+static void say_kept(const sl_serve *s, const sl_config *fresh)
+{
+    SL_ASSERT(s && fresh);
+    unsigned kept = sl_reload_kept(s->config, fresh);
+    for (int id = 0; id < SL_LISTENER_COUNT; id++) {
+        if (!is_served(s, (sl_listener_id)id) || sl_option_given(s->command, sl_listener_option((sl_listener_id)id)))
+            kept &= ~(1u << id);
+    }
+    if (!(s->planes & SL_PLANE_GATEWAY) || sl_option_given(s->command, "workers"))
+        kept &= ~(unsigned)SL_KEPT_WORKERS;
+    if (sl_option_given(s->command, "drain-timeout"))
+        kept &= ~(unsigned)SL_KEPT_DRAIN_TIMEOUT;
+    if (!(s->planes & SL_PLANE_FLOW))
+        kept &= ~(unsigned)SL_KEPT_FLOW_MODELS;
+    for (unsigned bit = 1; kept; bit <<= 1) {
+        if (kept & bit)
+            (void)sl_fail(0, "warning: reload: %s: was changed, and stays as it was; start again for it to take effect",
+                          sl_reload_setting(bit));
+        kept &= ~bit;
+    }
+}
+
+/* Why a configuration cannot take the place of the running one; NULL: it can. */
+static const char *not_reloadable(const sl_serve *s, const sl_config *config)
+{
+    SL_ASSERT(s && config);
+    if (s->has_models && config->deployment_count == 0 && s->mock.fd < 0)
+        return "has no model";
+    if ((s->planes & SL_PLANE_GATEWAY) && !config->master_key.len && !s->default_key)
+        return "has no general_settings.master_key any more";
+    return NULL;
+}
+
 static void *reload_config(void *user)
 {
     sl_serve *s = user;
     sl_config *config = load_config(s);
-    if (config && config->deployment_count == 0 && s->mock.fd < 0) {
-        (void)sl_fail(0, "reload: the configuration has no model; the running one stays");
+    const char *why = config ? not_reloadable(s, config) : NULL;
+    if (why)
+        (void)sl_fail(0, "reload: the configuration %s; the running one stays", why);
+    if (why || (config && complete_config(s, config) != 0)) {
         sl_config_free(config);
         return NULL;
     }
-    if (config && !config->master_key.len && !s->default_key) {
-        (void)sl_fail(0,
-                      "reload: the configuration has no general_settings.master_key any more; the running one stays");
-        sl_config_free(config);
-        return NULL;
-    }
-    if (config && complete_config(s, config) != 0) {
-        sl_config_free(config);
-        return NULL;
-    }
+    if (config)
+        say_kept(s, config);
     return config;
 }
 
+/* The one of the start stays: later ones are compared with it. */
 static void release_config(void *user, void *generation)
 {
-    (void)user;
-    sl_config_free(generation);
+    const sl_serve *s = user;
+    if (generation != s->config)
+        sl_config_free(generation);
 }
 
 /* What to name in a message about a setting: its option, its variable, or the configuration file. */
@@ -175,13 +213,6 @@ static int listener_address(const sl_serve *s, sl_listener_id id, bool *ret_aske
                        "LITELLM_MASTER_KEY",
                        source, (int)text.len, text.ptr);
     return 0;
-}
-
-static bool is_served(const sl_serve *s, sl_listener_id id)
-{
-    SL_ASSERT(s);
-    unsigned plane = sl_listener_plane(id);
-    return plane == 0 || (s->planes & plane) != 0;
 }
 
 /* Opens one listener. A default one whose port is taken is left out with a warning. Returns an exit status or 0. */

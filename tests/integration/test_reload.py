@@ -127,6 +127,64 @@ def test_many_reloads_at_once():
     lib.equal(gateway.stop(), 0)
 
 
+KEPT = "was changed, and stays as it was; start again for it to take effect"
+
+
+def told(process):
+    """Settings that the log says are kept, and forgets them."""
+    lines = process.output()[getattr(process, "read", 0):].split("\n")
+    process.read = len(process.output())
+    return sorted(line.split("reload: ")[1].split(": was changed")[0] for line in lines if KEPT in line)
+
+
+def generations(process):
+    return process.output().count("is starting")
+
+
+def reload_as(process, text):
+    before = generations(process)
+    rewrite(process, text)
+    lib.until(lambda: generations(process) > before, 10, "the reload")
+    return told(process)
+
+
+def test_what_only_a_start_reads_is_told():
+    """Compared with the start, not with the reload before; what an option decides is not told."""
+    mock = lib.mock()
+    ours = "sightline:\n  workers: {}\n  drain_timeout: {}\n  listen:\n    metrics: '{}'\n    api: 127.0.0.1:1\n"
+    check = "  health_checks:\n    - {name: m, kind: memory, limit: 1000000000000}\n"
+    file = lib.config_for(mock.url("mock"))
+    gateway = start(mock, extra=ours.format(2, 7, "127.0.0.1:1"))
+    lib.equal(reload_as(gateway, file + ours.format(2, 7, "127.0.0.1:1")), [])
+    changed = file + ours.format(3, 8, "127.0.0.1:2").replace("127.0.0.1:1", "127.0.0.1:3") + check
+    for _ in range(2):  # --metrics-listen and --drain-timeout are options here; a gateway has no API server
+        lib.equal(reload_as(gateway, changed), ["sightline.health_checks", "sightline.workers"])
+    lib.equal(lib.chat(gateway.url("gateway")).status, 200)
+    lib.equal(reload_as(gateway, file + ours.format(2, 7, "127.0.0.1:1")), [])
+    with open(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children") as children:
+        assert len(children.read().split()) >= 3, "two workers and control"
+    lib.equal(gateway.stop(), 0)
+
+
+def test_workflows_keep_their_models_until_a_start():
+    """`flow server` has no workers to replace, and may be without models; `up` has both planes."""
+    mock = lib.mock()
+    for command in ("flow server", "up"):
+        path = os.path.join(lib.tmp(), "config.yaml")
+        with open(path, "w") as file:
+            file.write(lib.config_for(mock.url("mock")))
+        off = [w for name in ("metrics", "health", "admin", "api", "control", "queue") + (("gateway",) if command == "up" else ())
+               for w in (f"--{name}-listen", "127.0.0.1:0")]
+        server = lib.Process(*command.split(), "-c", path, *off, "--data-dir", lib.tmp(), "--drain-timeout", "5")
+        server.config_path = path
+        lib.equal(reload_as(server, lib.config_for(mock.url("mock")) + "# the same\n"), [])
+        lib.equal(reload_as(server, lib.config_for(mock.url("mock"), ["other"])), ["model_list, as workflows see it"])
+        if command == "flow server":
+            lib.equal(reload_as(server, "general_settings: {}\n"), ["model_list, as workflows see it"])
+        lib.equal(lib.get(server.url("api") + "/status/").status, 200)
+        lib.equal(server.stop(), 0)
+
+
 # ---- SIGTERM ----
 
 def test_an_idle_gateway_ends_at_once():
