@@ -8,6 +8,9 @@
 
 #include "src/base/assert.h"
 #include "src/flow/expr_value.h"
+#include "src/view/waterfall_text.h"
+
+#define NAME_MAX_BYTES 400u /* of a name that is no column of a table */
 
 typedef struct look {
     const char *mark, *colour;
@@ -57,6 +60,20 @@ static void put_plain(sl_buf *out, const char *text, size_t max, bool lines)
         (void)sl_buf_put_c(out, "\xe2\x80\xa6");
 }
 
+static void put_name(sl_buf *out, const char *name)
+{
+    put_plain(out, name, NAME_MAX_BYTES, false);
+}
+
+/* In a column that is `least` wide, and wider for a longer name, up to `most`. */
+static void put_column(sl_buf *out, const char *name, size_t least, size_t most)
+{
+    SL_ASSERT(name && least <= most);
+    size_t width = sl_text_columns(sl_str_c(name), false);
+    width = width < least ? least : width > most ? most : width;
+    sl_text_put(out, sl_str_c(name), width, true, false);
+}
+
 static void put_seconds(sl_buf *out, uint64_t ns)
 {
     (void)sl_buf_printf(out, ns < 10000000000u ? "%.3f s" : "%.1f s", (double)ns / 1e9);
@@ -81,17 +98,21 @@ void sl_run_view_event(const sl_run_view *view, const sl_flow_event *event, sl_b
     if (view->terminal || !event->step)
         return;
     const char *type = sl_step_type_name(event->step->type);
+    if (event->kind != SL_FLOW_STEP_STARTED && event->kind != SL_FLOW_STEP_RETRIED &&
+        event->kind != SL_FLOW_STEP_EMITTED && event->kind != SL_FLOW_STEP_ENDED)
+        return;
+    put_name(out, event->path);
+    (void)sl_buf_printf(out, " (%s): ", type);
     if (event->kind == SL_FLOW_STEP_STARTED) {
-        (void)sl_buf_printf(out, "%s (%s): started\n", event->path, type);
+        (void)sl_buf_put_c(out, "started");
     } else if (event->kind == SL_FLOW_STEP_RETRIED) {
-        (void)sl_buf_printf(out, "%s (%s): try %u failed, again in %llu ms: ", event->path, type, event->attempts,
+        (void)sl_buf_printf(out, "try %u failed, again in %llu ms: ", event->attempts,
                             (unsigned long long)event->delay_ms);
         put_plain(out, event->message, 200, false);
-        (void)sl_buf_put_char(out, '\n');
     } else if (event->kind == SL_FLOW_STEP_EMITTED) {
-        (void)sl_buf_printf(out, "%s (%s): %s\n", event->path, type, event->name);
-    } else if (event->kind == SL_FLOW_STEP_ENDED) {
-        (void)sl_buf_printf(out, "%s (%s): %s", event->path, type, sl_step_status_name(event->step_status));
+        put_name(out, event->name);
+    } else {
+        (void)sl_buf_put_c(out, sl_step_status_name(event->step_status));
         if (event->attempts) {
             (void)sl_buf_put_c(out, " after ");
             put_seconds(out, event->duration_ns);
@@ -100,8 +121,8 @@ void sl_run_view_event(const sl_run_view *view, const sl_flow_event *event, sl_b
             (void)sl_buf_put_c(out, ": ");
             put_plain(out, event->message, 400, false);
         }
-        (void)sl_buf_put_char(out, '\n');
     }
+    (void)sl_buf_put_char(out, '\n');
 }
 
 void sl_run_view_clear(sl_run_view *view, sl_buf *out)
@@ -111,16 +132,23 @@ void sl_run_view_clear(sl_run_view *view, sl_buf *out)
     view->drawn = 0;
 }
 
+/* A line that is longer than the terminal would be two, and all lines drawn again in the wrong place. */
 static void draw_step(const sl_run_view *view, const sl_flow_step_view *step, sl_buf *out)
 {
-    char line[160];
+    SL_ASSERT(view->columns >= 40);
+    bool tries = step->attempts > 1 && view->columns > 76;
+    size_t room = view->columns - 12 - (tries ? 11 : 0); /* behind it: "12345.6 s", "  try 10000" */
+    sl_buf line;
+    sl_buf_init(&line, 4096);
+    put_column(&line, step->step->id, 20, 40);
+    (void)sl_buf_printf(&line, " %-13s %-10s", sl_step_type_name(step->step->type), sl_step_status_name(step->status));
     put_mark(view, step->status, out);
-    (void)snprintf(line, sizeof line, " %-20.40s %-13s %-10s", step->step->id, sl_step_type_name(step->step->type),
-                   sl_step_status_name(step->status));
-    (void)sl_buf_put(out, line, sl_utf8_prefix(sl_str_c(line), view->columns - 12));
+    (void)sl_buf_put_char(out, ' ');
+    sl_text_put(out, sl_buf_str(&line), room, false, false);
+    sl_buf_done(&line);
     if (step->start_ns)
         put_seconds(out, step->duration_ns);
-    if (step->attempts > 1 && view->columns > 76)
+    if (tries)
         (void)sl_buf_printf(out, "  try %u", step->attempts);
     (void)sl_buf_put_c(out, "\033[K\n");
 }
@@ -154,9 +182,10 @@ static void report_step(const sl_run_view *view, const sl_flow_step_view *step, 
     if (step->usage.cost_known)
         (void)snprintf(cost, sizeof cost, "%.6f", step->usage.cost_usd);
     put_mark(view, step->status, out);
-    (void)sl_buf_printf(out, " %-24.60s %-13s %-10s %10s %8u %9s %11s", step->step->id,
-                        sl_step_type_name(step->step->type), sl_step_status_name(step->status), time, step->attempts,
-                        tokens, cost);
+    (void)sl_buf_put_char(out, ' ');
+    put_column(out, step->step->id, 24, 60);
+    (void)sl_buf_printf(out, " %-13s %-10s %10s %8u %9s %11s", sl_step_type_name(step->step->type),
+                        sl_step_status_name(step->status), time, step->attempts, tokens, cost);
     if (step->message[0]) {
         (void)sl_buf_put_c(out, "  ");
         put_plain(out, step->message, 400, false);
@@ -182,6 +211,18 @@ static void put_value(json_t *value, sl_buf *out)
     (void)sl_buf_put_char(out, '\n');
 }
 
+static void put_output(const sl_step *step, const char *name, json_t *value, sl_buf *out)
+{
+    SL_ASSERT(step && value);
+    put_name(out, step->id);
+    if (name) {
+        (void)sl_buf_put_char(out, '.');
+        put_name(out, name);
+    }
+    (void)sl_buf_put_c(out, ": ");
+    put_value(value, out);
+}
+
 /* The names that the step gave its results, or all of them; of a step that holds others: its text. */
 static void report_output(const sl_flow_step_view *step, sl_buf *out)
 {
@@ -190,23 +231,18 @@ static void report_output(const sl_flow_step_view *step, sl_buf *out)
         return;
     json_t *text = json_object_get(step->value, SL_FLOW_TEXT_KEY);
     if (s->block_count && text) {
-        (void)sl_buf_printf(out, "%s: ", s->id);
-        put_value(text, out);
+        put_output(s, NULL, text, out);
         return;
     }
     for (size_t i = 0; i < s->output_count; i++) {
         json_t *value = json_object_get(step->value, s->outputs[i]);
-        if (value) {
-            (void)sl_buf_printf(out, "%s.%s: ", s->id, s->outputs[i]);
-            put_value(value, out);
-        }
+        if (value)
+            put_output(s, s->outputs[i], value, out);
     }
     for (void *i = json_object_iter(step->value); i && !s->output_count; i = json_object_iter_next(step->value, i)) {
         const char *key = json_object_iter_key(i);
-        if (!is_aside(key) && strcmp(key, SL_FLOW_TEXT_KEY) != 0) {
-            (void)sl_buf_printf(out, "%s.%s: ", s->id, key);
-            put_value(json_object_iter_value(i), out);
-        }
+        if (!is_aside(key) && strcmp(key, SL_FLOW_TEXT_KEY) != 0)
+            put_output(s, key, json_object_iter_value(i), out);
     }
 }
 
@@ -241,7 +277,9 @@ int sl_run_view_report(const sl_run_view *view, const sl_flow_run *run, sl_buf *
         report_step(view, &step, out);
     }
     report_outputs(run, out);
-    (void)sl_buf_printf(out, "\n%s: %s in ", sl_flow_run_flow(run)->name, sl_run_status_name(sl_flow_run_status(run)));
+    (void)sl_buf_put_char(out, '\n');
+    put_name(out, sl_flow_run_flow(run)->name);
+    (void)sl_buf_printf(out, ": %s in ", sl_run_status_name(sl_flow_run_status(run)));
     put_seconds(out, end_ns > start_ns ? end_ns - start_ns : 0);
     (void)sl_buf_printf(out, ", %llu tokens (%llu in, %llu out)", (unsigned long long)sum,
                         (unsigned long long)usage.input_tokens, (unsigned long long)usage.output_tokens);
