@@ -8,7 +8,8 @@
 #include "src/base/mem.h"
 
 #define FORMAT 1
-#define MAX_COLUMNS 8
+#define MAX_COLUMNS 16
+#define MAX_VALUES 8
 
 static const char schema[] =
     "create table if not exists workflows(name text primary key, source blob not null, created text not null);"
@@ -20,14 +21,20 @@ static const char schema[] =
     "create table if not exists tasks(number integer primary key autoincrement, id text not null unique, "
     "service text not null, deployment text not null, session text not null, input text not null);"
     "create index if not exists tasks_by_session on tasks(session, number);"
-    "create index if not exists tasks_by_deployment on tasks(deployment, number);";
+    "create index if not exists tasks_by_deployment on tasks(deployment, number);"
+    /* Names that clients gave to runs: the newest run of a name has it. */
+    "create table if not exists handlers(number integer primary key autoincrement, handler text not null, "
+    "run text not null unique);"
+    "create index if not exists handlers_by_name on handlers(handler, number);";
 
 struct sl_flow_store {
     sl_db *db;
     sqlite3 *reader;
     sl_mailbox *box;
     sl_store_op *overflow, **overflow_end; /* the writer had no room for them */
-    size_t under_way;
+    size_t under_way, given;               /* given: to the writer */
+    sl_mail again;                         /* the writer is full of others' work: it is asked once more */
+    bool asking;
     uint64_t failures;
 };
 
@@ -51,9 +58,20 @@ static int submit(sl_flow_store *store, sl_store_op *op)
 {
     sl_db_job job = {.run = run_op, .done = written, .user = op};
     int error = sl_db_submit(store->db, &job);
+    if (error != SL_EAGAIN)
+        store->given++;
     if (error && error != SL_EAGAIN)
         written(op, error);
     return error;
+}
+
+/* Somebody must come back for what has no room: the last of ours that is under way, else the next turn of the loop. */
+static void come_back(sl_flow_store *store)
+{
+    if (!store->overflow || store->given || store->asking)
+        return;
+    store->asking = true;
+    sl_mailbox_post(store->box, &store->again);
 }
 
 /* Room has come: what waited goes on, in its order. */
@@ -70,15 +88,25 @@ static void flush_overflow(sl_flow_store *store)
     }
 }
 
+static void ask_again(sl_mail *mail)
+{
+    sl_flow_store *store = (sl_flow_store *)(void *)((char *)mail - offsetof(sl_flow_store, again));
+    store->asking = false;
+    flush_overflow(store);
+    come_back(store);
+}
+
 static void deliver(sl_mail *mail)
 {
     sl_store_op *op = (sl_store_op *)(void *)((char *)mail - offsetof(sl_store_op, mail));
     sl_flow_store *store = op->store;
-    SL_ASSERT(store->under_way > 0);
+    SL_ASSERT(store->under_way > 0 && store->given > 0);
     store->under_way--;
+    store->given--;
     store->failures += op->error != 0;
     op->done(op, op->error);
     flush_overflow(store);
+    come_back(store);
 }
 
 void sl_flow_store_write(sl_flow_store *store, sl_store_op *op)
@@ -92,6 +120,7 @@ void sl_flow_store_write(sl_flow_store *store, sl_store_op *op)
         return;
     *store->overflow_end = op;
     store->overflow_end = &op->next;
+    come_back(store);
 }
 
 /* ---- statements ---- */
@@ -102,12 +131,12 @@ typedef struct put {
     void (*done)(void *user, int error);
     void *user;
     size_t count;
-    sl_str values[MAX_COLUMNS]; /* behind the struct */
+    sl_str values[MAX_VALUES]; /* behind the struct */
 } put;
 
 static int step(sqlite3 *db, const char *sql, const sl_str *values, size_t count)
 {
-    SL_ASSERT(count <= MAX_COLUMNS);
+    SL_ASSERT(count <= MAX_VALUES);
     sqlite3_stmt *statement = NULL;
     if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
         return SL_EIO;
@@ -170,7 +199,7 @@ void sl_flow_store_put(sl_flow_store *store, const char *sql, const sl_str *valu
 int sl_flow_store_query(sl_flow_store *store, const char *sql, const sl_str *values, size_t count,
                         bool (*row)(void *user, const sl_str *columns, size_t column_count), void *user)
 {
-    SL_ASSERT(store && row && count <= MAX_COLUMNS);
+    SL_ASSERT(store && row && count <= MAX_VALUES);
     sqlite3_stmt *statement = NULL;
     if (sqlite3_prepare_v2(store->reader, sql, -1, &statement, NULL) != SQLITE_OK)
         return SL_EIO;
@@ -217,6 +246,7 @@ int sl_flow_store_open(const char *dir, sl_mailbox *box, char *error, size_t err
     }
     store->box = box;
     store->overflow_end = &store->overflow;
+    store->again.deliver = ask_again;
     sl_db_options options = {.path = path, .schema = schema, .format = FORMAT};
     int code = sl_db_open(&options, error, error_size, &store->db);
     if (!code && (code = sl_db_reader(store->db, &store->reader)) != 0) {
@@ -235,10 +265,10 @@ void sl_flow_store_close(sl_flow_store *store)
 {
     if (!store)
         return;
-    while (store->under_way > 0) {
+    while (store->under_way > 0 || store->asking) {
         struct timespec moment = {0, 1000000};
         sl_mailbox_deliver(store->box);
-        if (store->under_way > 0)
+        if (store->under_way > 0 || store->asking)
             (void)nanosleep(&moment, NULL); /* the writer syncs */
     }
     (void)sqlite3_close(store->reader);

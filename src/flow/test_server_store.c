@@ -155,6 +155,218 @@ SL_TEST(a_folder_that_is_not_there)
     sl_mailbox_done(&s.box);
 }
 
+/* ---- a writer that is full of others' work: of runs, in the same file ---- */
+
+typedef struct gate {
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    bool began, open;
+} gate;
+
+static int wait_at_gate(void *user, sqlite3 *db)
+{
+    gate *g = user;
+    (void)db;
+    pthread_mutex_lock(&g->lock);
+    g->began = true;
+    pthread_cond_broadcast(&g->moved);
+    while (!g->open)
+        pthread_cond_wait(&g->moved, &g->lock);
+    pthread_mutex_unlock(&g->lock);
+    return 0;
+}
+
+static int do_nothing(void *user, sqlite3 *db)
+{
+    (void)user;
+    (void)db;
+    return 0;
+}
+
+static void fill_writer(site *s, gate *g)
+{
+    sl_db *db = sl_flow_store_db(s->store);
+    memset(g, 0, sizeof *g);
+    (void)pthread_mutex_init(&g->lock, NULL);
+    (void)pthread_cond_init(&g->moved, NULL);
+    CHECK_EQ(sl_db_submit(db, &(sl_db_job){.run = wait_at_gate, .user = g}), 0);
+    pthread_mutex_lock(&g->lock);
+    while (!g->began)
+        pthread_cond_wait(&g->moved, &g->lock);
+    pthread_mutex_unlock(&g->lock);
+    while (sl_db_submit(db, &(sl_db_job){.run = do_nothing, .plain = true}) == 0)
+        ;
+}
+
+static void open_gate(gate *g)
+{
+    pthread_mutex_lock(&g->lock);
+    g->open = true;
+    pthread_cond_broadcast(&g->moved);
+    pthread_mutex_unlock(&g->lock);
+}
+
+static void put_numbered(site *s, int *numbers, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char id[16];
+        numbers[i] = i;
+        snprintf(id, sizeof id, "s%02d", i);
+        const sl_str values[] = {sl_str_c(id), SL_STR("d")};
+        CHECK_EQ(sl_flow_store_put_then(s->store, "insert into sessions(id, deployment) values(?1, ?2)", values, 2,
+                                        tell, &numbers[i]),
+                 0);
+    }
+}
+
+/* None of the store's own is under way whose end would tell that there is room again. */
+SL_TEST(what_others_leave_no_room_for_is_written_all_the_same)
+{
+    char dir[64], text[128] = "";
+    int numbers[20];
+    gate g;
+    site s;
+    make_dir(dir);
+    open_site(&s, dir);
+    fill_writer(&s, &g);
+    told = 0;
+    put_numbered(&s, numbers, 20);
+    for (int i = 0; i < 20; i++)
+        (void)uv_run(&s.loop.uv, UV_RUN_NOWAIT);
+    CHECK_EQ(told, 0);
+    open_gate(&g);
+    while (told < 20)
+        (void)uv_run(&s.loop.uv, UV_RUN_ONCE);
+    CHECK_EQ(last_error, 0);
+    CHECK_EQ(sl_flow_store_query(s.store, "select count(*) from sessions", NULL, 0, add_text, text), 0);
+    CHECK_STR(sl_str_c(text), "20 ");
+    CHECK_EQ(sl_flow_store_failures(s.store), 0);
+    close_site(&s);
+    remove_dir(dir);
+}
+
+SL_TEST(closing_writes_what_has_no_room_yet)
+{
+    char dir[64], text[128] = "";
+    int numbers[5];
+    gate g;
+    site s;
+    make_dir(dir);
+    open_site(&s, dir);
+    fill_writer(&s, &g);
+    told = 0;
+    put_numbered(&s, numbers, 5);
+    open_gate(&g);
+    close_site(&s);
+    CHECK_EQ(told, 5);
+    open_site(&s, dir);
+    CHECK_EQ(sl_flow_store_query(s.store, "select count(*) from sessions", NULL, 0, add_text, text), 0);
+    CHECK_STR(sl_str_c(text), "5 ");
+    close_site(&s);
+    remove_dir(dir);
+}
+
+/* ---- values ---- */
+
+static bool copy_text(void *user, const sl_str *columns, size_t count)
+{
+    sl_str *into = user;
+    CHECK_EQ(count, 1);
+    CHECK(columns[0].len <= into->len);
+    into->len = columns[0].len < into->len ? columns[0].len : into->len;
+    memcpy((char *)(uintptr_t)into->ptr, columns[0].ptr, into->len);
+    return true;
+}
+
+/* Texts of every length and with every byte come back as they were given: none is cut, none becomes null. */
+SL_TEST(values_come_back_as_they_were)
+{
+    static char big[300000], back[300000];
+    char dir[64];
+    site s;
+    make_dir(dir);
+    open_site(&s, dir);
+    for (size_t i = 0; i < sizeof big; i++)
+        big[i] = (char)('a' + i % 23);
+    const sl_str cases[] = {SL_STR(""),
+                            SL_STR("x"),
+                            SL_STR("it's \"quoted\"; drop table sessions; --"),
+                            SL_STR("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"),
+                            sl_str_of("a\0b", 3),
+                            SL_STR("?1"),
+                            sl_str_of(NULL, 0),
+                            sl_str_of(big, sizeof big)};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%zu", i);
+        const sl_str values[] = {SL_STR("s"), sl_str_c(key), cases[i]}, *one = &values[1];
+        sl_flow_store_put(s.store, "insert into session_state(session, key, value) values(?1, ?2, ?3)", values, 3);
+        told = 0;
+        int number = 0;
+        REQUIRE(sl_flow_store_put_then(s.store, "select 1", NULL, 0, tell, &number) == 0);
+        while (told < 1)
+            (void)uv_run(&s.loop.uv, UV_RUN_ONCE);
+        sl_str read = sl_str_of(back, sizeof back);
+        CHECK_EQ(
+            sl_flow_store_query(s.store, "select value from session_state where key = ?1", one, 1, copy_text, &read),
+            0);
+        CHECK(sl_str_eq(read, cases[i].ptr ? cases[i] : sl_str_of("", 0)));
+    }
+    CHECK_EQ(sl_flow_store_failures(s.store), 0);
+    close_site(&s);
+    remove_dir(dir);
+}
+
+SL_TEST(changes_without_memory_are_refused_or_counted)
+{
+    char dir[64];
+    site s;
+    make_dir(dir);
+    open_site(&s, dir);
+    const sl_str values[] = {SL_STR("x"), SL_STR("y")};
+    int number = 0;
+    sl_test_fail_alloc(0);
+    CHECK_EQ(sl_flow_store_put_then(s.store, "insert into sessions(id, deployment) values(?1, ?2)", values, 2, tell,
+                                    &number),
+             SL_ENOMEM);
+    sl_test_fail_alloc(0);
+    sl_flow_store_put(s.store, "insert into sessions(id, deployment) values(?1, ?2)", values, 2);
+    sl_test_fail_alloc(-1);
+    CHECK_EQ(sl_flow_store_failures(s.store), 1);
+    close_site(&s);
+    remove_dir(dir);
+}
+
+/* A statement that cannot be prepared, and one whose table is gone: each is told, and those behind it go on. */
+SL_TEST(statements_that_fail_do_not_hold_up_the_others)
+{
+    static const char *const wrong[] = {"insert into nowhere values(1)", "this is no statement",
+                                        "insert into sessions(id) values(?1)" /* deployment is missing */,
+                                        "insert into sessions(id, deployment) values(?1, ?1, ?1)"};
+    char dir[64], text[128] = "";
+    site s;
+    make_dir(dir);
+    open_site(&s, dir);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        int numbers[2] = {0, 1};
+        char id[16];
+        snprintf(id, sizeof id, "id%zu", i);
+        const sl_str values[] = {sl_str_c(id), SL_STR("d")};
+        told = 0;
+        REQUIRE(sl_flow_store_put_then(s.store, wrong[i], values, 1, tell, &numbers[0]) == 0);
+        REQUIRE(sl_flow_store_put_then(s.store, "insert into sessions(id, deployment) values(?1, ?2)", values, 2, tell,
+                                       &numbers[1]) == 0);
+        while (told < 2)
+            (void)uv_run(&s.loop.uv, UV_RUN_ONCE);
+        CHECK_EQ(last_error, 0);
+        CHECK_EQ(sl_flow_store_failures(s.store), i + 1);
+    }
+    CHECK_EQ(sl_flow_store_query(s.store, "select count(*) from sessions", NULL, 0, add_text, text), 0);
+    CHECK_STR(sl_str_c(text), "4 ");
+    close_site(&s);
+    remove_dir(dir);
+}
+
 /* ---- the mailbox ---- */
 
 typedef struct note {

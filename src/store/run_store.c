@@ -165,7 +165,8 @@ static int give(sl_run_store *store, job *j)
     return error;
 }
 
-/* In order: what waits goes first. */
+/* In order: what waits goes first. The room may be taken by others of the same database, whose ends nobody tells here:
+ * then it is asked for again at the next turn of the loop. */
 static void submit(sl_run_store *store, job *j)
 {
     if (!j) {
@@ -173,8 +174,10 @@ static void submit(sl_run_store *store, job *j)
         return;
     }
     int error = store->waiting.first ? SL_EAGAIN : give(store, j);
-    if (error == SL_EAGAIN && store->given) {
+    if (error == SL_EAGAIN) {
         list_add(&store->waiting, j);
+        if (!store->given)
+            (void)uv_async_send(&store->wake);
     } else if (error) {
         store->failures++;
         job_free(j);
@@ -204,8 +207,10 @@ static void on_wake(uv_async_t *wake)
         settle(store, j);
     for (job *j; (j = list_take(&store->waiting));) { /* once given it may be in the list `done` already */
         int error = give(store, j);
-        if (error == SL_EAGAIN && store->given) {
+        if (error == SL_EAGAIN) {
             list_put_back(&store->waiting, j);
+            if (!store->given && !store->closed)
+                (void)uv_async_send(&store->wake);
             break;
         }
         if (error) {
@@ -261,24 +266,25 @@ static int write_unsent(job *j, sl_str run_id)
     return sl_db_exec(s);
 }
 
-static int write_accept(job *j, sqlite3 *db)
+static int write_source(job *j)
 {
-    (void)db;
     const sl_run_new *r = &j->of.accept;
-    j->found[0] = 0;
-    int error = find_accepted(j);
-    if (error)
-        return error > 0 ? 0 : error;
     sqlite3_stmt *s = prepare(j, "insert or ignore into flow_sources(hash, source) values(?1, ?2)");
     if (!s)
         return SL_EIO;
     sl_db_bind_text(s, 1, r->hash);
     sl_db_bind_text(s, 2, r->source);
-    error = sl_db_exec(s);
-    s = prepare(j, "insert into flow_runs(id, workflow, hash, inputs, idempotency_key, traceparent, status, "
+    return sl_db_exec(s);
+}
+
+static int write_run(job *j)
+{
+    const sl_run_new *r = &j->of.accept;
+    sqlite3_stmt *s =
+        prepare(j, "insert into flow_runs(id, workflow, hash, inputs, idempotency_key, traceparent, status, "
                    "max_concurrency, timeout_ms, created_ns) values(?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9)");
-    if (error || !s)
-        return error ? error : SL_EIO;
+    if (!s)
+        return SL_EIO;
     sl_db_bind_text(s, 1, r->id);
     sl_db_bind_text(s, 2, r->workflow);
     sl_db_bind_text(s, 3, r->hash);
@@ -288,8 +294,29 @@ static int write_accept(job *j, sqlite3 *db)
     (void)sqlite3_bind_int64(s, 7, (sqlite3_int64)r->max_concurrency);
     (void)sqlite3_bind_int64(s, 8, (sqlite3_int64)r->timeout_ms);
     (void)sqlite3_bind_int64(s, 9, (sqlite3_int64)r->created_ns);
-    error = sl_db_exec(s);
-    return error ? error : write_unsent(j, r->id);
+    return sl_db_exec(s);
+}
+
+/* Half of a job must never be committed with the rest of its group: a run that was refused would wait for ever. */
+static int undo(sqlite3 *db, int error)
+{
+    if (error && !sqlite3_get_autocommit(db))
+        (void)sqlite3_exec(db, "rollback", NULL, NULL, NULL);
+    return error;
+}
+
+static int write_accept(job *j, sqlite3 *db)
+{
+    j->found[0] = 0;
+    int error = find_accepted(j);
+    if (error)
+        return error > 0 ? 0 : error;
+    error = write_source(j);
+    if (!error)
+        error = write_run(j);
+    if (!error)
+        error = write_unsent(j, j->of.accept.id);
+    return undo(db, error);
 }
 
 int sl_run_store_accept(sl_run_store *store, const sl_run_new *run, sl_run_accepted_fn fn, void *user)
@@ -365,14 +392,13 @@ void sl_run_store_sent(sl_run_store *store, sl_str run_id)
 
 static int write_reopened(job *j, sqlite3 *db)
 {
-    (void)db;
     sqlite3_stmt *s = prepare(j, "update flow_runs set status = 'queued', ended_ns = null, error = null, error_type = "
                                  "null, outputs = null where id = ?1 and status in ('failed', 'cancelled')");
     if (!s)
         return SL_EIO;
     put(s, 1, j->of.other.run_id);
     int error = sl_db_exec(s);
-    return error ? error : write_unsent(j, j->of.other.run_id);
+    return undo(db, error ? error : write_unsent(j, j->of.other.run_id));
 }
 
 void sl_run_store_reopen(sl_run_store *store, sl_str run_id)
@@ -485,6 +511,8 @@ static int write_prune(job *j, sqlite3 *db)
         "delete from flow_steps where run in (select id from flow_runs where ended_ns < %lld)",
         "delete from flow_events where run in (select id from flow_runs where ended_ns < %lld)",
         "delete from flow_runs where ended_ns < %lld",
+        "delete from flow_steps where run not in (select id from flow_runs) and %lld", /* late words of workers */
+        "delete from flow_events where run not in (select id from flow_runs) and %lld",
         "delete from flow_unsent where run not in (select id from flow_runs where ended_ns is null) and %lld",
         "delete from flow_sources where hash not in (select hash from flow_runs) and %lld"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
