@@ -230,6 +230,7 @@ static int feed_stream(sl_llm_call *call, sl_str bytes, bool end)
 {
     SL_ASSERT(call && call->streaming);
     sl_sse_frame frame;
+    bool was_done = call->done;
     int error = 0;
     while (!error && !call->done && sl_sse_next(&call->sse, &bytes, &frame) == 0)
         error = take_frame(call, &frame);
@@ -239,7 +240,7 @@ static int feed_stream(sl_llm_call *call, sl_str bytes, bool end)
         return error;
     if (end && !call->done && !call->ended)
         return sl_llm_fault(call, SL_ECLOSED, true, "upstream_closed", "the stream broke off before its end");
-    if (call->done && !end)
+    if (call->done && !was_done && !end) /* once: who goes on sending comments does not hold the call */
         sl_timer_set(call->client->loop, &call->timer, sl_llm_on_timeout, GRACE_MS);
     return 0;
 }

@@ -26,7 +26,16 @@ static bool has_system(const sl_llm_request *request)
     return found;
 }
 
-/* The system's texts with an empty line between them. */
+static void add_text(sl_buf *text, const json_t *value)
+{
+    if (!json_is_string(value))
+        return;
+    if (text->len)
+        (void)sl_buf_put_c(text, "\n\n");
+    (void)sl_buf_put(text, json_string_value(value), json_string_length(value));
+}
+
+/* The system's texts with an empty line between them: each a string, or a list of parts with a text each. */
 static int put_system(sl_buf *out, const sl_llm_request *request)
 {
     SL_ASSERT(request);
@@ -38,11 +47,11 @@ static int put_system(sl_buf *out, const sl_llm_request *request)
     for (size_t i = 0; i < json_array_size(request->messages); i++) {
         const json_t *message = json_array_get(request->messages, i);
         const json_t *content = json_object_get(message, "content");
-        if (!is_system(message) || !json_is_string(content))
+        if (!is_system(message))
             continue;
-        if (text.len)
-            (void)sl_buf_put_c(&text, "\n\n");
-        (void)sl_buf_put(&text, json_string_value(content), json_string_length(content));
+        add_text(&text, content);
+        for (size_t part = 0; part < json_array_size(content); part++)
+            add_text(&text, json_object_get(json_array_get(content, part), "text"));
     }
     int error = text.failed;
     if (!error)
