@@ -110,20 +110,23 @@ static int fault(sl_openai_fault *ret, int status, const char *code, const char 
     return SL_EPARSE;
 }
 
-static sl_openai_number number_at(sl_str body, const sl_json_found *found)
+static void read_number(sl_json_value value, sl_openai_number *n)
+{
+    SL_ASSERT(n && !n->present);
+    if (sl_json_i64(value, &n->integer) == 0) {
+        n->present = n->is_int = true;
+        n->real = (double)n->integer;
+    } else if (sl_json_double(value, &n->real) == 0) {
+        n->present = true;
+    }
+}
+
+/* Sets `n`, which is empty, when a number was found. */
+static inline void number_at(sl_str body, const sl_json_found *found, sl_openai_number *n)
 {
     SL_ASSERT(found);
-    sl_openai_number n = {false, false, 0, 0};
-    if (found->type != SL_JSON_NUMBER)
-        return n;
-    sl_json_value value = sl_json_at(body, found);
-    if (sl_json_i64(value, &n.integer) == 0) {
-        n.present = n.is_int = true;
-        n.real = (double)n.integer;
-    } else if (sl_json_double(value, &n.real) == 0) {
-        n.present = true;
-    }
-    return n;
+    if (SL_UNLIKELY(found->type == SL_JSON_NUMBER))
+        read_number(sl_json_at(body, found), n);
 }
 
 /* A short string as it stands, without decoding; empty when it is long or has escapes. */
@@ -157,16 +160,16 @@ static int read_model(sl_str body, const sl_json_found *found, sl_openai_request
 static void read_settings(sl_str body, const sl_json_found *found, sl_openai_request *r)
 {
     SL_ASSERT(r && found);
-    r->temperature = number_at(body, &found[AT_TEMPERATURE]);
-    r->top_p = number_at(body, &found[AT_TOP_P]);
-    r->top_k = number_at(body, &found[AT_TOP_K]);
-    r->max_tokens = number_at(body, &found[AT_MAX_COMPLETION_TOKENS]);
+    number_at(body, &found[AT_TEMPERATURE], &r->temperature);
+    number_at(body, &found[AT_TOP_P], &r->top_p);
+    number_at(body, &found[AT_TOP_K], &r->top_k);
+    number_at(body, &found[AT_MAX_COMPLETION_TOKENS], &r->max_tokens);
     if (!r->max_tokens.present)
-        r->max_tokens = number_at(body, &found[AT_MAX_TOKENS]);
-    r->seed = number_at(body, &found[AT_SEED]);
-    r->n = number_at(body, &found[AT_N]);
-    r->frequency_penalty = number_at(body, &found[AT_FREQUENCY]);
-    r->presence_penalty = number_at(body, &found[AT_PRESENCE]);
+        number_at(body, &found[AT_MAX_TOKENS], &r->max_tokens);
+    number_at(body, &found[AT_SEED], &r->seed);
+    number_at(body, &found[AT_N], &r->n);
+    number_at(body, &found[AT_FREQUENCY], &r->frequency_penalty);
+    number_at(body, &found[AT_PRESENCE], &r->presence_penalty);
     r->user = plain_at(body, &found[AT_USER], SL_OPENAI_USER_MAX);
     r->service_tier = plain_at(body, &found[AT_TIER], 32);
     r->encoding_format = plain_at(body, &found[AT_ENCODING], 32);

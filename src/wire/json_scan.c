@@ -13,6 +13,7 @@
 #endif
 
 #define NO_NODE (-1)
+#define SMALL_DIGITS 18 /* of a number that fits into 64 bits whatever they are */
 
 /* An open container. */
 struct frame {
@@ -41,13 +42,20 @@ static int fail(struct scan *s, const char *at, const char *reason)
     return SL_EPARSE;
 }
 
+/* As fail, for who returns the place behind what it has read. */
+static const char *fail_at(struct scan *s, const char *at, const char *reason)
+{
+    (void)fail(s, at, reason);
+    return NULL;
+}
+
 /* ---- Watched paths ---- */
 
-/* The bit of a name in child_bits. */
-static uint64_t name_bit(sl_str name)
+/* The place of a name in by_name. */
+static inline unsigned name_place(sl_str name)
 {
     unsigned first = name.len ? (unsigned char)*name.ptr : 0;
-    return (uint64_t)1 << ((first * 5 + name.len) & 63);
+    return (unsigned)(first * 5 + name.len) & 63;
 }
 
 static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
@@ -60,7 +68,8 @@ static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
     node->key = key;
     node->path = node->first_child = node->next_sibling = node->element_child = NO_NODE;
     node->parent = (int16_t)parent;
-    node->child_bits = 0;
+    node->next_alike = 0;
+    memset(node->by_name, 0, sizeof node->by_name);
     node->repeats = element || (parent >= 0 && watch->nodes[parent].repeats);
     if (parent < 0)
         return index;
@@ -70,7 +79,9 @@ static int add_node(sl_json_watch *watch, int parent, sl_str key, bool element)
     } else {
         node->next_sibling = above->first_child;
         above->first_child = (int16_t)index;
-        above->child_bits |= name_bit(key);
+        uint8_t *place = &above->by_name[name_place(key)];
+        node->next_alike = *place;
+        *place = (uint8_t)index;
     }
     return index;
 }
@@ -228,38 +239,42 @@ static size_t escape_length(const char *p, const char *end)
     }
 }
 
-/* Reads the string at p; `*ret_escapes` tells whether it has escapes. */
-static int read_string(struct scan *s, bool *ret_escapes)
+/* What stands at `p` in a string and is not plain: the place behind it, or NULL. */
+static const char *skip_odd(struct scan *s, const char *p)
 {
-    SL_ASSERT(ret_escapes);
-    const char *p = s->p + 1;
-    bool escapes = false;
-    SL_ASSERT(s->p < s->end && *s->p == '"');
-    for (;;) {
-        p = skip_plain(p, s->end);
-        if (p == s->end)
-            return fail(s, p, "unterminated string");
-        if (*p == '"')
-            break;
-        size_t len;
-        if (*p == '\\') {
-            escapes = true;
-            if ((len = escape_length(p, s->end)) == 0)
-                return fail(s, p, "bad escape in a string");
-            p += len;
-        } else if ((unsigned char)*p < 0x20) {
-            return fail(s, p, "control character in a string");
-        } else {
-            do {
-                if ((len = utf8_length(p, s->end)) == 0)
-                    return fail(s, p, "ill-formed UTF-8");
-                p += len;
-            } while (p < s->end && (unsigned char)*p >= 0x80);
-        }
+    SL_ASSERT(s);
+    size_t len;
+    if (p == s->end)
+        return fail_at(s, p, "unterminated string");
+    if (*p == '\\') {
+        len = escape_length(p, s->end);
+        return len ? p + len : fail_at(s, p, "bad escape in a string");
     }
-    s->p = p + 1;
+    if ((unsigned char)*p < 0x20)
+        return fail_at(s, p, "control character in a string");
+    do {
+        if ((len = utf8_length(p, s->end)) == 0)
+            return fail_at(s, p, "ill-formed UTF-8");
+        p += len;
+    } while (p < s->end && (unsigned char)*p >= 0x80);
+    return p;
+}
+
+/* Reads the string at `p`, a quote; `*ret_escapes` tells whether it has escapes. The place behind it, or NULL. */
+static inline const char *read_string(struct scan *s, const char *p, bool *ret_escapes)
+{
+    SL_ASSERT(ret_escapes && p < s->end && *p == '"');
+    bool escapes = false;
+    p = skip_plain(p + 1, s->end);
+    while (SL_UNLIKELY(p == s->end || *p != '"')) {
+        escapes |= p < s->end && *p == '\\';
+        p = skip_odd(s, p);
+        if (!p)
+            return NULL;
+        p = skip_plain(p, s->end);
+    }
     *ret_escapes = escapes;
-    return 0;
+    return p + 1;
 }
 
 /* ---- Other scalars ---- */
@@ -271,58 +286,60 @@ static const char *skip_digits(const char *p, const char *end)
     return p;
 }
 
-/* Moves p over digits, at least one. */
-static int need_digits(struct scan *s, const char *p, const char **ret_p)
-{
-    SL_ASSERT(s && ret_p);
-    const char *behind = skip_digits(p, s->end);
-    if (behind == p)
-        return fail(s, p, "digit expected");
-    *ret_p = behind;
-    return 0;
-}
-
-static int read_number(struct scan *s)
+/* Over digits, at least one. The place behind them, or NULL. */
+static const char *need_digits(struct scan *s, const char *p)
 {
     SL_ASSERT(s);
-    const char *p = s->p;
-    int error = 0;
+    const char *behind = skip_digits(p, s->end);
+    return behind == p ? fail_at(s, p, "digit expected") : behind;
+}
+
+/* What may stand behind the whole part of a number. */
+static const char *read_fraction(struct scan *s, const char *p)
+{
+    SL_ASSERT(s && p);
+    if (p < s->end && *p == '.') {
+        p = need_digits(s, p + 1);
+        if (!p)
+            return NULL;
+    }
+    if (p < s->end && (*p == 'e' || *p == 'E')) {
+        p++;
+        if (p < s->end && (*p == '+' || *p == '-'))
+            p++;
+        p = need_digits(s, p);
+    }
+    return p;
+}
+
+static const char *read_number(struct scan *s, const char *p)
+{
+    SL_ASSERT(s);
     if (*p == '-')
         p++;
     if (p < s->end && *p == '0')
         p++;
-    else
-        error = need_digits(s, p, &p);
-    if (!error && p < s->end && *p == '.')
-        error = need_digits(s, p + 1, &p);
-    if (!error && p < s->end && (*p == 'e' || *p == 'E')) {
-        p++;
-        if (p < s->end && (*p == '+' || *p == '-'))
-            p++;
-        error = need_digits(s, p, &p);
-    }
-    if (error)
-        return error;
-    s->p = p;
-    return 0;
+    else if (!(p = need_digits(s, p)))
+        return NULL;
+    if (SL_LIKELY(p == s->end || (*p != '.' && *p != 'e' && *p != 'E')))
+        return p;
+    return read_fraction(s, p);
 }
 
-static int read_word(struct scan *s, sl_str word)
+static const char *read_word(struct scan *s, const char *p, sl_str word)
 {
     SL_ASSERT(s);
-    if (!sl_str_starts(sl_str_of(s->p, (size_t)(s->end - s->p)), word))
-        return fail(s, s->p, "value expected");
-    s->p += word.len;
-    return 0;
+    if (!sl_str_starts(sl_str_of(p, (size_t)(s->end - p)), word))
+        return fail_at(s, p, "value expected");
+    return p + word.len;
 }
 
-static void skip_space(struct scan *s)
+/* Nearly always there is none, or one. */
+static inline const char *skip_space(const char *p, const char *end)
 {
-    SL_ASSERT(s);
-    const char *p = s->p;
-    while (p < s->end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+    while (p < end && (unsigned char)*p <= ' ' && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
         p++;
-    s->p = p;
+    return p;
 }
 
 /* ---- Results ---- */
@@ -362,26 +379,31 @@ static sl_json_value string_value(const char *begin, const char *end)
     return value;
 }
 
-/* The node for a member of the innermost object, by its name (with quotes). */
-static int match_name(struct scan *s, struct frame *frame, const char *name, bool escapes)
+/* The child of a node by its name (with quotes) that has escapes, or NO_NODE. */
+static int match_escaped(const struct scan *s, const sl_json_node *parent, sl_json_value name)
 {
-    SL_ASSERT(s && frame);
-    sl_json_value value = string_value(name, s->p);
-    sl_str raw = sl_str_of(name + 1, value.raw.len - 2);
-    const sl_json_node *parent = &s->watch->nodes[frame->node];
-    if (!escapes && !(parent->child_bits & name_bit(raw)))
-        return NO_NODE;
     int child = parent->first_child;
-    for (; child >= 0; child = s->watch->nodes[child].next_sibling) {
-        sl_str key = s->watch->nodes[child].key;
-        if (escapes) {
-            if (sl_json_string_is(value, key))
-                break;
-        } else if (key.len == raw.len &&
-                   (raw.len == 0 || (*key.ptr == *raw.ptr && memcmp(key.ptr, raw.ptr, raw.len) == 0))) {
-            break;
-        }
-    }
+    while (child >= 0 && !sl_json_string_is(name, s->watch->nodes[child].key))
+        child = s->watch->nodes[child].next_sibling;
+    return child;
+}
+
+/* The same without escapes. */
+static inline int match_plain(const struct scan *s, const sl_json_node *parent, sl_str name)
+{
+    unsigned child = parent->by_name[name_place(name)];
+    while (child > 0 && !sl_str_eq(s->watch->nodes[child].key, name))
+        child = s->watch->nodes[child].next_alike;
+    return child > 0 ? (int)child : NO_NODE;
+}
+
+/* The node for a member of the innermost object, by its name (with quotes). */
+static int match_name(struct scan *s, struct frame *frame, const char *name, const char *end, bool escapes)
+{
+    SL_ASSERT(s && frame && end - name >= 2);
+    const sl_json_node *parent = &s->watch->nodes[frame->node];
+    int child = SL_UNLIKELY(escapes) ? match_escaped(s, parent, string_value(name, end))
+                                     : match_plain(s, parent, sl_str_of(name + 1, (size_t)(end - name) - 2));
     if (child < 0)
         return NO_NODE;
     if (frame->seen >> child & 1)
@@ -392,8 +414,9 @@ static int match_name(struct scan *s, struct frame *frame, const char *name, boo
 
 /* ---- Values ---- */
 
-static void finish_value(struct scan *s, int node, sl_json_type type, size_t begin, uint32_t items)
+static inline void finish_value(struct scan *s, int node, sl_json_type type, size_t begin, uint32_t items)
 {
+    SL_ASSERT(s);
     if (node < 0 && s->depth > 0)
         return;
     sl_json_found value = {type, false, 1, items, begin, (size_t)(s->p - s->base)};
@@ -403,121 +426,123 @@ static void finish_value(struct scan *s, int node, sl_json_type type, size_t beg
         note(s, node, &value);
 }
 
-static int open_container(struct scan *s, int node, bool is_object)
+static int open_container(struct scan *s, const char *p, int node, bool is_object)
 {
     SL_ASSERT(s);
     if (s->depth == SL_MAX_JSON_DEPTH) {
-        (void)fail(s, s->p, "nested too deeply");
+        (void)fail(s, p, "nested too deeply");
         return SL_ELIMIT;
     }
     struct frame *frame = &s->frames[s->depth++];
-    frame->begin = (size_t)(s->p - s->base);
+    frame->begin = (size_t)(p - s->base);
     frame->seen = 0;
     frame->items = 0;
     frame->node = (int16_t)node;
     frame->is_object = is_object;
-    s->p++;
+    s->p = p + 1;
     return 0;
 }
 
-/* Reads a scalar at p, or opens the container there. */
-static int begin_value(struct scan *s, int node)
+/* Reads the scalar at `p`: the place behind it and its type, or NULL. */
+static inline const char *read_scalar(struct scan *s, const char *p, sl_json_type *ret_type)
+{
+    SL_ASSERT(ret_type && p < s->end);
+    bool escapes;
+    switch (*p) {
+    case '"':
+        *ret_type = SL_JSON_STRING;
+        return read_string(s, p, &escapes);
+    case 't':
+        *ret_type = SL_JSON_TRUE;
+        return read_word(s, p, SL_STR("true"));
+    case 'f':
+        *ret_type = SL_JSON_FALSE;
+        return read_word(s, p, SL_STR("false"));
+    case 'n':
+        *ret_type = SL_JSON_NULL;
+        return read_word(s, p, SL_STR("null"));
+    default:
+        *ret_type = SL_JSON_NUMBER;
+        return *p == '-' || (*p >= '0' && *p <= '9') ? read_number(s, p) : fail_at(s, p, "value expected");
+    }
+}
+
+/* Reads the scalar at `p`, or opens the container there. */
+static int begin_value(struct scan *s, const char *p, int node)
 {
     SL_ASSERT(s);
-    size_t begin = (size_t)(s->p - s->base);
-    sl_json_type type;
-    bool escapes;
-    int error;
-    if (s->p == s->end)
-        return fail(s, s->p, "value expected");
-    switch (*s->p) {
-    case '{':
-        return open_container(s, node, true);
-    case '[':
-        return open_container(s, node, false);
-    case '"':
-        type = SL_JSON_STRING;
-        error = read_string(s, &escapes);
-        break;
-    case 't':
-        type = SL_JSON_TRUE;
-        error = read_word(s, SL_STR("true"));
-        break;
-    case 'f':
-        type = SL_JSON_FALSE;
-        error = read_word(s, SL_STR("false"));
-        break;
-    case 'n':
-        type = SL_JSON_NULL;
-        error = read_word(s, SL_STR("null"));
-        break;
-    default:
-        type = SL_JSON_NUMBER;
-        error = *s->p == '-' || (*s->p >= '0' && *s->p <= '9') ? read_number(s) : fail(s, s->p, "value expected");
-        break;
-    }
-    if (!error)
-        finish_value(s, node, type, begin, 0);
-    return error;
+    if (SL_UNLIKELY(p == s->end))
+        return fail(s, p, "value expected");
+    if (*p == '{' || *p == '[')
+        return open_container(s, p, node, *p == '{');
+    sl_json_type type = SL_JSON_NONE;
+    const char *behind = read_scalar(s, p, &type);
+    if (!behind)
+        return SL_EPARSE;
+    s->p = behind;
+    finish_value(s, node, type, (size_t)(p - s->base), 0);
+    return 0;
 }
 
-/* Reads `"name" :` of the innermost object and says which node its value belongs to. */
-static int read_name(struct scan *s, struct frame *frame, int *ret_node)
+/* Reads `"name" :` of the innermost object and says which node its value belongs to. Where the value is, or NULL. */
+static inline const char *read_name(struct scan *s, struct frame *frame, const char *name, int *ret_node)
 {
     SL_ASSERT(s && ret_node);
-    const char *name = s->p;
     bool escapes = false;
-    if (s->p == s->end || *s->p != '"')
-        return fail(s, s->p, "member name expected");
-    int error = read_string(s, &escapes);
-    if (error)
-        return error;
-    *ret_node = frame->node < 0 ? NO_NODE : match_name(s, frame, name, escapes);
-    skip_space(s);
-    if (s->p == s->end || *s->p != ':')
-        return fail(s, s->p, "':' expected");
-    s->p++;
-    skip_space(s);
-    return 0;
+    if (name == s->end || *name != '"')
+        return fail_at(s, name, "member name expected");
+    const char *p = read_string(s, name, &escapes);
+    if (!p)
+        return NULL;
+    *ret_node = frame->node < 0 ? NO_NODE : match_name(s, frame, name, p, escapes);
+    p = skip_space(p, s->end);
+    if (p == s->end || *p != ':')
+        return fail_at(s, p, "':' expected");
+    return skip_space(p + 1, s->end);
+}
+
+static void close_container(struct scan *s, const struct frame *frame, const char *p)
+{
+    SL_ASSERT(s->depth > 0);
+    s->p = p + 1;
+    s->depth--;
+    finish_value(s, frame->node, frame->is_object ? SL_JSON_OBJECT : SL_JSON_ARRAY, frame->begin, frame->items);
 }
 
 /* Reads one item of the innermost container, or its end. */
 static int read_item(struct scan *s)
 {
-    SL_ASSERT(s);
+    SL_ASSERT(s && s->depth > 0);
     struct frame *frame = &s->frames[s->depth - 1];
     int node = NO_NODE;
-    skip_space(s);
-    if (s->p == s->end)
-        return fail(s, s->p, frame->is_object ? "unterminated object" : "unterminated array");
-    if (*s->p == (frame->is_object ? '}' : ']')) {
-        s->p++;
-        s->depth--;
-        finish_value(s, frame->node, frame->is_object ? SL_JSON_OBJECT : SL_JSON_ARRAY, frame->begin, frame->items);
+    const char *end = s->end, *p = skip_space(s->p, end);
+    if (SL_UNLIKELY(p == end))
+        return fail(s, p, frame->is_object ? "unterminated object" : "unterminated array");
+    if (*p == (frame->is_object ? '}' : ']')) {
+        close_container(s, frame, p);
         return 0;
     }
     if (frame->items) {
-        if (*s->p != ',')
-            return fail(s, s->p, frame->is_object ? "',' or '}' expected" : "',' or ']' expected");
-        s->p++;
-        skip_space(s);
+        if (*p != ',')
+            return fail(s, p, frame->is_object ? "',' or '}' expected" : "',' or ']' expected");
+        p = skip_space(p + 1, end);
     }
     if (frame->items != UINT32_MAX)
         frame->items++;
     if (frame->is_object) {
-        int error = read_name(s, frame, &node);
-        if (error)
-            return error;
+        p = read_name(s, frame, p, &node);
+        if (!p)
+            return SL_EPARSE;
     } else if (frame->node >= 0) {
         node = s->watch->nodes[frame->node].element_child;
     }
-    return begin_value(s, node);
+    return begin_value(s, p, node);
 }
 
 /* Reads one value at p, containers with all they hold. */
 static int read_value(struct scan *s, int node)
 {
-    int error = begin_value(s, node);
+    int error = begin_value(s, s->p, node);
     while (!error && s->depth > 0)
         error = read_item(s);
     return error;
@@ -547,10 +572,10 @@ int sl_json_scan(sl_str text, const sl_json_watch *watch, sl_json_found *ret_fou
     s.found = ret_found;
     if (watch && watch->path_count)
         memset(ret_found, 0, watch->path_count * sizeof *ret_found);
-    skip_space(&s);
+    s.p = skip_space(s.p, s.end);
     int error = read_value(&s, watch ? 0 : NO_NODE);
     if (!error) {
-        skip_space(&s);
+        s.p = skip_space(s.p, s.end);
         if (s.p != s.end)
             error = fail(&s, s.p, "text behind the value");
     }
@@ -603,6 +628,23 @@ static int take_value(struct scan *s, sl_json_value *ret_value)
     return 0;
 }
 
+/* Moves over the name of a member to its value; false when there is none. */
+static bool take_name(struct scan *s, sl_json_value *ret_key)
+{
+    SL_ASSERT(s->p < s->end);
+    const char *name = s->p;
+    bool escapes;
+    const char *p = *name == '"' ? read_string(s, name, &escapes) : NULL;
+    if (!p)
+        return false;
+    *ret_key = string_value(name, p);
+    p = skip_space(p, s->end);
+    if (p == s->end || *p != ':')
+        return false;
+    s->p = skip_space(p + 1, s->end);
+    return true;
+}
+
 bool sl_json_iter_next(sl_json_iter *iter, sl_json_value *ret_key, sl_json_value *ret_value)
 {
     SL_ASSERT(iter && ret_value);
@@ -610,26 +652,15 @@ bool sl_json_iter_next(sl_json_iter *iter, sl_json_value *ret_key, sl_json_value
         return false;
     struct scan s;
     sl_json_value key = {SL_JSON_NONE, {NULL, 0}};
-    bool escapes;
     scan_init(&s, iter->at, iter->end);
     iter->at = NULL;
-    skip_space(&s);
-    if (s.p < s.end && *s.p == ',') {
-        s.p++;
-        skip_space(&s);
-    }
+    s.p = skip_space(s.p, s.end);
+    if (s.p < s.end && *s.p == ',')
+        s.p = skip_space(s.p + 1, s.end);
     if (s.p == s.end || *s.p == '}' || *s.p == ']')
         return false;
-    if (iter->is_object) {
-        const char *name = s.p;
-        if (*s.p != '"' || read_string(&s, &escapes) != 0)
-            return false;
-        key = string_value(name, s.p);
-        skip_space(&s);
-        if (s.p == s.end || *s.p++ != ':')
-            return false;
-        skip_space(&s);
-    }
+    if (iter->is_object && !take_name(&s, &key))
+        return false;
     if (take_value(&s, ret_value) != 0)
         return false;
     if (ret_key)
@@ -808,9 +839,18 @@ int sl_json_i64(sl_json_value value, int64_t *ret_number)
     SL_ASSERT(ret_number);
     if (value.type != SL_JSON_NUMBER)
         return SL_EINVAL;
-    bool plain = true;
-    for (size_t i = 0; i < value.raw.len; i++)
-        plain = plain && value.raw.ptr[i] != '.' && value.raw.ptr[i] != 'e' && value.raw.ptr[i] != 'E';
+    const char *raw = value.raw.ptr;
+    bool plain = true, small = value.raw.len > 0 && value.raw.len <= SMALL_DIGITS;
+    int64_t sum = 0;
+    for (size_t i = 0; i < value.raw.len && plain; i++) {
+        small = small && raw[i] >= '0' && raw[i] <= '9';
+        plain = raw[i] != '.' && raw[i] != 'e' && raw[i] != 'E';
+        sum = small ? sum * 10 + (raw[i] - '0') : 0;
+    }
+    if (SL_LIKELY(small)) {
+        *ret_number = sum;
+        return 0;
+    }
     if (plain)
         return sl_str_to_i64(value.raw, ret_number);
     double number = 0;

@@ -53,7 +53,8 @@ typedef struct sl_json_node {
     int16_t element_child; /* the child for any array element, or -1 */
     int16_t parent;        /* or -1 */
     bool repeats;          /* stands under [*] */
-    uint64_t child_bits;   /* one for each child's length and first byte: most names are none of them */
+    uint8_t next_alike;    /* the next child of the same place in by_name, or 0: the root, which is nobody's child */
+    uint8_t by_name[64];   /* the first child whose length and first byte lead to this place, or 0 */
 } sl_json_node;
 
 /* A set of watched paths, compiled once. Holds views of the path texts, which must outlive it (literals). */
