@@ -9,6 +9,7 @@
 #include "src/net/loop.h"
 
 typedef struct sl_collections sl_collections; /* src/store/collection.h: vectors, in-process exact search */
+typedef struct sl_pgvector sl_pgvector;       /* src/store/pgvector.h: searches in a PostgreSQL server */
 typedef struct sl_queue sl_queue;
 
 #define SL_FLOW_MAX_ALLOWED 64
@@ -37,6 +38,7 @@ typedef struct sl_flow_services {
     size_t webhook_count;
     const char *qdrant_url; /* of database "qdrant"; NULL: the in-process engine serves it */
     const char *qdrant_key; /* may be NULL */
+    sl_pgvector *pgvector;  /* of database "pgvector"; NULL: the in-process engine serves it */
     void *memory;           /* of services_env.h */
 } sl_flow_services;
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "src/base/mem.h"
+#include "src/store/pgvector.h"
 #include "src/wire/url.h"
 
 /* What the services point to: copies, so that nobody's setenv pulls them away. */
@@ -12,6 +13,7 @@ typedef struct memory {
     sl_flow_webhook webhooks[SL_FLOW_MAX_ALLOWED];
     char *texts[8];
     size_t text_count;
+    sl_pgvector *pgvector;
 } memory;
 
 static int fail(char *reason, const char *name, const char *text)
@@ -128,6 +130,26 @@ static int read_qdrant(sl_flow_services *s, memory *m, char *reason)
     return 0;
 }
 
+/* Neither connects nor looks for the client library: a process that never searches there needs neither. */
+static int read_pgvector(sl_flow_services *s, memory *m, char *reason)
+{
+    char *text;
+    if (!copied(m, "PGVECTOR_URL", &text))
+        return SL_ENOMEM;
+    if (!text || s->pgvector)
+        return 0;
+    bool url = strncmp(text, "postgres://", 11) == 0 || strncmp(text, "postgresql://", 13) == 0;
+    if (!url && (strstr(text, "://") || !strchr(text, '=')))
+        return fail(
+            reason, "PGVECTOR_URL",
+            "is no connection string; give such as postgres://USER@HOST/DATABASE or \"host=HOST dbname=DATABASE\"");
+    sl_pgvector_options options = {.conninfo = text};
+    if (sl_pgvector_new(&options, &m->pgvector))
+        return SL_ENOMEM;
+    s->pgvector = m->pgvector;
+    return 0;
+}
+
 int sl_flow_services_from_env(sl_flow_services *services, char *reason)
 {
     SL_ASSERT(services && reason && !services->memory);
@@ -148,6 +170,8 @@ int sl_flow_services_from_env(sl_flow_services *services, char *reason)
         error = read_webhooks(services, m, reason);
     if (!error)
         error = read_qdrant(services, m, reason);
+    if (!error)
+        error = read_pgvector(services, m, reason);
     return error;
 }
 
@@ -157,6 +181,10 @@ void sl_flow_services_done(sl_flow_services *services)
     memory *m = services->memory;
     for (size_t i = 0; m && i < m->text_count; i++)
         sl_free(m->texts[i]);
+    if (m && m->pgvector) {
+        sl_pgvector_close(m->pgvector);
+        services->pgvector = NULL;
+    }
     sl_free(m);
     services->memory = NULL;
 }

@@ -8,6 +8,7 @@
  * SIGHTLINE_WEBHOOKS        NAME=URL, spaces between them: actions of these names call the webhooks
  * SIGHTLINE_WEBHOOK_SECRET  signs what is posted to them
  * QDRANT_URL, QDRANT_API_KEY
+ * PGVECTOR_URL              postgres://... or a connection string of libpq
  */
 #ifndef SL_FLOW_SERVICES_ENV_H
 #define SL_FLOW_SERVICES_ENV_H

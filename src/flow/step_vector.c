@@ -1,9 +1,9 @@
 /*
- * vector_search steps: exact search in this process, or a Qdrant server.
+ * vector_search steps: exact search in this process, a Qdrant server, or a PostgreSQL server (step_vector_pg.c).
  *
- * Databases: local, memory and sightline are the engine in this process; qdrant is the server that is configured; any
- * other name, and qdrant without a server, is the engine in this process with a warning in the result; there a
- * collection that is missing is an empty one.
+ * Databases: local, memory and sightline are the engine in this process; qdrant and pgvector (also postgres,
+ * postgresql) are the servers that are configured; any other name, and these without a server, is the engine in this
+ * process with a warning in the result; there a collection that is missing is an empty one.
  *
  * Results: [{"id","score","metadata","vector"}] and {"count","top_k","database","index"}.
  */
@@ -15,20 +15,12 @@
 #include "src/base/mem.h"
 #include "src/flow/expr.h"
 #include "src/flow/expr_value.h"
-#include "src/flow/step_action.h"
 #include "src/flow/step_http.h"
+#include "src/flow/step_vector_impl.h"
 #include "src/llm/json_text.h"
 #include "src/store/collection.h"
 
-/* What the step asks for; views point into its params. */
-typedef struct search {
-    sl_str database, index, space;
-    json_t *query; /* a list */
-    size_t top_k;
-    json_t *filter; /* NULL: none */
-    bool with_metadata, with_vectors;
-    bool mapped; /* the database is not the one that was named */
-} search;
+typedef sl_vector_ask search;
 
 typedef struct vector_op {
     sl_action_op op;
@@ -119,7 +111,8 @@ static bool read_search(sl_step_try *attempt, search *s)
     bool local = sl_str_eq(s->database, SL_STR("local")) || sl_str_eq(s->database, SL_STR("memory")) ||
                  sl_str_eq(s->database, SL_STR("sightline"));
     bool qdrant = sl_str_eq(s->database, SL_STR("qdrant")) && attempt->services->qdrant_url;
-    s->mapped = !local && !qdrant;
+    bool pg = sl_vector_is_pg(s->database) && attempt->services->pgvector;
+    s->mapped = !local && !qdrant && !pg;
     return true;
 }
 
@@ -158,13 +151,14 @@ static json_t *metadata_of(const search *s, const char *warning)
     return metadata;
 }
 
-static void succeed(vector_op *v, sl_step_try *attempt, json_t *list)
+void sl_vector_succeed(sl_step_try *attempt, json_t *metadata, const char *warning, json_t *list)
 {
+    SL_ASSERT(attempt && metadata);
     json_t *count = json_integer((json_int_t)json_array_size(list));
-    json_t *extra = v->warning ? json_pack("{s:s}", "warning", v->warning) : NULL;
+    json_t *extra = warning ? json_pack("{s:s}", "warning", warning) : NULL;
     attempt->data = NULL;
-    if (list && json_object_set_new(v->metadata, "count", count) == 0) {
-        json_t *results = json_pack("[O, O]", list, v->metadata);
+    if (list && json_object_set_new(metadata, "count", count) == 0) {
+        json_t *results = json_pack("[O, O]", list, metadata);
         if (results) {
             sl_step_succeed(attempt, results, extra, list);
             return;
@@ -173,6 +167,11 @@ static void succeed(vector_op *v, sl_step_try *attempt, json_t *list)
     json_decref(extra);
     json_decref(list);
     sl_step_fail(attempt, SL_STEP_ERROR_INTERNAL, "out of memory");
+}
+
+static void succeed(vector_op *v, sl_step_try *attempt, json_t *list)
+{
+    sl_vector_succeed(attempt, v->metadata, v->warning, list);
 }
 
 static json_t *vector_json(const float *vector, size_t dims)
@@ -440,6 +439,25 @@ static char *warning_of(const search *s)
     return text;
 }
 
+static void start_search(sl_step_try *attempt, const search *s, float *vector, sl_vector_filter *filter,
+                         json_t *metadata, char *warning)
+{
+    vector_op *v = metadata ? sl_calloc(1, sizeof *v) : NULL;
+    if (!v) {
+        sl_free(vector);
+        free(warning);
+        json_decref(metadata);
+        sl_vector_filter_free(filter);
+        sl_step_fail(attempt, SL_STEP_ERROR_INTERNAL, "out of memory");
+        return;
+    }
+    *v = (vector_op){.attempt = attempt, .vector = vector, .filter = filter, .metadata = metadata, .warning = warning};
+    if (sl_str_eq(s->database, SL_STR("qdrant")) && !s->mapped)
+        search_qdrant(attempt, s, v);
+    else
+        search_here(attempt, s, v);
+}
+
 static void start_vector(sl_step_try *attempt)
 {
     SL_ASSERT(attempt && attempt->services && attempt->params);
@@ -455,28 +473,19 @@ static void start_vector(sl_step_try *attempt)
         sl_vector_filter_free(filter);
         return;
     }
-    vector_op *v = sl_calloc(1, sizeof *v);
     char *warning = warning_of(&s);
     json_t *metadata = metadata_of(&s, warning);
-    if (!v || !metadata) {
-        sl_free(v);
-        sl_free(vector);
-        free(warning);
-        json_decref(metadata);
-        sl_vector_filter_free(filter);
-        sl_step_fail(attempt, SL_STEP_ERROR_INTERNAL, "out of memory");
-        return;
-    }
-    *v = (vector_op){.attempt = attempt, .vector = vector, .filter = filter, .metadata = metadata, .warning = warning};
     if (warning) {
         sl_attr attr = sl_attr_str("message", warning);
         sl_span_add_event(attempt->span, SL_STR("warning"), 0, &attr, 1);
     }
     sl_span_set(attempt->span, SL_STR("db.collection.name"), sl_value_str(s.index));
-    if (sl_str_eq(s.database, SL_STR("qdrant")) && !s.mapped)
-        search_qdrant(attempt, &s, v);
-    else
-        search_here(attempt, &s, v);
+    if (metadata && sl_vector_is_pg(s.database) && !s.mapped) {
+        sl_vector_search_pg(attempt, &s, vector, filter, metadata);
+        sl_free(vector);
+        return;
+    }
+    start_search(attempt, &s, vector, filter, metadata, warning);
 }
 
 static void cancel_vector(sl_step_try *attempt)

@@ -5,37 +5,10 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/store/collection_filter_impl.h"
 
-typedef enum filter_op {
-    OP_AND = 0,
-    OP_OR,
-    OP_NOT,
-    OP_EQ,
-    OP_NE,
-    OP_IN,
-    OP_NIN,
-    OP_GT,
-    OP_GTE,
-    OP_LT,
-    OP_LTE,
-    OP_EXISTS
-} filter_op;
-
-typedef struct node {
-    filter_op op;
-    unsigned key;    /* comparisons: index of the key */
-    json_t *operand; /* comparisons; a reference */
-    unsigned first;  /* groups: index of the first kid; 0: none */
-    unsigned next;   /* of the same parent; 0: none */
-} node;
-
-struct sl_vector_filter {
-    node *nodes; /* 0 is the root */
-    unsigned node_count, node_cap;
-    char **keys;
-    unsigned key_count, key_cap;
-    char *reason;
-};
+typedef sl_filter_op filter_op;
+typedef sl_filter_node node;
 
 typedef struct operator_row {
     const char *name;
