@@ -311,6 +311,29 @@ def run_broken_off(ctx):
     return "%s; %d broken off" % (detail, len(gone))
 
 
+def run_tls(ctx):
+    """The server speaks TLS itself: requests are told by what libssl reads and writes, as exactly as without it."""
+    peer, sink = new_peer(), sightline.Sink(ctx)
+    key, certificate = probe.certificate(ctx)
+    port = ctx.free_port()
+    argv = peer.argv(sightline.tiny_model(ctx), port, "--ssl-key-file", key, "--ssl-cert-file", certificate)
+    server = probe.Server(ctx, "server", argv, port, dict(probe.export_env(sink), **peer.env), scheme="https")
+    details, requests = [], []
+    for what, batch, clients in (("random prompts", llama_load.random_prompts(240, 9), 8),
+                                 ("chats", llama_load.chats(120, 10), 8),
+                                 ("chats on given slots", llama_load.pinned_chats(40, SLOTS, 11), 1)):
+        requests += batch
+        told, detail = check_load(sink, server, batch, clients, what)
+        details.append(detail)
+    for r in requests:
+        for span in told.by_trace[r.trace].values():
+            if span["kind"] == "SERVER" and status_of(span):
+                expect_eq((span["attributes"].get("url.scheme"), "gen_ai.first_token" in span["events"]), ("https", r.succeeded()),
+                          "url.scheme of request %d, and whether its first token was seen" % r.number)
+    check_metrics(server, requests)
+    return "; ".join(details)
+
+
 ROWS = [
     Row("probe-server-old", "quick", "llama-server", llama_server.VERSION,
         "1,000 concurrent requests: slots, tokens, memory and metrics as the server tells them",
@@ -321,6 +344,9 @@ ROWS = [
     Row("probe-server-settings", "full", "llama-server", llama_build.VERSION,
         "the same under settings that change the batches", run_settings, needs=[llama_build.install],
         cached=llama_build.cached, limit=400, order=65),
+    Row("probe-server-tls", "full", "llama-server", llama_build.VERSION,
+        "requests within TLS that the server speaks itself", run_tls, needs=[llama_build.install],
+        cached=llama_build.cached, order=65),
     Row("probe-server-broken-off", "quick", "llama-server", llama_server.VERSION,
         "clients that go away in the midst of an answer", run_broken_off,
         needs=[lambda: python_venv.install("llama_server")], order=65),

@@ -3,6 +3,7 @@ import http.client
 import json
 import random
 import socket
+import ssl
 import threading
 import urllib.parse
 
@@ -117,7 +118,7 @@ def _send_again(connection, request):
     """The server ends some connections after an answer, at times with the next request in its hands: it is sent anew."""
     try:
         _send(connection, request)
-    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
         connection.close()
         _send(connection, request)
 

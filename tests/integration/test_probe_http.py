@@ -238,8 +238,8 @@ def certificate():
 
 
 def test_tls():
-    for reads in ("read", "recv"):
-        with Host("tls", certificate(), reads, program="http_host_tls") as host:
+    for words in (("read",), ("recv",), ("read", "one")):
+        with Host("tls", certificate(), *words, program="http_host_tls") as host:
             conversation(host)
             check_conversation(host.events(), flags=1)
 

@@ -3,9 +3,9 @@
  *
  * Words choose how it reads (recv read readv recvmsg recvfrom), how it writes (send write writev sendmsg sendto), how
  * it serves (threads: one for each connection; loop: one thread for all), `tls FILE` (key and certificate),
- * `memory` (libssl works on memory, the host moves the bytes), `late` (libllama is called when /begin is asked for, not
- * at the start), `never` (it is not called at all). It says on stdout what went wrong, and nothing otherwise. Ends at
- * POST /end.
+ * `memory` (libssl works on memory, the host moves the bytes), `one` (one byte from libssl at a time), `late` (libllama
+ * is called when /begin is asked for, not at the start), `never` (it is not called at all). It says on stdout what went
+ * wrong, and nothing otherwise. Ends at POST /end.
  *
  * Paths: /length, /empty, /chunks, /until-close, /file (sendfile), /tokens (the body is tokenised, and handed to
  * another thread), /vfork and /fork (a child closes the connection's descriptor), /worker (a child is a host itself),
@@ -45,7 +45,7 @@ typedef struct conn {
 } conn;
 
 static const char *reads = "recv", *writes = "send";
-static bool loop, late, never, memory;
+static bool loop, late, never, memory, one;
 static const char *tls_file;
 static const char *port_file;
 
@@ -169,7 +169,7 @@ static ssize_t take(conn *c, char *to, size_t n)
     struct msghdr message = {.msg_iov = two, .msg_iovlen = 2};
     char peek;
     if (c->ssl)
-        return tls_read(c, to, n);
+        return tls_read(c, to, one ? 1 : n);
     if (recv(c->fd, &peek, 1, MSG_PEEK) < 0 && errno != ECONNRESET)
         fail("peek");
     errno = 4321;
@@ -498,6 +498,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "tls") == 0 && i + 1 < argc)
             tls_file = argv[++i];
         loop |= strcmp(argv[i], "loop") == 0;
+        one |= strcmp(argv[i], "one") == 0;
         memory |= strcmp(argv[i], "memory") == 0;
         late |= strcmp(argv[i], "late") == 0;
         never |= strcmp(argv[i], "never") == 0;

@@ -25,6 +25,7 @@ typedef struct connection {
     uint32_t times; /* given out */
     uint32_t id;
     int fd;
+    bool told; /* a request of it */
     /* Copies of the watch's, for other threads: the request that waits, and whether its body was read. */
     _Atomic uint32_t waiting;
     _Atomic uint32_t whole;
@@ -46,8 +47,9 @@ static uint32_t new_request(void *user)
     return sl_host_next(&sl_the_host->last_request);
 }
 
-static void tell_request(const connection *c, const sl_http_watch_event *e)
+static void tell_request(connection *c, const sl_http_watch_event *e)
 {
+    c->told = true;
     sl_probe_request *p = (sl_probe_request *)(void *)sl_host_take(SL_PROBE_REQUEST, sizeof *p, e->tail.len);
     if (!p)
         return;
@@ -263,7 +265,8 @@ static void unlock(connection *c)
     uint32_t current = sl_http_watch_current(&c->watch);
     atomic_store_explicit(&c->waiting, current, memory_order_relaxed);
     atomic_store_explicit(&c->whole, c->watch.reading != current, memory_order_relaxed);
-    if (SL_UNLIKELY(sl_http_watch_is_lost(&c->watch)))
+    /* What is not understood from its first byte on may be TLS's wrapping: what is within is read piece by piece. */
+    if (SL_UNLIKELY(sl_http_watch_is_lost(&c->watch) && (c->watch.tls || c->told)))
         end_locked(c, false); /* adopted again when it goes on with a request, or within TLS */
     else
         release(c);
@@ -315,6 +318,7 @@ static sl_http_ref place_for(int fd, bool tls)
     connection *c = atomic_load(&pool) + i;
     sl_http_ref ref = ++c->times << INDEX_BITS | (uint32_t)(i + 1);
     c->fd = fd;
+    c->told = false;
     c->id = sl_host_next(&sl_the_host->last_connection);
     sl_http_watch_init(&c->watch, tls);
     atomic_store(&c->waiting, 0);

@@ -258,8 +258,15 @@ SL_TEST(within_tls)
 {
     host_begin();
     sl_http_ref ref = opened(14);
-    was_read(14, ref, "\x16\x03\x01 hello", false); /* lost: it comes back by what is within */
+    was_read(14, ref, "\x16\x03\x01 hello", false); /* what is within comes byte by byte */
+    CHECK_EQ(sl_http_find(14), ref);
+    for (const char *at = GET; *at; at++)
+        was_read(14, ref, (char[]){*at, '\0'}, true);
+    CHECK_EQ(count(SL_PROBE_REQUEST), 1);
+    was_written(14, ref, OK, true);
+    was_read(14, ref, "\x16\x03\x01 hello", true); /* not HTTP any more: lost */
     CHECK_EQ(sl_http_find(14), 0);
+    host_begin();
     int both[2];
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, both) == 0);
     sl_http_adopt(both[0], GET, strlen(GET), true);
