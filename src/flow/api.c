@@ -130,6 +130,17 @@ bool sl_api_query(sl_api_request *request, const char *name, sl_str *ret_value)
     return sl_query_get(request->query, name, &value) && decode(request, value, true, ret_value);
 }
 
+bool sl_api_query_at(sl_api_request *request, const char *name, size_t index, sl_str *ret_value)
+{
+    SL_ASSERT(name);
+    sl_str rest = request->query, key, value;
+    while (sl_query_next(&rest, &key, &value)) {
+        if (sl_str_eq_c(key, name) && index-- == 0)
+            return decode(request, value, true, ret_value);
+    }
+    return false;
+}
+
 bool sl_api_query_u64(sl_api_request *request, const char *name, uint64_t fallback, uint64_t max, uint64_t *ret_value)
 {
     SL_ASSERT(ret_value && fallback <= max);

@@ -76,6 +76,8 @@ void sl_api_unref(sl_api_request *request);
 sl_str sl_api_param(const sl_api_request *request, size_t index);
 /* A parameter of the query, decoded; false: not given. The view lives as long as the request. */
 bool sl_api_query(sl_api_request *request, const char *name, sl_str *ret_value);
+/* The value of a parameter that may be given several times; false: there are not so many. */
+bool sl_api_query_at(sl_api_request *request, const char *name, size_t index, sl_str *ret_value);
 /* A number of the query: `fallback` when it is not given. False: answered with 422. */
 bool sl_api_query_u64(sl_api_request *request, const char *name, uint64_t fallback, uint64_t max, uint64_t *ret_value);
 /* In `run` only: the body, and the value of a field. */

@@ -78,12 +78,15 @@ void sl_api_post_workflow(sl_api_request *request)
 void sl_api_list_workflows(sl_api_request *request)
 {
     sl_flow_server *server = sl_api_user(request);
-    json_t *list = json_array();
+    json_t *names = json_array(), *details = json_array();
     for (sl_flow_consumer *c = server->consumers; c; c = c->next) {
-        if (c->flow && sl_flows_find(server, c->service) == c)
-            (void)json_array_insert_new(list, 0, workflow_json(c->flow));
+        if (!c->flow || sl_flows_find(server, c->service) != c)
+            continue;
+        (void)json_array_insert_new(names, 0, json_string(c->flow->name));
+        (void)json_array_insert_new(details, 0, workflow_json(c->flow));
     }
-    sl_api_reply(request, 200, json_pack("{s:o}", "workflows", list));
+    /* Names, as clients of llama-agents read them. */
+    sl_api_reply(request, 200, json_pack("{s:o,s:o}", "workflows", names, "details", details));
 }
 
 void sl_api_get_workflow(sl_api_request *request)

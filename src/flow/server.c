@@ -10,6 +10,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/flow/server_agents.h"
 #include "src/flow/server_impl.h"
 #include "src/flow/services_env.h"
 #include "src/store/collection.h"
@@ -42,6 +43,7 @@ static void prune(sl_flow_server *server)
         return;
     server->pruned_ns = sl_mono_ns();
     sl_run_store_prune(server->runs, sl_now_ns() - keep_ns);
+    sl_agents_forget(server);
 }
 
 /* Every second: what the queue holds. */
@@ -294,7 +296,8 @@ static int open_work(sl_flow_server *server)
 {
     server->left = json_object();
     server->cancelled = json_object();
-    if (!server->left || !server->cancelled)
+    server->handlers = json_object();
+    if (!server->left || !server->cancelled || !server->handlers)
         return SL_ENOMEM;
     int error = sl_flows_load(server);
     if (error)
@@ -375,6 +378,7 @@ static void close_all(sl_flow_server *server)
     sl_audit_close(server->audit);
     json_decref(server->left);
     json_decref(server->cancelled);
+    json_decref(server->handlers);
     sl_flow_states_free(server);
     sl_mailbox_done(&server->box);
 }

@@ -84,6 +84,7 @@ struct sl_flow_server {
     size_t deployment_count;
     json_t *left;      /* id: {"steps","last_seq"} of runs that an earlier life began */
     json_t *cancelled; /* ids that were cancelled while they waited */
+    json_t *handlers;  /* names that clients give to runs that are being made */
     sl_flow_task *tasks;
     size_t task_count, max_tasks;
     sl_flow_stream *streams;
@@ -206,6 +207,12 @@ bool sl_reply_apply(sl_flow_server *server, json_t *message);
 typedef enum sl_stream_shape { SL_STREAM_FULL = 0, SL_STREAM_DATA } sl_stream_shape;
 /* Streams a run's events behind `after` to the request: SSE when it accepts that, else ndjson. */
 void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after, sl_stream_shape shape);
+/* As a client of llama-agents asks for it. */
+typedef struct sl_stream_agents {
+    int64_t after; /* number that it has seen, see agents_view.h; -1: none */
+    bool sse, internal, qualified;
+} sl_stream_agents;
+void sl_stream_start_agents(sl_flow_server *server, sl_api_request *request, sl_str id, const sl_stream_agents *wish);
 /* An event has happened. */
 void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *event, bool last);
 void sl_streams_close(sl_flow_server *server);
@@ -239,6 +246,20 @@ void sl_api_get_run(sl_api_request *request);
 void sl_api_get_events(sl_api_request *request);
 void sl_api_cancel_run(sl_api_request *request);
 void sl_api_resume_run(sl_api_request *request);
+
+/* ---- api_agents.c: what clients of llama-agents call ---- */
+void sl_api_health(sl_api_request *request);
+void sl_api_workflow_schema(sl_api_request *request);
+void sl_api_workflow_graph(sl_api_request *request);
+void sl_api_workflow_events(sl_api_request *request);
+void sl_api_run_workflow(sl_api_request *request);
+void sl_api_run_nowait(sl_api_request *request);
+void sl_api_list_handlers(sl_api_request *request);
+void sl_api_get_handler(sl_api_request *request);
+void sl_api_get_result(sl_api_request *request);
+void sl_api_cancel_handler(sl_api_request *request);
+void sl_api_handler_events(sl_api_request *request);
+void sl_api_handler_send(sl_api_request *request);
 
 void sl_api_root(sl_api_request *request);
 void sl_api_status(sl_api_request *request);

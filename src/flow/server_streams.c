@@ -3,6 +3,8 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/flow/agents_view.h"
+#include "src/flow/server_agents.h"
 #include "src/flow/server_impl.h"
 #include "src/llm/json_text.h"
 #include "src/wire/http_field.h"
@@ -22,8 +24,11 @@ struct sl_flow_stream {
     uint64_t last; /* seq that was sent */
     bool sse;
     bool data_only;
-    bool over; /* the client has gone, or all is said */
-    bool busy; /* waits for the disk, or is being sent: its memory stays */
+    bool agents;           /* envelopes, numbered by agents_view.h */
+    sl_stream_agents wish; /* then */
+    uint64_t end_seq;      /* of the run's end when it was the last event; 0: it was not */
+    bool over;             /* the client has gone, or all is said */
+    bool busy;             /* waits for the disk, or is being sent: its memory stays */
     bool caught_up;
     bool slow;     /* the client has not taken what was sent; goes on when it has */
     bool finished; /* the end has been written */
@@ -53,10 +58,52 @@ static void on_over(void *user)
         stream_free(s);
 }
 
+/* Takes the envelope, which may be NULL. */
+static void put_envelope(sl_flow_stream *s, int64_t number, json_t *envelope)
+{
+    SL_ASSERT(s->agents);
+    if (!envelope || number <= s->wish.after) {
+        json_decref(envelope);
+        return;
+    }
+    if (!s->wish.qualified)
+        (void)json_object_set_new(envelope, "qualified_name", json_null());
+    if (s->sse)
+        (void)sl_buf_printf(&s->text, "id: %lld\ndata: ", (long long)number);
+    if (sl_json_put_value(&s->text, envelope) != 0)
+        s->text.failed = s->text.failed ? s->text.failed : SL_ENOMEM;
+    (void)sl_buf_put_c(&s->text, s->sse ? "\n\n" : "\n");
+    json_decref(envelope);
+}
+
+static void put_as_agents(sl_flow_stream *s, json_t *event)
+{
+    uint64_t seq = (uint64_t)json_integer_value(json_object_get(event, "seq"));
+    const char *kind = json_string_value(json_object_get(event, "event"));
+    s->end_seq = kind && strcmp(kind, "run_ended") == 0 ? seq : 0;
+    if (s->wish.internal)
+        put_envelope(s, sl_agents_hidden(seq), sl_agents_internal(event));
+    put_envelope(s, sl_agents_public(seq), sl_agents_event(event));
+}
+
+/* The last event of a run, whose outputs are in the store alone. False: it has not ended. */
+static bool put_end(sl_flow_stream *s)
+{
+    json_t *end = sl_agents_end(s->server, sl_str_c(s->id));
+    if (!end)
+        return false;
+    put_envelope(s, sl_agents_public(s->end_seq ? s->end_seq : s->last + 1), end);
+    return true;
+}
+
 /* Appends an event to the text in the stream's form. */
 static void put_event(sl_flow_stream *s, json_t *event)
 {
     SL_ASSERT(s && event);
+    if (s->agents) {
+        put_as_agents(s, event);
+        return;
+    }
     json_t *what = event;
     const char *kind = json_string_value(json_object_get(event, "event"));
     bool worker = kind && strcmp(kind, "stream") == 0;
@@ -165,6 +212,21 @@ static bool has_ended(sl_flow_server *server, const char *id)
     return over;
 }
 
+static void catch_up(sl_flow_stream *s);
+
+/* All that is on disk is sent, or stands in the text: what is left to say. */
+static void go_on(sl_flow_stream *s)
+{
+    SL_ASSERT(!s->busy && s->caught_up);
+    bool last = s->agents ? put_end(s) : s->end_seen || has_ended(s->server, s->id);
+    if (!last && s->agents && s->end_seen) { /* its end came while this was written: it is on disk next time */
+        s->end_seen = false;
+        catch_up(s);
+        return;
+    }
+    (void)flush(s, last);
+}
+
 /* What had happened when this was asked for is on disk now. */
 static void on_settled(sl_store_op *op, int error)
 {
@@ -178,7 +240,7 @@ static void on_settled(sl_store_op *op, int error)
     if (s->over)
         stream_free(s);
     else if (s->caught_up)
-        (void)flush(s, s->end_seen || has_ended(s->server, s->id));
+        go_on(s);
 }
 
 static void catch_up(sl_flow_stream *s)
@@ -186,6 +248,7 @@ static void catch_up(sl_flow_stream *s)
     SL_ASSERT(!s->busy);
     s->busy = true;
     s->slow = false;
+    s->caught_up = false;
     (void)json_array_clear(s->held); /* all of them are on disk by then */
     s->op = (sl_store_op){.run = NULL, .done = on_settled};
     sl_flow_store_write(s->server->store, &s->op);
@@ -199,25 +262,30 @@ static void on_writable(void *user)
         catch_up(s);
 }
 
-void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after, sl_stream_shape shape)
+/* NULL: answered. */
+static sl_flow_stream *stream_new(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after)
 {
     SL_ASSERT(server && request);
-    const sl_str shapes[] = {SL_STR("application/x-ndjson"), SL_STR("text/event-stream")};
-    sl_str accept = sl_api_header(request, SL_HTTP_ACCEPT);
     sl_flow_stream *s = NULL;
     if (server->stream_count < SL_FLOW_MAX_STREAMS && (s = sl_calloc(1, sizeof *s)))
         s->held = json_array();
     if (!s || !s->held || !sl_str_to_c(id, s->id, sizeof s->id)) {
+        if (s)
+            json_decref(s->held);
         sl_free(s);
         sl_api_fail(request, 503, "too many streams are open; try again");
-        return;
+        return NULL;
     }
     s->server = server;
     s->request = sl_api_ref(request);
     s->last = after;
-    s->data_only = shape == SL_STREAM_DATA;
-    s->sse = sl_http_negotiate(accept, shapes, 2) == 1;
     sl_buf_init(&s->text, 2 * MAX_UNSENT);
+    return s;
+}
+
+static void stream_open(sl_flow_stream *s)
+{
+    sl_flow_server *server = s->server;
     s->next = server->streams;
     s->prev = &server->streams;
     if (s->next)
@@ -225,12 +293,36 @@ void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id,
     server->streams = s;
     server->stream_count++;
     s->busy = true;
-    sl_api_stream(request, s->sse ? "text/event-stream" : "application/x-ndjson", on_over, on_writable, s);
+    sl_api_stream(s->request, s->sse ? "text/event-stream" : "application/x-ndjson", on_over, on_writable, s);
     s->busy = false;
     if (s->over)
         stream_free(s);
     else
         catch_up(s);
+}
+
+void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after, sl_stream_shape shape)
+{
+    const sl_str shapes[] = {SL_STR("application/x-ndjson"), SL_STR("text/event-stream")};
+    sl_str accept = sl_api_header(request, SL_HTTP_ACCEPT);
+    sl_flow_stream *s = stream_new(server, request, id, after);
+    if (!s)
+        return;
+    s->data_only = shape == SL_STREAM_DATA;
+    s->sse = sl_http_negotiate(accept, shapes, 2) == 1;
+    stream_open(s);
+}
+
+void sl_stream_start_agents(sl_flow_server *server, sl_api_request *request, sl_str id, const sl_stream_agents *wish)
+{
+    SL_ASSERT(wish);
+    sl_flow_stream *s = stream_new(server, request, id, sl_agents_seq_before(wish->after));
+    if (!s)
+        return;
+    s->agents = true;
+    s->wish = *wish;
+    s->sse = wish->sse;
+    stream_open(s);
 }
 
 void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *event, bool last)
@@ -253,7 +345,10 @@ void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *ev
             put_event(s, event);
             s->last = seq;
         }
-        (void)flush(s, last);
+        if (s->agents && last)
+            catch_up(s); /* its outputs come from the disk */
+        else
+            (void)flush(s, last);
     }
 }
 
