@@ -111,6 +111,32 @@ SL_TEST(waterfall_in_colours)
            "\x1B[2m   \x1B[0m\x1B[31mfailed\x1B[0m\n");
 }
 
+/* Counts read as a person says them. */
+SL_TEST(waterfall_of_one_token)
+{
+    static const struct {
+        const char *attributes, *note;
+    } cases[] = {
+        {"\"prompt.tokens\":1", "1 token in\n"},
+        {"\"prompt.tokens\":0", "0 tokens in\n"},
+        {"\"completion.tokens\":1", "1 token out\n"},
+        {"\"completion.tokens\":2", "2 tokens out\n"},
+        {"\"gen_ai.usage.input_tokens\":1,\"gen_ai.usage.output_tokens\":16", "1 token in, 16 out\n"},
+        {"\"gen_ai.usage.input_tokens\":21,\"gen_ai.usage.output_tokens\":1", "21 tokens in, 1 out\n"},
+    };
+    sl_waterfall_options options = {60, false, true};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char json[400], want[400];
+        snprintf(json, sizeof json,
+                 "{\"trace_id\":\"ab\",\"spans\":[{\"span_id\":\"1\",\"name\":\"op\",\"service\":\"s\",\"start_ns\":5,"
+                 "\"duration_ns\":20,\"attributes\":{%s}}]}",
+                 cases[i].attributes);
+        snprintf(want, sizeof want, "trace ab\n20 ns, 1 span; s\n\nop              20 ns |%.36s|\n   %s",
+                 "########################################", cases[i].note);
+        EXPECT(sl_waterfall_trace, json, &options, want);
+    }
+}
+
 static const char list_json[] =
     "[{\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"root\":\"POST /v1/chat/completions\",\"service\":"
     "\"litellm-gateway\",\"start\":\"2025-11-14T10:30:45.123Z\",\"duration_ns\":1250000000,\"spans\":7,\"error\":true},"

@@ -136,13 +136,13 @@ static void note_tokens(view *v, const sl_tree_node *node, sl_buf *note)
     static const char *const in_names[] = {"gen_ai.usage.input_tokens", "llm.tokens.prompt", "prompt.tokens"};
     static const char *const out_names[] = {"gen_ai.usage.output_tokens", "llm.tokens.completion", "completion.tokens"};
     const json_t *in = attribute(node, in_names, 3), *out = attribute(node, out_names, 3);
+    long long in_count = json_integer_value(in), out_count = json_integer_value(out); /* 0 of what is no integer */
     if (json_is_integer(in) && json_is_integer(out))
-        add_note(v, note, "%lld tokens in, %lld out", (long long)json_integer_value(in),
-                 (long long)json_integer_value(out));
+        add_note(v, note, "%lld token%s in, %lld out", in_count, in_count == 1 ? "" : "s", out_count);
     else if (json_is_integer(in))
-        add_note(v, note, "%lld tokens in", (long long)json_integer_value(in));
+        add_note(v, note, "%lld token%s in", in_count, in_count == 1 ? "" : "s");
     else if (json_is_integer(out))
-        add_note(v, note, "%lld tokens out", (long long)json_integer_value(out));
+        add_note(v, note, "%lld token%s out", out_count, out_count == 1 ? "" : "s");
 }
 
 static void note_error(view *v, const sl_tree_node *node, sl_buf *note)
