@@ -216,6 +216,8 @@ int sl_exec_child_prepare(sl_exec_child *child, char **argv, char **envp)
     (void)close(report[1]);
     child->gate_fd = gate[1];
     child->report_fd = report[0];
+    if (!why)
+        start_keeper(child); /* before the program is anything: what it sends to its group reaches the keeper too */
     return why;
 }
 
@@ -236,6 +238,10 @@ void sl_exec_child_drop(sl_exec_child *child)
     close_pipes(child);
     (void)waitpid(child->pid, NULL, 0);
     child->pid = 0;
+    dismiss_keeper(child);
+    if (child->keeper > 0)
+        (void)waitpid(child->keeper, NULL, 0);
+    child->keeper = 0;
 }
 
 int sl_exec_child_start(sl_exec_child *child)
@@ -243,6 +249,7 @@ int sl_exec_child_start(sl_exec_child *child)
     SL_ASSERT(child && child->pid > 0 && child->gate_fd >= 0);
     unsigned char go = 1;
     int why = 0;
+    watch_crashes(child); /* from its first instruction on it lives without this process */
     if (write(child->gate_fd, &go, 1) != 1)
         why = errno;
     while (!why && read(child->report_fd, &why, sizeof why) < 0 && errno == EINTR) {
@@ -252,8 +259,6 @@ int sl_exec_child_start(sl_exec_child *child)
         return why;
     }
     close_pipes(child);
-    start_keeper(child);
-    watch_crashes(child);
     return 0;
 }
 

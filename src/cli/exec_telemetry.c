@@ -106,10 +106,11 @@ int sl_exec_telemetry_check(const sl_command *command, const sl_exec_options *op
         status = sl_fail(SL_EXIT_USAGE, "%s: out of range; give up to 60 seconds",
                          sl_option_source(command, "flush-timeout"));
     sl_quota_limits limits;
-    if (check_view(command, options) != 0 || parse_quotas(command, options, &limits) != 0 ||
-        check_front(command, options, &addr) != 0)
-        status = SL_EXIT_USAGE;
-    return check_environment() != 0 ? SL_EXIT_USAGE : status;
+    const int found[] = {check_view(command, options), parse_quotas(command, options, &limits),
+                         check_front(command, options, &addr), check_environment()}; /* all faults at once */
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++)
+        status = found[i] ? SL_EXIT_USAGE : status;
+    return status;
 }
 
 /* ---- listeners ---- */
@@ -227,7 +228,7 @@ static int start_sdk(sl_exec_telemetry *t)
 
 static int start_reader(sl_exec_telemetry *t, const char *dir)
 {
-    SL_ASSERT(t->sdk && !t->reader && dir);
+    SL_ASSERT(t->sdk && !t->reader && (dir || t->program->ring));
     int error = sl_quota_watch_new(t->sdk, &t->limits, &t->quotas);
     if (error)
         return error;
@@ -238,6 +239,8 @@ static int start_reader(sl_exec_telemetry *t, const char *dir)
                                   .quotas = t->quotas};
     const sl_probe_reader_options options = {.dir = dir, .consumer = sl_probe_reader_assemblers(&t->probe)};
     error = sl_probe_reader_new(&options, &t->reader);
+    if (!error && t->program->ring)
+        error = sl_probe_reader_add(t->reader, t->program->ring);
     return error ? error : sl_probe_reader_start(t->reader);
 }
 
@@ -262,7 +265,7 @@ int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, cons
     t->command = command;
     t->options = options;
     t->program = program;
-    t->disabled = !dir;
+    t->disabled = !dir && !program->ring;
     int status = 0;
     for (int id = 0; id < SL_EXEC_LISTENER_COUNT; id++)
         t->fds[id] = -1;
@@ -276,7 +279,7 @@ int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, cons
         return SL_EXIT_USAGE;
     if (!error)
         error = start_server(t);
-    if (!error && dir)
+    if (!error && !t->disabled)
         error = start_reader(t, dir);
     if (!error)
         error = start_front(t);

@@ -447,6 +447,10 @@ def test_check():
         lib.contains(done.stderr, part)
         done = run("echo", "ran", options=options, env=env)
         lib.equal((done.returncode, done.stdout), (2, ""), str(options))
+    bad = ("--view", "ftp://x", "--quotas", "queue=x", "--front-to", "off", "--metrics-listen", "a:b", "--flush-timeout", "90")
+    done = run("x", options=(*bad, "--check"))
+    for option in bad[::2]:
+        lib.contains(done.stderr, f"sightline: {option}: ", "all faults at once")
     done = subprocess.run([lib.BINARY, "exec"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
     lib.equal(done.returncode, 2)
     lib.contains(done.stderr, "no program")
