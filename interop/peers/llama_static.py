@@ -50,10 +50,10 @@ def install():
     return _install().ensure(_build)
 
 
-def link(ctx):
-    """Links the server anew, with llama-otel.cmake and this build's hook library; returns the path of a copy."""
+def link(ctx, with_probe=True):
+    """Links the server anew, with llama-otel.cmake and this build's hook library or without; returns the path of a copy."""
     folder, log = install(), os.path.join(ctx.dir, "link.log")
-    if not os.path.exists(os.path.join(ctx.build, "libsightline-llama-hook.a")):
+    if with_probe and not os.path.exists(os.path.join(ctx.build, "libsightline-llama-hook.a")):
         raise cache.Missing("needs the hook library; run make first")
     build = os.path.join(folder, "build")
     made = os.path.join(build, "bin", "llama-server")
@@ -61,7 +61,8 @@ def link(ctx):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.exists(made):
             os.remove(made)
-        cache.sh(["cmake", "-S", _source(folder), "-B", build, *FLAGS, "-DLLAMA_OTEL_ENABLE=ON", "-ULLAMA_OTEL_FOUND",
+        cache.sh(["cmake", "-S", _source(folder), "-B", build, *FLAGS,
+                  "-DLLAMA_OTEL_ENABLE=" + ("ON" if with_probe else "OFF"), "-ULLAMA_OTEL_FOUND",
                   "-DLLAMA_OTEL_LIBRARY_DIR=" + ctx.build, "-DCMAKE_PROJECT_TOP_LEVEL_INCLUDES=" + os.path.join(
                       ctx.source, "deploy", "llama.cpp", "llama-otel.cmake")], log, 300, folder)
         cache.sh(["cmake", "--build", build, "--target", "llama-server"], log, BUILD_TIMEOUT, folder)

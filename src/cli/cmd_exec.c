@@ -7,6 +7,7 @@
 #include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/cli/commands.h"
+#include "src/cli/exec_attach.h"
 #include "src/cli/exec_child.h"
 #include "src/cli/exec_folder.h"
 #include "src/cli/exec_library.h"
@@ -39,7 +40,7 @@ static const sl_option options[] = {
     {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH",
      "Written once the program runs and the listeners answer: JSON with pid and addresses.", NULL, NULL},
     {"pid", 'p', SL_OPT_U64, OPT(pid), "PID",
-     "Says how to have a process that runs already instrumented: not without a start.", NULL, NULL},
+     "Watch a process that runs already, from outside, until it ends or this is interrupted; needs root.", NULL, NULL},
     {"check", 0, SL_OPT_FLAG, OPT(check), NULL, "Check options, environment and library, and exit 0 or 2.", NULL, NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 static const sl_option *const tables[] = {options, NULL};
@@ -53,75 +54,9 @@ typedef struct exec_run {
     sl_exec_telemetry telemetry;
     sl_exec_child child;
     sl_exec_program program;
-    char **envp; /* NULL: this process's */
+    char **envp;              /* NULL: this process's */
+    sl_uprobe_attach *attach; /* NULL: not looked at from outside */
 } exec_run;
-
-/* ---- a process that runs already ---- */
-
-static bool read_proc(uint64_t pid, const char *file, sl_buf *out)
-{
-    SL_ASSERT(pid > 0 && file && out);
-    char path[64], piece[4096];
-    size_t got;
-    (void)snprintf(path, sizeof path, "/proc/%llu/%s", (unsigned long long)pid, file);
-    FILE *stream = fopen(path, "re");
-    if (!stream)
-        return false;
-    while ((got = fread(piece, 1, sizeof piece, stream)) > 0 && sl_buf_put(out, piece, got) == 0) {
-    }
-    (void)fclose(stream);
-    return true;
-}
-
-/* Its arguments as one would type them. */
-static void put_command_line(sl_str line, sl_buf *out)
-{
-    SL_ASSERT(out && (line.ptr || !line.len));
-    sl_str word;
-    while (line.len && line.ptr[line.len - 1] == '\0')
-        line.len--;
-    while (sl_str_split(&line, '\0', &word)) {
-        bool plain = word.len > 0;
-        for (size_t i = 0; i < word.len; i++)
-            plain &= word.ptr[i] > ' ' && !strchr("'\"\\$`!*?[](){}<>|&;#~", word.ptr[i]);
-        (void)sl_buf_put_c(out, plain ? " " : " '");
-        for (size_t i = 0; i < word.len; i++) {
-            if (!plain && word.ptr[i] == '\'')
-                (void)sl_buf_put_c(out, "'\\''");
-            else
-                (void)sl_buf_put_char(out, word.ptr[i]);
-        }
-        if (!plain)
-            (void)sl_buf_put_char(out, '\'');
-    }
-}
-
-static int explain_pid(const exec_run *r)
-{
-    SL_ASSERT(r->o && r->o->pid);
-    sl_buf line, shown, maps;
-    sl_buf_init(&line, 1u << 20);
-    sl_buf_init(&shown, 4u << 20);
-    sl_buf_init(&maps, 16u << 20);
-    int status;
-    if (!read_proc(r->o->pid, "cmdline", &line)) {
-        status = sl_fail(SL_EXIT_FAILED, "--pid: there is no process %llu", (unsigned long long)r->o->pid);
-    } else if (read_proc(r->o->pid, "maps", &maps) &&
-               sl_str_find(sl_buf_str(&maps), sl_str_c(SL_EXEC_LIBRARY_NAME)) != SL_NPOS) {
-        status = sl_fail(SL_EXIT_OK, "--pid: process %llu is instrumented already", (unsigned long long)r->o->pid);
-    } else {
-        put_command_line(sl_buf_str(&line), &shown);
-        status = sl_fail(SL_EXIT_FAILED,
-                         "--pid: process %llu runs already: the loader takes libraries in only when a program starts, "
-                         "and putting one into a running server by force can break it; start it anew as\n"
-                         "  sightline exec --%.*s",
-                         (unsigned long long)r->o->pid, (int)shown.len, shown.data);
-    }
-    sl_buf_done(&line);
-    sl_buf_done(&shown);
-    sl_buf_done(&maps);
-    return status;
-}
 
 /* ---- the environment ---- */
 
@@ -230,6 +165,27 @@ static int make_folder(exec_run *r)
     return make_environment(r) != 0 ? sl_fail(SL_EXIT_FAILED, "exec: out of memory") : 0;
 }
 
+/* `dir` may be NULL when the process is looked at from outside. */
+static int open_telemetry(exec_run *r, int pid, const char *dir)
+{
+    SL_ASSERT(r->argv && pid > 0);
+    sl_probe_ring *ring = r->attach ? sl_uprobe_attach_ring(r->attach) : NULL;
+    r->program = (sl_exec_program){.argv = r->argv, .pid = pid, .ring = ring};
+    int status = sl_exec_telemetry_open(&r->telemetry, r->command, r->o, &r->program, dir);
+    if (!status && r->attach && sl_uprobe_attach_start(r->attach) != 0)
+        status = sl_fail(SL_EXIT_FAILED, "exec: no thread can be started");
+    return status;
+}
+
+/* The last events first: what they make is exported by the second. */
+static void close_telemetry(exec_run *r)
+{
+    if (r->attach)
+        sl_uprobe_attach_stop(r->attach);
+    if (r->telemetry.options)
+        sl_exec_telemetry_close(&r->telemetry);
+}
+
 /* Everything before the program: the process, which waits, then what has threads. Returns an exit status, or 0. */
 static int prepare(exec_run *r)
 {
@@ -243,8 +199,8 @@ static int prepare(exec_run *r)
     int why = sl_exec_child_prepare(&r->child, r->argv, r->envp ? r->envp : environ);
     if (why)
         return sl_fail(SL_EXIT_FAILED, "exec: no process can be made: %s", strerror(why));
-    r->program = (sl_exec_program){.argv = r->argv, .pid = r->child.pid};
-    status = sl_exec_telemetry_open(&r->telemetry, r->command, r->o, &r->program, off ? NULL : r->folder.path);
+    r->attach = off ? NULL : sl_exec_attach_static(r->child.pid, r->argv[0]);
+    status = open_telemetry(r, r->child.pid, off ? NULL : r->folder.path);
     if (status)
         sl_exec_child_drop(&r->child);
     return status;
@@ -285,6 +241,29 @@ static void say_nothing_seen(const exec_run *r, uint64_t started_ns)
             r->argv[0]);
 }
 
+/* Watches a process that runs already. */
+static int run_attached(exec_run *r)
+{
+    sl_exec_running running;
+    if (telemetry_is_off())
+        return sl_fail(SL_EXIT_USAGE, "--pid: telemetry is off (OTEL_SDK_DISABLED): there is nothing to do");
+    int status = sl_exec_attach_running(r->o->pid, &running);
+    if (status >= 0)
+        return status;
+    r->argv = running.argv;
+    r->attach = running.attach;
+    sl_exec_signals_block();
+    status = open_telemetry(r, (int)running.pid, NULL);
+    if (!status) {
+        sl_exec_telemetry_started(&r->telemetry);
+        announce(r);
+        sl_exec_attach_wait(&running);
+    }
+    close_telemetry(r);
+    sl_exec_attach_done(&running);
+    return status;
+}
+
 static int run_exec(const sl_command *command, void *given, char **args, size_t arg_count)
 {
     SL_ASSERT(command && given && args);
@@ -293,13 +272,13 @@ static int run_exec(const sl_command *command, void *given, char **args, size_t 
     r->command = command;
     r->o = given;
     r->argv = args;
-    if (r->o->pid)
-        return explain_pid(r);
     int status = sl_exec_telemetry_check(command, r->o);
-    if (r->o->check && !status)
+    if (r->o->check && !status && !r->o->pid)
         status = find_library(r);
     if (r->o->check || status)
         return status;
+    if (r->o->pid)
+        return arg_count ? sl_fail(SL_EXIT_USAGE, "exec: either --pid or a program, not both") : run_attached(r);
     if (arg_count == 0)
         return sl_fail(SL_EXIT_USAGE, "exec: no program; give such as `sightline exec -- llama-server -m model.gguf`");
     sl_exec_signals_block();
@@ -312,8 +291,8 @@ static int run_exec(const sl_command *command, void *given, char **args, size_t 
         announce(r);
         sl_exec_child_wait(&r->child);
     }
-    if (r->telemetry.options)
-        sl_exec_telemetry_close(&r->telemetry);
+    close_telemetry(r);
+    sl_uprobe_attach_free(r->attach);
     sl_exec_folder_remove(&r->folder);
     if (status)
         return status;
@@ -334,7 +313,8 @@ const sl_command sl_cmd_exec = {
     "  sightline exec --metrics-listen 0.0.0.0:9464 -- llama-server -m model.gguf --port 8081\n"
     "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 sightline exec -- llama-server -m model.gguf\n"
     "  sightline exec --quotas queue=8 --front-listen 8080 -- llama-server -m model.gguf --port 8081\n"
-    "  sightline exec --decode-span-every 1 -- python3 chat.py\n",
+    "  sightline exec --decode-span-every 1 -- python3 chat.py\n"
+    "  sightline exec --pid \"$(pidof llama-server)\"\n",
     tables,
     sizeof(sl_exec_options),
     SL_ARGS_COMMAND,

@@ -50,6 +50,7 @@ typedef struct sl_exec_options {
 typedef struct sl_exec_program {
     char *const *argv;
     int pid;
+    sl_probe_ring *ring; /* of what is seen of it from outside; NULL: it tells itself */
 } sl_exec_program;
 
 typedef struct sl_exec_telemetry {
@@ -77,7 +78,7 @@ typedef struct sl_exec_telemetry {
 int sl_exec_telemetry_check(const sl_command *command, const sl_exec_options *options);
 /*
  * Opens everything. Returns an exit status, or 0; says what is wrong. `program` is not copied. `dir`: of the rings;
- * NULL when telemetry is off.
+ * NULL and no ring of the program's: telemetry is off.
  */
 int sl_exec_telemetry_open(sl_exec_telemetry *t, const sl_command *command, const sl_exec_options *options,
                            const sl_exec_program *program, const char *dir);

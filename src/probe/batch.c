@@ -314,7 +314,8 @@ void sl_track_decode(sl_probe_assembler *a, const sl_probe_decode *event)
     uint32_t cap = batch->part_cap;
     *batch = (sl_track_batch){.pending = true,
                               .is = {.api = (sl_probe_api)event->head.flags,
-                                     .result = event->result,
+                                     .result = event->result == SL_PROBE_RESULT_UNKNOWN ? 0 : event->result,
+                                     .unseen_end = event->result == SL_PROBE_RESULT_UNKNOWN,
                                      .n_tokens = event->n_tokens,
                                      .start_ns = event->start_ns,
                                      .end_ns = event->head.time_ns},
@@ -475,8 +476,9 @@ static sl_span *open_span(sl_probe_assembler *a, const sl_track_batch_facts *bat
     sl_span_set_int(span, "batch.number", (int64_t)batch->number);
     sl_span_set_int(span, "context.id", context);
     sl_span_set_str(span, "llama.api", batch->api <= SL_PROBE_API_PROCESS ? apis[batch->api] : apis[0]);
-    sl_span_set_int(span, "llama.result", batch->result);
-    sl_span_set_str(span, "llama.result.name", result_name(batch->result));
+    if (!batch->unseen_end)
+        sl_span_set_int(span, "llama.result", batch->result);
+    sl_span_set_str(span, "llama.result.name", batch->unseen_end ? "unknown" : result_name(batch->result));
     sl_span_set_str(span, "llama.sampled_because", why);
     if (batch->result < 0)
         sl_span_set_status(span, SL_STATUS_ERROR, result_name(batch->result));

@@ -109,7 +109,11 @@ typedef struct sl_probe_model_free {
     uint32_t reserved;
 } sl_probe_model_free;
 
-enum { SL_PROBE_CONTEXT_FAILED = 1 };
+enum {
+    SL_PROBE_CONTEXT_FAILED = 1,
+    SL_PROBE_CONTEXT_FOUND = 2,   /* it was there before: its making was not seen */
+    SL_PROBE_CONTEXT_NO_BYTES = 4 /* nothing is known of its memory */
+};
 typedef struct sl_probe_context_new {
     sl_probe_event head;
     uint64_t start_ns;
@@ -150,6 +154,7 @@ typedef struct sl_probe_run {
     uint32_t flags;
 } sl_probe_run;
 
+#define SL_PROBE_RESULT_UNKNOWN INT32_MIN /* the call's end was not seen: `time_ns` is a time after it */
 typedef struct sl_probe_decode {
     sl_probe_event head; /* flags: sl_probe_api; count: runs. Tokens of runs follow, int32, padded to 8 bytes */
     uint64_t start_ns;

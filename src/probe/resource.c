@@ -236,9 +236,11 @@ static void context_span(sl_probe_assembler *a, const sl_probe_context_new *even
     set_count(span, "context.n_batch", event->n_batch);
     set_count(span, "context.n_ubatch", event->n_ubatch);
     set_count(span, "context.n_seq", event->n_seq_max);
-    sl_span_set_int(span, "context.kv_bytes", (int64_t)event->kv_bytes);
-    sl_span_set_int(span, "context.compute_bytes", (int64_t)event->compute_bytes);
-    sl_span_set_int(span, "context.output_bytes", (int64_t)event->output_bytes);
+    if (!(event->head.flags & SL_PROBE_CONTEXT_NO_BYTES)) {
+        sl_span_set_int(span, "context.kv_bytes", (int64_t)event->kv_bytes);
+        sl_span_set_int(span, "context.compute_bytes", (int64_t)event->compute_bytes);
+        sl_span_set_int(span, "context.output_bytes", (int64_t)event->output_bytes);
+    }
     sl_str model = sl_probe_metrics_model_name(a->metrics, event->model);
     if (model.len)
         sl_span_set(span, SL_STR("gen_ai.request.model"), sl_value_str(model));
@@ -283,11 +285,14 @@ void sl_track_context_new(sl_probe_assembler *a, const sl_probe_context_new *eve
 {
     SL_ASSERT(a && event);
     bool failed = event->head.flags & SL_PROBE_CONTEXT_FAILED;
-    bool dry = !failed && event->kv_bytes == 0 && event->compute_bytes == 0;
+    bool found = event->head.flags & SL_PROBE_CONTEXT_FOUND;
+    bool dry = !failed && !(event->head.flags & SL_PROBE_CONTEXT_NO_BYTES) && event->kv_bytes == 0 &&
+               event->compute_bytes == 0;
     sl_track_model *model = model_find(a, event->model);
     if (model)
         model_settle(a, model, dry);
-    context_span(a, event, dry);
+    if (!found)
+        context_span(a, event, dry);
     settle_buffers(a, event);
     if (failed || !event->context)
         return;

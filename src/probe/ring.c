@@ -49,6 +49,7 @@ struct sl_probe_ring {
     unsigned char *data;
     uint64_t size;
     uint32_t pid, instance;
+    uint32_t about; /* another process that the events are of; 0: the writer itself */
     int64_t unix_offset_ns;
     /* The reader's. */
     unsigned char *copy; /* SL_PROBE_EVENT_MAX bytes; made by the first reading */
@@ -260,6 +261,12 @@ int sl_probe_ring_open(int fd, sl_probe_ring **ret_ring)
     know(ring);
     *ret_ring = ring;
     return 0;
+}
+
+void sl_probe_ring_about(sl_probe_ring *ring, uint32_t pid)
+{
+    SL_ASSERT(ring && pid);
+    ring->about = pid;
 }
 
 void sl_probe_ring_free(sl_probe_ring *ring)
@@ -480,7 +487,7 @@ void sl_probe_ring_get_info(const sl_probe_ring *ring, sl_probe_ring_info *ret_i
     const ring_header *h = ring->header;
     uint64_t tail = atomic_load(&h->tail), waiting = atomic_load(&h->head) - tail;
     *ret_info = (sl_probe_ring_info){
-        .pid = ring->pid,
+        .pid = ring->about ? ring->about : ring->pid,
         .instance = ring->instance,
         .unix_offset_ns = ring->unix_offset_ns,
         .written = atomic_load(&ring->written),

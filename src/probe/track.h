@@ -80,6 +80,7 @@ struct sl_track_request {
 typedef struct sl_track_batch_facts {
     uint64_t start_ns, end_ns, number;
     int32_t result;
+    bool unseen_end; /* the result is not known; taken for good */
     uint32_t n_tokens, prompt, generated, sequences;
     sl_probe_api api;
 } sl_track_batch_facts;

@@ -12,6 +12,7 @@
 #ifndef SL_PROBE_HOST_HOOK_H
 #define SL_PROBE_HOST_HOOK_H
 
+#include "src/probe/batch_runs.h"
 #include "src/probe/host/objects.h"
 #include "src/probe/host/real.h"
 
@@ -19,18 +20,6 @@
 typedef struct sl_params_block {
     uint64_t words[64];
 } sl_params_block;
-
-/* llama_batch: 56 bytes since October 2024; these fields have stood at the same place since 2023. */
-typedef struct sl_batch_block {
-    int32_t n_tokens;
-    const int32_t *token;
-    const float *embd;
-    const int32_t *pos;
-    const int32_t *n_seq_id;
-    const int32_t *const *seq_id;
-    const int8_t *logits;
-    uint64_t rest[9];
-} sl_batch_block;
 
 #define SL_CALLER __builtin_return_address(0)
 
@@ -92,8 +81,17 @@ uint64_t sl_host_ask_u64(unsigned lib, const char *name, const void *object);
 /* Sums of the memory taken in a scope: indices of sl_host_thread.bytes. */
 enum { SL_HOST_BYTES_KV, SL_HOST_BYTES_COMPUTE, SL_HOST_BYTES_OUTPUT, SL_HOST_BYTES_MAPPED };
 
+/*
+ * Of a batch with one output, that its logits were fetched and a token sampled tells nothing that the batch and the
+ * wait for it do not tell: it is left out.
+ */
+static inline bool sl_host_is_alone(const sl_host_object *context)
+{
+    return context && atomic_load_explicit(&context->alone, memory_order_relaxed);
+}
+
 /* Records a call of llama_decode or llama_encode. `object` may be NULL. */
-void sl_host_tell_batch(const sl_host_object *object, sl_probe_api api, uint64_t start_ns, int32_t result,
+void sl_host_tell_batch(sl_host_object *object, sl_probe_api api, uint64_t start_ns, int32_t result,
                         const sl_batch_block *batch);
 
 #endif
