@@ -22,6 +22,7 @@
 #include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/limits.h"
+#include "src/probe/process_seen.h"
 
 #define MAGIC 0x474e4952504c5353ull /* "SSLPRING" */
 #define VERSION 1u
@@ -40,6 +41,8 @@ typedef struct ring_header {
     _Atomic uint64_t dropped;
     _Atomic uint32_t closed;
     _Alignas(64) _Atomic uint64_t tail;
+    _Alignas(64) uint64_t namespace; /* see process_seen.h */
+    uint64_t began;
 } ring_header;
 _Static_assert(sizeof(ring_header) <= HEADER_BYTES, "one page");
 
@@ -88,12 +91,17 @@ static sl_probe_ring *wrap(void *memory, uint64_t size)
     return ring;
 }
 
-static void fill_header(ring_header *h, uint64_t size)
+static void fill_header(ring_header *h, uint64_t size, bool is_shared)
 {
     static _Atomic uint32_t instances;
     SL_ASSERT(h && size);
     h->version = VERSION;
     h->pid = (uint32_t)getpid();
+    if (is_shared) {
+        sl_probe_process self = sl_probe_process_self();
+        h->namespace = self.namespace;
+        h->began = self.began;
+    }
     h->instance = atomic_fetch_add(&instances, 1) + 1;
     h->data_bytes = size;
     h->unix_offset_ns = (int64_t)(sl_now_ns() - sl_mono_ns());
@@ -145,6 +153,13 @@ static int make_file(const char *path, uint64_t bytes, void **ret_memory)
     return 0;
 }
 
+/* Another process may be about to take the same name: numbers of processes are the same in several namespaces. */
+static int move(const char *from, const char *to)
+{
+    int error = renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+    return error && (errno == EINVAL || errno == ENOSYS) ? rename(from, to) : error;
+}
+
 static int new_in_file(const char *path, uint64_t size, sl_probe_ring **ret_ring)
 {
     char beside[PATH_MAX];
@@ -155,9 +170,9 @@ static int new_in_file(const char *path, uint64_t size, sl_probe_ring **ret_ring
     int error = make_file(beside, HEADER_BYTES + size, &memory);
     if (error)
         return error;
-    fill_header(memory, size);
+    fill_header(memory, size, true);
     sl_probe_ring *ring = wrap(memory, size);
-    if (!ring || rename(beside, path) != 0) {
+    if (!ring || move(beside, path) != 0) {
         (void)unlink(beside);
         error = ring ? SL_EIO : SL_ENOMEM;
         sl_probe_ring_free(ring);
@@ -182,7 +197,7 @@ int sl_probe_ring_new(const char *path, size_t data_bytes, sl_probe_ring **ret_r
             mmap(NULL, HEADER_BYTES + size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED)
             return SL_ENOMEM;
-        fill_header(memory, size);
+        fill_header(memory, size, false);
         ring = wrap(memory, size);
         if (!ring)
             return SL_ENOMEM;
@@ -259,6 +274,7 @@ int sl_probe_ring_open(int fd, sl_probe_ring **ret_ring)
         return SL_ENOMEM;
     note_opened(memory, HEADER_BYTES + size);
     know(ring);
+    ring->pid = sl_probe_process_seen(&(sl_probe_process){ring->pid, ring->header->namespace, ring->header->began});
     *ret_ring = ring;
     return 0;
 }

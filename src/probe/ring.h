@@ -24,7 +24,7 @@ typedef struct sl_probe_ring sl_probe_ring;
 /*
  * Makes a ring in a new file (mode 0600), or in anonymous memory when `path` is NULL. `data_bytes` is rounded up to a
  * power of two (0: SL_PROBE_RING_BYTES of limits.h). The file appears whole: it is made beside `path` and renamed.
- * Async-signal-unsafe; uses no allocator of the host. Errors: SL_EIO, SL_ENOMEM, SL_EINVAL.
+ * Async-signal-unsafe; uses no allocator of the host. Errors: SL_EIO (also when `path` is there), SL_ENOMEM, SL_EINVAL.
  */
 SL_MUST_CHECK int sl_probe_ring_new(const char *path, size_t data_bytes, sl_probe_ring **ret_ring);
 /* Maps an existing ring for reading. Errors: SL_EPARSE (not a ring, other version), SL_EIO, SL_ENOMEM. */
@@ -55,7 +55,7 @@ typedef void (*sl_probe_event_fn)(void *user, const sl_probe_event *event, size_
 size_t sl_probe_ring_read(sl_probe_ring *ring, size_t max, uint64_t now_ns, sl_probe_event_fn fn, void *user);
 
 typedef struct sl_probe_ring_info {
-    uint32_t pid;
+    uint32_t pid; /* as the asking process knows it; 0: it cannot see it */
     uint32_t instance;
     int64_t unix_offset_ns;         /* Unix time minus CLOCK_MONOTONIC, at the making */
     uint64_t written, dropped, bad; /* events: handed over by this reader; without room; left out or given up */

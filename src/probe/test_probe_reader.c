@@ -1,9 +1,11 @@
 /* The reader of rings, with hosts that are children of the test. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +13,7 @@
 #include "src/base/clock.h"
 #include "src/base/limits.h"
 #include "src/base/sync.h"
+#include "src/probe/process_seen.h"
 #include "src/probe/reader.h"
 #include "tests/harness/sl_test.h"
 
@@ -271,7 +274,11 @@ SL_TEST(a_program_that_becomes_another_begins_anew)
     CHECK_EQ(r.hosts[0].events, 7);
     CHECK_EQ(r.hosts[1].events, 3);
     CHECK(!r.hosts[1].gone);
-    /* The same name again: another file, another host. */
+    /* The same name again: another file, another host. A name that is there is nobody's to take. */
+    char path[128];
+    CHECK(!ring_of(&r, 2));
+    path_of(&r, 2, path, sizeof path);
+    CHECK_EQ(unlink(path), 0);
     sl_probe_ring *third = ring_of(&r, 2);
     REQUIRE(third);
     tell(third, 1, 4);
@@ -282,6 +289,79 @@ SL_TEST(a_program_that_becomes_another_begins_anew)
     sl_probe_ring_free(second);
     sl_probe_ring_free(third);
     rig_done(&r);
+}
+
+/* ---- PID namespaces ---- */
+
+/* A host that is number 1 of a namespace of its own; its number here, or 0: not permitted. */
+static pid_t start_inner_host(const rig *r, int number, uint32_t count)
+{
+    int both[2];
+    pid_t seen = 0;
+    CHECK(pipe(both) == 0);
+    pid_t between = fork();
+    if (between == 0) {
+        pid_t inner = unshare(CLONE_NEWPID) == 0 ? fork() : 0;
+        if (inner == 0 && getpid() == 1) {
+            sl_probe_ring *ring = ring_of(r, number);
+            if (ring)
+                tell(ring, 1, count);
+            for (;;)
+                (void)pause();
+        }
+        _exit(write(both[1], &inner, sizeof inner) < 0);
+    }
+    reap(between);
+    (void)close(both[1]);
+    CHECK_EQ(read(both[0], &seen, sizeof seen), sizeof seen);
+    (void)close(both[0]);
+    return seen;
+}
+
+/* Two of the same number, each of which is another process here. */
+SL_TEST(hosts_in_pid_namespaces_live_and_end)
+{
+    rig r;
+    REQUIRE(rig_init(&r));
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    pid_t first = start_inner_host(&r, 1, 7);
+    if (!first) {
+        rig_done(&r);
+        SL_SKIP("needs the right to make a PID namespace");
+    }
+    bool found = false;
+    for (int i = 0; i < 300 && !found; i++) {
+        step_until(&r, &found, 0);
+        found = r.count == 1 && r.hosts[0].events == 7;
+    }
+    pid_t second = start_inner_host(&r, 2, 3);
+    for (int i = 0; i < 60; i++)
+        step_until(&r, &(bool){false}, 0);
+    REQUIRE(r.count == 2);
+    CHECK_EQ(r.hosts[0].pid, first);
+    CHECK_EQ(r.hosts[1].pid, second);
+    CHECK_EQ(r.hosts[1].events, 3);
+    CHECK(!r.hosts[0].gone && !r.hosts[1].gone);
+    CHECK(kill(first, SIGKILL) == 0);
+    step_until(&r, &r.hosts[0].closed, 3000);
+    CHECK(r.hosts[0].gone && r.hosts[0].crashed && !r.hosts[1].gone);
+    CHECK(kill(second, SIGKILL) == 0);
+    step_until(&r, &r.hosts[1].closed, 3000);
+    CHECK(r.hosts[1].gone && r.hosts[1].crashed);
+    reap(first);
+    reap(second);
+    rig_done(&r);
+}
+
+SL_TEST(a_process_is_found_by_its_namespace_and_number)
+{
+    sl_probe_process self = sl_probe_process_self();
+    CHECK_EQ(self.pid, getpid());
+    CHECK(self.namespace && self.began);
+    CHECK_EQ(sl_probe_process_seen(&self), getpid());
+    CHECK_EQ(sl_probe_process_seen(&(sl_probe_process){4711, 0, 0}), 4711); /* nothing is known of its namespace */
+    sl_probe_process elsewhere = {1, self.namespace + 1, self.began};
+    CHECK_EQ(sl_probe_process_seen(&elsewhere), 0);
 }
 
 static void put_file(const rig *r, const char *name, const char *text)

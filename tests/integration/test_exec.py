@@ -598,6 +598,18 @@ def test_a_shell_full_of_hosts():
     lib.equal((names(told_path)["llama_model_load"], names(told_path)["llama_decode"]), (8, 160))
 
 
+def test_hosts_in_pid_namespaces():
+    """Each is number 1 of a namespace, and another process for who reads its ring: neither dead nor somebody else."""
+    isolated = [lib.need("unshare"), "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*isolated, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        raise lib.Skip("needs the right to make a PID namespace")
+    told_path = os.path.join(lib.tmp(), "spans.json")
+    script = f"for i in 1 2 3; do {' '.join(isolated)} {host()} load decode:10 sleep:1500 decode:10 & done; wait"
+    done = run("sh", "-c", script, options=(*QUIET, "--decode-span-every", "1"), env={"OTEL_TRACES_EXPORTER": "file", "SIGHTLINE_EXPORTER_FILE": told_path})
+    lib.equal((done.returncode, done.stderr), (0, ""))
+    lib.equal((names(told_path)["llama_model_load"], names(told_path)["llama_decode"]), (3, 60))
+
+
 def test_one_tree_in_the_view():
     """`sightline traces` of an `up` elsewhere shows what happens under exec, with nothing configured but where it is."""
     up = lib.gateway(command="up")

@@ -50,7 +50,7 @@ def folder():
     sh(*cc, f"{HERE}/host_linked.c", "-o", f"{out}/host_linked", *rpath, "-lfake_llama", "-lfake_ggml", "-pthread")
     sh(*cc, f"{HERE}/host_open.c", "-o", f"{out}/host_open", "-ldl")
     sh("c++", "-O2", "-I", HERE, f"{HERE}/host_throw.cc", "-o", f"{out}/host_throw", *rpath, "-lfake_llama", "-lfake_ggml")
-    sh(*cc, f"{HERE}/ring_dump.c", f"{lib.SOURCE}/src/probe/ring.c", f"{lib.SOURCE}/src/probe/event.c", "-o", f"{out}/ring_dump")
+    sh(*cc, f"{HERE}/ring_dump.c", f"{lib.SOURCE}/src/probe/ring.c", f"{lib.SOURCE}/src/probe/event.c", f"{lib.SOURCE}/src/probe/process_seen.c", "-o", f"{out}/ring_dump")
     _built["folder"] = out
     return out
 

@@ -44,7 +44,7 @@ def built():
     compile("libllama.so", "-shared", "-fPIC", os.path.join(PROBE, "http_llama.c"))
     base = [f for f in glob.glob(os.path.join(lib.SOURCE, "src", "base", "*.c")) if "/test_" not in f]
     compile("ring_dump", "-DSL_VERSION_STRING=\"\"", "-I" + lib.SOURCE, "-I" + os.path.join(lib.SOURCE, "include"),
-            os.path.join(PROBE, "ring_dump.c"), os.path.join(lib.SOURCE, "src", "probe", "ring.c"),
+            os.path.join(PROBE, "ring_dump.c"), os.path.join(lib.SOURCE, "src", "probe", "ring.c"), os.path.join(lib.SOURCE, "src", "probe", "process_seen.c"),
             os.path.join(lib.SOURCE, "src", "probe", "event.c"), *base, "-lpthread", "-lm")
     host = [os.path.join(PROBE, "http_host.c"), "-L" + folder, "-lllama", "-lpthread", "-Wl,-rpath," + folder]
     compile("http_host_tls", "-DWITH_TLS", *host, "-lssl", "-lcrypto")

@@ -258,6 +258,14 @@ static void tell_found(void)
     sl_host_commit(event, sizeof *event, tail);
 }
 
+/* By a process that has the same number in another namespace. */
+static bool is_being_made(const char *path)
+{
+    char beside[PATH_MAX];
+    int len = snprintf(beside, sizeof beside, "%s.new", path);
+    return len > 0 && (size_t)len < sizeof beside && access(beside, F_OK) == 0;
+}
+
 /* A ring in the parent's folder, under a name that nobody had. */
 static sl_probe_ring *make_ring_in(const char *folder)
 {
@@ -269,7 +277,10 @@ static sl_probe_ring *make_ring_in(const char *folder)
             return NULL;
         if (access(path, F_OK) == 0)
             continue;
-        return sl_probe_ring_new(path, 0, &ring) == 0 ? ring : NULL;
+        if (sl_probe_ring_new(path, 0, &ring) == 0)
+            return ring;
+        if (access(path, F_OK) != 0 && !is_being_made(path))
+            return NULL;
     }
     return NULL;
 }
