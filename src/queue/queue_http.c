@@ -560,6 +560,8 @@ int sl_queue_http_new(const sl_queue_http_options *options, sl_queue_http **ret_
     http->options = *options;
     if (!http->options.lease_ms)
         http->options.lease_ms = 30000;
+    if (!http->options.max_leased)
+        http->options.max_leased = SL_QUEUE_HTTP_LEASED;
     bool keyed = options->api_key && *options->api_key;
     if (keyed)
         http->api_key = sl_strndup(options->api_key, strlen(options->api_key));

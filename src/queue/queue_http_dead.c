@@ -99,6 +99,8 @@ static void write_dead(void *user, const sl_queue_dead *dead)
 {
     dead_writer *d = user;
     sl_jw *w = &d->w;
+    if (w->buf->len >= SL_QH_PAGE_BYTES)
+        return;
     char put_time[SL_QUEUE_TIME_LEN + 1], dead_time[SL_QUEUE_TIME_LEN + 1];
     bool text = sl_utf8_valid(dead->body);
     sl_queue_time(dead->put_ns, put_time);

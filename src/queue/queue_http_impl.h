@@ -19,6 +19,8 @@ typedef struct sl_qh_delivery sl_qh_delivery;
 typedef struct sl_qh_topic sl_qh_topic;
 
 #define SL_QH_BUCKETS 4096u
+/* An answer of many large messages ends behind this: the rest comes with the next one. */
+#define SL_QH_PAGE_BYTES (2 * SL_QUEUE_MAX_BODY_BYTES)
 
 /* A message that a worker has. */
 struct sl_qh_delivery {

@@ -21,13 +21,23 @@ static sl_qh_delivery **place_of(sl_queue_http *http, uint64_t token)
     return at;
 }
 
+/* There is room for deliveries again: who waits gets what is ready, though the queue has told of it long ago. */
+static void tell_waiting(sl_queue_http *http)
+{
+    for (sl_qh_topic *topic = http->topics; topic; topic = topic->next)
+        topic->ready = true;
+    if (!http->closing)
+        (void)uv_async_send(&http->async);
+}
+
 static void end_delivery(sl_qh_delivery *d, sl_queue_outcome outcome, sl_str reason)
 {
     sl_queue_http *http = d->http;
     sl_qh_delivery **at = place_of(http, d->facts.lease);
     SL_ASSERT(*at == d);
     *at = d->next;
-    http->leased--;
+    if (http->leased-- == http->options.max_leased)
+        tell_waiting(http);
     sl_timer_stop(http->options.loop, &d->timer);
     sl_queue_callback_end(http->options.telemetry, d->span, d->facts.topic, d->facts.taken_ns, outcome, reason);
     sl_queue_message_free(d->message);
@@ -186,9 +196,8 @@ static int try_lease(sl_qh_request *request, sl_str topic)
     sl_jw_object(&w);
     sl_jw_key(&w, SL_STR("messages"));
     sl_jw_array(&w);
-    /* An answer of many large messages ends at 8 MiB. */
-    while (request->token_count < request->max && http->leased < SL_QUEUE_HTTP_LEASED &&
-           request->out.len < SL_QUEUE_MAX_BODY_BYTES * 2) {
+    while (request->token_count < request->max && http->leased < http->options.max_leased &&
+           request->out.len < SL_QH_PAGE_BYTES) {
         sl_qh_delivery *d;
         error = take(request, topic, request->lease_ms, &d);
         if (error)
@@ -202,7 +211,7 @@ static int try_lease(sl_qh_request *request, sl_str topic)
     sl_jw_end(&w);
     sl_buf_done(&scratch);
     if (request->token_count == 0)
-        return http->leased >= SL_QUEUE_HTTP_LEASED ? SL_ELIMIT : error;
+        return http->leased >= http->options.max_leased ? SL_ELIMIT : error;
     if (sl_jw_finish(&w)) {
         give_back(request);
         return SL_ENOMEM;
@@ -379,25 +388,34 @@ static void acked(void *user, int error)
     sl_qh_finished(request);
 }
 
+static void lease_was_over(sl_qh_request *request, sl_qh_delivery *d)
+{
+    end_delivery(d, SL_QUEUE_EXPIRED, SL_STR("the lease ended"));
+    sl_qh_fail(request, 409, "the lease was over: the message has gone to another worker");
+}
+
+/* The acknowledgement could not be made durable: the lease goes on. */
+static void ack_failed(sl_qh_request *request, sl_qh_delivery *d)
+{
+    d->ending = false;
+    sl_timer_set(request->http->options.loop, &d->timer, on_lease_over, request->http->options.lease_ms);
+    sl_qh_fail_error(request, request->error);
+}
+
 static void ack_finish(sl_qh_request *request)
 {
     sl_qh_delivery *d = request->delivery;
     request->delivery = NULL;
-    if (request->error) { /* the lease goes on */
-        d->ending = false;
-        sl_timer_set(request->http->options.loop, &d->timer, on_lease_over, request->http->options.lease_ms);
-        sl_qh_fail_error(request, request->error);
+    if (request->error) {
+        if (request->error == SL_ENOENT) /* of a cluster: another has ended it */
+            lease_was_over(request, d);
+        else
+            ack_failed(request, d);
         return;
     }
     json_t *answer = json_pack("{s:s,s:o}", "id", d->facts.id, "stats", sl_queue_message_stats(&d->facts, sl_now_ns()));
     end_delivery(d, SL_QUEUE_ACKED, SL_STR(""));
     sl_qh_answer_json(request, 200, answer);
-}
-
-static void lease_was_over(sl_qh_request *request, sl_qh_delivery *d)
-{
-    end_delivery(d, SL_QUEUE_EXPIRED, SL_STR("the lease ended"));
-    sl_qh_fail(request, 409, "the lease was over: the message has gone to another worker");
 }
 
 void sl_qh_ack(sl_qh_request *request, sl_str id)
@@ -418,14 +436,31 @@ void sl_qh_ack(sl_qh_request *request, sl_str id)
         sl_qh_fail_error(request, error);
 }
 
+/* A long one is cut, not lost. */
+static void read_reason(sl_qh_request *request, char text[SL_QUEUE_MAX_REASON_BYTES + 1])
+{
+    const size_t size = SL_MAX_HEAD_BYTES; /* no query is longer */
+    json_t *member = json_object_get(request->params, "reason");
+    char *whole = sl_malloc(size);
+    text[0] = 0;
+    sl_str reason = sl_str_of(NULL, 0);
+    if (whole && sl_qh_text(request, "reason", whole, size))
+        reason = sl_str_c(whole);
+    else if (json_is_string(member))
+        reason = sl_str_of(json_string_value(member), json_string_length(member));
+    reason.len = sl_utf8_prefix(reason, SL_QUEUE_MAX_REASON_BYTES);
+    (void)sl_str_to_c(reason, text, SL_QUEUE_MAX_REASON_BYTES + 1);
+    sl_free(whole);
+}
+
 void sl_qh_nack(sl_qh_request *request, sl_str id)
 {
-    char reason[SL_QUEUE_MAX_REASON_BYTES + 1] = "", dead[8] = "";
+    char reason[SL_QUEUE_MAX_REASON_BYTES + 1], dead[8] = "";
     uint64_t delay_ms;
     sl_qh_delivery *d = delivery_of(request, id);
     if (!d)
         return;
-    (void)sl_qh_text(request, "reason", reason, sizeof reason);
+    read_reason(request, reason);
     (void)sl_qh_text(request, "dead", dead, sizeof dead);
     bool is_dead = strcmp(dead, "true") == 0 || strcmp(dead, "1") == 0;
     if (!sl_qh_ms(request, "delay", 0, &delay_ms)) {
@@ -474,10 +509,15 @@ static void pop_finish(sl_qh_request *request)
 {
     sl_qh_delivery *d = request->delivery;
     request->delivery = NULL;
+    if (request->error == SL_ENOENT) { /* of a cluster: another has ended it; the next one */
+        end_delivery(d, SL_QUEUE_EXPIRED, SL_STR("the lease ended"));
+        request->error = 0;
+        if (request->x)
+            sl_qh_pop(request, sl_str_c(request->topic));
+        return;
+    }
     if (request->error) {
-        d->ending = false;
-        sl_timer_set(request->http->options.loop, &d->timer, on_lease_over, request->http->options.lease_ms);
-        sl_qh_fail_error(request, request->error);
+        ack_failed(request, d);
         return;
     }
     json_t *message = sl_queue_message_json(d->message, 0);
@@ -488,6 +528,10 @@ static void pop_finish(sl_qh_request *request)
 void sl_qh_pop(sl_qh_request *request, sl_str topic)
 {
     sl_qh_delivery *d = NULL;
+    if (topic.ptr != request->topic && !sl_str_to_c(topic, request->topic, sizeof request->topic)) {
+        sl_qh_fail_error(request, SL_EINVAL);
+        return;
+    }
     int error = take(request, topic, request->http->options.lease_ms, &d);
     if (error == SL_EAGAIN) {
         sl_qh_answer(request, 200, SL_STR("null"));

@@ -37,6 +37,12 @@ uint64_t sl_qn_header_u64(natsMsg *msg, const char *name, uint64_t fallback)
 
 /* ---- topics ---- */
 
+static bool is_topic(sl_str name)
+{
+    return name.len > 0 && name.len <= SL_QUEUE_MAX_TOPIC_BYTES && sl_utf8_valid(name) &&
+           sl_str_chr(name, 0) == SL_NPOS;
+}
+
 /* A subject's token of any topic: letters, digits, '_' and '-' as they are, other bytes as =XX. */
 static void code_topic(sl_str name, char *text)
 {
@@ -54,6 +60,14 @@ static void code_topic(sl_str name, char *text)
     *text = 0;
 }
 
+int sl_qn_topic_code(sl_str name, char text[SL_QN_NAME_BYTES])
+{
+    if (!is_topic(name))
+        return SL_EINVAL;
+    code_topic(name, text);
+    return 0;
+}
+
 sl_qn_topic *sl_qn_topic_find(sl_qn *q, sl_str name)
 {
     sl_qn_topic *topic = q->topics;
@@ -65,7 +79,7 @@ sl_qn_topic *sl_qn_topic_find(sl_qn *q, sl_str name)
 /* Finds or makes. Under the lock. */
 static int topic_get(sl_qn *q, sl_str name, sl_qn_topic **ret_topic)
 {
-    if (name.len == 0 || name.len > SL_QUEUE_MAX_TOPIC_BYTES || !sl_utf8_valid(name) || sl_str_chr(name, 0) != SL_NPOS)
+    if (!is_topic(name))
         return SL_EINVAL;
     sl_qn_topic *topic = sl_qn_topic_find(q, name);
     if (!topic) {

@@ -276,30 +276,35 @@ void sl_qn_kill(sl_qn *q, sl_qn_entry *e, sl_str reason)
         try_later(q, e);
 }
 
-/* The dead letter of a topic that stands at `row` or first behind it; NULL: none. */
-static natsMsg *next_dead(sl_qn *q, const char *subject, uint64_t row)
+/* The dead letter of a topic that stands at `row` or first behind it. SL_ENOENT: none; SL_EIO: the cluster does not
+ * say.
+ */
+static int next_dead(sl_qn *q, const char *subject, uint64_t row, natsMsg **ret_msg)
 {
-    natsMsg *msg = NULL;
     jsDirectGetMsgOptions options;
     (void)jsDirectGetMsgOptions_Init(&options);
     options.Sequence = row;
     options.NextBySubject = subject;
-    return js_DirectGetMsg(&msg, q->js, SL_QN_DEAD, NULL, &options) == NATS_OK ? msg : NULL;
+    natsStatus status = js_DirectGetMsg(ret_msg, q->js, SL_QN_DEAD, NULL, &options);
+    if (status == NATS_OK)
+        return 0;
+    if (status == NATS_NOT_FOUND)
+        return SL_ENOENT;
+    sl_qn_note(q, "dead letters", natsStatus_GetText(status));
+    return SL_EIO;
 }
 
-/* Topic and row of a call about dead letters. */
-static int dead_place(sl_qn *q, sl_str name, sl_str id, char *subject, size_t size, uint64_t *ret_row)
+/* Subject and row of a call about dead letters: those that another process, or an earlier one, has left are there too.
+ */
+static int dead_place(sl_str name, sl_str id, char *subject, size_t size, uint64_t *ret_row)
 {
+    char coded[SL_QN_NAME_BYTES];
     uint64_t head;
     *ret_row = 0;
-    if (id.len && sl_queue_id_parse(id, &head, ret_row))
+    if ((id.len && sl_queue_id_parse(id, &head, ret_row)) || sl_qn_topic_code(name, coded))
         return SL_EINVAL;
-    (void)pthread_mutex_lock(&q->lock);
-    const sl_qn_topic *topic = sl_qn_topic_find(q, name);
-    if (topic)
-        (void)snprintf(subject, size, "sl.x.%s", topic->coded);
-    (void)pthread_mutex_unlock(&q->lock);
-    return topic ? 0 : SL_ENOENT;
+    (void)snprintf(subject, size, "sl.x.%s", coded);
+    return 0;
 }
 
 int sl_qn_dead_list(sl_queue *queue, sl_str name, sl_str after, size_t max,
@@ -308,9 +313,9 @@ int sl_qn_dead_list(sl_queue *queue, sl_str name, sl_str after, size_t max,
     sl_qn *q = sl_qn_of(queue);
     char subject[SL_QN_NAME_BYTES + 8];
     uint64_t row;
-    int count = 0, error = dead_place(q, name, after, subject, sizeof subject, &row);
+    int count = 0, error = dead_place(name, after, subject, sizeof subject, &row);
     natsMsg *msg;
-    while (!error && (size_t)count < max && (msg = next_dead(q, subject, row + 1)) != NULL) {
+    while (!error && (size_t)count < max && (error = next_dead(q, subject, row + 1, &msg)) == 0) {
         sl_queue_dead dead = {.topic = name, .reason = sl_qn_header(msg, "Sl-Reason")};
         uint8_t key[SL_QUEUE_MAX_KEY_BYTES];
         sl_str hex = sl_qn_header(msg, "Sl-Key");
@@ -328,7 +333,7 @@ int sl_qn_dead_list(sl_queue *queue, sl_str name, sl_str after, size_t max,
         natsMsg_Destroy(msg);
         count++;
     }
-    return error ? error : count;
+    return error && error != SL_ENOENT ? error : count;
 }
 
 /* Puts a dead letter back among the tasks; its place among the dead makes it once, however often this is tried. */
@@ -359,12 +364,12 @@ static int change(sl_queue *queue, sl_str name, sl_str id, bool requeue, sl_queu
     sl_qn *q = sl_qn_of(queue);
     char subject[SL_QN_NAME_BYTES + 8];
     uint64_t row, count = 0;
-    int error = dead_place(q, name, id, subject, sizeof subject, &row);
+    int error = dead_place(name, id, subject, sizeof subject, &row);
     if (error)
         return error;
     uint64_t wanted = row, at = wanted ? wanted : 1;
     natsMsg *msg;
-    while (!error && (msg = next_dead(q, subject, at)) != NULL) {
+    while (!error && (error = next_dead(q, subject, at, &msg)) == 0) {
         jsErrCode code = 0;
         uint64_t found = natsMsg_GetSequence(msg);
         if (wanted && found != wanted) {
@@ -381,9 +386,12 @@ static int change(sl_queue *queue, sl_str name, sl_str id, bool requeue, sl_queu
         if (wanted)
             break;
     }
+    if (error == SL_ENOENT)
+        error = 0;
     (void)pthread_mutex_lock(&q->lock);
     sl_qn_topic *topic = sl_qn_topic_find(q, name);
-    topic->stats.dead -= count < topic->stats.dead ? count : topic->stats.dead;
+    if (topic)
+        topic->stats.dead -= count < topic->stats.dead ? count : topic->stats.dead;
     (void)pthread_mutex_unlock(&q->lock);
     if (done)
         done(user, error, count);

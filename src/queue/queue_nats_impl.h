@@ -150,5 +150,7 @@ int sl_qn_dead_list(sl_queue *q, sl_str topic, sl_str after, size_t max,
 int sl_qn_dead_requeue(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);
 int sl_qn_dead_purge(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);
 sl_qn_topic *sl_qn_topic_find(sl_qn *q, sl_str name);
+/* The subject's token of a topic, whether or not this process knows it. Errors: SL_EINVAL. */
+SL_MUST_CHECK int sl_qn_topic_code(sl_str name, char text[SL_QN_NAME_BYTES]);
 
 #endif
