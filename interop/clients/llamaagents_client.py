@@ -79,7 +79,7 @@ async def run(client, http, out):
     out["run_kwargs"] = await raw(http, "POST", "/workflows/echo/run", json={"kwargs": {"message": "old"}})
     out["run_text"] = await raw(http, "POST", "/workflows/echo/run", json={"start_event": '{"message": "text"}'})
     out["nowait"] = await tried(client.run_workflow_nowait("echo", start_event=StartEvent(message="later")))
-    handler = (out["nowait"].get("value") or sys.exit(str(out["nowait"])))["handler_id"]
+    handler = out["nowait"]["value"]["handler_id"]
     out["events"] = await events_of(client, handler)
     out["wait"] = await tried(client.wait_for_handler(handler, timeout=20, poll_interval=0.05))
     out["wait"]["statuses"] = out["wait"]["statuses"][-1:]
@@ -125,6 +125,7 @@ async def cancel(client, http, out):
     out["slow_wait"]["statuses"] = out["slow_wait"]["statuses"][:1]
     out["send_unheard"] = await tried(client.send_event(handler, Unheard()))
     out["send_nothing"] = await raw(http, "POST", "/events/" + handler, json={})
+    out["send_list"] = await raw(http, "POST", "/events/" + handler, content=b"[1]")
     out["send_no_json"] = await raw(http, "POST", "/events/" + handler, content=b"{")
     out["cancel"] = await tried(client.cancel_handler(handler))
     out["cancel_events"] = {"value": await asyncio.wait_for(reader, 10)}

@@ -16,7 +16,8 @@ const sl_command sl_cmd_flow_server = {
     "API server, control plane and queue for workflows",
     "[-w FILE]… [options]",
     "Serves workflows: the API server (create, run, watch, cancel), LlamaDeploy's deployments, sessions and tasks, its "
-    "control plane and its message queue. What was accepted is on disk and goes on after a crash. SIGTERM lets runs "
+    "control plane and its message queue, and what the client of llama-agents calls. What was accepted is on disk and "
+    "goes on after a crash. SIGTERM lets runs "
     "end.",
     "  sightline flow server -w pipeline.yaml\n"
     "  sightline flow server --api-listen 0.0.0.0:4501 --api-key sk-flow\n"
