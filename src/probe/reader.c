@@ -31,6 +31,7 @@
 #define LAST_NS 1200000000ull /* for the last events of a host that has ended: a bit more than SL_PROBE_STUCK_NS */
 #define MAX_NAME 64u          /* of a ring's file */
 #define MAX_ENTRIES 4096u     /* of the folder, looked at in one go */
+#define MAX_STUCK 16u         /* entries that cannot be removed, which are counted */
 
 typedef struct host {
     struct host *next;
@@ -55,6 +56,8 @@ struct sl_probe_reader {
     unsigned count;
     uint64_t tick_ns, active_ns, scan;
     uint64_t left_dropped, left_lost; /* of hosts that are gone */
+    ino_t stuck[MAX_STUCK];           /* entries that were refused and cannot be removed */
+    unsigned stuck_count;
     /* Any thread. */
     _Atomic unsigned shown_hosts;
     _Atomic uint64_t seen, refused, events, dropped, lost;
@@ -252,6 +255,22 @@ static bool is_known(const sl_probe_reader *reader, const char *name)
     return false;
 }
 
+/* Removes what is no ring of ours. What cannot be removed (a folder that is not empty) comes again, and counts once. */
+static void refuse(sl_probe_reader *reader, const char *name)
+{
+    struct stat st;
+    SL_ASSERT(reader->stuck_count <= MAX_STUCK);
+    bool known = fstatat(reader->dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0;
+    for (unsigned i = 0; i < reader->stuck_count && !known; i++)
+        known = reader->stuck[i] == st.st_ino;
+    bool stays = unlinkat(reader->dir, name, 0) != 0 && unlinkat(reader->dir, name, AT_REMOVEDIR) != 0;
+    if (known || (stays && reader->stuck_count == MAX_STUCK))
+        return;
+    if (stays)
+        reader->stuck[reader->stuck_count++] = st.st_ino;
+    atomic_fetch_add(&reader->refused, 1);
+}
+
 static void consider(sl_probe_reader *reader, const char *name)
 {
     ino_t inode = 0;
@@ -263,11 +282,8 @@ static void consider(sl_probe_reader *reader, const char *name)
     int error = text.len < MAX_NAME ? open_ring(reader, name, &ring, &inode) : SL_EREFUSED;
     if (!error)
         error = adopt(reader, ring, name, inode);
-    if (error == SL_EREFUSED) {
-        atomic_fetch_add(&reader->refused, 1);
-        if (unlinkat(reader->dir, name, 0) != 0)
-            (void)unlinkat(reader->dir, name, AT_REMOVEDIR);
-    }
+    if (error == SL_EREFUSED)
+        refuse(reader, name);
 }
 
 static void look_for_rings(sl_probe_reader *reader)

@@ -398,6 +398,35 @@ SL_TEST(what_is_no_ring_is_removed)
     rig_done(&r);
 }
 
+SL_TEST(what_cannot_be_removed_is_counted_once)
+{
+    enum { MANY = 20 };
+    rig r;
+    char path[128];
+    sl_probe_reader_stats stats;
+    REQUIRE(rig_init(&r));
+    for (unsigned have = 0; have <= MANY; have += MANY) {
+        for (unsigned i = 0; i < (have ? MANY : 1); i++) {
+            (void)snprintf(path, sizeof path, "%s/%u.ring", r.dir, i);
+            CHECK(mkdir(path, 0700) == 0 || i == 0);
+            (void)snprintf(path, sizeof path, "%u.ring/full", i);
+            put_file(&r, path, "x");
+        }
+        for (unsigned i = 1; i < 5; i++)
+            (void)sl_probe_reader_step(r.reader, sl_mono_ns() + i * 200000000ull);
+        sl_probe_reader_get_stats(r.reader, &stats);
+        CHECK_EQ(stats.refused, have ? 16 : 1); /* no more of them than are remembered */
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(path, sizeof path, "%s/%u.ring/full", r.dir, i);
+        CHECK_EQ(unlink(path), 0);
+    }
+    (void)sl_probe_reader_step(r.reader, sl_mono_ns() + 2000000000u);
+    sl_probe_reader_get_stats(r.reader, &stats);
+    CHECK_EQ(stats.refused, MANY); /* those that were not remembered count now */
+    rig_done(&r);
+}
+
 SL_TEST(a_ring_of_a_stranger_is_not_read)
 {
     if (geteuid() != 0)
