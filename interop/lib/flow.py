@@ -84,6 +84,9 @@ class Upstream(net.Server):
             return handler.connection.close()
         if handler.path.endswith("/points/search"):
             return handler.answer(200, self.search(handler.path.split("/")[-3], body))
+        if handler.path.endswith("/points/query"):  # what newer servers call it
+            found = self.search(handler.path.split("/")[-3], dict(body, vector=body["query"]))
+            return handler.answer(200, dict(found, result={"points": found["result"]}))
         if handler.path == "/v1/embeddings":
             return handler.answer(200, self.embeddings(body))
         if handler.path == "/v1/messages":
