@@ -385,9 +385,13 @@ static void read_signals(supervisor *s)
     SL_ASSERT(s);
     struct signalfd_siginfo info;
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+        if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
+            if (!s->told_ready && !s->ending) /* it ends with 0 and has served nobody: whoever wonders why reads this */
+                note(s, "told to end before everything was ready: signal %u of process %u", info.ssi_signo,
+                     info.ssi_pid);
             begin_end(s, 0);
-        else if (info.ssi_signo == SIGHUP)
+        }
+        if (info.ssi_signo == SIGHUP)
             s->reload_wanted = true;
     }
     reap(s);

@@ -25,7 +25,12 @@ typedef struct board {
     _Atomic uint32_t stubborn;
     _Atomic uint32_t slow; /* to get ready */
     _Atomic pid_t worker_pid[8];
-    _Atomic uint64_t status_address;
+    /* What control sees. */
+    _Atomic uint32_t wanted, ready, draining, generation, restarts, failed_reloads;
+    _Atomic uint32_t announces; /* control is to say that it has seen all ready */
+    _Atomic uint32_t taken[8];  /* slots of living workers */
+    _Atomic uint32_t shared_slots, notes, odd_signals, control_first;
+    char note[256]; /* the last one */
 } board;
 
 static board *b;
@@ -63,7 +68,17 @@ static void on_term(int number)
 static int run_worker(void *user, const sl_child_start *start)
 {
     (void)user;
+    sigset_t blocked;
+    struct sigaction was;
+    (void)sigprocmask(SIG_BLOCK, NULL, &blocked);
+    for (int number = 1; number < 32; number++) {
+        bool is_default = sigaction(number, NULL, &was) == 0 && was.sa_handler == SIG_DFL;
+        if (sigismember(&blocked, number) == 1 || !is_default)
+            atomic_store(&b->odd_signals, (uint32_t)number);
+    }
     signal(SIGTERM, on_term);
+    if (atomic_exchange(&b->taken[start->slot], 1))
+        atomic_store(&b->shared_slots, 1);
     atomic_fetch_add(&b->started[0], 1);
     atomic_store(&b->worker_pid[start->slot], getpid());
     atomic_store(&b->last_generation, (uint32_t)(uintptr_t)start->generation);
@@ -73,12 +88,37 @@ static int run_worker(void *user, const sl_child_start *start)
     wait_for_the_end();
 }
 
+/* Tells what it sees of the tree. Told to end while a worker lives, it says so. */
+static void control_told(int number)
+{
+    (void)number;
+    for (size_t i = 0; i < 8; i++)
+        if (atomic_load(&b->worker_pid[i]))
+            atomic_store(&b->control_first, 1);
+    _exit(0);
+}
+
+__attribute__((noreturn)) static void look(sl_tree_status *s)
+{
+    for (;; nap(2)) {
+        atomic_store(&b->wanted, atomic_load(&s->wanted));
+        atomic_store(&b->ready, atomic_load(&s->ready));
+        atomic_store(&b->draining, atomic_load(&s->draining));
+        atomic_store(&b->generation, atomic_load(&s->generation));
+        atomic_store(&b->restarts, atomic_load(&s->restarts));
+        atomic_store(&b->failed_reloads, atomic_load(&s->failed_reloads));
+        if (atomic_load(&b->announces))
+            atomic_store(&s->announced, 1);
+    }
+}
+
 static int run_control(void *user, const sl_child_start *start)
 {
     (void)user;
+    signal(SIGTERM, control_told);
     atomic_fetch_add(&b->started[1], 1);
     sl_child_ready(start);
-    wait_for_the_end();
+    look(start->status);
 }
 
 static void worker_ended(void *user, unsigned slot, pid_t pid, bool crashed)
@@ -86,6 +126,7 @@ static void worker_ended(void *user, unsigned slot, pid_t pid, bool crashed)
     (void)user;
     (void)pid;
     atomic_store(&b->worker_pid[slot], 0);
+    atomic_store(&b->taken[slot], 0);
     atomic_fetch_add(&b->ended_calls, 1);
     if (crashed)
         atomic_fetch_add(&b->crashed_calls, 1);
@@ -120,23 +161,55 @@ static int fail_to_start(void *user, const sl_child_start *start)
     return 3;
 }
 
-/* Starts a supervisor of two workers and a control process; its pid. */
-static pid_t start_tree(int (*worker)(void *, const sl_child_start *), uint64_t drain_ms)
+static void on_note(void *user, const char *text)
+{
+    (void)user;
+    (void)snprintf(b->note, sizeof b->note, "%s", text);
+    atomic_fetch_add(&b->notes, 1);
+}
+
+/* What a test has otherwise than the common tree. */
+typedef struct tree {
+    int (*worker)(void *, const sl_child_start *);
+    int (*control)(void *, const sl_child_start *);
+    int (*on_ready)(void *);
+    uint64_t drain_ms, start_ms, announce_ms;
+    bool no_reload, serves; /* `serves`: the workers are not replaced */
+} tree;
+
+static void open_board(void)
 {
     b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (b == MAP_FAILED)
+        abort();
+}
+
+/* Starts a supervisor of two workers and a control process; its pid. */
+static pid_t start_of(tree t)
+{
     pid_t pid = fork();
     if (pid)
         return pid;
-    sl_child_kind kinds[] = {{"control", 1, 1, false, false, run_control, NULL, NULL},
-                             {"worker", 2, 6, true, false, worker, worker_ended, NULL}};
+    sl_child_kind kinds[] = {
+        {"control", 1, 1, false, false, t.control ? t.control : run_control, NULL, NULL},
+        {"worker", 2, 6, !t.serves, t.serves, t.worker ? t.worker : run_worker, worker_ended, NULL}};
     sl_supervisor_options o = {.kinds = kinds,
                                .kind_count = 2,
-                               .drain_timeout_ms = drain_ms,
+                               .drain_timeout_ms = t.drain_ms ? t.drain_ms : 5000,
+                               .start_timeout_ms = t.start_ms,
+                               .announce_ms = t.announce_ms,
                                .generation = (void *)1,
-                               .reload = on_reload,
+                               .reload = t.no_reload ? NULL : on_reload,
                                .release = on_release,
-                               .on_ready = on_ready};
+                               .on_ready = t.on_ready ? t.on_ready : on_ready,
+                               .on_note = on_note};
     _exit(sl_supervisor_run(&o));
+}
+
+static pid_t start_tree(int (*worker)(void *, const sl_child_start *), uint64_t drain_ms)
+{
+    open_board();
+    return start_of((tree){.worker = worker, .drain_ms = drain_ms});
 }
 
 static int end_tree(pid_t pid)
@@ -241,4 +314,252 @@ SL_TEST(supervisor_gives_up_when_children_cannot_start)
 {
     pid_t pid = start_tree(fail_to_start, 5000);
     CHECK_EQ(end_tree(pid), 1);
+}
+
+/* ---- beginning ---- */
+
+static int slow_control(void *user, const sl_child_start *start)
+{
+    nap(200);
+    if (atomic_load(&b->started[0]))
+        atomic_store(&b->control_first, 2); /* a worker was started before this was ready */
+    return run_control(user, start);
+}
+
+SL_TEST(supervisor_starts_one_kind_after_the_other)
+{
+    open_board();
+    pid_t pid = start_of((tree){.control = slow_control});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    CHECK_EQ(atomic_load(&b->control_first), 0);
+    CHECK_EQ(atomic_load(&b->odd_signals), 0);
+    CHECK(wait_for(&b->ready, 2));
+    CHECK_EQ(atomic_load(&b->wanted), 2); /* control serves nobody */
+    CHECK_EQ(atomic_load(&b->generation), 1);
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+SL_TEST(supervisor_told_to_end_while_it_starts)
+{
+    open_board();
+    atomic_store(&b->slow, 1);
+    pid_t pid = start_of((tree){0});
+    REQUIRE(wait_for(&b->started[0], 1));
+    kill(pid, SIGTERM);
+    REQUIRE(wait_for(&b->notes, 1));
+    char wanted[128];
+    (void)snprintf(wanted, sizeof wanted, "told to end before everything was ready: signal %d of process %ld", SIGTERM,
+                   (long)getpid());
+    CHECK_STR(sl_str_c(b->note), wanted);
+    CHECK_EQ(atomic_load(&b->ready_calls), 0);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+static int says_no(void *user)
+{
+    (void)on_ready(user);
+    return 7;
+}
+
+SL_TEST(supervisor_ends_when_ready_says_so)
+{
+    open_board();
+    pid_t pid = start_of((tree){.on_ready = says_no});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    REQUIRE(wait_for(&b->drained, 2));
+    CHECK_EQ(end_tree(pid), 7);
+}
+
+static int never_ready(void *user, const sl_child_start *start)
+{
+    (void)user;
+    (void)start;
+    atomic_fetch_add(&b->started[0], 1);
+    wait_for_the_end();
+}
+
+SL_TEST(supervisor_waits_for_a_start_as_long_as_it_was_told)
+{
+    open_board();
+    pid_t pid = start_of((tree){.worker = never_ready, .start_ms = 200});
+    REQUIRE(wait_for(&b->started[0], 2));
+    CHECK_EQ(end_tree(pid), 1);
+}
+
+SL_TEST(supervisor_waits_for_the_announcement)
+{
+    open_board();
+    pid_t pid = start_of((tree){.announce_ms = 60000});
+    REQUIRE(wait_for(&b->ready, 2));
+    nap(100);
+    CHECK_EQ(atomic_load(&b->ready_calls), 0);
+    atomic_store(&b->announces, 1);
+    CHECK(wait_for(&b->ready_calls, 1));
+    kill(pid, SIGINT); /* as SIGTERM */
+    CHECK_EQ(end_tree(pid), 0);
+    open_board(); /* nobody announces: it is told all the same, after a while */
+    pid = start_of((tree){.announce_ms = 100});
+    CHECK(wait_for(&b->ready_calls, 1));
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+/* ---- restarts ---- */
+
+static int ends_soon(void *user, const sl_child_start *start)
+{
+    (void)user;
+    signal(SIGTERM, on_term);
+    sl_child_ready(start);
+    if (atomic_fetch_add(&b->started[0], 1) < 2)
+        wait_for(&b->ready_calls, 1); /* the first two get ready */
+    nap(5);
+    return (int)start->index; /* 0: an end in good order, that nobody asked for */
+}
+
+/* 100 ms, 200, 400 and so on between the starts: a child that cannot live does not keep the machine busy. */
+SL_TEST(supervisor_waits_longer_before_each_restart)
+{
+    open_board();
+    pid_t pid = start_of((tree){.worker = ends_soon});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    nap(1000);
+    uint32_t started = atomic_load(&b->started[0]);
+    CHECK(started >= 4 && started <= 2 + 2 * 4);
+    CHECK(wait_for(&b->started[0], 7));
+    CHECK(atomic_load(&b->crashed_calls) >= 1 && atomic_load(&b->crashed_calls) < atomic_load(&b->ended_calls));
+    CHECK(wait_for(&b->restarts, 4));
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+SL_TEST(supervisor_says_why_a_child_is_started_again)
+{
+    pid_t pid = start_tree(run_worker, 5000);
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    char wanted[128];
+    pid_t victim = atomic_load(&b->worker_pid[1]);
+    (void)snprintf(wanted, sizeof wanted, "worker 1 (pid %ld) was killed by signal 9; starting it again", (long)victim);
+    kill(victim, SIGKILL);
+    REQUIRE(wait_for(&b->notes, 1));
+    CHECK_STR(sl_str_c(b->note), wanted);
+    CHECK(wait_for(&b->started[0], 3));
+    CHECK_EQ(atomic_load(&b->shared_slots), 0);
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+/* ---- generations ---- */
+
+SL_TEST(supervisor_keeps_its_generation_when_the_new_one_is_bad)
+{
+    pid_t pid = start_tree(run_worker, 5000);
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    atomic_store(&b->bad_config, 1);
+    for (uint32_t i = 1; i <= 3; i++) {
+        kill(pid, SIGHUP);
+        CHECK(wait_for(&b->failed_reloads, i));
+    }
+    CHECK_EQ(atomic_load(&b->generation), 1);
+    CHECK_EQ(atomic_load(&b->released), 0);
+    atomic_store(&b->bad_config, 0);
+    kill(pid, SIGHUP);
+    CHECK(wait_for(&b->generation, 2));
+    CHECK(wait_for(&b->drained, 2));
+    CHECK_STR(sl_str_c(b->note), "reload: generation 2 is starting");
+    CHECK_EQ(atomic_load(&b->shared_slots), 0); /* while two generations are there too */
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+SL_TEST(supervisor_reloads_once_it_is_ready)
+{
+    open_board();
+    atomic_store(&b->slow, 1);
+    pid_t pid = start_of((tree){0});
+    REQUIRE(wait_for(&b->started[0], 1));
+    kill(pid, SIGHUP);
+    nap(50);
+    CHECK_EQ(atomic_load(&b->reloads), 0);
+    CHECK(wait_for(&b->ready_calls, 1));
+    CHECK(wait_for(&b->reloads, 1));
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+SL_TEST(supervisor_replaces_only_what_may_be_replaced)
+{
+    open_board();
+    pid_t pid = start_of((tree){.serves = true});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    CHECK(wait_for(&b->ready, 2)); /* counted all the same */
+    kill(pid, SIGHUP);
+    CHECK(wait_for(&b->generation, 2));
+    nap(100);
+    CHECK_EQ(atomic_load(&b->started[0]), 2);
+    CHECK_EQ(atomic_load(&b->drained), 0);
+    kill(atomic_load(&b->worker_pid[0]), SIGKILL); /* its successor has the new generation */
+    CHECK(wait_for(&b->last_generation, 2));
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+SL_TEST(supervisor_without_reload_takes_no_notice_of_sighup)
+{
+    open_board();
+    pid_t pid = start_of((tree){.no_reload = true});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    kill(pid, SIGHUP);
+    nap(100);
+    CHECK_EQ(atomic_load(&b->started[0]), 2);
+    CHECK_EQ(atomic_load(&b->notes), 0);
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+/* ---- the end ---- */
+
+SL_TEST(supervisor_ends_control_after_those_that_serve)
+{
+    open_board();
+    pid_t pid = start_of((tree){.drain_ms = 400});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    atomic_store(&b->stubborn, 1);
+    kill(pid, SIGTERM);
+    CHECK(wait_for(&b->draining, 1)); /* control still looks, and tells */
+    CHECK(wait_for(&b->ended_calls, 2));
+    while (waitpid(pid, NULL, WNOHANG) == 0)
+        nap(5);
+    CHECK_EQ(atomic_load(&b->control_first), 0);
+    munmap(b, sizeof *b);
+}
+
+SL_TEST(supervisor_asked_twice_has_no_patience)
+{
+    open_board();
+    pid_t pid = start_of((tree){.drain_ms = 600000});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    atomic_store(&b->stubborn, 1);
+    kill(pid, SIGTERM);
+    CHECK(wait_for(&b->drained, 2));
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+SL_TEST(supervisor_does_not_restart_or_reload_while_it_ends)
+{
+    open_board();
+    pid_t pid = start_of((tree){.drain_ms = 500});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    atomic_store(&b->stubborn, 1);
+    kill(pid, SIGTERM);
+    CHECK(wait_for(&b->drained, 2));
+    kill(atomic_load(&b->worker_pid[0]), SIGKILL);
+    kill(pid, SIGHUP);
+    CHECK(wait_for(&b->ended_calls, 1));
+    nap(150);
+    CHECK_EQ(atomic_load(&b->started[0]), 2);
+    CHECK_EQ(atomic_load(&b->reloads), 0);
+    CHECK_EQ(end_tree(pid), 0);
 }
