@@ -4,38 +4,58 @@
 #include "src/base/assert.h"
 #include "src/wire/json_scan.h"
 
-/* Where the last `needle` begins; SL_NPOS. */
-static size_t find_last(sl_str text, sl_str needle)
+/* Members that are looked for. */
+typedef enum member { TIMINGS, USAGE, ID_SLOT, ID_TASK, MODEL, MEMBERS } member;
+static const sl_str member_names[MEMBERS] = {
+    {"\"timings\"", 9}, {"\"usage\"", 7}, {"\"id_slot\"", 9}, {"\"id_task\"", 9}, {"\"model\"", 7}};
+
+static sl_str without_blanks(sl_str text)
 {
-    SL_ASSERT(needle.len > 0);
-    if (text.len < needle.len)
-        return SL_NPOS;
-    for (size_t at = text.len - needle.len + 1; at-- > 0;) {
-        if (text.ptr[at] == needle.ptr[0] && memcmp(text.ptr + at, needle.ptr, needle.len) == 0)
-            return at;
-    }
-    return SL_NPOS;
+    while (text.len && (*text.ptr == ' ' || *text.ptr == '\t'))
+        text = sl_str_sub(text, 1, SL_NPOS);
+    return text;
 }
 
-/* What stands behind the last `"name":`, without leading white space. `name` with its quotes. */
-static sl_str behind_member(sl_str text, sl_str name)
+/* The member whose name begins with the quote at `at`; MEMBERS: none. `*ret_value`: what stands behind its colon. */
+static member member_at(sl_str text, size_t at, sl_str *ret_value)
 {
-    size_t end = text.len;
-    while (true) {
-        size_t at = find_last(sl_str_sub(text, 0, end), name);
-        if (at == SL_NPOS)
-            return sl_str_of(NULL, 0);
-        sl_str rest = sl_str_sub(text, at + name.len, SL_NPOS);
-        while (rest.len && (*rest.ptr == ' ' || *rest.ptr == '\t'))
-            rest = sl_str_sub(rest, 1, SL_NPOS);
-        bool escaped = at > 0 && text.ptr[at - 1] == '\\';
-        if (!escaped && rest.len && *rest.ptr == ':') {
-            rest = sl_str_sub(rest, 1, SL_NPOS);
-            while (rest.len && (*rest.ptr == ' ' || *rest.ptr == '\t'))
-                rest = sl_str_sub(rest, 1, SL_NPOS);
-            return rest;
-        }
-        end = at + name.len - 1;
+    SL_ASSERT(at < text.len && text.ptr[at] == '"');
+    sl_str rest = sl_str_sub(text, at, SL_NPOS);
+    if (at > 0 && text.ptr[at - 1] == '\\')
+        return MEMBERS;
+    for (member m = 0; m < MEMBERS; m++) {
+        if (rest.len < member_names[m].len || rest.ptr[4] != member_names[m].ptr[4] ||
+            !sl_str_starts(rest, member_names[m]))
+            continue;
+        sl_str behind = without_blanks(sl_str_sub(rest, member_names[m].len, SL_NPOS));
+        if (!behind.len || *behind.ptr != ':')
+            return MEMBERS;
+        *ret_value = without_blanks(sl_str_sub(behind, 1, SL_NPOS));
+        return m;
+    }
+    return MEMBERS;
+}
+
+/* What stands behind the last of each name, in one way from the end to the front. */
+static void find_members(sl_str text, sl_str ret_values[MEMBERS])
+{
+    bool found[MEMBERS] = {false};
+    unsigned left = MEMBERS;
+    for (size_t end = text.len; end && left;) {
+        const char *quote = memrchr(text.ptr, '"', end);
+        if (!quote)
+            return;
+        sl_str value;
+        end = (size_t)(quote - text.ptr);
+        char next = end + 1 < text.len ? quote[1] : '\0';
+        if (next != 't' && next != 'u' && next != 'i' && next != 'm')
+            continue;
+        member m = member_at(text, end, &value);
+        if (m == MEMBERS || found[m])
+            continue;
+        found[m] = true;
+        ret_values[m] = value;
+        left--;
     }
 }
 
@@ -64,10 +84,10 @@ static sl_str object_at(sl_str text)
     return sl_str_of(NULL, 0);
 }
 
-static sl_json_value object_of(sl_str tail, sl_str name)
+static sl_json_value object_of(sl_str behind)
 {
     sl_json_value value = {SL_JSON_NONE, {NULL, 0}};
-    sl_str text = object_at(behind_member(tail, name));
+    sl_str text = object_at(behind);
     if (text.len && sl_json_parse(text, &value, NULL))
         value.type = SL_JSON_NONE;
     return value;
@@ -111,9 +131,9 @@ static sl_str plain_string_at(sl_str text)
     return sl_str_chr(inside, '\\') == SL_NPOS && sl_utf8_valid(inside) ? inside : sl_str_of(NULL, 0);
 }
 
-static void read_timings(sl_str tail, sl_answer_facts *facts)
+static void read_timings(sl_str behind, sl_answer_facts *facts)
 {
-    sl_json_value timings = object_of(tail, SL_STR("\"timings\""));
+    sl_json_value timings = object_of(behind);
     if (timings.type != SL_JSON_OBJECT)
         return;
     facts->prompt_n = count_of(timings, "prompt_n");
@@ -134,9 +154,9 @@ static int64_t either(sl_json_value object, const char *one, const char *other)
 }
 
 /* The forms of OpenAI's two APIs and of Anthropic's, where cached tokens are not among the input tokens. */
-static void read_usage(sl_str tail, sl_answer_facts *facts)
+static void read_usage(sl_str behind, sl_answer_facts *facts)
 {
-    sl_json_value usage = object_of(tail, SL_STR("\"usage\""));
+    sl_json_value usage = object_of(behind);
     if (usage.type != SL_JSON_OBJECT)
         return;
     facts->input_tokens = either(usage, "prompt_tokens", "input_tokens");
@@ -162,9 +182,11 @@ void sl_answer_tail_read(sl_str tail, sl_answer_facts *ret_facts)
     ret_facts->draft_n = ret_facts->draft_accepted = -1;
     ret_facts->input_tokens = ret_facts->output_tokens = ret_facts->cached_tokens = -1;
     ret_facts->prompt_ms = ret_facts->predicted_ms = -1;
-    read_timings(tail, ret_facts);
-    read_usage(tail, ret_facts);
-    ret_facts->id_slot = number_at(behind_member(tail, SL_STR("\"id_slot\"")));
-    ret_facts->id_task = number_at(behind_member(tail, SL_STR("\"id_task\"")));
-    ret_facts->model = plain_string_at(behind_member(tail, SL_STR("\"model\"")));
+    sl_str values[MEMBERS] = {{NULL, 0}};
+    find_members(tail, values);
+    read_timings(values[TIMINGS], ret_facts);
+    read_usage(values[USAGE], ret_facts);
+    ret_facts->id_slot = number_at(values[ID_SLOT]);
+    ret_facts->id_task = number_at(values[ID_TASK]);
+    ret_facts->model = plain_string_at(values[MODEL]);
 }

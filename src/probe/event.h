@@ -31,8 +31,8 @@ typedef enum sl_probe_kind {
     SL_PROBE_BUFFER,      /* backend memory taken or given back; tail: name of the buffer type */
     SL_PROBE_DECODE,      /* tail: `count` runs, then the tokens of the runs that have them */
     SL_PROBE_SYNC,        /* first wait for the results of a decode */
-    SL_PROBE_LOGITS,      /* logits of an output row were fetched */
-    SL_PROBE_SAMPLE,      /* a token was sampled */
+    SL_PROBE_LOGITS,      /* logits of one of several output rows were fetched */
+    SL_PROBE_SAMPLE,      /* a token was sampled, for one of several output rows */
     SL_PROBE_CHAIN,       /* a sampler chain was made */
     SL_PROBE_SEQUENCE,    /* memory of a sequence: removed, copied, shifted, cleared, saved, loaded */
     SL_PROBE_TOKENIZE,    /* tail: `count` tokens */

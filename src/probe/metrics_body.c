@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/base/str.h"
+#include "src/telemetry/registry.h"
 
 #define SECOND_NS 1000000000u
 #define CLOCK_RATE_SECONDS 5 /* of tokens per second by the clock */
@@ -348,10 +349,47 @@ static double per_second(uint64_t count, uint64_t ns)
     return ns ? (double)count * (double)SECOND_NS / (double)ns : 0;
 }
 
+/* ---- what was gathered ---- */
+
+void sl_probe_model_count_alike(sl_probe_model_series *series)
+{
+    SL_ASSERT(series);
+    sl_probe_alike *a = &series->alike;
+    if (!a->times)
+        return;
+    sl_histogram_record_times(series->batch_tokens, a->n_tokens, a->times, &a->span);
+    sl_histogram_record_times(series->batch_size, a->n_tokens, a->times, &a->span);
+    sl_histogram_record_times(series->batch_sequences, a->sequences, a->times, &a->span);
+    a->times = 0;
+}
+
+static void count_gathered(sl_probe_body *body)
+{
+    SL_ASSERT(body->model_count <= SL_PROBE_MAX_METRIC_MODELS);
+    const sl_probe_gathered g = body->gathered;
+    body->gathered = (sl_probe_gathered){.events = 0};
+    sl_counter_add(body->events, g.events);
+    sl_probe_pair_count(body->decodes, g.decodes);
+    sl_probe_pair_count(body->predicted_tokens, g.tokens);
+    sl_counter_add(body->tokens_generated, g.tokens);
+    sl_probe_pair_count_double(body->predicted_seconds, g.token_seconds);
+    sl_probe_pair_move(body->kv_tokens, g.kv_tokens);
+    for (size_t i = 0; i < body->model_count; i++) {
+        sl_probe_model_series *series = body->models[i];
+        sl_probe_model_count_alike(series);
+        for (size_t kind = 0; kind < SL_PROBE_RESULTS; kind++) {
+            if (series->gathered_results[kind])
+                sl_counter_add(series->results[kind], series->gathered_results[kind]);
+            series->gathered_results[kind] = 0;
+        }
+    }
+}
+
 void sl_probe_body_tick(sl_probe_body *body, uint64_t now_ns)
 {
     SL_ASSERT(body);
     body->now_ns = now_ns;
+    count_gathered(body);
     sl_probe_rate_slot minute = sl_probe_rates_sum(body, SL_PROBE_RATE_SLOTS, false);
     sl_probe_rate_slot last = sl_probe_rates_sum(body, CLOCK_RATE_SECONDS, true);
     double share = body->capacity_tokens ? (double)body->used_tokens / (double)body->capacity_tokens : 0;

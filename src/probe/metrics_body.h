@@ -21,6 +21,23 @@ typedef struct sl_probe_pair {
     sl_series *colon, *plain;
 } sl_probe_pair;
 
+/*
+ * What every token and batch adds to is added up here first, and counted with the next tick: a reader that takes a few
+ * hundred events at once would else write the same cells as often.
+ */
+typedef struct sl_probe_gathered {
+    uint64_t events, decodes, tokens;
+    double token_seconds;
+    int64_t kv_tokens;
+} sl_probe_gathered;
+
+/* Batches of one shape, one after the other. */
+typedef struct sl_probe_alike {
+    uint32_t n_tokens, sequences;
+    uint64_t times;
+    sl_span_context span; /* of the first */
+} sl_probe_alike;
+
 /* Series of one model's name. */
 typedef struct sl_probe_model_series {
     char name[SL_PROBE_MODEL_BYTES];
@@ -28,6 +45,8 @@ typedef struct sl_probe_model_series {
     sl_series *token_time, *llama_queue, *llama_prefill, *llama_decode;
     sl_series *batch_duration, *batch_tokens, *batch_sequences, *batch_size;
     sl_series *results[SL_PROBE_RESULTS]; /* bound when they first occur */
+    uint64_t gathered_results[SL_PROBE_RESULTS];
+    sl_probe_alike alike;
 } sl_probe_model_series;
 
 /* One second of work. */
@@ -58,6 +77,7 @@ typedef struct sl_probe_body {
     uint64_t largest_sequence;
     uint64_t busy_sum, batch_sum;
     sl_probe_rate_slot rates[SL_PROBE_RATE_SLOTS];
+    sl_probe_gathered gathered;
     sl_probe_totals totals;
 
     pthread_mutex_t lock;
@@ -83,7 +103,9 @@ void sl_probe_rates_token(sl_probe_body *body, uint64_t interval_ns);
 /* Sums of the slots that began within `seconds` before now. The current second counts when `whole` is false. */
 sl_probe_rate_slot sl_probe_rates_sum(const sl_probe_body *body, uint64_t seconds, bool whole);
 
-/* Sets the gauges that are made of totals, and publishes the totals. */
+/* Counts the batches of one shape that were gathered. */
+void sl_probe_model_count_alike(sl_probe_model_series *series);
+/* Counts what was gathered, sets the gauges that are made of totals, and publishes the totals. */
 void sl_probe_body_tick(sl_probe_body *body, uint64_t now_ns);
 
 #endif

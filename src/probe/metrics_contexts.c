@@ -91,7 +91,7 @@ static void move_tokens(sl_probe_metrics *m, sl_probe_host_context *c, sl_probe_
     SL_ASSERT(c->tokens >= s->tokens && m->body->used_tokens >= s->tokens);
     c->tokens += tokens - (uint64_t)s->tokens;
     m->body->used_tokens += tokens - (uint64_t)s->tokens;
-    sl_probe_pair_move(m->body->kv_tokens, (int64_t)tokens - (int64_t)s->tokens);
+    m->body->gathered.kv_tokens += (int64_t)tokens - (int64_t)s->tokens;
     s->tokens = tokens;
     s->dirty = c->dirty = true;
 }

@@ -24,9 +24,24 @@ static void count_result(sl_probe_metrics *m, const sl_probe_batch *batch, sl_pr
         const sl_attr labels[] = {sl_attr_str("model", series->name), sl_attr_str("result", names[kind])};
         series->results[kind] = sl_instrument_bind(m->body->metrics[SL_METRIC_LLAMACPP_DECODE_RESULTS], labels, 2);
     }
-    sl_counter_add(series->results[kind], 1);
+    series->gathered_results[kind]++;
     m->body->totals.batches++;
     m->body->totals.batches_failed += batch->result != 0;
+}
+
+static void gather_shape(sl_probe_model_series *series, const sl_probe_batch *batch)
+{
+    SL_ASSERT(series && batch);
+    sl_probe_alike *a = &series->alike;
+    if (a->times && a->n_tokens == batch->n_tokens && a->sequences == batch->sequences) {
+        a->times++;
+        return;
+    }
+    sl_probe_model_count_alike(series);
+    *a = (sl_probe_alike){.n_tokens = batch->n_tokens, .sequences = batch->sequences, .times = 1};
+    if (batch->span)
+        a->span = *batch->span;
+    a->span.tracestate = sl_str_of(NULL, 0);
 }
 
 void sl_probe_metrics_batch(sl_probe_metrics *metrics, const sl_probe_batch *batch)
@@ -40,12 +55,10 @@ void sl_probe_metrics_batch(sl_probe_metrics *metrics, const sl_probe_batch *bat
     sl_histogram_record_in(series->batch_duration, SECONDS(batch->duration_ns), batch->span);
     if (batch->warmup)
         return;
-    sl_probe_pair_count(body->decodes, 1);
+    body->gathered.decodes++;
     body->batch_sum++;
     body->busy_sum += batch->sequences;
-    sl_histogram_record_in(series->batch_tokens, batch->n_tokens, batch->span);
-    sl_histogram_record_in(series->batch_size, batch->n_tokens, batch->span);
-    sl_histogram_record_in(series->batch_sequences, batch->sequences, batch->span);
+    gather_shape(series, batch);
 }
 
 static void record_queue(sl_probe_model_series *series, const sl_probe_prefill *prefill)
@@ -87,14 +100,13 @@ void sl_probe_metrics_token(sl_probe_metrics *metrics, uint32_t context, uint64_
     if (!series)
         return;
     sl_probe_body *body = metrics->body;
-    sl_probe_pair_count(body->predicted_tokens, 1);
-    sl_counter_add(body->tokens_generated, 1);
+    body->gathered.tokens++;
     body->totals.generated_tokens++;
     sl_probe_rates_token(body, interval_ns);
     if (!interval_ns)
         return; /* the first: its time is the prompt's */
     double seconds = SECONDS(interval_ns);
-    sl_probe_pair_count_double(body->predicted_seconds, seconds);
+    body->gathered.token_seconds += seconds;
     sl_probe_pair_record(series->inter_token, seconds, span);
     sl_histogram_record_in(series->token_time, seconds * 1000, span);
 }

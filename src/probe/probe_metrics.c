@@ -284,7 +284,7 @@ void sl_probe_metrics_events(sl_probe_metrics *metrics, uint64_t count, uint64_t
 {
     if (!metrics)
         return;
-    sl_counter_add(metrics->body->events, count);
+    metrics->body->gathered.events += count;
     if (bad)
         sl_counter_add(metrics->body->dropped_damaged, bad);
 }

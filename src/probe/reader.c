@@ -22,16 +22,18 @@
 #include "src/base/mem.h"
 #include "src/base/sync.h"
 
-#define EVENTS_AT_ONCE 4096u  /* of one host, before the next one's turn */
-#define TURNS 16u             /* of that, in one step */
-#define TICK_NS 100000000u    /* ticks, and looks for ends and new rings */
-#define ACTIVE_NS 500000000u  /* after an event the reader comes often for this long */
-#define ACTIVE_MS 20u         /* how often */
-#define IDLE_MS 100u          /* and else */
-#define LAST_NS 1200000000ull /* for the last events of a host that has ended: a bit more than SL_PROBE_STUCK_NS */
-#define MAX_NAME 64u          /* of a ring's file */
-#define MAX_ENTRIES 4096u     /* of the folder, looked at in one go */
-#define MAX_STUCK 16u         /* entries that cannot be removed, which are counted */
+#define EVENTS_AT_ONCE 4096u /* of one host, before the next one's turn */
+#define TURNS 16u            /* of that, in one step */
+#define TICK_NS 100000000u   /* ticks, and looks for ends and new rings */
+#define STEP_MS 100u         /* how often it comes: a wake-up costs as much as some hundred events */
+#define BUSY_MS 20u          /* while a ring fills fast */
+#define BUSY_BYTES (SL_PROBE_RING_BYTES / 16)
+#define SCAN_NS 1000000000u     /* at least so often it looks into the folder; else when the folder has changed */
+#define SCAN_AGAIN_NS 50000000u /* after a change: another one of the same tick of the clock would not show */
+#define LAST_NS 1200000000ull   /* for the last events of a host that has ended: a bit more than SL_PROBE_STUCK_NS */
+#define MAX_NAME 64u            /* of a ring's file */
+#define MAX_ENTRIES 4096u       /* of the folder, looked at in one go */
+#define MAX_STUCK 16u           /* entries that cannot be removed, which are counted */
 
 typedef struct host {
     struct host *next;
@@ -54,7 +56,9 @@ struct sl_probe_reader {
     /* The stepping thread's. */
     host *hosts;
     unsigned count;
-    uint64_t tick_ns, active_ns, scan;
+    uint64_t tick_ns, scan_ns, scan;
+    struct timespec changed; /* the folder, when it was looked into */
+    bool busy;
     uint64_t left_dropped, left_lost; /* of hosts that are gone */
     ino_t stuck[MAX_STUCK];           /* entries that were refused and cannot be removed */
     unsigned stuck_count;
@@ -286,6 +290,22 @@ static void consider(sl_probe_reader *reader, const char *name)
         refuse(reader, name);
 }
 
+/* Whether it is time to look into the folder. */
+static bool may_have_rings(sl_probe_reader *reader, uint64_t now_ns)
+{
+    struct stat st;
+    if (reader->dir < 0 || fstat(reader->dir, &st) != 0)
+        return false;
+    bool changed = st.st_mtim.tv_sec != reader->changed.tv_sec || st.st_mtim.tv_nsec != reader->changed.tv_nsec;
+    uint64_t now_unix = sl_now_ns(), then = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+    bool fresh = then + SCAN_AGAIN_NS > now_unix;
+    if (!changed && reader->scan_ns && now_ns - reader->scan_ns < SCAN_NS)
+        return false;
+    reader->changed = fresh ? (struct timespec){0} : st.st_mtim;
+    reader->scan_ns = now_ns;
+    return true;
+}
+
 static void look_for_rings(sl_probe_reader *reader)
 {
     int fd = reader->dir < 0 ? -1 : openat(reader->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -334,10 +354,11 @@ static void look_for_ends(sl_probe_reader *reader, uint64_t now_ns)
 static bool drain(sl_probe_reader *reader, host *h, uint64_t now_ns)
 {
     SL_ASSERT(h);
+    sl_probe_ring_info before;
+    sl_probe_ring_get_info(h->ring, &before);
+    reader->busy |= before.waiting_bytes >= BUSY_BYTES;
     for (unsigned i = 0; i < TURNS; i++) {
         size_t count = sl_probe_ring_read(h->ring, EVENTS_AT_ONCE, now_ns, reader->consumer.event, h->object);
-        if (count)
-            reader->active_ns = now_ns;
         atomic_fetch_add(&reader->events, count);
         if (count < EVENTS_AT_ONCE) {
             sl_probe_ring_info info;
@@ -375,9 +396,11 @@ unsigned sl_probe_reader_step(sl_probe_reader *reader, uint64_t now_ns)
     bool tick = reader->tick_ns == 0 || now_ns - reader->tick_ns >= TICK_NS;
     if (tick) {
         reader->tick_ns = now_ns;
-        look_for_rings(reader);
+        if (may_have_rings(reader, now_ns))
+            look_for_rings(reader);
         look_for_ends(reader, now_ns); /* before the draining: what ended has nothing to add */
     }
+    reader->busy = false;
     drain_all(reader, now_ns);
     if (tick) {
         tick_all(reader, now_ns);
@@ -385,7 +408,7 @@ unsigned sl_probe_reader_step(sl_probe_reader *reader, uint64_t now_ns)
             reader->consumer.round(reader->consumer.user, now_ns);
         show_counts(reader);
     }
-    return reader->active_ns && now_ns - reader->active_ns < ACTIVE_NS ? ACTIVE_MS : IDLE_MS;
+    return reader->busy ? BUSY_MS : STEP_MS;
 }
 
 /* ---- the thread ---- */
@@ -445,7 +468,7 @@ void sl_probe_reader_stop(sl_probe_reader *reader, uint64_t deadline_ns)
         (void)sl_probe_reader_step(reader, sl_mono_ns());
         if (!something_ends(reader))
             break;
-        (void)usleep(ACTIVE_MS * 1000);
+        (void)usleep(BUSY_MS * 1000);
     } while (sl_mono_ns() < deadline_ns);
     show_counts(reader);
 }

@@ -29,8 +29,9 @@
 #define HEADER_BYTES 4096u
 #define DATA_MIN (2u * SL_PROBE_EVENT_MAX)
 #define DATA_MAX (1u << 30)
-#define TAKEN 1u          /* in the lowest bit of `size`: length known, not yet written */
-#define STALE_TRIES 1000u /* a writer gives up rather than turn for ever on a header that makes no sense */
+#define TAKEN 1u                     /* in the lowest bit of `size`: length known, not yet written */
+#define GIVE_BACK_BYTES (16u * 1024) /* of room, at once: what has been read is in the cache still */
+#define STALE_TRIES 1000u            /* a writer gives up rather than turn for ever on a header that makes no sense */
 
 typedef struct ring_header {
     uint64_t magic;
@@ -57,6 +58,7 @@ struct sl_probe_ring {
     /* The reader's. */
     unsigned char *copy; /* SL_PROBE_EVENT_MAX bytes; made by the first reading */
     uint64_t tail;
+    uint64_t freed;    /* up to here the room is given back: zeroed, and writers see it as the tail */
     uint64_t stuck_at; /* position, plus 1; 0: not stuck */
     uint64_t stuck_since_ns;
     _Atomic uint64_t written, bad;
@@ -116,6 +118,7 @@ static void know(sl_probe_ring *ring)
     ring->unix_offset_ns = h->unix_offset_ns;
     uint64_t tail = atomic_load(&h->tail);
     ring->tail = tail & ~(uint64_t)(SL_PROBE_EVENT_ALIGN - 1);
+    ring->freed = ring->tail;
     if (ring->tail != tail)
         atomic_store(&ring->header->tail, ring->tail);
 }
@@ -354,20 +357,34 @@ void sl_probe_ring_commit(sl_probe_event *event, size_t size)
 
 static void set_tail(sl_probe_ring *ring, uint64_t tail)
 {
-    ring->tail = tail;
+    ring->tail = ring->freed = tail;
     ring->stuck_at = 0;
     atomic_store_explicit(&ring->header->tail, tail, memory_order_release);
 }
 
-/* Frees `bytes` at the tail; they may go round the end. */
-static void consume(sl_probe_ring *ring, uint64_t bytes)
+/* Gives the room back of what was read; it may go round the end. */
+static void give_back(sl_probe_ring *ring)
 {
-    uint64_t at = ring->tail & (ring->size - 1), to_end = ring->size - at;
+    uint64_t at = ring->freed & (ring->size - 1), to_end = ring->size - at, bytes = ring->tail - ring->freed;
     SL_ASSERT(bytes <= ring->size);
     memset(ring->data + at, 0, bytes < to_end ? bytes : to_end);
     if (bytes > to_end)
         memset(ring->data, 0, bytes - to_end);
-    set_tail(ring, ring->tail + bytes);
+    ring->freed = ring->tail;
+    atomic_store_explicit(&ring->header->tail, ring->tail, memory_order_release);
+}
+
+/*
+ * Passes over `bytes` at the tail. Their room is given back with that of others: each time is a cache line that all
+ * writers have to fetch anew.
+ */
+static void consume(sl_probe_ring *ring, uint64_t bytes)
+{
+    SL_ASSERT(bytes <= ring->size);
+    ring->tail += bytes;
+    ring->stuck_at = 0;
+    if (ring->tail - ring->freed >= GIVE_BACK_BYTES)
+        give_back(ring);
 }
 
 /* What is between tail and head makes no sense: all of it is given up. */
@@ -461,18 +478,12 @@ static bool hand_over(sl_probe_ring *ring, uint32_t size, sl_probe_event_fn fn, 
         return false;
     }
     atomic_store_explicit(&event->size, size, memory_order_relaxed);
-    atomic_fetch_add_explicit(&ring->written, 1, memory_order_relaxed);
     fn(user, event, size);
     return true;
 }
 
-size_t sl_probe_ring_read(sl_probe_ring *ring, size_t max, uint64_t now_ns, sl_probe_event_fn fn, void *user)
+static size_t read_events(sl_probe_ring *ring, size_t max, uint64_t now_ns, sl_probe_event_fn fn, void *user)
 {
-    SL_ASSERT(ring && fn);
-    if (!ring->copy)
-        ring->copy = map_private(SL_PROBE_EVENT_MAX);
-    if (!ring->copy)
-        return 0;
     for (size_t done = 0, turns = 0;; turns++) {
         uint64_t head = atomic_load_explicit(&ring->header->head, memory_order_acquire);
         uint64_t waiting = head - ring->tail;
@@ -493,6 +504,20 @@ size_t sl_probe_ring_read(sl_probe_ring *ring, size_t max, uint64_t now_ns, sl_p
             done += hand_over(ring, word, fn, user);
         }
     }
+}
+
+size_t sl_probe_ring_read(sl_probe_ring *ring, size_t max, uint64_t now_ns, sl_probe_event_fn fn, void *user)
+{
+    SL_ASSERT(ring && fn);
+    if (!ring->copy)
+        ring->copy = map_private(SL_PROBE_EVENT_MAX);
+    if (!ring->copy)
+        return 0;
+    size_t done = read_events(ring, max, now_ns, fn, user);
+    atomic_fetch_add_explicit(&ring->written, done, memory_order_relaxed);
+    if (ring->tail != ring->freed)
+        give_back(ring);
+    return done;
 }
 
 /* ---- facts ---- */

@@ -100,6 +100,7 @@ SL_TEST(prompts_and_tokens)
     sl_probe_metrics_token(m, 1, 0, NULL);
     for (int i = 0; i < 9; i++)
         sl_probe_metrics_token(m, 1, 3 * MS, NULL);
+    sl_probe_metrics_tick(m, 1000 * MS, 0);
     CHECK(page_pair(sdk, "prompt_tokens_total") == 12345679); /* upstream's six digits say 1.23457e+07 */
     CHECK_NEAR(page_pair(sdk, "prompt_seconds_total"), .04);
     CHECK(page_pair(sdk, "prompt_tokens_cached_total") == 7);
@@ -154,6 +155,7 @@ SL_TEST(batches)
                                                     .n_tokens = 16,
                                                     .sequences = i < 3 ? 1 : 4,
                                                     .duration_ns = MS});
+    sl_probe_metrics_tick(m, 1000 * MS, 0);
     for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
         char series[128];
         snprintf(series, sizeof series, "llamacpp_decode_results_total{model=\"tiny\",result=\"%s\"}", results[i].name);
@@ -205,6 +207,7 @@ SL_TEST(contexts_and_sequences)
     CHECK(page_value(sdk, "llamacpp_context_usage_ratio") == 0);
     CHECK(page_pair(sdk, "kv_cache_tokens") == 64);
     sl_probe_metrics_context_freed(m, 1);
+    sl_probe_metrics_tick(m, 62100 * (uint64_t)MS, 0);
     CHECK(page_value(sdk, used) == 0);
     CHECK(page_pair(sdk, "kv_cache_tokens") == 0);
     CHECK(page_value(sdk, "llamacpp_context_size_tokens{host=\"0\",context=\"1\",model=\"tiny\"}") == 0);
@@ -528,8 +531,8 @@ SL_TEST(hosts_are_summed_and_leave)
     sl_probe_metrics_request_start(a);
     CHECK(page_pair(sdk, "requests_processing") == 2);
     CHECK(page_pair(sdk, "requests_deferred") == 7);
-    CHECK(page_pair(sdk, "kv_cache_tokens") == 300);
     sl_probe_metrics_tick(a, 1000 * MS, 0);
+    CHECK(page_pair(sdk, "kv_cache_tokens") == 300);
     sl_probe_metrics_tick(b, 1000 * MS, 0);
     CHECK_NEAR(page_value(sdk, "llamacpp_context_usage_ratio"), 200 / 256.);
     CHECK(page_value(sdk, "llamacpp_context_tokens{host=\"1\",context=\"1\",model=\"tiny\"}") == 200);

@@ -480,7 +480,7 @@ SL_TEST(rings_of_this_process_end_when_they_are_closed)
     REQUIRE(sl_probe_ring_new(NULL, 0, &mine) == 0);
     tell(mine, 1, 4);
     REQUIRE(sl_probe_reader_add(r.reader, mine) == 0);
-    CHECK_EQ(sl_probe_reader_step(r.reader, sl_mono_ns()), 20);
+    CHECK_EQ(sl_probe_reader_step(r.reader, sl_mono_ns()), 100);
     CHECK_EQ(r.hosts[0].events, 4);
     CHECK(!r.hosts[0].gone);
     CHECK_EQ(r.rounds, 1);

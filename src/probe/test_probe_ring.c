@@ -402,6 +402,39 @@ SL_TEST(a_stopped_process_is_not_stuck)
     remove_path(path);
 }
 
+typedef struct refill {
+    sl_probe_ring *ring;
+    uint32_t written, read, refused;
+} refill;
+
+/* Writes as much again while it is read. */
+static void write_behind(void *user, const sl_probe_event *event, size_t size)
+{
+    refill *r = user;
+    (void)size;
+    CHECK_EQ(event->time_ns, r->read);
+    r->read++;
+    if (write_tokens(r->ring, 0, r->written, 30))
+        r->written++;
+    else
+        r->refused++;
+}
+
+SL_TEST(room_comes_back_while_a_long_reading_goes_on)
+{
+    refill r = {.ring = anonymous(SMALL)};
+    while (write_tokens(r.ring, 0, r.written, 30))
+        r.written++;
+    uint32_t full = r.written;
+    CHECK_EQ(sl_probe_ring_read(r.ring, 10 * full, 1, write_behind, &r), 10 * full);
+    CHECK(r.refused > 0 && r.refused < 10 * full / 4);
+    CHECK_EQ(info_of(r.ring).written, 10 * full);
+    size_t rest = r.written - r.read;
+    CHECK_EQ(sl_probe_ring_read(r.ring, SIZE_MAX, 1, note, &(seen){0}), rest);
+    CHECK_EQ(info_of(r.ring).waiting_bytes, 0);
+    sl_probe_ring_free(r.ring);
+}
+
 SL_TEST(a_place_without_a_length_costs_itself_alone)
 {
     sl_probe_ring *ring = anonymous(SMALL);

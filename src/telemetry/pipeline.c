@@ -14,7 +14,7 @@
 #include "src/base/mem.h"
 #include "src/telemetry/pipeline_impl.h"
 
-#define POLL_MS 50u
+#define POLL_MS 100u
 #define IDLE_POLL_MS 200u /* at least this while nothing comes */
 #define IDLE_AFTER 20u    /* empty polls */
 #define REPORT_CLOSE_MS 200u

@@ -25,7 +25,7 @@ typedef struct sl_pipeline_options {
     size_t scope_resource_count;
     sl_batch_options batch[SL_SIGNAL_COUNT];
     uint64_t metric_interval_ms;
-    uint64_t poll_ms;             /* how long drained data may lie in a ring; 0: 50 ms */
+    uint64_t poll_ms;             /* how long drained data may lie in a ring; 0: 100 ms */
     const sl_exporter *exporters; /* taken over, also on failure */
     size_t exporter_count;
     sl_collector *collector; /* may be NULL: no metrics; not owned */

@@ -152,6 +152,8 @@ void sl_instrument_free(sl_instrument *instrument);
 
 /* series_add.c: sets the value of a counter or up-down counter instead of adding (asynchronous instruments). */
 void sl_series_set(sl_series *series, double value);
+/* series_add.c: as sl_histogram_record_in, `times` times the same value. */
+void sl_histogram_record_times(sl_series *series, double value, uint64_t times, const sl_span_context *context);
 
 /* series.c: puts a stream into the segment, or finds it there. Errors: SL_ELIMIT, SL_ENOMEM. */
 SL_MUST_CHECK int sl_stream_init(sl_stream *stream, sl_instrument *instrument, const sl_stream_spec *spec);

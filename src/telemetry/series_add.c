@@ -275,9 +275,10 @@ static inline bool histogram_add(const sl_series *series, double value, uint32_t
 static bool has_ids(const sl_span_context *context)
 {
     SL_ASSERT(context);
-    static const sl_span_context none;
-    return memcmp(context->trace_id, none.trace_id, sizeof none.trace_id) != 0 &&
-           memcmp(context->span_id, none.span_id, sizeof none.span_id) != 0;
+    uint64_t trace[2], span;
+    memcpy(trace, context->trace_id, sizeof trace);
+    memcpy(&span, context->span_id, sizeof span);
+    return (trace[0] | trace[1]) != 0 && span != 0;
 }
 
 static void keep_exemplar(const sl_series *series, uint32_t bucket, double value, const sl_span_context *context)
@@ -285,10 +286,11 @@ static void keep_exemplar(const sl_series *series, uint32_t bucket, double value
     SL_ASSERT(series->op == SL_OP_HISTOGRAM);
     if (!series->exemplar_cell)
         return;
-    bool sampled = context && (context->flags & SL_TRACE_FLAG_SAMPLED) && has_ids(context);
+    bool known = context && has_ids(context);
+    bool sampled = known && (context->flags & SL_TRACE_FLAG_SAMPLED);
     if (!sampled && series->exemplars != SL_EXEMPLARS_ALWAYS_ON)
         return;
-    const sl_span_context *kept = context && has_ids(context) ? context : NULL;
+    const sl_span_context *kept = known ? context : NULL;
     sl_exemplar_write(sl_segment_this.cells + series->exemplar_cell + bucket * SL_EXEMPLAR_CELLS, value, kept);
 }
 
@@ -336,4 +338,23 @@ void sl_histogram_record_in(sl_series *series, double value, const sl_span_conte
     uint32_t bucket = bucket_of(series->bounds, series->padded, value);
     if (histogram_add(series, value, bucket))
         keep_exemplar(series, bucket, value, context);
+}
+
+void sl_histogram_record_times(sl_series *series, double value, uint64_t times, const sl_span_context *context)
+{
+    if (!series || !times || isnan(value))
+        return;
+    for (uint32_t i = 0; i < series->part_count; i++)
+        sl_histogram_record_times((sl_series *)(uintptr_t)series->parts[i], value, times, context);
+    if (series->op != SL_OP_HISTOGRAM || !is_recording(series))
+        return;
+    uint32_t bucket = bucket_of(series->bounds, series->padded, value);
+    if (!histogram_add(series, value, bucket)) {
+        while (--times)
+            histogram_add_slow(series, value, bucket);
+        return;
+    }
+    keep_exemplar(series, bucket, value, context);
+    sl_segment_add(series->segment, series->cell + SL_HISTOGRAM_COUNTS + bucket, times - 1);
+    sl_segment_add_double(series->segment, series->cell + SL_HISTOGRAM_SUM, value * (double)(times - 1));
 }

@@ -552,6 +552,38 @@ static void observe_two(void *user, sl_observer *observer)
     sl_observe(observer, -1, NULL, 0);
 }
 
+#define SCOPE "{otel_scope_name=\"test\""
+
+SL_TEST(a_value_many_times_is_as_many_values)
+{
+    metrics_rig rig;
+    REQUIRE(rig_init(&rig, NULL, 0));
+    sl_series *a = sl_instrument_bind(rig_declare(&rig, SL_HISTOGRAM, "once", NULL), NULL, 0);
+    sl_series *b = sl_instrument_bind(rig_declare(&rig, SL_HISTOGRAM, "times", NULL), NULL, 0);
+    const struct {
+        double value;
+        unsigned times;
+    } values[] = {{3, 1}, {0.5, 7}, {700, 2}, {3, 40}, {9, 0}};
+    for (size_t n = 0; n < sizeof values / sizeof *values; n++) {
+        for (unsigned k = 0; k < values[n].times; k++)
+            sl_histogram_record(a, values[n].value);
+        sl_histogram_record_times(b, values[n].value, values[n].times, NULL);
+    }
+    sl_histogram_record_times(b, strtod("nan", NULL), 3, NULL);
+    sl_histogram_record_times(NULL, 1, 1, NULL);
+    static const char *const of[] = {"%s_count" SCOPE "}", "%s_sum" SCOPE "}", "%s_bucket" SCOPE ",le=\"5\"}",
+                                     "%s_bucket" SCOPE ",le=\"1000\"}"};
+    const double wanted[] = {50, 1526.5, 48, 50};
+    for (size_t n = 0; n < 4; n++) {
+        char series[2][64];
+        (void)snprintf(series[0], sizeof series[0], of[n], "once");  /* NOLINT */
+        (void)snprintf(series[1], sizeof series[1], of[n], "times"); /* NOLINT */
+        CHECK(rig_value(&rig, series[0]) == wanted[n]);
+        CHECK(rig_value(&rig, series[1]) == wanted[n]);
+    }
+    rig_done(&rig);
+}
+
 SL_TEST(callbacks_set_values)
 {
     metrics_rig rig;

@@ -215,7 +215,7 @@ def test_batches_become_runs():
         (0, 1, 1, [(0, -1, 1, 1, 0, last)], [666]),
         (1, 0, 4, full, [11, 12, 13, 14]),
         (0, 0, 4, [(0, -1, 4, 1, 0, last)], [11, 12, 13, 14]),
-        (0, 0, 1, [(0, -1, 1, 1, 0, last)], [50]),
+        (0, 0, 2, [(0, -1, 2, 2, 0, last)], [50, 51]),
     ])
     lib.equal({e["context"] for e in decodes}, {2})
 
@@ -229,7 +229,7 @@ def test_a_batch_that_the_library_refuses_is_not_read():
 def test_opaque_batches_are_followed():
     """llama-server calls llama_process since autumn 2026: a hook of llama_decode alone sees nothing there."""
     events = one(both("host_linked", "all"))
-    processed = kind(events, "decode")[8:]
+    processed = kind(events, "decode")[9:]
     lib.equal([e["flags"] for e in processed], [2, 1, 2, 2])
     lib.equal((runs(processed[0]), processed[0]["tokens"]), ([(1, 0, 2, 0, 0, 0), (1, 2, 1, 1, 2, 4), (9, 2, 1, 1, 2, 5)], [100, 101, 102]))
     lib.equal((runs(processed[1]), processed[1]["tokens"]), ([(2, -1, 1, 0, 0, 2)], []))
@@ -238,9 +238,10 @@ def test_opaque_batches_are_followed():
 
 
 def test_waiting_is_told_once_for_each_batch():
+    """And rows where there are several: whose the one row is that a batch has, the batch itself tells."""
     events = one(both("host_linked", "all"))
     order = [e["kind"] for e in events if e["kind"] in ("decode", "sync", "logits")]
-    lib.equal(order[:11], ["decode"] * 6 + ["sync", "decode", "sync", "logits", "decode"])
+    lib.equal(order[:14], ["decode"] * 6 + ["sync", "decode", "sync", "decode", "sync", "logits", "decode", "sync"])
 
 
 def test_changes_of_memory_once_each():
@@ -292,7 +293,7 @@ def test_libraries_opened_by_the_host_itself():
     for library, names in (("llama", "new"), ("llama_old", "old")):
         events = one(both("host_open", "once", f"{folder()}/libfake_{library}.so"))
         whole(events)
-        lib.equal([len(kind(events, k)) for k in ("model_load", "context_new", "decode", "logits", "context_free", "model_free")],
+        lib.equal([len(kind(events, k)) for k in ("model_load", "context_new", "decode", "sync", "context_free", "model_free")],
                   [1, 1, 1, 1, 1, 1], names)
 
 

@@ -139,13 +139,21 @@ static void all_sampling(void)
     llama_token_data data[4] = {{21, 0, 0}, {22, 0, 0}, {23, 0, 0}, {24, 0, 0}};
     llama_token_data_array candidates = {data, 4, -1, false};
     llama_sampler *chain, *copy;
-    (void)decode_one(50);
+    int32_t two[2] = {50, 51};
+    int8_t both[2] = {1, 1};
+    llama_batch several = {.n_tokens = 2, .token = two, .logits = both};
+    SHOW("%d", llama_decode(context, several));
+    SHOW("%g", *llama_get_logits_ith(context, 1));
+    SHOW("%d", llama_get_sampled_token_ith(context, 3));
     DO(chain = llama_sampler_chain_init(params));
     SHOW("%d", llama_sampler_sample(chain, context, 4));
     DO(llama_sampler_apply(chain, &candidates));
     printf("%d\n", (int)candidates.selected);
     DO(copy = llama_sampler_clone(chain));
     SHOW("%d", llama_sampler_sample(copy, context, 5));
+    (void)decode_one(52); /* of its one output nothing is told */
+    SHOW("%d", llama_sampler_sample(copy, context, 0));
+    DO(llama_sampler_apply(chain, &candidates));
     DO(llama_sampler_free(copy));
     DO(llama_sampler_free(chain));
 }

@@ -81,7 +81,9 @@ float *hook_llama_get_logits_ith(void *context, int32_t row)
     uint64_t start_ns = begin(object);
     float *result = real(context, row);
     end(object, start_ns);
-    if (!sl_host_nested())
+    bool alone = sl_host_is_alone(object);
+    sl_host_this_thread()->alone = alone;
+    if (!alone && !sl_host_nested())
         tell_row(object, row);
     return result;
 }
@@ -134,7 +136,7 @@ int32_t hook_llama_get_sampled_token_ith(void *context, int32_t row)
     uint64_t start_ns = begin(object);
     int32_t token = real(context, row);
     end(object, start_ns);
-    if (token < 0 || sl_host_nested())
+    if (token < 0 || sl_host_is_alone(object) || sl_host_nested())
         return token;
     sl_probe_sample *e = (sl_probe_sample *)(void *)sl_host_take(SL_PROBE_SAMPLE, sizeof *e, 0);
     if (e) {

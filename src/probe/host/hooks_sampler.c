@@ -108,6 +108,9 @@ int32_t hook_llama_sampler_sample(void *sampler, void *context, int32_t row)
         return -1;
     if (!sl_host_recording(SL_HOOK_llama_sampler_sample, (void *)real) || sl_host_nested())
         return real(sampler, context, row);
+    sl_host_this_thread()->alone = sl_host_is_alone(of);
+    if (sl_host_is_alone(of)) /* nor is what the function calls */
+        return real(sampler, context, row);
     sl_host_scope scope;
     const sl_host_thread *thread = sl_host_this_thread();
     sl_host_scope_begin(&scope, (sl_probe_phase)thread->phase, thread->owner);
@@ -133,7 +136,8 @@ void hook_llama_sampler_apply(void *sampler, sl_candidates *candidates)
     apply_fn real = SL_REAL(apply_fn, llama_sampler_apply, chain);
     if (!real)
         return;
-    if (!sl_host_recording(SL_HOOK_llama_sampler_apply, (void *)real) || !chain || sl_host_nested()) {
+    bool told = chain && sl_host_recording(SL_HOOK_llama_sampler_apply, (void *)real) && !sl_host_this_thread()->alone;
+    if (!told || sl_host_nested()) {
         real(sampler, candidates);
         return;
     }

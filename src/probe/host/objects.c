@@ -36,6 +36,7 @@ static void fill(sl_host_object *o, const sl_host_object *facts)
     o->bytes = facts->bytes;
     o->data = facts->data;
     atomic_store_explicit(&o->waiting, 0, memory_order_relaxed);
+    atomic_store_explicit(&o->alone, 0, memory_order_relaxed);
 }
 
 sl_host_object *sl_host_object_add(const void *key, const sl_host_object *facts)

@@ -25,6 +25,7 @@ typedef struct sl_host_object {
     uint32_t id;
     uint32_t phase;           /* of a buffer: what it was taken for; `id` is the owner's */
     _Atomic uint32_t waiting; /* of a context: results of a decode that nobody has waited for */
+    _Atomic uint32_t alone;   /* of a context: its last batch had one output, so whose it is needs no telling */
     int64_t bytes;            /* of a buffer */
     void *data;
 } sl_host_object;

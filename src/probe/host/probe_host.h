@@ -100,6 +100,7 @@ typedef struct sl_host_thread {
     uint8_t kv;        /* within PHASE_CONTEXT: memory of the sequences is being allocated */
     uint8_t ours;      /* a thread of the probe itself: nothing is recorded */
     uint8_t calls;     /* has called libllama */
+    uint8_t alone;     /* the logits that it has fetched last are those of a batch with one output */
     uint64_t bytes[4]; /* taken since the phase began: KV, compute, output or weights; mapped */
     uint32_t empty;    /* buffers of no bytes asked for since then */
 } sl_host_thread;
