@@ -92,6 +92,18 @@ llama_context_params fake_context_params(void)
     return p;
 }
 
+#ifndef FAKE_OLD /* has none: how long parameters are cannot be told there */
+llama_model_params llama_model_default_params(void)
+{
+    return fake_model_params();
+}
+
+llama_context_params llama_context_default_params(void)
+{
+    return fake_context_params();
+}
+#endif
+
 static bool model_params_arrived(const llama_model_params *p)
 {
     llama_model_params want = fake_model_params();

@@ -62,7 +62,9 @@ typedef struct llama_token_data_array {
 
 /* What the fake wants to find in a struct passed by value, all of it. */
 llama_model_params fake_model_params(void);
+llama_model_params llama_model_default_params(void);
 llama_context_params fake_context_params(void);
+llama_context_params llama_context_default_params(void);
 
 void llama_backend_init(void);
 llama_model *llama_load_model_from_file(const char *path, llama_model_params params);

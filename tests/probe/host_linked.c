@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "fake_llama.h"
@@ -366,6 +367,30 @@ static void mode_descriptors(void)
     end();
 }
 
+static ucontext_t main_stack, small_stack;
+
+static void at_the_edge(void)
+{
+    begin();
+    printf("%d %d\n", model != NULL, context != NULL);
+    swapcontext(&small_stack, &main_stack);
+}
+
+/* A stack of the host's own making, with nothing behind its end. */
+static void mode_edge(void)
+{
+    size_t page = 4096, size = 64 * page;
+    char *memory = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || mprotect(memory + size, page, PROT_NONE) != 0)
+        puts("no stack");
+    getcontext(&small_stack);
+    small_stack.uc_stack = (stack_t){.ss_sp = memory, .ss_size = size};
+    makecontext(&small_stack, at_the_edge, 0);
+    swapcontext(&main_stack, &small_stack);
+    printf("%d\n", decode_one(5));
+    end();
+}
+
 static void mode_user(void)
 {
     if (setgid(65534) != 0 || setuid(65534) != 0)
@@ -494,6 +519,7 @@ int main(int argc, char **argv)
         {"fork_busy", mode_fork_busy},
         {"short", mode_short},
         {"descriptors", mode_descriptors},
+        {"edge", mode_edge},
         {"user", mode_user},
         {"user_later", mode_user_later},
         {"longjmp", mode_longjmp},

@@ -16,10 +16,16 @@
 #include "src/probe/host/objects.h"
 #include "src/probe/host/real.h"
 
-/* llama_model_params, llama_context_params: 72 to 160 bytes so far. */
+/* llama_model_params, llama_context_params: 64 to 160 bytes so far (64 to 80 the first of them). */
 typedef struct sl_params_block {
     uint64_t words[64];
 } sl_params_block;
+
+/*
+ * Copies what the host has passed, and not more of its stack, which may end there: as many bytes as the library's
+ * function `defaults` fills in. All of the block where that cannot be told.
+ */
+void sl_host_params(sl_params_block *ret_copy, const sl_params_block *passed, unsigned lib, const char *defaults);
 
 #define SL_CALLER __builtin_return_address(0)
 

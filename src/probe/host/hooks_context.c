@@ -71,12 +71,15 @@ void *hook_llama_init_from_model(void *model, sl_params_block params)
     context_fn real = SL_REAL(context_fn, llama_init_from_model, of);
     sl_host_scope scope;
     making make;
+    sl_params_block copy;
     if (!real)
         return NULL;
+    unsigned lib = sl_host_lib_of(SL_HOOK_llama_init_from_model, (const void *)real);
+    sl_host_params(&copy, &params, lib, "llama_context_default_params");
     if (!begin(&make, &scope))
-        return real(model, params);
-    void *context = real(model, params);
-    end(&make, &scope, context, sl_host_lib_of(SL_HOOK_llama_init_from_model, (const void *)real), model);
+        return real(model, copy);
+    void *context = real(model, copy);
+    end(&make, &scope, context, lib, model);
     return context;
 }
 
@@ -86,12 +89,15 @@ void *hook_llama_new_context_with_model(void *model, sl_params_block params)
     context_fn real = SL_REAL(context_fn, llama_new_context_with_model, of);
     sl_host_scope scope;
     making make;
+    sl_params_block copy;
     if (!real)
         return NULL;
+    unsigned lib = sl_host_lib_of(SL_HOOK_llama_new_context_with_model, (const void *)real);
+    sl_host_params(&copy, &params, lib, "llama_context_default_params");
     if (!begin(&make, &scope))
-        return real(model, params);
-    void *context = real(model, params);
-    end(&make, &scope, context, sl_host_lib_of(SL_HOOK_llama_new_context_with_model, (const void *)real), model);
+        return real(model, copy);
+    void *context = real(model, copy);
+    end(&make, &scope, context, lib, model);
     return context;
 }
 

@@ -104,20 +104,21 @@ static void end(const loading *load, const sl_host_scope *scope, void *model, un
 
 /* ---- loading ---- */
 
-#define LIB(name, real) sl_host_lib_of(SL_HOOK_##name, (const void *)(real))
-
 void *hook_llama_model_load_from_file(const char *path, sl_params_block params)
 {
     sl_host_look();
     load_one_fn real = SL_REAL(load_one_fn, llama_model_load_from_file, (sl_host_object *)NULL);
     sl_host_scope scope;
     loading load;
+    sl_params_block copy;
     if (!real)
         return NULL;
+    unsigned lib = sl_host_lib_of(SL_HOOK_llama_model_load_from_file, (const void *)real);
+    sl_host_params(&copy, &params, lib, "llama_model_default_params");
     if (!begin(&load, &scope))
-        return real(path, params);
-    void *model = real(path, params);
-    end(&load, &scope, model, LIB(llama_model_load_from_file, real), path, 1);
+        return real(path, copy);
+    void *model = real(path, copy);
+    end(&load, &scope, model, lib, path, 1);
     return model;
 }
 
@@ -127,12 +128,15 @@ void *hook_llama_load_model_from_file(const char *path, sl_params_block params)
     load_one_fn real = SL_REAL(load_one_fn, llama_load_model_from_file, (sl_host_object *)NULL);
     sl_host_scope scope;
     loading load;
+    sl_params_block copy;
     if (!real)
         return NULL;
+    unsigned lib = sl_host_lib_of(SL_HOOK_llama_load_model_from_file, (const void *)real);
+    sl_host_params(&copy, &params, lib, "llama_model_default_params");
     if (!begin(&load, &scope))
-        return real(path, params);
-    void *model = real(path, params);
-    end(&load, &scope, model, LIB(llama_load_model_from_file, real), path, 1);
+        return real(path, copy);
+    void *model = real(path, copy);
+    end(&load, &scope, model, lib, path, 1);
     return model;
 }
 
@@ -142,13 +146,15 @@ void *hook_llama_model_load_from_splits(const char **paths, size_t count, sl_par
     load_many_fn real = SL_REAL(load_many_fn, llama_model_load_from_splits, (sl_host_object *)NULL);
     sl_host_scope scope;
     loading load;
+    sl_params_block copy;
     if (!real)
         return NULL;
+    unsigned lib = sl_host_lib_of(SL_HOOK_llama_model_load_from_splits, (const void *)real);
+    sl_host_params(&copy, &params, lib, "llama_model_default_params");
     if (!begin(&load, &scope))
-        return real(paths, count, params);
-    void *model = real(paths, count, params);
-    end(&load, &scope, model, LIB(llama_model_load_from_splits, real), paths && count ? paths[0] : NULL,
-        (uint32_t)count);
+        return real(paths, count, copy);
+    void *model = real(paths, count, copy);
+    end(&load, &scope, model, lib, paths && count ? paths[0] : NULL, (uint32_t)count);
     return model;
 }
 
@@ -168,15 +174,18 @@ void *hook_llama_model_load_from_file_ptr(void *file, sl_params_block params)
     sl_host_scope scope;
     loading load;
     char path[PATH_MOST];
+    sl_params_block copy;
     if (!real)
         return NULL;
+    unsigned lib = sl_host_lib_of(SL_HOOK_llama_model_load_from_file_ptr, (const void *)real);
+    sl_host_params(&copy, &params, lib, "llama_model_default_params");
     if (!begin(&load, &scope))
-        return real(file, params);
+        return real(file, copy);
     int kept = errno;
     path_of(file, path, sizeof path);
     errno = kept;
-    void *model = real(file, params);
-    end(&load, &scope, model, LIB(llama_model_load_from_file_ptr, real), path, 1);
+    void *model = real(file, copy);
+    end(&load, &scope, model, lib, path, 1);
     return model;
 }
 
@@ -186,12 +195,15 @@ void *hook_llama_model_init_from_user(void *metadata, void *set, void *user, sl_
     load_user_fn real = SL_REAL(load_user_fn, llama_model_init_from_user, (sl_host_object *)NULL);
     sl_host_scope scope;
     loading load;
+    sl_params_block copy;
     if (!real)
         return NULL;
+    unsigned lib = sl_host_lib_of(SL_HOOK_llama_model_init_from_user, (const void *)real);
+    sl_host_params(&copy, &params, lib, "llama_model_default_params");
     if (!begin(&load, &scope))
-        return real(metadata, set, user, params);
-    void *model = real(metadata, set, user, params);
-    end(&load, &scope, model, LIB(llama_model_init_from_user, real), "", 1);
+        return real(metadata, set, user, copy);
+    void *model = real(metadata, set, user, copy);
+    end(&load, &scope, model, lib, "", 1);
     return model;
 }
 
