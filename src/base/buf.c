@@ -56,7 +56,7 @@ int sl_buf_reserve(sl_buf *buf, size_t more)
     return 0;
 }
 
-int sl_buf_put(sl_buf *buf, const void *bytes, size_t len)
+int sl_buf_put_grow(sl_buf *buf, const void *bytes, size_t len)
 {
     SL_ASSERT(bytes || !len);
     if (len == 0)
@@ -67,11 +67,6 @@ int sl_buf_put(sl_buf *buf, const void *bytes, size_t len)
     memcpy(buf->data + buf->len, bytes, len);
     buf->len += len;
     return 0;
-}
-
-int sl_buf_put_char(sl_buf *buf, char c)
-{
-    return sl_buf_put(buf, &c, 1);
 }
 
 int sl_buf_vprintf(sl_buf *buf, const char *format, va_list args)

@@ -26,10 +26,8 @@ void sl_buf_done(sl_buf *buf);
 void sl_buf_clear(sl_buf *buf);
 /* Makes room for `more` bytes behind the contents. SL_ELIMIT, SL_ENOMEM (also remembered). */
 int sl_buf_reserve(sl_buf *buf, size_t more);
-/* Appends bytes. */
-int sl_buf_put(sl_buf *buf, const void *bytes, size_t len);
-/* Appends one byte. */
-int sl_buf_put_char(sl_buf *buf, char c);
+/* As sl_buf_put, for what does not fit as it is. */
+int sl_buf_put_grow(sl_buf *buf, const void *bytes, size_t len);
 /* Appends formatted text; needs room for one byte more than the text. */
 int sl_buf_printf(sl_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int sl_buf_vprintf(sl_buf *buf, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
@@ -48,6 +46,22 @@ void sl_buf_consume(sl_buf *buf, size_t len);
  * empty. Errors: that of a failed append; SL_ENOMEM, and the buffer is as it was.
  */
 int sl_buf_take(sl_buf *buf, char **ret_data, size_t *ret_len);
+
+/* Appends bytes. */
+static inline int sl_buf_put(sl_buf *buf, const void *bytes, size_t len)
+{
+    if (SL_UNLIKELY(len - 1 >= buf->cap - buf->len)) /* nothing too */
+        return sl_buf_put_grow(buf, bytes, len);
+    memcpy(buf->data + buf->len, bytes, len);
+    buf->len += len;
+    return 0;
+}
+
+/* Appends one byte. */
+static inline int sl_buf_put_char(sl_buf *buf, char c)
+{
+    return sl_buf_put(buf, &c, 1);
+}
 
 static inline int sl_buf_put_str(sl_buf *buf, sl_str s)
 {

@@ -1,6 +1,8 @@
 /* String views. */
 #include "src/base/str.h"
+
 #include "tests/harness/sl_test.h"
+#include <stdio.h>
 
 SL_TEST(str_compare)
 {
@@ -118,6 +120,23 @@ SL_TEST(str_hex)
     CHECK_EQ(sl_hex_decode(SL_STR("00abf"), back, 3), SL_EPARSE);
     CHECK_EQ(sl_hex_decode(SL_STR("00abfg"), back, 3), SL_EPARSE);
     CHECK(memcmp(back, bytes, 3) == 0);
+}
+
+SL_TEST(str_hex_of_any_length)
+{
+    uint8_t bytes[256 + 16];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)i;
+    for (size_t len = 0; len <= 16; len++) {
+        for (size_t from = 0; from < 256; from++) {
+            char text[33], expected[33] = "";
+            memset(text, '#', sizeof text);
+            sl_hex_encode(bytes + from, len, text);
+            for (size_t i = 0; i < len; i++)
+                (void)snprintf(expected + 2 * i, 3, "%02x", bytes[from + i]);
+            CHECK(memcmp(text, expected, 2 * len) == 0 && text[2 * len] == '#');
+        }
+    }
 }
 
 SL_TEST(utf8_cut_at_the_end)

@@ -4,13 +4,14 @@
 #include "src/base/arena.h"
 #include "src/base/mem.h"
 #include "src/telemetry/span_impl.h"
+#include "src/telemetry/span_literal.h"
 
 #define BLOCK_MAX 8192 /* bytes of texts */
 
 struct sl_span_block {
     uint32_t len;
     uint32_t count;
-    uint64_t seen;  /* as in sl_span_buf */
+    sl_span_seen seen;
     size_t longest; /* bytes of the longest text: what a limit on values may cut */
     uint8_t *data;  /* fields of the Span message; in the arena, as all that follows */
     sl_attr *attrs; /* for spans that cannot take the bytes */
@@ -134,7 +135,7 @@ static bool meets(const sl_span_buf *buf, const sl_span_entry *entries, uint32_t
 {
     SL_ASSERT(entries || !count);
     for (uint32_t i = 0; i < count; i++) {
-        if (!(buf->seen >> (entries[i].hash & 63) & 1))
+        if (!sl_span_was_seen(&buf->seen, entries[i].hash))
             continue;
         for (uint32_t j = 0; j < buf->count; j++) {
             if (buf->entries[j].hash == entries[i].hash)
@@ -144,25 +145,36 @@ static bool meets(const sl_span_buf *buf, const sl_span_entry *entries, uint32_t
     return false;
 }
 
+/* True when two sets may have a hash in common. */
+static inline bool overlap(const sl_span_seen *a, const sl_span_seen *b)
+{
+    uint64_t both = 0;
+    for (size_t i = 0; i < sizeof a->words / sizeof *a->words; i++)
+        both |= a->words[i] & b->words[i];
+    return both != 0;
+}
+
 /* Appends fields with their entries, whose offsets count from `base`. False: one of them needs a closer look. */
 static bool append(sl_span *span, const uint8_t *data, size_t len, const sl_span_entry *entries, uint32_t count,
-                   uint32_t base)
+                   uint32_t base, const sl_span_seen *seen)
 {
     sl_span_buf *buf = &span->buf;
     SL_ASSERT(data || !len);
     uint32_t most = span->rules.count < buf->entries_cap ? span->rules.count : buf->entries_cap;
     if (buf->count > most || count > most - buf->count || buf->len > buf->soft || len > buf->soft - buf->len)
         return false;
-    if (meets(buf, entries, count))
+    if (overlap(&buf->seen, seen) && meets(buf, entries, count))
         return false;
     if (len)
         memcpy(buf->data + buf->len, data, len);
-    for (uint32_t i = 0; i < count; i++) {
-        sl_span_entry *entry = &buf->entries[buf->count + i];
-        *entry = entries[i];
-        entry->offset = entries[i].offset - base + buf->len;
-        buf->seen |= (uint64_t)1 << (entry->hash & 63);
+    sl_span_entry *to = buf->entries + buf->count;
+    for (uint32_t i = 0, move = buf->len - base; i < count; i++) {
+        sl_span_entry entry = entries[i];
+        entry.offset += move;
+        to[i] = entry;
     }
+    for (size_t i = 0; i < sizeof seen->words / sizeof *seen->words; i++)
+        buf->seen.words[i] |= seen->words[i];
     buf->count += count;
     buf->len += (uint32_t)len;
     return true;
@@ -173,7 +185,7 @@ void sl_span_set_block(sl_span *span, const sl_span_block *block)
     if (!block || !sl_span_recording(span))
         return;
     bool whole = span->rules.value_chars == 0 || block->longest <= span->rules.value_chars;
-    if (SL_LIKELY(whole) && append(span, block->data, block->len, block->entries, block->count, 0))
+    if (SL_LIKELY(whole) && append(span, block->data, block->len, block->entries, block->count, 0, &block->seen))
         return;
     for (size_t i = 0; i < block->attr_count; i++)
         sl_span_set(span, block->attrs[i].key, block->attrs[i].value);
@@ -194,11 +206,13 @@ bool sl_span_copy_attrs(sl_span *to, const sl_span *from, uint32_t mark)
     if (count == 0)
         return true;
     const sl_span_entry *first = &buf->entries[mark];
+    sl_span_seen seen = {{0}};
     uint32_t end = first->offset;
     for (uint32_t i = 0; i < count; i++) {
         if (first[i].offset != end)
             return false;
         end += first[i].len;
+        sl_span_see(&seen, first[i].hash);
     }
-    return append(to, buf->data + first->offset, end - first->offset, first, count, first->offset);
+    return append(to, buf->data + first->offset, end - first->offset, first, count, first->offset, &seen);
 }

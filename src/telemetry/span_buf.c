@@ -4,17 +4,13 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/telemetry/attr_list.h"
+#include "src/telemetry/span_literal.h"
 
 #define FIELD_NAME 5
 #define FIELD_ATTRS 9
 #define FIELD_STATUS 15
 #define MAX_ENTRIES (SL_MAX_SPAN_BYTES / 8)
 #define SCALAR_ROOM 48 /* more than all that surrounds key and text of a string attribute, or a whole number */
-#define HIGH_BITS 0x8080808080808080ull
-#define SHORT 120      /* longest key or text of the fast ways */
-#define SHORT_FRAME 8  /* bytes around key and text, inside the KeyValue */
-#define SHORT_ROOM 136 /* for the whole field */
-#define SHORT_KEY_AT 4
 
 void sl_span_buf_init(sl_span_buf *buf, size_t max)
 {
@@ -27,7 +23,7 @@ void sl_span_buf_init(sl_span_buf *buf, size_t max)
     buf->count = 0;
     buf->entries = buf->inline_entries;
     buf->entries_cap = SL_SPAN_INLINE_ATTRS;
-    buf->seen = 0;
+    buf->seen = (sl_span_seen){{0}};
     buf->name = (sl_span_range){0, 0};
     buf->status = (sl_span_range){0, 0};
 }
@@ -101,29 +97,6 @@ static bool entry_room(sl_span_buf *buf)
 
 /* ---- keys ---- */
 
-/* First, middle and last bytes tell keys apart well enough; equal hashes are compared in full. */
-static inline uint32_t hash_key(sl_str key)
-{
-    SL_ASSERT(key.ptr || !key.len);
-    uint64_t a = 0, b = 0, c = 0;
-    if (key.len >= 8) {
-        memcpy(&a, key.ptr, 8);
-        memcpy(&b, key.ptr + key.len / 2 - 4, 8);
-        memcpy(&c, key.ptr + key.len - 8, 8);
-    } else if (key.len >= 4) {
-        uint32_t first, last;
-        memcpy(&first, key.ptr, 4);
-        memcpy(&last, key.ptr + key.len - 4, 4);
-        a = first;
-        c = last;
-    } else {
-        a = (uint64_t)(uint8_t)key.ptr[0] | (uint64_t)(uint8_t)key.ptr[key.len / 2] << 8 |
-            (uint64_t)(uint8_t)key.ptr[key.len - 1] << 16;
-    }
-    uint64_t h = (a * 0xFF51AFD7ED558CCDull) ^ (b * 0xC4CEB9FE1A85EC53ull) ^ ((c + key.len) * 0xD6E8FEB86659FD93ull);
-    return (uint32_t)(h ^ h >> 32);
-}
-
 static inline sl_str entry_key(const sl_span_buf *buf, const sl_span_entry *entry)
 {
     SL_ASSERT(buf && entry);
@@ -135,7 +108,7 @@ static inline sl_str entry_key(const sl_span_buf *buf, const sl_span_entry *entr
 static inline uint32_t find(const sl_span_buf *buf, sl_str key, uint32_t hash)
 {
     SL_ASSERT(buf);
-    if (SL_LIKELY(!(buf->seen >> (hash & 63) & 1)))
+    if (SL_LIKELY(!sl_span_was_seen(&buf->seen, hash)))
         return NOT_FOUND;
     for (uint32_t i = 0; i < buf->count; i++) {
         if (buf->entries[i].hash == hash && sl_str_eq(entry_key(buf, &buf->entries[i]), key))
@@ -146,7 +119,7 @@ static inline uint32_t find(const sl_span_buf *buf, sl_str key, uint32_t hash)
 
 const sl_span_entry *sl_span_buf_find(const sl_span_buf *buf, sl_str key)
 {
-    uint32_t index = sl_attr_key_ok(key) ? find(buf, key, hash_key(key)) : NOT_FOUND;
+    uint32_t index = sl_attr_key_ok(key) ? find(buf, key, sl_span_key_hash(key)) : NOT_FOUND;
     return index == NOT_FOUND ? NULL : &buf->entries[index];
 }
 
@@ -215,7 +188,7 @@ static inline void index_new(sl_span_buf *buf, uint32_t start, sl_span_entry ent
     entry.len = buf->len - start;
     if (SL_LIKELY(old == NOT_FOUND)) {
         buf->entries[buf->count++] = entry;
-        buf->seen |= (uint64_t)1 << (entry.hash & 63);
+        sl_span_see(&buf->seen, entry.hash);
         return;
     }
     sl_span_entry before = buf->entries[old];
@@ -270,7 +243,7 @@ static unsigned set_slow(sl_span_buf *buf, sl_str key, const sl_value *value, co
     if (!sl_attr_key_ok(key) || !sl_otlp_utf8_valid(key))
         return 1;
     sl_attr attr = {key, *value};
-    uint32_t hash = hash_key(key);
+    uint32_t hash = sl_span_key_hash(key);
     uint32_t old = find(buf, key, hash);
     bool at_limit = old == NOT_FOUND && buf->count >= rules->count;
     bool priority = is_priority(rules, key);
@@ -305,52 +278,14 @@ unsigned sl_span_buf_set(sl_span_buf *buf, sl_str key, const sl_value *value, co
     return set_slow(buf, key, value, rules);
 }
 
-/* Copies and returns the high bits of all bytes: 0 means ASCII. A call of memcpy costs more for a short text. */
-static inline uint64_t copy_text(uint8_t *to, const char *from, size_t len)
-{
-    SL_ASSERT(from || !len);
-    uint64_t all = 0, word;
-    if (len >= 8) {
-        size_t i = 0;
-        for (; i + 8 <= len; i += 8) {
-            memcpy(&word, from + i, 8);
-            memcpy(to + i, &word, 8);
-            all |= word;
-        }
-        memcpy(&word, from + len - 8, 8);
-        memcpy(to + len - 8, &word, 8);
-        all |= word;
-    } else if (len >= 4) {
-        uint32_t first, last;
-        memcpy(&first, from, 4);
-        memcpy(&last, from + len - 4, 4);
-        memcpy(to, &first, 4);
-        memcpy(to + len - 4, &last, 4);
-        all = first | last;
-    } else {
-        for (size_t i = 0; i < len; i++) {
-            to[i] = (uint8_t)from[i];
-            all |= (uint8_t)from[i];
-        }
-    }
-    return all & HIGH_BITS;
-}
-
-/* True when the fast ways may be taken: an allowed key, room, nothing at its limit, all lengths of one byte. */
-static inline bool fast_ok(const sl_span_buf *buf, sl_str key, size_t value_len, const sl_attr_rules *rules)
-{
-    return SL_LIKELY(key.len - 1 < SHORT && value_len < SHORT && key.len + value_len + SHORT_FRAME < 128 &&
-                     buf->len + SHORT_ROOM <= buf->soft && buf->count < rules->count && buf->count < buf->entries_cap);
-}
-
 /* The KeyValue of a short key behind the contents becomes part of them, up to `end`. */
 static inline void take_in(sl_span_buf *buf, sl_str key, const uint8_t *end)
 {
     SL_ASSERT(buf);
     uint32_t start = buf->len;
-    uint32_t hash = hash_key(key);
+    uint32_t hash = sl_span_key_hash(key);
     uint32_t old = find(buf, key, hash);
-    sl_span_entry entry = {hash, 0, 0, SHORT_KEY_AT, (uint8_t)key.len};
+    sl_span_entry entry = {hash, 0, 0, SL_SPAN_SHORT_KEY_AT, (uint8_t)key.len};
     buf->len = (uint32_t)(end - buf->data);
     index_new(buf, start, entry, old);
 }
@@ -360,15 +295,15 @@ unsigned sl_span_buf_set_str(sl_span_buf *buf, sl_str key, sl_str text, const sl
 {
     SL_ASSERT(rules && (key.ptr || !key.len) && (text.ptr || !text.len));
     bool short_enough = rules->value_chars == 0 || text.len <= rules->value_chars;
-    if (SL_LIKELY(fast_ok(buf, key, text.len, rules) && short_enough)) {
+    if (SL_LIKELY(sl_span_fast_ok(buf, key, text.len, rules) && short_enough)) {
         uint8_t *at = buf->data + buf->len;
-        const uint8_t head[SHORT_KEY_AT] = {0x4A, (uint8_t)(key.len + text.len + 6), 0x0A, (uint8_t)key.len};
+        const uint8_t head[SL_SPAN_SHORT_KEY_AT] = {0x4A, (uint8_t)(key.len + text.len + 6), 0x0A, (uint8_t)key.len};
         const uint8_t middle[4] = {0x12, (uint8_t)(text.len + 2), 0x0A, (uint8_t)text.len};
         memcpy(at, head, sizeof head);
-        uint64_t high = copy_text(at + SHORT_KEY_AT, key.ptr, key.len);
-        at += SHORT_KEY_AT + key.len;
+        uint64_t high = sl_span_copy_text(at + SL_SPAN_SHORT_KEY_AT, key.ptr, key.len);
+        at += SL_SPAN_SHORT_KEY_AT + key.len;
         memcpy(at, middle, sizeof middle);
-        high |= copy_text(at + sizeof middle, text.ptr, text.len);
+        high |= sl_span_copy_text(at + sizeof middle, text.ptr, text.len);
         if (SL_LIKELY(high == 0) || (sl_utf8_valid(key) && sl_utf8_valid(text))) {
             take_in(buf, key, at + sizeof middle + text.len);
             return 0;
@@ -382,12 +317,12 @@ unsigned sl_span_buf_set_str(sl_span_buf *buf, sl_str key, sl_str text, const sl
 unsigned sl_span_buf_set_int(sl_span_buf *buf, sl_str key, int64_t number, const sl_attr_rules *rules)
 {
     SL_ASSERT(key.ptr || !key.len);
-    if (SL_LIKELY(fast_ok(buf, key, SL_PB_MAX_VARINT, rules))) {
+    if (SL_LIKELY(sl_span_fast_ok(buf, key, SL_PB_MAX_VARINT, rules))) {
         uint8_t *start = buf->data + buf->len;
-        uint64_t high = copy_text(start + SHORT_KEY_AT, key.ptr, key.len);
-        uint8_t *middle = start + SHORT_KEY_AT + key.len;
+        uint64_t high = sl_span_copy_text(start + SL_SPAN_SHORT_KEY_AT, key.ptr, key.len);
+        uint8_t *middle = start + SL_SPAN_SHORT_KEY_AT + key.len;
         uint8_t *end = sl_pb_raw_varint(middle + 3, (uint64_t)number);
-        const uint8_t head[SHORT_KEY_AT] = {0x4A, (uint8_t)(end - start - 2), 0x0A, (uint8_t)key.len};
+        const uint8_t head[SL_SPAN_SHORT_KEY_AT] = {0x4A, (uint8_t)(end - start - 2), 0x0A, (uint8_t)key.len};
         memcpy(start, head, sizeof head);
         middle[0] = 0x12;
         middle[1] = (uint8_t)(end - middle - 2);
@@ -407,11 +342,11 @@ unsigned sl_span_buf_set_int(sl_span_buf *buf, sl_str key, int64_t number, const
 static inline bool first_name(sl_span_buf *buf, sl_str name)
 {
     SL_ASSERT(buf && (name.ptr || !name.len));
-    if (buf->len != 0 || name.len > SHORT || buf->cap < SHORT_ROOM)
+    if (buf->len != 0 || name.len > SL_SPAN_SHORT || buf->cap < SL_SPAN_SHORT_ROOM)
         return false;
     buf->data[0] = FIELD_NAME << 3 | SL_PB_LEN;
     buf->data[1] = (uint8_t)name.len;
-    if (SL_UNLIKELY(copy_text(buf->data + 2, name.ptr, name.len) != 0))
+    if (SL_UNLIKELY(sl_span_copy_text(buf->data + 2, name.ptr, name.len) != 0))
         return false;
     buf->len = (uint32_t)name.len + 2;
     buf->name = (sl_span_range){0, buf->len};

@@ -29,6 +29,11 @@ typedef struct sl_span_entry {
     uint8_t key_len;
 } sl_span_entry;
 
+/* One bit for each hash that may be in the index. */
+typedef struct sl_span_seen {
+    uint64_t words[4];
+} sl_span_seen;
+
 /* A field that may be replaced. len 0: not there. */
 typedef struct sl_span_range {
     uint32_t offset;
@@ -44,7 +49,7 @@ typedef struct sl_span_buf {
     uint32_t count; /* attributes */
     uint32_t entries_cap;
     sl_span_entry *entries;
-    uint64_t seen; /* one bit for each hash that may be in the index */
+    sl_span_seen seen;
     sl_span_range name;
     sl_span_range status;
     uint8_t inline_data[SL_SPAN_INLINE_BYTES];

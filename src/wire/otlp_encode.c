@@ -305,7 +305,8 @@ int sl_otlp_buf_value(sl_buf *buf, uint32_t field, const sl_value *value, size_t
 
 /* ---- Attributes ---- */
 
-size_t sl_otlp_put_attr(sl_pb_cursor *c, uint32_t field, const sl_attr *attr, size_t max_chars)
+/* An attribute of any kind. */
+static size_t put_any(sl_pb_cursor *c, uint32_t field, const sl_attr *attr, size_t max_chars)
 {
     SL_ASSERT(c && attr);
     size_t pair = pair_size(attr, max_chars, 0);
@@ -361,7 +362,7 @@ static inline uint8_t *begin_pair(const sl_pb_cursor *c, uint32_t field, sl_str 
 static size_t put_slowly(sl_pb_cursor *c, uint32_t field, sl_str key, sl_value value)
 {
     sl_attr attr = {key, value};
-    return sl_otlp_put_attr(c, field, &attr, SL_OTLP_NO_LIMIT);
+    return put_any(c, field, &attr, SL_OTLP_NO_LIMIT);
 }
 
 size_t sl_otlp_put_attr_str(sl_pb_cursor *c, uint32_t field, sl_str key, sl_str value)
@@ -408,6 +409,19 @@ size_t sl_otlp_put_attr_bool(sl_pb_cursor *c, uint32_t field, sl_str key, bool v
     *at++ = value;
     c->at = at;
     return size;
+}
+
+size_t sl_otlp_put_attr(sl_pb_cursor *c, uint32_t field, const sl_attr *attr, size_t max_chars)
+{
+    SL_ASSERT(c && attr);
+    const sl_value *value = &attr->value;
+    if (value->type == SL_VALUE_STRING && value->as.str.len <= max_chars)
+        return sl_otlp_put_attr_str(c, field, attr->key, value->as.str);
+    if (value->type == SL_VALUE_INT)
+        return sl_otlp_put_attr_int(c, field, attr->key, value->as.integer);
+    if (value->type == SL_VALUE_DOUBLE)
+        return sl_otlp_put_attr_double(c, field, attr->key, value->as.real);
+    return put_any(c, field, attr, max_chars);
 }
 
 int sl_otlp_buf_attr(sl_buf *buf, uint32_t field, const sl_attr *attr, size_t max_chars)

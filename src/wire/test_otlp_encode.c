@@ -24,6 +24,18 @@ SL_TEST(attributes_known_bytes)
     CHECK_STR_EQ(sl_str_of((char *)room, 16), SL_STR("\x4a\x0e\x0a\x01k\x12\x09\x21\0\0\0\0\0\0\xf0\x3f"));
 }
 
+/* The same attribute as a member of a map, which no short way writes: length and pair are the same. */
+static void check_as_member(const uint8_t *encoded, size_t size, uint32_t field, sl_attr attr)
+{
+    static uint8_t map[2048];
+    sl_value value = sl_value_map(&attr, 1);
+    sl_pb_cursor c = sl_pb_cursor_of(map, sizeof map);
+    REQUIRE(sl_otlp_put_value(&c, &value, SL_OTLP_NO_LIMIT));
+    size_t same = size - sl_pb_size_tag(field);
+    REQUIRE((size_t)(c.at - map) > same);
+    CHECK(memcmp(encoded + size - same, c.at - same, same) == 0);
+}
+
 /* The typed writers agree with the general one, fit exactly and refuse one byte less. */
 static void check_attr(uint32_t field, sl_attr attr)
 {
@@ -32,6 +44,7 @@ static void check_attr(uint32_t field, sl_attr attr)
     REQUIRE(general && typed);
     sl_pb_cursor c = sl_pb_cursor_of(general, size);
     CHECK_EQ(sl_otlp_put_attr(&c, field, &attr, SL_OTLP_NO_LIMIT), size);
+    check_as_member(general, size, field, attr);
     for (size_t room = size; room + 3 > size && room + 1 > 0; room--) {
         c = sl_pb_cursor_of(typed, room);
         size_t wrote = 0;
