@@ -84,6 +84,8 @@ char *sl_json_text(const json_t *value)
     int error = value ? sl_json_put_value(&text, value) : SL_EINVAL;
     if (!error)
         error = sl_buf_put(&text, "", 1);
+    if (!error)
+        error = text.failed; /* of what stands in front */
     char *copy = error ? NULL : malloc(text.len);
     if (copy)
         memcpy(copy, text.data, text.len);
