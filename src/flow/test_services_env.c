@@ -7,7 +7,7 @@
 
 static const char *const names[] = {
     "SIGHTLINE_STEP_FILE_ROOT", "SIGHTLINE_STEP_EXEC", "SIGHTLINE_STEP_HOSTS", "SIGHTLINE_WEBHOOKS",
-    "SIGHTLINE_WEBHOOK_SECRET", "QDRANT_URL",          "QDRANT_API_KEY"};
+    "SIGHTLINE_WEBHOOK_SECRET", "QDRANT_URL",          "QDRANT_API_KEY",       "PGVECTOR_URL"};
 
 static void clear(void)
 {
@@ -24,6 +24,7 @@ static void set_all(void)
     (void)setenv("SIGHTLINE_WEBHOOK_SECRET", "s", 1);
     (void)setenv("QDRANT_URL", "http://127.0.0.1:6333", 1);
     (void)setenv("QDRANT_API_KEY", "k", 1);
+    (void)setenv("PGVECTOR_URL", "postgres://u@127.0.0.1/d", 1);
 }
 
 SL_TEST(nothing_set)
@@ -33,6 +34,7 @@ SL_TEST(nothing_set)
     clear();
     CHECK_EQ(sl_flow_services_from_env(&s, reason), 0);
     CHECK(!s.file_root && !s.exec_allowed_count && !s.http_allowed_count && !s.webhook_count && !s.qdrant_url);
+    CHECK(!s.pgvector);
     sl_flow_services_done(&s);
     sl_flow_services_done(&s);
 }
@@ -56,7 +58,9 @@ SL_TEST(everything_set)
     CHECK_STR(sl_str_c(s.webhooks[1].secret), "s");
     CHECK_STR(sl_str_c(s.qdrant_url), "http://127.0.0.1:6333");
     CHECK_STR(sl_str_c(s.qdrant_key), "k");
+    CHECK(s.pgvector != NULL);
     sl_flow_services_done(&s);
+    CHECK(!s.pgvector);
 }
 
 SL_TEST(options_win)
@@ -83,6 +87,8 @@ SL_TEST(faults_are_named)
         {"SIGHTLINE_WEBHOOKS", "a/b=http://h/", "not NAME=URL"},
         {"SIGHTLINE_WEBHOOKS", "publish=ftp://h/", "not NAME=URL"},
         {"QDRANT_URL", "localhost:6333", "is no URL"},
+        {"PGVECTOR_URL", "localhost", "is no connection string"},
+        {"PGVECTOR_URL", "mysql://h/d?a=b", "is no connection string"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         sl_flow_services s = {0};
@@ -103,6 +109,21 @@ SL_TEST(faults_are_named)
     CHECK_EQ(sl_flow_services_from_env(&s, reason), SL_ECONFIG);
     CHECK(strstr(reason, "more than 64 entries") != NULL);
     sl_flow_services_done(&s);
+    clear();
+}
+
+SL_TEST(a_connection_string_is_fine)
+{
+    static const char *const good[] = {"postgresql://h/d", "host=h dbname=d", "service=x"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        sl_flow_services s = {0};
+        char reason[SL_SERVICES_REASON];
+        clear();
+        (void)setenv("PGVECTOR_URL", good[i], 1);
+        CHECK_EQ(sl_flow_services_from_env(&s, reason), 0);
+        CHECK(s.pgvector != NULL);
+        sl_flow_services_done(&s);
+    }
     clear();
 }
 

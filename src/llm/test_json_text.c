@@ -72,3 +72,22 @@ SL_TEST(what_has_no_text)
     sl_buf_done(&out);
     json_decref(deep);
 }
+
+/* A list once lost its bracket when only that append found no memory. */
+SL_TEST(whole_or_none_when_memory_runs_out)
+{
+    json_t *value = json_pack("[i, {s: s}]", 1, "a", "b");
+    bool failed = true;
+    REQUIRE(value);
+    for (long n = 0; failed; n++) {
+        sl_test_fail_alloc(n);
+        char *text = sl_json_text(value);
+        failed = sl_test_alloc_failed();
+        sl_test_fail_alloc(-1);
+        CHECK(failed == (text == NULL));
+        if (text)
+            CHECK_STR(sl_str_c(text), "[1,{\"a\":\"b\"}]");
+        free(text);
+    }
+    json_decref(value);
+}
