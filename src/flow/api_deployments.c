@@ -98,6 +98,48 @@ static bool query_flag(sl_api_request *request, const char *name)
     return sl_api_query(request, name, &value) && (sl_str_ieq(value, SL_STR("true")) || sl_str_eq_c(value, "1"));
 }
 
+/* A deployment on its way to disk. */
+typedef struct keeping {
+    sl_api_request *request;
+    char name[128];
+} keeping;
+
+static void deployment_kept(void *user, int error)
+{
+    keeping *k = user;
+    sl_flow_server *server = sl_api_user(k->request);
+    sl_str base = SL_STR(".");
+    (void)sl_api_query(k->request, "base_path", &base);
+    if (error) { /* it is up, but would be gone at the next start */
+        sl_api_fail_code(k->request, error, "the deployment cannot be kept");
+    } else {
+        sl_audit_add(server->audit, "deployment.create", sl_str_c(k->name), sl_api_caller(k->request), base);
+        sl_api_reply(k->request, 200, json_pack("{s:s}", "name", k->name));
+    }
+    sl_api_unref(k->request);
+    sl_free(k);
+}
+
+static void keep_deployment(sl_api_request *request, const char *name, sl_str text, sl_str base)
+{
+    sl_flow_server *server = sl_api_user(request);
+    const sl_str values[] = {sl_str_c(name), text, base};
+    keeping *k = sl_calloc(1, sizeof *k);
+    if (!k) {
+        sl_api_fail_code(request, SL_ENOMEM, "the deployment cannot be kept");
+        return;
+    }
+    k->request = sl_api_ref(request);
+    (void)snprintf(k->name, sizeof k->name, "%s", name);
+    int error = sl_flow_store_put_then(
+        server->store,
+        "insert into deployments(name, source, base_path) values(?1, ?2, ?3) on conflict(name) do update "
+        "set source = excluded.source, base_path = excluded.base_path",
+        values, 3, deployment_kept, k);
+    if (error)
+        deployment_kept(k, error);
+}
+
 static void add_deployment(sl_api_request *request, sl_deploy_file *file, sl_str text)
 {
     sl_flow_server *server = sl_api_user(request);
@@ -114,13 +156,7 @@ static void add_deployment(sl_api_request *request, sl_deploy_file *file, sl_str
         sl_api_fail_code(request, error, "the deployment cannot be made");
         return;
     }
-    const sl_str values[] = {sl_str_c(name), text, base};
-    sl_flow_store_put(server->store,
-                      "insert into deployments(name, source, base_path) values(?1, ?2, ?3) on conflict(name) do update "
-                      "set source = excluded.source, base_path = excluded.base_path",
-                      values, 3);
-    sl_audit_add(server->audit, "deployment.create", sl_str_c(name), sl_api_caller(request), base);
-    sl_api_reply(request, 200, json_pack("{s:s}", "name", name));
+    keep_deployment(request, name, text, base);
 }
 
 void sl_api_create_deployment(sl_api_request *request)
@@ -234,14 +270,23 @@ static void answer_result(sl_api_request *request, const sl_task_end *end, sl_st
                                end->error_type ? end->error_type : "", "message", end->error ? end->error : ""));
 }
 
+/* Of a task that will not be. */
+static void drop_session(const asking *a)
+{
+    if (a->own_session)
+        sl_session_delete(sl_api_user(a->request), sl_str_c(a->session), NULL, NULL);
+}
+
 static void task_made(void *user, int error, sl_str id, bool existed)
 {
     asking *a = user;
     sl_flow_server *server = sl_api_user(a->request);
     (void)existed;
     if (error) {
-        if (!a->wait || sl_task_unwait(server, id)) /* one that was cancelled meanwhile is answered */
+        if (!a->wait || sl_task_unwait(server, id)) { /* one that was cancelled meanwhile is answered */
+            drop_session(a);
             sl_task_refuse(a->request, error, "the task is not accepted");
+        }
         asking_free(a);
         return;
     }
@@ -278,6 +323,7 @@ static void make_task(asking *a)
         error = sl_task_make(server, &task, task_made, a);
     if (error) {
         (void)sl_task_unwait(server, sl_str_c(id));
+        drop_session(a);
         sl_api_fail_code(a->request, error, "the task is not accepted");
         asking_free(a);
     }
@@ -407,7 +453,8 @@ void sl_api_task_send_event(sl_api_request *request)
         (void)snprintf(topic, sizeof topic, "%s.%.200s", server->topics, service);
         (void)json_object_set_new(task, "input", json_string(event));
         (void)json_object_set_new(task, "service_id", json_string(service));
-        sl_message_put(server, topic, json_incref(task), sl_str_of(NULL, 0), sl_api_span(request));
+        if (!sl_deployment_service(d, sl_str_c(service))->consumer) /* workflows that are run here take no events */
+            sl_message_put(server, topic, json_incref(task), sl_str_of(NULL, 0), sl_api_span(request));
         sl_api_reply(request, 200, json_pack("{s:s,s:s}", "service_id", service, "event_obj_str", event));
     }
     json_decref(body);
@@ -489,6 +536,10 @@ void sl_api_delete_session(sl_api_request *request)
         return;
     if (!sl_api_query(request, "session_id", &session)) {
         sl_api_invalid(request, "query", "session_id", "Field required");
+        return;
+    }
+    if (!sl_session_exists(server, session, d->file->name)) { /* of another deployment, or gone: nothing, as there */
+        sl_api_reply(request, 200, json_null());
         return;
     }
     sl_audit_add(server->audit, "session.delete", session, sl_api_caller(request), d->file->name);

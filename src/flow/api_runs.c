@@ -34,23 +34,50 @@ static json_t *workflow_json(const sl_flow *flow)
                      (json_int_t)flow->step_total);
 }
 
+/* A workflow on its way to disk. */
+typedef struct keeping {
+    sl_api_request *request;
+    sl_flow *flow;
+    json_t *warnings;
+    bool created;
+} keeping;
+
+static void workflow_kept(void *user, int error)
+{
+    keeping *k = user;
+    sl_flow_server *server = sl_api_user(k->request);
+    if (error) { /* it runs, but would be gone at the next start */
+        sl_api_fail_code(k->request, error, "the workflow cannot be kept");
+        json_decref(k->warnings);
+    } else {
+        sl_audit_add(server->audit, "workflow.create", sl_str_c(k->flow->name), sl_api_caller(k->request),
+                     sl_str_c(k->flow->hash));
+        json_t *answer = workflow_json(k->flow);
+        (void)json_object_set_new(answer, "warnings", k->warnings);
+        sl_api_reply(k->request, k->created ? 201 : 200, answer);
+    }
+    sl_api_unref(k->request);
+    sl_flow_unref(k->flow);
+    sl_free(k);
+}
+
+/* Takes the flow. */
 static void take_workflow(sl_api_request *request, sl_flow *flow, const sl_flow_problems *problems)
 {
     SL_ASSERT(flow);
     sl_flow_server *server = sl_api_user(request);
-    sl_flow *kept = sl_flow_ref(flow);
-    bool created = false;
-    int error = sl_flows_add(server, flow, true, &created);
-    if (error) {
-        sl_flow_unref(kept);
-        sl_api_fail_code(request, error, "the workflow cannot be kept");
+    keeping *k = sl_calloc(1, sizeof *k);
+    if (!k) {
+        sl_flow_unref(flow);
+        sl_api_fail_code(request, SL_ENOMEM, "the workflow cannot be kept");
         return;
     }
-    sl_audit_add(server->audit, "workflow.create", sl_str_c(kept->name), sl_api_caller(request), sl_str_c(kept->hash));
-    json_t *answer = workflow_json(kept);
-    (void)json_object_set_new(answer, "warnings", problems_json(problems));
-    sl_flow_unref(kept);
-    sl_api_reply(request, created ? 201 : 200, answer);
+    *k = (keeping){sl_api_ref(request), sl_flow_ref(flow), problems_json(problems), false};
+    int error = sl_flows_add(server, flow, &k->created);
+    if (!error)
+        error = sl_flows_save(server, k->flow, workflow_kept, k);
+    if (error)
+        workflow_kept(k, error);
 }
 
 void sl_api_post_workflow(sl_api_request *request)
@@ -137,9 +164,9 @@ static bool read_run(sl_api_request *request, json_t *body, json_t **ret_inputs,
     *ret_inputs = json_is_object(inputs) ? inputs : NULL;
     *ret_key = json_is_string(key) ? sl_str_of(json_string_value(key), json_string_length(key))
                                    : sl_api_header(request, SL_HTTP_IDEMPOTENCY_KEY);
-    if (ret_key->len <= SL_QUEUE_MAX_KEY_BYTES)
+    if (ret_key->len <= SL_QUEUE_MAX_KEY_BYTES && sl_utf8_valid(*ret_key))
         return true;
-    sl_api_invalid(request, "header", "idempotency-key", "Input should have at most 255 bytes");
+    sl_api_invalid(request, "header", "idempotency-key", "Input should be a text of at most 255 bytes in UTF-8");
     return false;
 }
 

@@ -292,6 +292,40 @@ static void get_state(sl_api_request *request)
         sl_api_reply(request, 200, sl_session_state(sl_api_user(request), sl_api_param(request, 0)));
 }
 
+/* Members that are on their way to disk; the last one answers, with the first error. */
+typedef struct state_change {
+    sl_api_request *request;
+    size_t waits;
+    int error;
+} state_change;
+
+static void member_kept(void *user, int error)
+{
+    state_change *c = user;
+    c->error = c->error ? c->error : error;
+    if (--c->waits > 0)
+        return;
+    answer_null(c->request, c->error);
+    sl_free(c);
+}
+
+static void keep_member(sl_flow_server *server, state_change *c, sl_str session, const char *key, json_t *value)
+{
+    char *text = sl_json_text(value);
+    const sl_str values[] = {session, sl_str_c(key), sl_str_c(text)};
+    int error = text ? 0 : SL_ENOMEM;
+    c->waits++;
+    if (!error)
+        error = sl_flow_store_put_then(
+            server->store,
+            "insert into session_state(session, key, value) values(?1, ?2, ?3) on conflict(session, "
+            "key) do update set value = excluded.value",
+            values, 3, member_kept, c);
+    if (error)
+        member_kept(c, error);
+    free(text);
+}
+
 static void post_state(sl_api_request *request)
 {
     sl_flow_server *server = sl_api_user(request);
@@ -305,19 +339,20 @@ static void post_state(sl_api_request *request)
         json_decref(body);
         return;
     }
+    state_change *c = sl_calloc(1, sizeof *c);
+    if (!c) {
+        json_decref(body);
+        sl_api_fail_code(request, SL_ENOMEM, "the change cannot be made");
+        return;
+    }
+    *c = (state_change){.request = sl_api_ref(request), .waits = 1};
     json_object_foreach(body, key, value)
     {
-        char *text = sl_json_text(value);
-        const sl_str values[] = {id, sl_str_c(key), sl_str_c(text ? text : "null")};
         if (!json_is_object(value) || json_object_size(value) > 0) /* our own members of tasks */
-            sl_flow_store_put(server->store,
-                              "insert into session_state(session, key, value) values(?1, ?2, ?3) on conflict(session, "
-                              "key) do update set value = excluded.value",
-                              values, 3);
-        free(text);
+            keep_member(server, c, id, key, value);
     }
     json_decref(body);
-    change(request, "select 1", NULL, 0, answer_null);
+    member_kept(c, 0);
 }
 
 /* ---- tasks ---- */
@@ -480,15 +515,44 @@ static void send_event(sl_api_request *request)
     sl_api_reply(request, 200, json_null());
 }
 
+/* What a message of a service changed, on its way to disk. */
+typedef struct processing {
+    sl_store_op op;
+    sl_api_request *request;
+    char ended[SL_FLOW_ID_MAX];
+} processing;
+
+static int check_kept(sl_store_op *op, sqlite3 *db)
+{
+    const processing *p = (const processing *)(void *)op;
+    return *p->ended ? sl_run_end_is_kept(db, p->ended) : 0;
+}
+
+static void processed(sl_store_op *op, int error)
+{
+    processing *p = (processing *)(void *)op;
+    answer_null(p->request, error);
+    sl_free(p);
+}
+
 static void process_message(sl_api_request *request)
 {
+    sl_flow_server *server = sl_api_user(request);
     json_t *body = NULL;
     if (!sl_api_json(request, &body))
         return;
-    if (sl_reply_apply(sl_api_user(request), body))
-        change(request, "select 1", NULL, 0, answer_null);
-    else
+    processing *p = sl_calloc(1, sizeof *p);
+    if (!p) {
+        sl_api_fail_code(request, SL_ENOMEM, "the change cannot be made");
+    } else if (!sl_reply_apply(server, body)) {
+        sl_free(p);
         sl_api_invalid(request, "body", "action", "Action not supported by control plane");
+    } else {
+        p->op = (sl_store_op){.run = check_kept, .done = processed};
+        p->request = sl_api_ref(request);
+        sl_reply_ends(body, p->ended);
+        sl_flow_store_write(server->store, &p->op);
+    }
     json_decref(body);
 }
 

@@ -43,6 +43,11 @@ static void prune(sl_flow_server *server)
         return;
     server->pruned_ns = sl_mono_ns();
     sl_run_store_prune(server->runs, sl_now_ns() - keep_ns);
+    /* And the tasks that were theirs; the newest may be on their way. */
+    sl_flow_store_put(server->store,
+                      "delete from tasks where id not in (select id from flow_runs) and number < "
+                      "(select max(t.number) from tasks t join flow_runs r on r.id = t.id)",
+                      NULL, 0);
     sl_agents_forget(server);
 }
 

@@ -114,15 +114,16 @@ sl_flow_consumer *sl_flows_find(sl_flow_server *server, sl_str name)
     return NULL;
 }
 
-static void save(sl_flow_server *server, const sl_flow *flow)
+int sl_flows_save(sl_flow_server *server, const sl_flow *flow, void (*done)(void *user, int error), void *user)
 {
+    SL_ASSERT(server && flow && done);
     char time[SL_RFC3339_MS_LEN + 1];
     sl_rfc3339_ms(sl_now_ns(), time);
     const sl_str values[] = {sl_str_c(flow->name), sl_str_of(flow->source, flow->source_len), sl_str_c(time)};
-    sl_flow_store_put(server->store,
-                      "insert into workflows(name, source, created) values(?1, ?2, ?3) "
-                      "on conflict(name) do update set source = excluded.source",
-                      values, 3);
+    return sl_flow_store_put_then(server->store,
+                                  "insert into workflows(name, source, created) values(?1, ?2, ?3) "
+                                  "on conflict(name) do update set source = excluded.source",
+                                  values, 3, done, user);
 }
 
 static size_t workflow_count(const sl_flow_server *server)
@@ -133,7 +134,7 @@ static size_t workflow_count(const sl_flow_server *server)
     return count;
 }
 
-int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool keep, bool *ret_created)
+int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool *ret_created)
 {
     SL_ASSERT(flow && ret_created);
     sl_str name = sl_str_c(flow->name);
@@ -151,8 +152,6 @@ int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool keep, bool *ret_cre
         error =
             workflow_count(server) < SL_FLOW_MAX_WORKFLOWS ? sl_consumer_new(server, name, topic, flow, &c) : SL_ELIMIT;
     }
-    if (!error && keep)
-        save(server, flow);
     if (!error)
         *ret_created = created;
     sl_flow_unref(flow);
@@ -180,7 +179,7 @@ static bool load_row(void *user, const sl_str *columns, size_t count)
     SL_ASSERT(count == 1);
     (void)count;
     if (problems && sl_flow_load(columns[0], problems, &flow) == 0) {
-        if (sl_flows_add(server, flow, false, &created) != 0)
+        if (sl_flows_add(server, flow, &created) != 0)
             (void)fprintf(stderr, "sightline: flow: a stored workflow cannot be taken up: no memory\n");
     } else if (problems) {
         say_problems("stored workflow", problems); /* a newer version may refuse what an older one took */
@@ -203,7 +202,7 @@ static int load_file(sl_flow_server *server, sl_str path)
     if (problems)
         say_problems(name, problems);
     sl_free(problems);
-    return error ? error : sl_flows_add(server, flow, false, &created);
+    return error ? error : sl_flows_add(server, flow, &created);
 }
 
 int sl_flows_load(sl_flow_server *server)

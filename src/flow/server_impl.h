@@ -109,7 +109,10 @@ SL_MUST_CHECK int sl_flows_load(sl_flow_server *server); /* from the store, and 
 void sl_flows_free(sl_flow_server *server);
 sl_flow_consumer *sl_flows_find(sl_flow_server *server, sl_str name); /* of /workflows; NULL: none */
 /* Adds a workflow or its next version; takes the reference. `*ret_created`: there was none of the name. */
-SL_MUST_CHECK int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool save, bool *ret_created);
+SL_MUST_CHECK int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool *ret_created);
+/* To disk; `done` says whether it is there. Errors: SL_ENOMEM; then `done` never comes. */
+SL_MUST_CHECK int sl_flows_save(sl_flow_server *server, const sl_flow *flow, void (*done)(void *user, int error),
+                                void *user);
 /* The version of a hash; NULL: not known. */
 sl_flow *sl_flows_version(sl_flow_server *server, sl_str hash);
 SL_MUST_CHECK int sl_flows_keep_version(sl_flow_server *server, sl_flow *flow);
@@ -200,6 +203,10 @@ void sl_replies_address(const sl_flow_server *server, json_t *data);
 void sl_replies_take(sl_flow_server *server);
 /* One QueueMessage from a worker. False: it is none that the control plane knows. */
 bool sl_reply_apply(sl_flow_server *server, json_t *message);
+/* The task whose end the message tells; empty: none. */
+void sl_reply_ends(json_t *message, char ret_id[SL_FLOW_ID_MAX]);
+/* On the writer's thread, behind what was written of a run's end: SL_EIO when the run has not ended in the file. */
+SL_MUST_CHECK int sl_run_end_is_kept(sqlite3 *db, const char *id);
 
 /* ---- server_streams.c ---- */
 

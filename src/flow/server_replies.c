@@ -9,12 +9,14 @@
 
 #define REPLIES "control_plane" /* message type that workers answer to */
 #define MAX_UNDER_WAY 1024u
+#define MAX_INDEX INT32_MAX /* of a stream's event */
 #define NOT_OURS_MS 200u
 
 typedef struct reply {
     sl_store_op op; /* comes behind what the message changed */
     sl_flow_server *server;
     sl_queue_message *message;
+    char ended[SL_FLOW_ID_MAX]; /* the task whose end it tells; empty: none */
 } reply;
 
 /* ---- streams ---- */
@@ -35,7 +37,7 @@ static bool apply_stream(sl_flow_server *server, json_t *data, const char *id)
 {
     json_t *payload = json_object_get(data, "data");
     json_t *index = json_object_get(data, "index");
-    if (!payload || !json_is_integer(index) || json_integer_value(index) < 0)
+    if (!payload || !json_is_integer(index) || json_integer_value(index) < 0 || json_integer_value(index) > MAX_INDEX)
         return false;
     json_t *event = event_of(payload, id, json_integer_value(index));
     char *text = event ? sl_json_text(event) : NULL;
@@ -103,6 +105,26 @@ static bool apply_result(sl_flow_server *server, json_t *data, const char *id)
     return true;
 }
 
+int sl_run_end_is_kept(sqlite3 *db, const char *id)
+{
+    SL_ASSERT(id);
+    sqlite3_stmt *s = NULL;
+    if (sqlite3_prepare_v2(db, "select 1 from flow_runs where id = ?1 and ended_ns is null", -1, &s, NULL) != SQLITE_OK)
+        return SL_EIO;
+    (void)sqlite3_bind_text(s, 1, id, -1, SQLITE_STATIC);
+    int code = sqlite3_step(s);
+    (void)sqlite3_finalize(s);
+    return code == SQLITE_DONE ? 0 : SL_EIO;
+}
+
+void sl_reply_ends(json_t *message, char ret_id[SL_FLOW_ID_MAX])
+{
+    const char *action = json_string_value(json_object_get(message, "action"));
+    const char *id = json_string_value(json_object_get(json_object_get(message, "data"), "task_id"));
+    bool ends = action && strcmp(action, "completed_task") == 0;
+    (void)snprintf(ret_id, SL_FLOW_ID_MAX, "%s", ends && id ? id : "");
+}
+
 bool sl_reply_apply(sl_flow_server *server, json_t *message)
 {
     const char *action = json_string_value(json_object_get(message, "action"));
@@ -118,6 +140,13 @@ bool sl_reply_apply(sl_flow_server *server, json_t *message)
 }
 
 /* ---- the topic ---- */
+
+/* On the writer's thread. */
+static int check_kept(sl_store_op *op, sqlite3 *db)
+{
+    const reply *r = (const reply *)(void *)op;
+    return *r->ended ? sl_run_end_is_kept(db, r->ended) : 0;
+}
 
 static void on_recorded(sl_store_op *op, int error)
 {
@@ -137,7 +166,7 @@ static void on_recorded(sl_store_op *op, int error)
 }
 
 /* In the trace of who put it. */
-static void apply_traced(sl_flow_server *server, const sl_queue_message *message, json_t *root)
+static bool apply_traced(sl_flow_server *server, const sl_queue_message *message, json_t *root)
 {
     SL_ASSERT(message);
     sl_span *span = sl_queue_callback_start(server->queue_telemetry, message);
@@ -146,6 +175,7 @@ static void apply_traced(sl_flow_server *server, const sl_queue_message *message
     (void)sl_span_attach(before);
     sl_queue_callback_end(server->queue_telemetry, span, message->topic, message->taken_ns, SL_QUEUE_ACKED,
                           good ? sl_str_of(NULL, 0) : SL_STR("not understood"));
+    return good;
 }
 
 /* Workers that know nothing of several servers answer where any of them reads: it is for the one that has the run. */
@@ -179,9 +209,9 @@ static void take_reply(sl_flow_server *server, const sl_flow_consumer *c, sl_que
     }
     r->server = server;
     r->message = message;
-    r->op = (sl_store_op){.run = NULL, .done = on_recorded};
-    if (root)
-        apply_traced(server, message, root);
+    r->op = (sl_store_op){.run = check_kept, .done = on_recorded};
+    if (root && apply_traced(server, message, root))
+        sl_reply_ends(root, r->ended);
     json_decref(root);
     server->pending++;
     server->replies_under_way++;

@@ -21,7 +21,8 @@ struct sl_flow_task {
     sl_flow_run *run;
     sl_span *callback, *process, *running;
     sl_queue_outcome outcome;
-    bool called; /* the callback has not ended */
+    bool is_event; /* of a client, to a task: no task of its own */
+    bool called;   /* the callback has not ended */
     uint64_t events;
     bool abandoned; /* goes on at the next start */
 };
@@ -94,6 +95,13 @@ static bool ack(sl_flow_task *task)
     return false;
 }
 
+/* On the writer's thread. An end that could not be written, or waits for room, is seen here. */
+static int check_kept(sl_store_op *op, sqlite3 *db)
+{
+    const sl_flow_task *task = (const sl_flow_task *)(void *)((char *)op - offsetof(sl_flow_task, recorded));
+    return sl_run_end_is_kept(db, task->id);
+}
+
 /* What the run has left is on disk: nobody needs the message any more. */
 static void on_recorded(sl_store_op *op, int error)
 {
@@ -142,28 +150,33 @@ static void on_told(void *user, int error, const sl_queue_accepted *accepted)
     sl_mailbox_post(&task->server->box, &task->told);
 }
 
-/* The result goes home; then nobody needs the message any more. */
-static void tell_end(sl_flow_task *task, const char *status, json_t *outputs)
+static int put_end(sl_flow_task *task, const char *status, json_t *outputs, const char *error, sl_step_error type)
 {
-    SL_ASSERT(task->run && task->home[0]);
     bool good = strcmp(status, "succeeded") == 0;
-    const char *error = sl_flow_run_error(task->run);
     char key[SL_FLOW_ID_MAX + 24];
     char *text = outputs ? sl_json_text(outputs) : NULL;
     json_t *more = json_pack("{s:s,s:O?}", "status", status, "outputs", outputs);
     if (!good) {
         (void)json_object_set_new(more, "error", json_string(error));
-        (void)json_object_set_new(more, "error_type",
-                                  json_string(sl_step_error_name(sl_flow_run_error_type(task->run))));
+        (void)json_object_set_new(more, "error_type", json_string(sl_step_error_name(type)));
     }
     json_t *data = json_pack("{s:s,s:[],s:s,s:o}", "task_id", task->id, "history", "result",
                              good && text ? text : error, "data", more);
     free(text);
     (void)snprintf(key, sizeof key, "%s:result", task->id);
+    return sl_answer_put(task->server, task->home, "completed_task", data, key, task->process, on_told, task);
+}
+
+/* The result goes home; then nobody needs the message any more. */
+static void tell_end(sl_flow_task *task, const char *status, json_t *outputs)
+{
+    SL_ASSERT(task->run && task->home[0]);
     task->told.deliver = told_mail;
     task->server->pending++;
-    task->tell_error =
-        sl_answer_put(task->server, task->home, "completed_task", data, key, task->process, on_told, task);
+    task->tell_error = put_end(task, status, outputs, sl_flow_run_error(task->run), sl_flow_run_error_type(task->run));
+    if (task->tell_error == SL_ETOOBIG) /* no other try would be smaller */
+        task->tell_error =
+            put_end(task, "failed", NULL, "the result is too large to be sent: more than 4 MiB", SL_STEP_ERROR_TOO_BIG);
     if (task->tell_error)
         sl_mailbox_post(&task->server->box, &task->told);
 }
@@ -228,7 +241,7 @@ static void end_task(sl_flow_task *task)
     end_callback(task);
     if (*task->home)
         return;
-    task->recorded = (sl_store_op){.run = NULL, .done = on_recorded};
+    task->recorded = (sl_store_op){.run = check_kept, .done = on_recorded};
     sl_flow_store_write(task->server->store, &task->recorded);
 }
 
@@ -270,6 +283,8 @@ static bool read_message(sl_flow_task *task)
     if (!task->root || json_unpack(data, "{s:s,s:s}", "task_id", &id, "input", &input) != 0 ||
         !sl_task_id_is_good(sl_str_c(id)))
         return false;
+    const char *action = json_string_value(json_object_get(task->root, "action"));
+    task->is_event = action && strcmp(action, "send_event") == 0;
     session = json_string_value(json_object_get(data, "session_id"));
     (void)snprintf(task->id, sizeof task->id, "%s", id);
     (void)snprintf(task->session, sizeof task->session, "%s", session ? session : "");
@@ -412,6 +427,8 @@ static void begin(sl_flow_consumer *consumer, sl_queue_message *message)
     if (!read_message(task)) {
         give_back(task, 0, true, "not a task");
         task_free(task);
+    } else if (task->is_event) {
+        (void)ack(task); /* workflows that are run here take none: the task must not begin anew */
     } else if (!sl_task_hold(task->server, task->id, task)) {
         start_task(task);
     }

@@ -235,6 +235,8 @@ static void on_settled(sl_store_op *op, int error)
     int result = s->over ? SL_ECLOSED : send_stored(s);
     if (result == 0)
         send_held(s);
+    else if (result == SL_EIO || result == SL_ENOMEM) /* not all is said: it can come back with Last-Event-ID */
+        sl_api_stream_abort(s->request);
     s->busy = false;
     s->caught_up = result != SL_EAGAIN; /* a slow one reads the rest from the disk when it has taken this */
     if (s->over)
@@ -270,6 +272,7 @@ static sl_flow_stream *stream_new(sl_flow_server *server, sl_api_request *reques
     if (server->stream_count < SL_FLOW_MAX_STREAMS && (s = sl_calloc(1, sizeof *s)))
         s->held = json_array();
     if (!s || !s->held || !sl_str_to_c(id, s->id, sizeof s->id)) {
+        json_decref(s ? s->held : NULL);
         if (s)
             json_decref(s->held);
         sl_free(s);

@@ -41,6 +41,7 @@ typedef struct source {
 typedef struct letter letter;
 struct letter {
     letter *next;
+    bool is_result;
     char key[MAX_ID + 24];
     size_t len;
     char text[];
@@ -181,6 +182,28 @@ static void on_acked(void *user, int status, json_t *answer)
 /* ---- letters home ---- */
 
 static void send_next(job *j);
+static void tell_too_big(job *j, size_t len);
+
+/* The first letter has gone, or will never. */
+static void drop_letter(job *j)
+{
+    letter *l = j->letters;
+    j->letters = l->next;
+    if (!j->letters)
+        j->letters_end = &j->letters;
+    sl_free(l);
+}
+
+/* No queue will ever take it: an event is left out, in the place of a result its size is told. */
+static void refused(job *j)
+{
+    bool is_result = j->letters->is_result;
+    size_t len = j->letters->len;
+    drop_letter(j);
+    if (is_result)
+        tell_too_big(j, len);
+    send_next(j);
+}
 
 static void on_retry(sl_timer *timer)
 {
@@ -194,12 +217,12 @@ static void on_sent(void *user, int status, json_t *answer)
     (void)answer;
     j->sending = NULL;
     if (status >= 200 && status < 300) {
-        letter *l = j->letters;
-        j->letters = l->next;
-        if (!j->letters)
-            j->letters_end = &j->letters;
-        sl_free(l);
+        drop_letter(j);
         send_next(j);
+        return;
+    }
+    if (status == 413 || status == 422) {
+        refused(j);
         return;
     }
     sl_timer_set(j->worker->loop, &j->retry, on_retry, RETRY_MS);
@@ -253,14 +276,26 @@ static void send_native(job *j)
     j->busy = false;
     if (j->acking)
         job_free(j); /* the lease was over */
+    else if (error == SL_ETOOBIG || error == SL_EINVAL)
+        refused(j);
     else
         sl_timer_set(w->loop, &j->retry, on_retry, RETRY_MS);
+}
+
+/* Topics may hold what a path cannot. */
+static void home_path(const job *j, char *path, size_t size)
+{
+    sl_buf coded;
+    sl_buf_init(&coded, size);
+    (void)sl_ask_put_segment(&coded, sl_str_c(j->home));
+    (void)snprintf(path, size, "/queues/%.*s/messages", (int)coded.len, coded.data ? coded.data : "");
+    sl_buf_done(&coded);
 }
 
 static void send_next(job *j)
 {
     worker *w = j->worker;
-    char path[512];
+    char path[1024];
     if (j->sending || j->busy)
         return;
     if (j->native) {
@@ -268,7 +303,7 @@ static void send_next(job *j)
         return;
     }
     if (j->letters) {
-        (void)snprintf(path, sizeof path, "/queues/%s/messages", j->home);
+        home_path(j, path, sizeof path);
         j->sending = ask(w, path, sl_str_of(j->letters->text, j->letters->len), sl_str_c(j->trace),
                          sl_str_c(j->letters->key), 30000, on_sent, j);
     } else if (j->ended) {
@@ -281,7 +316,7 @@ static void send_next(job *j)
 }
 
 /* Takes `data`. */
-static void write_home(job *j, const char *action, json_t *data, const char *key)
+static void write_letter(job *j, const char *action, json_t *data, const char *key)
 {
     SL_ASSERT(action && key);
     char time[SL_RFC3339_MS_LEN + 1], trace_id[33] = "", span_id[17] = "", id[SL_FLOW_RUN_ID_BYTES];
@@ -302,12 +337,30 @@ static void write_home(job *j, const char *action, json_t *data, const char *key
         memcpy(l->text, text, len);
         l->len = len;
         (void)snprintf(l->key, sizeof l->key, "%s:%s", j->id, key);
+        l->is_result = strcmp(key, "result") == 0;
         *j->letters_end = l;
         j->letters_end = &l->next;
     }
     free(text);
     json_decref(message);
+}
+
+/* Takes `data`. */
+static void write_home(job *j, const char *action, json_t *data, const char *key)
+{
+    write_letter(j, action, data, key);
     send_next(j);
+}
+
+static void tell_too_big(job *j, size_t len)
+{
+    char error[160];
+    (void)snprintf(error, sizeof error, "the result is too large to be sent: %zu bytes; a message holds at most %u",
+                   len, SL_QUEUE_MAX_BODY_BYTES);
+    json_t *data = json_pack("{s:s,s:{},s:s,s:s}", "status", "failed", "outputs", "error", error, "error_type",
+                             sl_step_error_name(SL_STEP_ERROR_TOO_BIG));
+    write_letter(j, "completed_task",
+                 json_pack("{s:s,s:[],s:s,s:o}", "task_id", j->id, "history", "result", error, "data", data), "result");
 }
 
 /* ---- runs ---- */

@@ -35,7 +35,8 @@ static int next(sqlite3_stmt *s)
 static json_t *text_or_null(sqlite3_stmt *s, int at)
 {
     sl_str text = column(s, at);
-    return text.len ? json_stringn(text.ptr, text.len) : json_null();
+    json_t *value = text.len && sl_utf8_valid(text) ? json_stringn(text.ptr, text.len) : NULL;
+    return value ? value : json_null(); /* what no JSON can hold does not take the whole page with it */
 }
 
 static json_t *json_or_null(sqlite3_stmt *s, int at)
