@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 
-from lib import ROOT, cpu_ns, free_port
+from lib import ROOT, cpu_ns, descendants, free_port
 from record import absolute
 
-TOKENS, TRIES, ROUNDS = 200, 6, 30  # of an answer; answers a turn, of which the least counts: other load only adds
+TOKENS, ANSWERS = 200, 4  # of an answer; answers that are measured together
+TRIES, ROUNDS = 2, 30     # measurements a turn, of which the least counts: other load only adds
+PARENT_S = 0.22           # so long after an answer the parent has read, and drained, what the host has written
 RESTARTS = 5  # turns after which the servers are fresh ones, as memory falls by chance
 T_95 = 2.045  # Student's t, 29 degrees of freedom
 START_ROUNDS = 10
@@ -27,6 +29,7 @@ class Host:
         folder = os.path.dirname(server_binary())
         argv = wrap + [server_binary(), "-m", model, "--host", "127.0.0.1", "--port", str(self.port), "-c", "4096",
                        "-np", "1", "-t", "1"]
+        self.server = None  # its process
         self.begun = time.monotonic()
         self.process = bench.start(argv, {"LD_LIBRARY_PATH": folder}, log="server.log")
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -45,20 +48,40 @@ class Host:
             time.sleep(0.0003)
         raise RuntimeError("llama-server does not answer")
 
+    def spent(self):
+        """Nanoseconds of CPU so far: of the server, and of all that is around it."""
+        if self.server is None:
+            self.server = [p for p in descendants(self.process.pid) if comm(p) == "llama-server"][-1]
+        server = cpu_ns(self.server)
+        return server, cpu_ns(self.process.pid) - server
+
+    def answers(self, stream):
+        """Microseconds of CPU for each token of some answers: of all processes, and of those around the server."""
+        server, around = self.spent()
+        for _ in range(ANSWERS):
+            self.answer(stream)
+        time.sleep(PARENT_S)
+        server_after, around_after = self.spent()
+        tokens = 1e3 * TOKENS * ANSWERS
+        return (server_after - server + around_after - around) / tokens, (around_after - around) / tokens
+
     def answer(self, stream):
-        """Microseconds of CPU, of all its processes, for each token of one answer."""
         body = json.dumps({"prompt": "the quick brown fox", "n_predict": TOKENS, "stream": stream, "temperature": 0,
                            "cache_prompt": False})
         self.connection.close()  # the server gives idle ones up
-        before = cpu_ns(self.process.pid)
         self.connection.request("POST", "/completion", body, {"content-type": "application/json"})
         reply = self.connection.getresponse()
         data = reply.read()
         last = json.loads(data.decode().strip().split("\n\n")[-1].removeprefix("data: "))
-        time.sleep(0.03)  # the parent has read what the host has written
-        spent = cpu_ns(self.process.pid) - before
         assert reply.status == 200 and last["timings"]["predicted_n"] == TOKENS, last
-        return spent / 1e3 / TOKENS
+
+
+def comm(pid):
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def server_binary():
@@ -88,8 +111,9 @@ def interval(values):
 
 
 def rounds_of(bench, model, stream, count):
-    """CPU a token of a server without the probe, of a second such one (what is chance), and of one with it: triples."""
-    wraps, found, hosts = ([], [], instrumented(bench)), [], []
+    """CPU a token of a server without the probe, of a second such one (what is chance), and of one with it: triples; and
+    of the parent of the last alone, in each measurement."""
+    wraps, found, parents, hosts = ([], [], instrumented(bench)), [], [], []
     for n in range(count):
         if n % RESTARTS == 0:
             for host in hosts:
@@ -97,27 +121,30 @@ def rounds_of(bench, model, stream, count):
             hosts = [Host(bench, wrap, model) for wrap in wraps]
             for host in hosts:
                 host.wait_ready()
-                host.answer(stream)
+                host.answers(stream)
         order = [(n + i) % len(hosts) for i in range(len(hosts))] * TRIES
         spent = [math.inf] * len(hosts)
         for i in order:
-            spent[i] = min(spent[i], hosts[i].answer(stream))
+            whole, around = hosts[i].answers(stream)
+            spent[i] = min(spent[i], whole)
+            parents += [around] if wraps[i] else []
         found.append(spent)
-    return found
+    return found, parents
 
 
 def token(bench, title):
     """CPU that the probe adds to a token, in the host and in the parent together."""
     model = tiny_model(bench)
     for stream in (False, True):
-        found = rounds_of(bench, model, stream, ROUNDS)
+        found, parents = rounds_of(bench, model, stream, ROUNDS)
         mean, half = interval([w - (a + b) / 2 for a, b, w in found])
         chance, chance_half = interval([b - a for a, b, _ in found])
         without = statistics.median([a for a, _, _ in found])
         name = title + ("_streamed" if stream else "")
         note = (f"95 % interval {mean - half:.2f} to {mean + half:.2f} us of {without:.1f} us ({ROUNDS} interleaved rounds, "
                 f"median {statistics.median([w - (a + b) / 2 for a, b, w in found]):.2f}); two servers without it differ "
-                f"by {chance:.2f} +- {chance_half:.2f}")
+                f"by {chance:.2f} +- {chance_half:.2f}; of it in the parent, measured by itself, "
+                f"{statistics.fmean(parents):.2f} +- {T_95 * statistics.stdev(parents) / math.sqrt(len(parents)):.2f}")
         bench.row(name, "us CPU added", round(mean, 2), {"token": round(without, 1)}, round(mean / without, 4),
                   "<= 2 us", mean <= 2, note)
 
