@@ -25,6 +25,7 @@
 #define BUSY_MS 5u
 #define IDLE_MS 50u
 #define BUSY_NS 2000000000u /* after a record */
+#define MISSED_NS 1000000000u
 #define RECORDS_AT_ONCE 4096u
 #define OWN_PROBE "__wrap_llama_decode" /* a build with LLAMA_OTEL_ENABLE tells of itself */
 
@@ -49,6 +50,7 @@ struct sl_uprobe_attach {
     size_t breakpoint_count;
     size_t file_count; /* with llama.cpp in them */
     char library[PATH_MAX];
+    char exe[PATH_MAX];
     char found[SL_UPROBE_POINTS * 40];
     place places[SL_UPROBE_MAX_SITES];
     size_t place_count;
@@ -65,11 +67,16 @@ struct sl_uprobe_attach {
     _Atomic bool stopping;
 };
 
-static const char *const fact_names[SL_UPROBE_FACTS] = {
-    [SL_UPROBE_N_CTX] = "llama_n_ctx",           [SL_UPROBE_N_CTX_SEQ] = "llama_n_ctx_seq",
-    [SL_UPROBE_N_BATCH] = "llama_n_batch",       [SL_UPROBE_N_UBATCH] = "llama_n_ubatch",
-    [SL_UPROBE_N_SEQ_MAX] = "llama_n_seq_max",   [SL_UPROBE_N_CTX_TRAIN] = "llama_model_n_ctx_train",
-    [SL_UPROBE_N_LAYER] = "llama_model_n_layer", [SL_UPROBE_N_EMBD] = "llama_model_n_embd",
+/* The second name is of the method that the first one calls in shared libraries. */
+static const char *const fact_names[SL_UPROBE_FACTS][2] = {
+    [SL_UPROBE_N_CTX] = {"llama_n_ctx", "_ZNK13llama_context5n_ctxEv"},
+    [SL_UPROBE_N_CTX_SEQ] = {"llama_n_ctx_seq", "_ZNK13llama_context9n_ctx_seqEv"},
+    [SL_UPROBE_N_BATCH] = {"llama_n_batch", "_ZNK13llama_context7n_batchEv"},
+    [SL_UPROBE_N_UBATCH] = {"llama_n_ubatch", "_ZNK13llama_context8n_ubatchEv"},
+    [SL_UPROBE_N_SEQ_MAX] = {"llama_n_seq_max", "_ZNK13llama_context9n_seq_maxEv"},
+    [SL_UPROBE_N_CTX_TRAIN] = {"llama_model_n_ctx_train", "llama_n_ctx_train"},
+    [SL_UPROBE_N_LAYER] = {"llama_model_n_layer", "llama_n_layer"},
+    [SL_UPROBE_N_EMBD] = {"llama_model_n_embd", "llama_n_embd"},
 };
 
 /* ---- breakpoints ---- */
@@ -133,17 +140,26 @@ static void note_found(sl_uprobe_attach *a, const char *name)
     (void)snprintf(a->found + len, sizeof a->found - len, "%s%s", len ? " " : "", name);
 }
 
+/* The place that a function tells of; -1: it is not there, or of another shape. */
+static int32_t place_of(const sl_elf_file *file, const sl_elf_function *f)
+{
+    sl_elf_code code;
+    for (size_t i = 0; f->offset && sl_elf_file_code(file, i, &code); i++) {
+        if (f->offset >= code.offset && f->offset - code.offset < code.len) {
+            size_t at = (size_t)(f->offset - code.offset);
+            return sl_getter_place(code.bytes + at, code.len - at);
+        }
+    }
+    return -1;
+}
+
 static void find_facts(sl_uprobe_attach *a, const sl_elf_file *file)
 {
-    sl_elf_function functions[SL_UPROBE_FACTS];
-    sl_elf_code code;
-    (void)sl_elf_file_find(file, fact_names, SL_UPROBE_FACTS, functions);
+    sl_elf_function f[2];
     for (size_t n = 0; n < SL_UPROBE_FACTS; n++) {
-        for (size_t i = 0; functions[n].offset && sl_elf_file_code(file, i, &code); i++) {
-            uint64_t at = functions[n].offset - code.offset;
-            if (functions[n].offset >= code.offset && at < code.len && a->facts[n] < 0)
-                a->facts[n] = sl_getter_place(code.bytes + at, code.len - (size_t)at);
-        }
+        (void)sl_elf_file_find(file, fact_names[n], 2, f);
+        for (size_t i = 0; i < 2 && a->facts[n] < 0; i++)
+            a->facts[n] = place_of(file, &f[i]);
     }
 }
 
@@ -336,6 +352,17 @@ static bool arch_fits(sl_uprobe_why *why)
     return false;
 }
 
+static void name_program(sl_uprobe_attach *a, const char *exe)
+{
+    char link[32];
+    ssize_t len = -1;
+    (void)snprintf(link, sizeof link, "/proc/%u/exe", a->pid);
+    if (exe)
+        (void)snprintf(a->exe, sizeof a->exe, "%s", exe);
+    else if ((len = readlink(link, a->exe, sizeof a->exe - 1)) >= 0)
+        a->exe[len] = '\0';
+}
+
 int sl_uprobe_attach_new(uint32_t pid, const char *exe, sl_uprobe_attach **ret_attach, sl_uprobe_why *why)
 {
     SL_ASSERT(pid && ret_attach && why);
@@ -351,6 +378,7 @@ int sl_uprobe_attach_new(uint32_t pid, const char *exe, sl_uprobe_attach **ret_a
         a->programs[i] = -1;
     for (size_t i = 0; i < SL_UPROBE_FACTS; i++)
         a->facts[i] = -1;
+    name_program(a, exe);
     int error = open_maps(a, why);
     if (!error)
         error = open_ring(a);
@@ -415,12 +443,13 @@ static void *run(void *user)
     sl_uprobe_attach *a = user;
     uint64_t busy_ns = sl_mono_ns();
     (void)pthread_setname_np(pthread_self(), "sl-uprobe");
-    sl_uprobe_tell_attached(a->translator, a->pid, "", a->library, a->found);
+    sl_uprobe_tell_attached(a->translator, a->pid, a->exe, a->library, a->found);
     while (!atomic_load(&a->stopping)) {
         notice_exec(a);
         uint64_t now_ns = sl_mono_ns();
         if (drain(a))
             busy_ns = now_ns;
+        sl_uprobe_tell_missed(a->translator, now_ns, MISSED_NS);
         atomic_store(&a->lost, sl_kernel_counter(a->maps.dropped));
         (void)usleep((now_ns - busy_ns < BUSY_NS ? BUSY_MS : IDLE_MS) * 1000);
     }

@@ -200,21 +200,6 @@ static void tell_model(sl_uprobe_translator *t, const call *c, uint64_t address,
     commit(e, sizeof *e + tail);
 }
 
-static void tell_freed(sl_uprobe_translator *t, const sl_uprobe_record *r, bool is_model)
-{
-    object *o = object_at(t, r->args[0], is_model);
-    if (!o)
-        return;
-    /* Both events have the same shape. */
-    sl_probe_context_free *e =
-        take(t, is_model ? SL_PROBE_MODEL_FREE : SL_PROBE_CONTEXT_FREE, sizeof *e, r->thread, r->time_ns);
-    if (e) {
-        e->context = o->id;
-        commit(e, sizeof *e);
-    }
-    o->id = 0;
-}
-
 /* ---- batches ---- */
 
 /* The batch of a record, as it was; lists that could not be read are as if they were not there. */
@@ -327,6 +312,16 @@ static void finish(sl_uprobe_translator *t, call *c, bool seen, uint64_t value, 
     forget(c);
 }
 
+/* A context has one user at a time: what is done to it now begins after calls whose end was missed. */
+static void finish_missed(sl_uprobe_translator *t, uint32_t context, const call *begins, uint64_t now_ns)
+{
+    for (size_t i = 0; i < SL_UPROBE_MAX_CALLS; i++) {
+        call *c = &t->calls[i];
+        if (c != begins && c->thread && !c->watched && c->decode && c->decode->context == context)
+            finish(t, c, false, 0, now_ns);
+    }
+}
+
 static void returned(sl_uprobe_translator *t, const sl_uprobe_record *r)
 {
     call *c = call_of(t, r->thread);
@@ -384,15 +379,36 @@ static void begun(sl_uprobe_translator *t, const sl_uprobe_point *point, const v
         keep_batch(t, c, NULL, 0);
     if (point->meaning == SL_UPROBE_PROCESS && c->decode && r->args[1] == 0)
         c->decode->head.flags = SL_PROBE_API_ENCODE;
+    if (c->decode)
+        finish_missed(t, c->decode->context, c, r->time_ns);
 }
 
-/* ---- memory of sequences ---- */
+/* ---- calls that are told at once ---- */
+
+static void tell_freed(sl_uprobe_translator *t, const sl_uprobe_record *r, bool is_model)
+{
+    object *o = object_at(t, r->args[0], is_model);
+    if (!o)
+        return;
+    if (!is_model)
+        finish_missed(t, o->id, NULL, r->time_ns);
+    /* Both events have the same shape. */
+    sl_probe_context_free *e =
+        take(t, is_model ? SL_PROBE_MODEL_FREE : SL_PROBE_CONTEXT_FREE, sizeof *e, r->thread, r->time_ns);
+    if (e) {
+        e->context = o->id;
+        commit(e, sizeof *e);
+    }
+    o->id = 0;
+}
 
 static void tell_sequence(sl_uprobe_translator *t, const sl_uprobe_record *r, sl_uprobe_meaning meaning)
 {
     static const uint16_t ops[] = {SL_PROBE_SEQ_CLEAR, SL_PROBE_SEQ_RM,  SL_PROBE_SEQ_CP,
                                    SL_PROBE_SEQ_KEEP,  SL_PROBE_SEQ_ADD, SL_PROBE_SEQ_DIV};
     uint32_t context = owner_of(t, r->args[0]);
+    if (context)
+        finish_missed(t, context, NULL, r->time_ns);
     sl_probe_sequence *e = context ? take(t, SL_PROBE_SEQUENCE, sizeof *e, r->thread, r->time_ns) : NULL;
     if (!e)
         return;
@@ -456,9 +472,20 @@ void sl_uprobe_tell_attached(sl_uprobe_translator *t, uint32_t pid, const char *
     }
 }
 
+void sl_uprobe_tell_missed(sl_uprobe_translator *t, uint64_t now_ns, uint64_t age_ns)
+{
+    SL_ASSERT(t);
+    for (size_t i = 0; i < SL_UPROBE_MAX_CALLS; i++) {
+        call *c = &t->calls[i];
+        if (c->thread && !c->watched && c->decode && now_ns - c->start_ns >= age_ns)
+            finish(t, c, false, 0, now_ns);
+    }
+}
+
 void sl_uprobe_tell_end(sl_uprobe_translator *t, uint64_t now_ns)
 {
     SL_ASSERT(t);
+    sl_uprobe_tell_missed(t, now_ns, 0);
     for (size_t i = 0; i < SL_UPROBE_MAX_CALLS; i++)
         forget(&t->calls[i]);
     sl_probe_event *e = take(t, SL_PROBE_EXIT, sizeof *e, 0, now_ns);

@@ -3,10 +3,10 @@
  * everything is as with the library inside the host.
  *
  * A call begins with its record; it ends with that of its return, which belongs to it by thread and stack. Where a
- * return is not watched (yet), the call is told when the thread makes its next one: its result is then not known, and
- * its end only so far. What is called from within a call that is told is not told.
- * Bounded. Trusts no record. One thread.
- * Does not: ask the kernel for anything; `site` and `fact` do, and may be NULL.
+ * return is not watched (yet), the call is told when the thread makes its next one, or another thread uses the same
+ * context: its result is then not known, and its end only so far. What is called from within a call that is told is not
+ * told. Bounded. Trusts no record. One thread. Does not: ask the kernel for anything; `site` and `fact` do, and may be
+ * NULL.
  */
 #ifndef SL_PROBE_UPROBE_TRANSLATE_H
 #define SL_PROBE_UPROBE_TRANSLATE_H
@@ -78,6 +78,8 @@ void sl_uprobe_translate(sl_uprobe_translator *t, const void *record, size_t len
 /* First of all: what is watched. `found`: names of functions, separated by spaces. */
 void sl_uprobe_tell_attached(sl_uprobe_translator *t, uint32_t pid, const char *exe, const char *library,
                              const char *found);
+/* Batches whose end was missed, and that began `age_ns` ago: they are not waited for any longer. */
+void sl_uprobe_tell_missed(sl_uprobe_translator *t, uint64_t now_ns, uint64_t age_ns);
 /* The process has ended, or is left: calls that go on are told as far as they are known. */
 void sl_uprobe_tell_end(sl_uprobe_translator *t, uint64_t now_ns);
 
