@@ -70,11 +70,10 @@ static int start_plain(sl_up_conn *conn)
     conn->handle.data = conn;
     uv_connect_t *request = sl_malloc(sizeof *request);
     const struct sockaddr *address = (const struct sockaddr *)&origin->addresses[conn->address];
-    if (!request || uv_tcp_connect(request, &conn->tcp, address, on_connect) != 0) {
+    int error = !request ? SL_ENOMEM : uv_tcp_connect(request, &conn->tcp, address, on_connect) != 0 ? SL_EIO : 0;
+    if (error)
         sl_free(request);
-        return SL_EIO;
-    }
-    return 0;
+    return error;
 }
 
 /* Opens a connection to address number `address` for a call. */
@@ -102,7 +101,7 @@ static void connect_to(sl_call *call, unsigned address)
     sl_up_link(&origin->used, conn);
     if (error) {
         sl_up_close(conn);
-        sl_call_fail_later(call, SL_ECONNECT, "no connection could be started");
+        sl_call_fail_later(call, error == SL_ENOMEM ? SL_ENOMEM : SL_ECONNECT, "no connection could be started");
         return;
     }
     conn->call = call;
