@@ -89,7 +89,8 @@ enum {
     SL_PROBE_MODEL_MMAP = 2,
     SL_PROBE_MODEL_VOCAB_ONLY = 4,
     SL_PROBE_MODEL_NO_ALLOC = 8,
-    SL_PROBE_MODEL_FLAGS_KNOWN = 16 /* MMAP and VOCAB_ONLY say something */
+    SL_PROBE_MODEL_FLAGS_KNOWN = 16, /* MMAP and VOCAB_ONLY say something */
+    SL_PROBE_MODEL_FOUND = 32        /* it was there before: a child has it from its parent */
 };
 typedef struct sl_probe_model_load {
     sl_probe_event head;

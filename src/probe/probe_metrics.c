@@ -151,7 +151,8 @@ void sl_probe_metrics_model(sl_probe_metrics *metrics, const sl_probe_model_info
     sl_probe_model_series *series = metrics ? sl_probe_body_model(metrics->body, name_of_path(info->path)) : NULL;
     if (!series)
         return;
-    record_load(metrics, info, series);
+    if (!info->found)
+        record_load(metrics, info, series);
     sl_probe_host_model *model = model_of(metrics, 0);
     if (info->failed || !info->model || !model)
         return;

@@ -45,6 +45,7 @@ typedef struct sl_probe_model_info {
     sl_str path, description;
     uint64_t duration_ns, size_bytes, n_params;
     bool failed, dry_run;
+    bool found; /* it was there before: its loading is not counted */
     const sl_span_context *span; /* exemplar; NULL: none */
 } sl_probe_model_info;
 void sl_probe_metrics_model(sl_probe_metrics *metrics, const sl_probe_model_info *info);

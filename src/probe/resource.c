@@ -28,8 +28,9 @@ static void tell_model(sl_probe_assembler *a, sl_track_model *model)
     if (model->told)
         return;
     model->told = true;
-    sl_span_context context;
-    sl_span_get_context(model->span, &context);
+    sl_span_context context = {0};
+    if (model->span)
+        sl_span_get_context(model->span, &context);
     sl_probe_model_info info = {.model = model->id,
                                 .path = sl_str_c(model->path),
                                 .description = sl_str_c(model->description),
@@ -38,6 +39,7 @@ static void tell_model(sl_probe_assembler *a, sl_track_model *model)
                                 .n_params = model->n_params,
                                 .failed = model->failed,
                                 .dry_run = model->dry,
+                                .found = model->found,
                                 .span = &context};
     sl_probe_metrics_model(a->metrics, &info);
     if (!model->dry && model->mmap_bytes)
@@ -139,9 +141,14 @@ void sl_track_model_load(sl_probe_assembler *a, const sl_probe_model_load *event
     model->size_bytes = event->size_bytes;
     model->n_params = event->n_params;
     model->failed = event->head.flags & SL_PROBE_MODEL_FAILED;
+    model->found = event->head.flags & SL_PROBE_MODEL_FOUND;
     if ((event->head.flags & SL_PROBE_MODEL_MMAP) && event->size_bytes > event->weights_bytes && !model->failed)
         model->mmap_bytes = event->size_bytes - event->weights_bytes;
     a->models[slot] = model;
+    if (model->found) {
+        tell_model(a, model);
+        return;
+    }
     open_model(a, model, event);
     if (model->failed) {
         model_settle(a, model, false);

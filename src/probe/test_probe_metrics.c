@@ -309,6 +309,11 @@ SL_TEST(loads_of_models)
     info.failed = true;
     info.model = 0;
     sl_probe_metrics_model(m, &info);
+    info = (sl_probe_model_info){
+        .model = 3, .path = SL_STR("a.gguf"), .description = SL_STR("llama F32"), .size_bytes = 555136, .found = true};
+    sl_probe_metrics_model(m, &info); /* a child's: loaded by its parent */
+    CHECK(page_value(sdk, "llamacpp_model_info{model=\"a\",description=\"llama F32\"}") == 1);
+    sl_probe_metrics_model_freed(m, 3);
     CHECK(page_value(sdk, "llamacpp_model_load_seconds_count{model=\"a\",outcome=\"dry_run\"}") == 1);
     CHECK(page_value(sdk, "llamacpp_model_load_seconds_count{model=\"a\",outcome=\"failed\"}") == 1);
     CHECK(page_value(sdk, "llamacpp_model_load_seconds_sum{model=\"a\",outcome=\"ok\"}") == 2);

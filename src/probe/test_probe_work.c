@@ -356,3 +356,25 @@ SL_TEST(all_of_it_at_once)
         run(&w);
     }
 }
+
+/* What a child has from its parent: known by its name and size, and nobody has loaded or made it here. */
+SL_TEST(what_was_there_before_is_known_and_has_no_spans)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model_flags(&s, 4, SL_PROBE_MODEL_FOUND, 542976);
+    sl_probe_context_new e = {.start_ns = s.now,
+                              .context = 3,
+                              .model = 4,
+                              .kv_bytes = 524288,
+                              .n_ctx = 2048,
+                              .n_ctx_seq = 512,
+                              .n_seq_max = 4};
+    e.head.flags = SL_PROBE_CONTEXT_FOUND;
+    stream_put(&s, SL_PROBE_CONTEXT_NEW, &e, sizeof e, NULL, 0);
+    stream_wait(&s, 100000000);
+    stream_tick(&s);
+    stream_close(&s);
+    CHECK_EQ(s.count, 0);
+    stream_done(&s);
+}

@@ -173,6 +173,7 @@ typedef struct sl_track_model {
     uint64_t mmap_bytes;
     uint64_t start_ns, size_bytes, n_params;
     bool failed, dry, told; /* `told`: to the metrics */
+    bool found;             /* its loading was not seen; its memory is its parent's */
     char path[256], description[128];
 } sl_track_model;
 

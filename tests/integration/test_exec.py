@@ -570,6 +570,9 @@ def test_children_of_hosts():
     told = Told("load", "decode:3", "fork:load,decode:5", "fork:print:quiet", "decode:3")
     lib.equal((told.status, told.out), (0, "quiet\n"))
     lib.equal((told.names["llama_model_load"], told.names["llama_decode"]), (2, 11), str(told.names))
+    told = Told("load", "decode:3", "fork:decode:5", "decode:3")  # its parent's model: known, and loaded once
+    lib.equal((told.status, told.out), (0, ""))
+    lib.equal((told.names["llama_model_load"], told.names["llama_decode"]), (1, 11), str(told.names))
 
 
 def test_hosts_that_become_other_programs():

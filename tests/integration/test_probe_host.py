@@ -18,6 +18,7 @@ import lib
 PROBE = os.environ.get("SIGHTLINE_PROBE_LIBRARY") or os.path.join(lib.BUILD, "libsightline-llama.so")
 HERE = os.path.join(lib.SOURCE, "tests", "probe")
 _built = {}
+FOUND = 32  # SL_PROBE_MODEL_FOUND: a child has it from its parent
 
 
 def sh(*command, cwd=None):
@@ -376,11 +377,17 @@ def test_a_forked_child_has_a_ring_of_its_own_once_it_calls_libllama():
     place = lib.tmp()
     rings = both("host_linked", "fork", place=place)
     lib.equal(len(rings), 3, sorted(rings))
-    first = next(events for events in rings.values() if kind(events, "context_new"))
+    first = next(events for events in rings.values() if not any(e["flags"] & FOUND for e in kind(events, "model_load")))
     whole(first)
     lib.equal([e["tokens"] for e in kind(first, "decode")], [[1], [4]])
     others = sorted(e["tokens"] for events in rings.values() if events is not first for e in kind(events, "decode"))
     lib.equal(others, [[2], [3]])
+    parents = {"model_load": 32, "context_new": 2}
+    for events in [events for events in rings.values() if events is not first]:
+        for what, flag in parents.items():  # inherited: told anew, and said to be
+            lib.equal([(e["flags"], e.get("texts")) for e in kind(events, what)], [(flag, e.get("texts")) for e in kind(first, what)])
+        (of,) = {e["context"] for e in kind(events, "decode")}
+        lib.equal([e["context"] for e in kind(events, "context_new")], [of])
     for name, events in rings.items():
         lib.equal(events[0]["pid"], int(name.split("-")[0]))
         lib.equal({e["thread"] for e in events[:-1]}, {events[0]["pid"]})
@@ -390,7 +397,9 @@ def test_fork_while_other_threads_are_at_work():
     rings = both("host_linked", "fork_busy")
     lib.equal(len(rings), 21)
     for events in rings.values():
-        lib.equal(len(kind(events, "model_load")), 1)
+        own = [e for e in kind(events, "model_load") if not e["flags"] & FOUND]
+        lib.equal(len(own), 1)
+        lib.equal(len({e["model"] for e in kind(events, "model_load")}), len(kind(events, "model_load")))
 
 
 def test_vfork_and_spawn():

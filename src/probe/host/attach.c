@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "src/probe/host/living.h"
 #include "src/probe/host/real.h"
 
 #define MAX_RINGS 1000 /* of one process id: those before exec() and those of earlier owners of the id */
@@ -342,6 +343,7 @@ static bool attach(void)
         sl_host_look();
         tell_attach(start_ns);
         tell_found();
+        sl_host_living_tell();
     }
     atomic_store(&sl_the_host->state, on ? SL_HOST_ON : SL_HOST_OFF);
     if (on)

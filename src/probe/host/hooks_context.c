@@ -1,5 +1,6 @@
 /* Hooks: making and freeing of contexts. */
 #include "src/probe/host/hook.h"
+#include "src/probe/host/living.h"
 
 typedef void *(*context_fn)(void *model, sl_params_block params);
 typedef void (*free_fn)(void *context);
@@ -18,7 +19,7 @@ static bool begin(making *make, sl_host_scope *scope)
 {
     if (!sl_host_seen() || sl_host_nested())
         return false;
-    *make = (making){sl_host_now(), sl_host_next(&sl_the_host->last_context)};
+    *make = (making){sl_host_now(), sl_host_next(&sl_host_made.last_context)};
     sl_host_scope_begin(scope, SL_PROBE_PHASE_CONTEXT, make->context);
     memset(scope->thread->bytes, 0, sizeof scope->thread->bytes);
     return true;
@@ -44,6 +45,8 @@ static void tell(const making *make, const sl_host_thread *thread, const void *c
     e->reserved = 0;
     if (e->n_ctx_seq < 0 && e->n_seq_max == e->n_ctx) /* before 2025 n_seq_max answered n_ctx */
         e->n_seq_max = -1;
+    if (context)
+        sl_host_living_add(&e->head, make->context, sizeof *e, 0);
     sl_host_commit(&e->head, sizeof *e, 0);
 }
 
@@ -118,8 +121,10 @@ void hook_llama_free(void *context)
         return;
     bool known =
         sl_host_recording(SL_HOOK_llama_free, (void *)real) && sl_host_object_remove(context, SL_HOST_CONTEXT, &was);
-    if (known)
+    if (known) {
         forget_memory(context, was.lib);
+        sl_host_living_remove(SL_PROBE_CONTEXT_NEW, was.id);
+    }
     real(context);
     if (!known)
         return;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "src/probe/host/hook.h"
+#include "src/probe/host/living.h"
 
 #define PATH_MOST 4096
 #define DESC_MOST 256
@@ -34,7 +35,7 @@ static bool begin(loading *load, sl_host_scope *scope)
 {
     if (!sl_host_seen() || sl_host_nested())
         return false;
-    *load = (loading){sl_host_now(), sl_host_next(&sl_the_host->last_model)};
+    *load = (loading){sl_host_now(), sl_host_next(&sl_host_made.last_model)};
     sl_host_scope_begin(scope, SL_PROBE_PHASE_MODEL, load->model);
     memset(scope->thread->bytes, 0, sizeof scope->thread->bytes);
     scope->thread->empty = 0;
@@ -88,6 +89,8 @@ static void tell(const loading *load, const sl_host_thread *thread, const void *
     e->splits = splits;
     e->reserved = 0;
     memcpy(e + 1, texts, tail);
+    if (model)
+        sl_host_living_add(&e->head, load->model, sizeof *e, tail);
     sl_host_commit(&e->head, sizeof *e, tail);
 }
 
@@ -216,6 +219,7 @@ static void release(free_fn real, sl_hook_id id, void *model)
         real(model);
         return;
     }
+    sl_host_living_remove(SL_PROBE_MODEL_LOAD, was.id);
     real(model);
     int kept = errno;
     sl_probe_model_free *e = (sl_probe_model_free *)(void *)sl_host_take(SL_PROBE_MODEL_FREE, sizeof *e, 0);

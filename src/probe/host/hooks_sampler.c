@@ -1,5 +1,6 @@
 /* Hooks: sampler chains. A chain's own samplers call one another through the same functions: the outermost counts. */
 #include "src/probe/host/hook.h"
+#include "src/probe/host/living.h"
 
 /*
  * llama_sampler_chain_params: one bool so far. Up to 16 bytes come in registers; beyond, x86-64 has them in memory and
@@ -39,7 +40,7 @@ void hook_llama_sampler_apply(void *sampler, sl_candidates *candidates);
 
 static void note_chain(const void *chain, unsigned lib)
 {
-    sl_host_object facts = {.kind = SL_HOST_CHAIN, .lib = lib, .id = sl_host_next(&sl_the_host->last_chain)};
+    sl_host_object facts = {.kind = SL_HOST_CHAIN, .lib = lib, .id = sl_host_next(&sl_host_made.last_chain)};
     if (!chain || !sl_host_object_add(chain, &facts))
         return;
     sl_probe_chain *e = (sl_probe_chain *)(void *)sl_host_take(SL_PROBE_CHAIN, sizeof *e, 0);

@@ -45,7 +45,6 @@ typedef struct sl_host {
     sl_probe_ring *ring;
     _Atomic uint32_t busy;                          /* real.c's lock */
     _Atomic uint32_t last_request, last_connection; /* ids given out */
-    _Atomic uint32_t last_model, last_context, last_chain;
 } sl_host;
 extern union sl_host_page {
     sl_host host;
