@@ -13,8 +13,10 @@
 #include "src/flow/worker.h"
 #include "src/store/collection.h"
 #include "src/telemetry/sdk_impl.h"
+#include "src/wire/url.h"
 
 #define MAX_FILES 64
+#define MAX_DRAIN_MS (86400u * 1000)
 #define SHUTDOWN_MS 2000
 
 typedef struct worker_command_options {
@@ -28,6 +30,7 @@ typedef struct worker_command_options {
     uint64_t concurrency;
     uint64_t lease_ms;
     uint64_t drain_timeout_ms;
+    bool check;
 } worker_command_options;
 
 #define OPT(member) offsetof(worker_command_options, member)
@@ -49,6 +52,8 @@ static const sl_option options[] = {
     SL_VIEW_OPTION(OPT(view)),
     {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH", "Written once work is asked for: JSON with the pid.", NULL,
      NULL},
+    {"check", 0, SL_OPT_FLAG, OPT(check), NULL, "Only read files, configuration and environment, and exit 0 or 2.",
+     NULL, NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
 static const sl_option *const tables[] = {options, NULL};
 
@@ -148,7 +153,7 @@ static int open_services(runner *r)
     if (!r->o->data_dir.len)
         return 0;
     if (sl_data_dir_open(r->o->data_dir, folder, reason) != 0)
-        return sl_fail(SL_EXIT_USAGE, "--data-dir: %s", reason);
+        return sl_fail(SL_EXIT_USAGE, "%s", reason);
     (void)snprintf(path, sizeof path, "%s/%s", folder, SL_COLLECTIONS_FILE);
     error = sl_collections_open(path, reason, sizeof reason, &s->collections);
     return error ? sl_fail(SL_EXIT_FAILED, "%s", reason) : 0;
@@ -186,6 +191,46 @@ static int work(runner *r)
     return error ? sl_fail(SL_EXIT_FAILED, "flow worker: the queue: %s", sl_strerror(error)) : 0;
 }
 
+/* Of a cluster the address is read when it is connected to. */
+static bool is_queue(sl_str url)
+{
+    sl_url parsed;
+    return sl_str_starts(url, SL_STR("nats://")) || sl_str_starts(url, SL_STR("tls://")) ||
+           sl_url_parse(url, &parsed, NULL) == 0;
+}
+
+/* Whatever is wrong with the options, all of it at once. */
+static int check_options(const worker_command_options *o)
+{
+    SL_ASSERT(o);
+    int status = 0;
+    if (o->concurrency == 0 || o->concurrency > 1000)
+        status = sl_fail(SL_EXIT_USAGE, "--concurrency: out of range; give 1 to 1000");
+    if (o->lease_ms < 1000 || o->lease_ms > 3600000)
+        status = sl_fail(SL_EXIT_USAGE, "--lease: out of range; give 1 to 3600 seconds");
+    if (o->drain_timeout_ms > MAX_DRAIN_MS)
+        status = sl_fail(SL_EXIT_USAGE, "%s: out of range; give up to %u seconds",
+                         sl_option_source(&sl_cmd_flow_worker, "drain-timeout"), MAX_DRAIN_MS / 1000);
+    if (!is_queue(o->queue))
+        status = sl_fail(SL_EXIT_USAGE, "%s: \"%.*s\" is no address; give such as http://127.0.0.1:8001",
+                         sl_option_source(&sl_cmd_flow_worker, "queue"), (int)o->queue.len, o->queue.ptr);
+    return status;
+}
+
+static int open_and_work(runner *r)
+{
+    int status = sl_loop_init(&r->loop) ? sl_fail(SL_EXIT_FAILED, "flow worker: no event loop") : open_sdk(r);
+    if (!status)
+        status = open_services(r);
+    if (!status && !r->o->check)
+        status = work(r);
+    sl_collections_close(r->services.collections);
+    sl_flow_services_done(&r->services);
+    if (r->sdk)
+        (void)sl_sdk_shutdown(r->sdk, SHUTDOWN_MS);
+    return status;
+}
+
 static int run_worker(const sl_command *command, void *given, char **args, size_t arg_count)
 {
     (void)command;
@@ -194,28 +239,14 @@ static int run_worker(const sl_command *command, void *given, char **args, size_
     r->o = given;
     if (arg_count == 0)
         return sl_fail(SL_EXIT_USAGE, "flow worker: no file; give the workflows that it runs");
-    if (r->o->concurrency == 0 || r->o->concurrency > 1000)
-        return sl_fail(SL_EXIT_USAGE, "--concurrency: out of range; give 1 to 1000");
-    if (r->o->lease_ms < 1000 || r->o->lease_ms > 3600000)
-        return sl_fail(SL_EXIT_USAGE, "--lease: out of range; give 1 to 3600 seconds");
     (void)signal(SIGPIPE, SIG_IGN);
     sl_buf_init(&r->out, 4u << 20);
-    int status = load_files(r, args, arg_count);
-    if (!status)
-        status = load_config(r);
-    if (!status && sl_loop_init(&r->loop) != 0)
-        status = sl_fail(SL_EXIT_FAILED, "flow worker: no event loop");
-    if (!status)
-        status = open_sdk(r);
-    if (!status)
-        status = open_services(r);
-    if (!status)
-        status = work(r);
-    sl_collections_close(r->services.collections);
-    sl_flow_services_done(&r->services);
-    if (r->sdk)
-        (void)sl_sdk_shutdown(r->sdk, SHUTDOWN_MS);
-    return status;
+    int status = check_options(r->o);
+    if (load_files(r, args, arg_count) != 0)
+        status = SL_EXIT_USAGE;
+    if (load_config(r) != 0)
+        status = SL_EXIT_USAGE;
+    return status ? status : open_and_work(r);
 }
 
 const sl_command sl_cmd_flow_worker = {
@@ -225,6 +256,7 @@ const sl_command sl_cmd_flow_worker = {
     "Takes tasks of its workflows from the queue, runs them and sends events and results back. A task is acknowledged "
     "when its result is on the queue's disk; those of a worker that dies go to the next. SIGTERM lets runs end.",
     "  sightline flow worker pipeline.yaml --queue http://flows.internal:8001 --concurrency 16\n"
+    "  sightline flow worker pipeline.yaml -c config.yaml --check\n"
     "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 sightline flow worker *.yaml\n",
     tables,
     sizeof(worker_command_options),

@@ -426,11 +426,9 @@ static int run_run(const sl_command *command, void *given, char **args, size_t a
         return sl_fail(SL_EXIT_USAGE, "run: no file; give a workflow, such as sightline run pipeline.yaml");
     sl_buf_init(&r.out, 4u << 20);
     (void)signal(SIGPIPE, SIG_IGN);
-    status = load_flow(&r, args[0]);
-    if (!status)
-        status = read_inputs(&r);
-    if (!status)
-        status = load_config(&r);
+    const int read[] = {load_flow(&r, args[0]), read_inputs(&r), load_config(&r)}; /* the faults of all at once */
+    for (size_t i = 0; i < sizeof read / sizeof *read && !status; i++)
+        status = read[i];
     if (!status)
         status = run_with_loop(&r);
     sl_flow_unref(r.flow);

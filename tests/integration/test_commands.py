@@ -43,6 +43,38 @@ def is_refused(arguments, *words, env=None):
     return done.stderr
 
 
+def test_what_takes_a_configuration_can_check_it():
+    """And says all that is wrong: with the options, with the files, with the environment."""
+    folder = lib.tmp()
+    paths = {name: f"{folder}/{name}.yaml" for name in ("good", "bad", "flow", "bad-flow")}
+    texts = {"good": "model_list: []\n", "bad": "model_list: 7\nsightline:\n  workers: many\n",
+             "flow": "name: f\nsteps:\n  - {id: a, type: action, action: log, message: hello}\n", "bad-flow": "name: f\nsteps: 7\n"}
+    for name, path in paths.items():
+        with open(path, "w") as file:
+            file.write(texts[name])
+    for command in commands():
+        names = {o["name"] for o in command["options"]}
+        if "config" not in names:
+            continue
+        assert "check" in names, command["name"]
+        words, has_file = command["name"].split(), command["name"] in ("run", "flow worker")
+        quiet = ["--offline"] if "offline" in names else []
+        good = lib.run(*words, *([paths["flow"]] if has_file else []), *quiet, "-c", paths["good"], "--check", env={"SIGHTLINE_DATA_DIR": folder})
+        lib.equal(good.returncode, 0, (command["name"], good.stdout, good.stderr))
+        bad = lib.run(*words, *([paths["bad-flow"]] if has_file else []), *quiet, "-c", paths["bad"], "--check")
+        lib.equal(bad.returncode, 2, command["name"])
+        for place in ("bad.yaml:1:", "bad.yaml:3:") + (("bad-flow.yaml:2:",) if has_file else ()):
+            lib.contains(bad.stdout + bad.stderr, place, command["name"])
+    done = lib.run("flow", "worker", paths["bad-flow"], "--queue", "ftp://x", "--lease", "0", "--concurrency", "0", "--drain-timeout", "1000000")
+    lib.equal((done.returncode, done.stdout), (2, ""))
+    for word in ("--queue", "--lease", "--concurrency", "--drain-timeout", "bad-flow.yaml:2:"):
+        lib.contains(done.stderr, word)
+    for variable in ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://h", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/none.pem"}, {"SIGHTLINE_ADMIN_URL": "x://"}):
+        done = lib.run("flow", "worker", paths["flow"], "--check", env=variable)
+        lib.equal(done.returncode, 2, done.stderr)
+        lib.contains(done.stderr, list(variable.values())[-1])
+
+
 # ---- help ----
 
 
