@@ -158,10 +158,33 @@ SL_TEST(lookups_without_memory)
 
 /* ---- several addresses ---- */
 
-/* The first address hangs, the second answers. */
+/* The first address hangs, the second answers. One hangs whose listener never accepts and has no place left. */
 typedef struct two {
     unsigned connects;
+    struct sockaddr_in hanging;
+    int listener, held[2];
 } two;
+
+static bool two_init(two *t)
+{
+    *t = (two){.hanging = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}}};
+    socklen_t len = sizeof t->hanging;
+    t->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = bind(t->listener, (struct sockaddr *)&t->hanging, len) == 0 && listen(t->listener, 0) == 0 &&
+              getsockname(t->listener, (struct sockaddr *)&t->hanging, &len) == 0;
+    for (size_t i = 0; i < 2; i++) {
+        t->held[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        ok = ok && (connect(t->held[i], (struct sockaddr *)&t->hanging, len) == 0 || errno == EINPROGRESS);
+    }
+    return ok;
+}
+
+static void two_done(two *t)
+{
+    (void)close(t->held[0]);
+    (void)close(t->held[1]);
+    (void)close(t->listener);
+}
 
 static int two_resolve(void *user, const char *host, const char *port, const struct addrinfo *hints,
                        struct addrinfo **ret_list)
@@ -184,11 +207,7 @@ static int two_connect(void *user, int fd, const struct sockaddr *addr, socklen_
     two *t = user;
     if (t->connects++)
         return sl_net_ops_libc.connect(NULL, fd, addr, len);
-    struct sockaddr_in nowhere = {.sin_family = AF_INET, .sin_port = htons(9)};
-    nowhere.sin_addr.s_addr = htonl(0xC0000201); /* 192.0.2.1, which is nobody's */
-    (void)sl_net_ops_libc.connect(NULL, fd, (struct sockaddr *)&nowhere, sizeof nowhere);
-    errno = EINPROGRESS;
-    return -1;
+    return sl_net_ops_libc.connect(NULL, fd, (struct sockaddr *)&t->hanging, sizeof t->hanging);
 }
 
 SL_TEST(an_address_that_hangs_leaves_time_for_the_next)
@@ -200,7 +219,8 @@ SL_TEST(an_address_that_hangs_leaves_time_for_the_next)
             getsockname(listener, (struct sockaddr *)&address, &len) == 0);
     char port[8], why[128] = "";
     (void)snprintf(port, sizeof port, "%u", ntohs(address.sin_port));
-    two t = {0};
+    two t;
+    REQUIRE(two_init(&t));
     sl_net_ops ops = sl_net_ops_libc;
     ops.user = &t;
     ops.resolve = two_resolve;
@@ -211,4 +231,5 @@ SL_TEST(an_address_that_hangs_leaves_time_for_the_next)
     if (fd >= 0)
         close(fd);
     close(listener);
+    two_done(&t);
 }
