@@ -12,8 +12,8 @@
 #include "src/wire/json_scan.h"
 #include "src/wire/json_write.h"
 
-#define MAX_LINE (16u * 1024)
-#define MAX_TEXT 1024u /* of one member */
+#define MAX_TEXT 1024u /* of one member; JSON may make six bytes of each */
+#define MAX_LINE (3 * 6 * MAX_TEXT + 1024u)
 #define SYNC_NS 250000000u
 
 typedef struct entry entry;

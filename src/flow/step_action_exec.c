@@ -19,6 +19,7 @@
 #include "src/flow/step_action.h"
 
 #define DRAIN_MS 500 /* for the pipes after the exit */
+#define SAID_BYTES 200
 
 typedef struct output {
     uv_pipe_t pipe;
@@ -87,6 +88,16 @@ static json_t *metadata_of(const exec_op *e, bool encoded)
                      (int)(encoded || err_encoded), "duration_ms", (double)(sl_mono_ns() - e->start_ns) / 1e6);
 }
 
+/* The end of what was said, from a whole character on; empty when it is no text. */
+static sl_str last_words(sl_str said)
+{
+    said = sl_str_sub(said, said.len > SAID_BYTES ? said.len - SAID_BYTES : 0, said.len);
+    while (said.len && ((unsigned char)said.ptr[0] & 0xC0) == 0x80)
+        said = sl_str_sub(said, 1, said.len);
+    said.len = sl_utf8_whole(said);
+    return sl_utf8_valid(said) ? said : sl_str_of(NULL, 0);
+}
+
 static void tell(exec_op *e, sl_step_try *attempt)
 {
     bool encoded = false;
@@ -96,11 +107,7 @@ static void tell(exec_op *e, sl_step_try *attempt)
         sl_action_succeed(attempt, text, metadata_of(e, encoded));
         return;
     }
-    sl_str said = sl_buf_str(&e->err.text);
-    if (said.len > 200)
-        said = sl_str_sub(said, said.len - 200, 200);
-    if (!sl_utf8_valid(said))
-        said.len = 0;
+    sl_str said = last_words(sl_buf_str(&e->err.text));
     if (e->signal)
         sl_step_fail(attempt, SL_STEP_ERROR_EXIT, "the program was ended by signal %d: %.*s", e->signal, (int)said.len,
                      said.len ? said.ptr : "");

@@ -19,6 +19,8 @@
 #include "src/flow/step_action.h"
 #include "src/wire/base64.h"
 
+#define READ_BYTES 4096u
+
 typedef enum file_operation { FILE_READ = 0, FILE_WRITE, FILE_APPEND, FILE_LIST, FILE_OPERATIONS } file_operation;
 
 static const char *const operations[FILE_OPERATIONS] = {"read", "write", "append", "list"};
@@ -130,11 +132,12 @@ static int check_regular(file_op *f, int fd, struct stat *ret_stat)
 
 /* ---- reading ---- */
 
-static int read_all(file_op *f, int fd, char *to, size_t size, size_t *ret_len)
+/* To its end, whatever its size was said to be: it may grow meanwhile, and some files do not tell. */
+static int read_all(file_op *f, int fd, size_t size, char **bytes, size_t *ret_len)
 {
     size_t len = 0;
-    while (len < size) {
-        ssize_t n = read(fd, to + len, size - len);
+    for (;;) {
+        ssize_t n = read(fd, *bytes + len, size - len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -142,6 +145,15 @@ static int read_all(file_op *f, int fd, char *to, size_t size, size_t *ret_len)
         if (n == 0)
             break;
         len += (size_t)n;
+        if (len > SL_MAX_FLOW_FILE_BYTES)
+            return fail(f, SL_STEP_ERROR_TOO_BIG, "the file is larger than 16 MiB");
+        if (len < size)
+            continue;
+        size = 2 * size < READ_BYTES ? READ_BYTES : 2 * size;
+        char *grown = sl_realloc(*bytes, size);
+        if (!grown)
+            return fail(f, SL_STEP_ERROR_INTERNAL, "out of memory");
+        *bytes = grown;
     }
     *ret_len = len;
     return 0;
@@ -171,13 +183,12 @@ static int read_file(file_op *f, int folder, const char *name)
     int error = check_regular(f, fd, &st);
     if (!error && st.st_size > (off_t)SL_MAX_FLOW_FILE_BYTES)
         error = fail(f, SL_STEP_ERROR_TOO_BIG, "the file is larger than 16 MiB");
-    /* One byte more: it may have grown. */
-    size_t size = error ? 0 : (size_t)st.st_size + 1, len = 0;
+    size_t size = error ? 0 : (size_t)st.st_size + 1, len = 0; /* one byte more: its end is seen at once */
     char *bytes = error ? NULL : sl_malloc(size);
     if (!error && !bytes)
         error = fail(f, SL_STEP_ERROR_INTERNAL, "out of memory");
     if (!error)
-        error = read_all(f, fd, bytes, size, &len);
+        error = read_all(f, fd, size, &bytes, &len);
     if (!error)
         error = give_bytes(f, sl_str_of(bytes, len));
     sl_free(bytes);
