@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -29,6 +30,15 @@ _folders = []
 
 class Skip(Exception):
     """The test cannot run here; the text says why."""
+
+
+def need_descriptors(count):
+    """Raises this process's limit, which the programs it starts take over; skips where the hard one is lower."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise Skip(f"{hard} descriptors, {count} needed")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 class Reply:

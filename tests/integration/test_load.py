@@ -198,6 +198,7 @@ def test_the_key_is_sent_and_never_shown():
 
 
 def test_thousands_of_streams():
+    lib.need_descriptors(2500)
     mock = lib.mock(ttft=100, itl=20, tokens=20)
     count = 2000 // lib.SLOW
     status, report = load("--url", mock.url("mock"), "-n", count, "-c", count, "--stream", timeout=120)

@@ -448,11 +448,7 @@ def test_off():
 
 def test_more_connections_than_are_watched():
     """Those beyond the bound are served as ever, and seen when they ask again later."""
-    import resource
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < 6000:
-        raise lib.Skip("too few descriptors")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (6000, hard))
+    lib.need_descriptors(6000)
     with contextlib.ExitStack() as stack, Host() as host:
         many = [stack.enter_context(host.connect()) for _ in range(2200)]
         for c in many[::100] + many[-1:]:

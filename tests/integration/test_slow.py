@@ -198,6 +198,7 @@ def test_a_large_upload_comes_through():
 
 
 def test_thousands_of_open_streams():
+    lib.need_descriptors(2500)
     count = 1000 // lib.SLOW
     mock = lib.mock(ttft=100, itl=100, tokens=40)
     gateway = lib.gateway(config=lib.config_for(mock.url("mock")))
