@@ -131,6 +131,6 @@ int sl_fetch_join(sl_str base, const char *path, sl_buf *out)
     SL_ASSERT(base.ptr || !base.len);
     while (base.len && base.ptr[base.len - 1] == '/')
         base.len--;
-    (void)sl_buf_put_str(out, base);
-    return sl_buf_put_c(out, path);
+    int error = sl_buf_put_str(out, base);
+    return error ? error : sl_buf_put_c(out, path);
 }
