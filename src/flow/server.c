@@ -217,8 +217,12 @@ static int open_surfaces(sl_flow_server *server)
         return error;
     if (!sl_str_to_c(o->key, key, sizeof key))
         return fail("--api-key", SL_ETOOBIG, NULL);
-    sl_queue_http_options q = {
-        .loop = &server->loop, .queue = server->queue, .telemetry = server->queue_telemetry, .api_key = key};
+    sl_queue_http_options q = {.loop = &server->loop,
+                               .queue = server->queue,
+                               .telemetry = server->queue_telemetry,
+                               .api_key = key,
+                               .is_unwanted = sl_message_is_cancelled,
+                               .user = server};
     error = sl_queue_http_new(&q, &server->broker);
     if (!error)
         error = sl_queue_http_listen(server->broker, o->queue_fd);
@@ -307,7 +311,9 @@ static int open_work(sl_flow_server *server)
     int error = sl_flows_load(server);
     if (error)
         return fail_kept(server, "the workflows cannot be loaded", error);
-    error = sl_replies_start(server); /* first: what is put again says where to answer */
+    error = sl_cancels_start(server);
+    if (!error)
+        error = sl_replies_start(server); /* first: what is put again says where to answer */
     if (!error)
         error = take_up(server);
     if (!error)
@@ -369,6 +375,7 @@ static void close_all(sl_flow_server *server)
     if (server->queue)
         sl_queue_close(server->queue);
     sl_mailbox_deliver(&server->box);
+    sl_cancels_free(server->cancels);
     sl_mailbox_close(&server->box);
     sl_waiters_free(server);
     (void)uv_run(&server->loop.uv, UV_RUN_DEFAULT);

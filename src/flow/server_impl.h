@@ -7,6 +7,7 @@
 #include "src/base/clock.h"
 #include "src/flow/api.h"
 #include "src/flow/audit.h"
+#include "src/flow/cancels.h"
 #include "src/flow/deploy.h"
 #include "src/flow/executor.h"
 #include "src/flow/server.h"
@@ -82,9 +83,10 @@ struct sl_flow_server {
     size_t version_count, version_cap;
     sl_flow_deployment *deployments[SL_FLOW_MAX_FLOW_DEPLOYMENTS];
     size_t deployment_count;
-    json_t *left;      /* id: {"steps","last_seq"} of runs that an earlier life began */
-    json_t *cancelled; /* ids that were cancelled while they waited */
-    json_t *handlers;  /* names that clients give to runs that are being made */
+    json_t *left;        /* id: {"steps","last_seq"} of runs that an earlier life began */
+    json_t *cancelled;   /* ids of runs that were cancelled and are not executed here: when, Unix ns */
+    sl_cancels *cancels; /* NULL: there is no other server */
+    json_t *handlers;    /* names that clients give to runs that are being made */
     sl_flow_task *tasks;
     size_t task_count, max_tasks;
     sl_flow_stream *streams;
@@ -187,13 +189,26 @@ void sl_waiters_free(sl_flow_server *server);
 void sl_tasks_pump(sl_flow_server *server);
 /* A task that was held: it runs, or goes. */
 void sl_task_released(sl_flow_task *task, bool accepted);
-/* Cancels a task wherever it is. SL_ENOENT, SL_EEXIST (it has ended). */
-SL_MUST_CHECK int sl_task_cancel(sl_flow_server *server, sl_str id);
+/* Whether its message is held here. */
+bool sl_task_is_here(const sl_flow_server *server, sl_str id);
 void sl_tasks_extend(sl_flow_server *server);
 /* Gives up those under way: they go on at the next start. */
 void sl_tasks_abandon(sl_flow_server *server);
 /* A message to `topic`, in the trace of `parent`; nobody is told. */
 void sl_message_put(sl_flow_server *server, const char *topic, json_t *body, sl_str key, sl_span *parent);
+
+/* ---- server_cancel.c ---- */
+/* Cancels a task wherever it is. SL_ENOENT, SL_EEXIST (it has ended). */
+SL_MUST_CHECK int sl_task_cancel(sl_flow_server *server, sl_str id);
+/* Its messages that were put until now are not run. Errors: SL_ENOMEM. */
+SL_MUST_CHECK int sl_task_note_cancelled(sl_flow_server *server, const char *id);
+bool sl_task_is_cancelled(const sl_flow_server *server, const char *id, uint64_t put_ns);
+/* The same of a message with this idempotency key, for the queue's server; `user` is the server. */
+bool sl_message_is_cancelled(void *user, sl_str key, uint64_t put_ns);
+/* Somebody runs it; `first`: this is the first that is heard. Who runs what was cancelled is told once more. */
+void sl_task_was_heard_of(sl_flow_server *server, const char *id, bool first);
+/* Begins to listen to the other servers of a cluster. Errors: those of sl_cancels_new. */
+SL_MUST_CHECK int sl_cancels_start(sl_flow_server *server);
 
 /* ---- server_replies.c ---- */
 /* Begins to listen to workers. Errors: those of sl_consumer_new, SL_EIO. */

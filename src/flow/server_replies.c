@@ -10,7 +10,9 @@
 #define REPLIES "control_plane" /* message type that workers answer to */
 #define MAX_UNDER_WAY 1024u
 #define MAX_INDEX INT32_MAX /* of a stream's event */
-#define NOT_OURS_MS 200u
+#define PASS_STEP_MS 20u    /* an answer that is another server's waits longer each time that it is passed on */
+#define PASS_MAX_MS 2000u
+#define MAX_PASSED 2000 /* then, after an hour, it is dead */
 
 typedef struct reply {
     sl_store_op op; /* comes behind what the message changed */
@@ -45,12 +47,15 @@ static bool apply_stream(sl_flow_server *server, json_t *data, const char *id)
     const char *kind = json_string_value(json_object_get(event, "event"));
     bool last = kind && strcmp(kind, "run_ended") == 0;
     if (text) {
-        if (seq == 1) {
+        bool first = seq == 1 || (kind && strcmp(kind, "run_started") == 0); /* or of a run that goes on */
+        if (first) {
             const char *trace = json_string_value(json_object_get(event, "trace_id"));
             sl_run_store_started(server->runs, sl_str_c(id), sl_now_ns(), sl_str_c(trace));
         }
         sl_run_store_event(server->runs, sl_str_c(id), seq, sl_str_c(text));
         sl_streams_push(server, sl_str_c(id), seq, event, last);
+        if (!last)
+            sl_task_was_heard_of(server, id, first);
     }
     free(text);
     json_decref(event);
@@ -191,20 +196,86 @@ static bool is_elsewhere(sl_flow_server *server, const sl_flow_consumer *c, cons
     return error == SL_ENOENT;
 }
 
+/* An answer on its way to the next server. */
+typedef struct passing {
+    sl_mail mail;
+    sl_flow_server *server;
+    sl_queue_message *message;
+    int error;
+} passing;
+
+static void passed(sl_mail *mail)
+{
+    passing *p = (passing *)(void *)mail;
+    sl_flow_server *server = p->server;
+    const sl_queue_message *m = p->message;
+    int error = p->error ? sl_queue_nack(server->queue, m->id, m->lease, PASS_MAX_MS, false,
+                                         SL_STR("it could not be passed on"))
+                         : sl_queue_ack(server->queue, m->id, m->lease, NULL, NULL);
+    (void)error; /* a lease that was over: it is there twice, and changes nothing the second time */
+    server->pending--;
+    server->replies_under_way--;
+    sl_queue_message_free(p->message);
+    sl_free(p);
+    sl_replies_take(server);
+}
+
+static void on_passed(void *user, int error, const sl_queue_accepted *accepted)
+{
+    passing *p = user;
+    (void)accepted;
+    p->error = error;
+    sl_mailbox_post(&p->server->box, &p->mail);
+}
+
+/*
+ * Puts the message anew, for whoever takes it next. Given back it would stay with this process, and be dead after a few
+ * deliveries. Takes the message and the reference.
+ */
+static void pass_on(sl_flow_server *server, sl_queue_message *message, json_t *root)
+{
+    SL_ASSERT(message && root);
+    json_int_t count = json_integer_value(json_object_get(root, "passed")) + 1;
+    passing *p = count > 0 && count <= MAX_PASSED ? sl_calloc(1, sizeof *p) : NULL;
+    (void)json_object_set_new(root, "passed", json_integer(count));
+    char *body = p ? sl_json_text(root) : NULL;
+    json_decref(root);
+    if (!body) {
+        int error = sl_queue_nack(server->queue, message->id, message->lease, PASS_MAX_MS, count > MAX_PASSED,
+                                  SL_STR("no server of the cluster has its task"));
+        (void)error;
+        sl_queue_message_free(message);
+        sl_free(p);
+        return;
+    }
+    uint64_t delay_ms = (uint64_t)(count - 1) * PASS_STEP_MS;
+    sl_queue_put put = {.topic = message->topic,
+                        .body = sl_str_c(body),
+                        .trace = message->trace,
+                        .priority = message->priority,
+                        .delay_ms = delay_ms < PASS_MAX_MS ? delay_ms : PASS_MAX_MS};
+    *p = (passing){.mail = {.deliver = passed}, .server = server, .message = message};
+    server->pending++;
+    server->replies_under_way++;
+    int error = sl_queue_put_start(server->queue, &put, on_passed, p);
+    free(body);
+    if (error)
+        on_passed(p, error, NULL);
+}
+
 /* Takes the message. */
 static void take_reply(sl_flow_server *server, const sl_flow_consumer *c, sl_queue_message *message)
 {
     SL_ASSERT(message);
     reply *r = sl_calloc(1, sizeof *r);
     json_t *root = r ? json_loadb(message->body.ptr, message->body.len, 0, NULL) : NULL;
-    if (!r || is_elsewhere(server, c, root)) { /* its lease ends, and it comes again */
-        int error = r ? sl_queue_nack(server->queue, message->id, message->lease, NOT_OURS_MS, false,
-                                      SL_STR("the task is not of this server"))
-                      : 0;
-        (void)error;
-        json_decref(root);
+    if (!r) { /* its lease ends, and it comes again */
         sl_queue_message_free(message);
+        return;
+    }
+    if (is_elsewhere(server, c, root)) {
         sl_free(r);
+        pass_on(server, message, root);
         return;
     }
     r->server = server;
@@ -291,4 +362,13 @@ bool sl_replies_is_topic(const char *topics, const char *topic)
     size_t len = strlen(prefix);
     return topic && strncmp(topic, prefix, len) == 0 && strlen(topic) == len + 16 &&
            strspn(topic + len, "0123456789abcdef") == 16;
+}
+
+void sl_replies_result_key(const char *task, uint64_t last_seq, char *key, size_t size)
+{
+    SL_ASSERT(task && key && size);
+    if (last_seq)
+        (void)snprintf(key, size, "%s:result:%llu", task, (unsigned long long)last_seq);
+    else
+        (void)snprintf(key, size, "%s:result", task);
 }

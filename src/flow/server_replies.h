@@ -3,8 +3,12 @@
 #define SL_FLOW_SERVER_REPLIES_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* Whether a topic below the namespace `topics` is that of one server's answers. `topic` may be NULL. */
 bool sl_replies_is_topic(const char *topics, const char *topic);
+/* The key of a result: of the first run of a task, or of one that goes on behind an event. */
+void sl_replies_result_key(const char *task, uint64_t last_seq, char *key, size_t size);
 
 #endif

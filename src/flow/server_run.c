@@ -150,10 +150,17 @@ static void on_told(void *user, int error, const sl_queue_accepted *accepted)
     sl_mailbox_post(&task->server->box, &task->told);
 }
 
+/* Of the events of an earlier run, as the message says it; 0: this is the first. */
+static uint64_t last_seq_of(const sl_flow_task *task)
+{
+    json_int_t last = json_integer_value(json_object_get(json_object_get(task->root, "data"), "last_seq"));
+    return last > 0 ? (uint64_t)last : 0;
+}
+
 static int put_end(sl_flow_task *task, const char *status, json_t *outputs, const char *error, sl_step_error type)
 {
     bool good = strcmp(status, "succeeded") == 0;
-    char key[SL_FLOW_ID_MAX + 24];
+    char key[SL_FLOW_ID_MAX + 32];
     char *text = outputs ? sl_json_text(outputs) : NULL;
     json_t *more = json_pack("{s:s,s:O?}", "status", status, "outputs", outputs);
     if (!good) {
@@ -163,7 +170,7 @@ static int put_end(sl_flow_task *task, const char *status, json_t *outputs, cons
     json_t *data = json_pack("{s:s,s:[],s:s,s:o}", "task_id", task->id, "history", "result",
                              good && text ? text : error, "data", more);
     free(text);
-    (void)snprintf(key, sizeof key, "%s:result", task->id);
+    sl_replies_result_key(task->id, last_seq_of(task), key, sizeof key);
     return sl_answer_put(task->server, task->home, "completed_task", data, key, task->process, on_told, task);
 }
 
@@ -306,6 +313,14 @@ static sl_str hash_of(const sl_flow_task *task)
     return sl_str_c(json_string_value(json_object_get(json_object_get(task->root, "data"), "workflow_hash")));
 }
 
+/* This server has made it: the only one, or the one that it names. */
+static bool is_own(const sl_flow_task *task)
+{
+    const sl_flow_server *server = task->server;
+    const char *home = json_string_value(json_object_get(json_object_get(task->root, "data"), "answer_topic"));
+    return !server->options->cluster.len || (home && strcmp(home, server->answers) == 0);
+}
+
 /*
  * True when the task needs no run: it has ended already, was cancelled while it waited, or its run was never accepted
  * (the server died before both were on disk). In a cluster the run may be another server's.
@@ -313,14 +328,16 @@ static sl_str hash_of(const sl_flow_task *task)
 static bool is_over(sl_flow_task *task)
 {
     sl_flow_server *server = task->server;
-    if (json_object_del(server->cancelled, task->id) == 0)
+    bool cancelled = sl_task_is_cancelled(server, task->id, task->message->put_ns);
+    (void)json_object_del(server->cancelled, task->id);
+    if (cancelled)
         return true;
     if (task->message->delivery < 2 && task->message->put_ns >= server->start_ns)
         return false;
     json_t *run = NULL;
     int error = sl_run_store_get(server->runs, sl_str_c(task->id), &run);
     if (error)
-        return error == SL_ENOENT && hash_of(task).len && !server->options->cluster.len;
+        return error == SL_ENOENT && hash_of(task).len && !*task->home && is_own(task);
     const char *status = json_string_value(json_object_get(run, "status"));
     bool over = status && strcmp(status, "queued") != 0 && strcmp(status, "running") != 0;
     json_decref(run);
@@ -357,7 +374,8 @@ static int start_run(sl_flow_task *task, sl_flow *flow, json_t *inputs)
     sl_flow_run_options options = {.run_id = sl_str_c(task->id),
                                    .parent = sl_span_context_is_valid(&parent) ? &parent : NULL,
                                    .resume = json_object_get(left, "steps"),
-                                   .last_seq = (uint64_t)json_integer_value(json_object_get(left, "last_seq")),
+                                   .last_seq = left ? (uint64_t)json_integer_value(json_object_get(left, "last_seq"))
+                                                    : last_seq_of(task),
                                    .durable = !*task->home,
                                    .on_event = on_event,
                                    .user = task};
@@ -468,61 +486,10 @@ void sl_tasks_abandon(sl_flow_server *server)
         t->abandoned = t->recorded.done == NULL && t->told.deliver == NULL;
 }
 
-/* ---- cancelling ---- */
-
-static bool hash_row(void *user, const sl_str *columns, size_t count)
+bool sl_task_is_here(const sl_flow_server *server, sl_str id)
 {
-    SL_ASSERT(count == 1);
-    (void)count;
-    *(bool *)user = !sl_str_eq_c(columns[0], "worker");
-    return false;
-}
-
-/* Whether the task's message comes by here, to be seen as cancelled; workers elsewhere end it, in vain. */
-static bool is_run_here(sl_flow_server *server, sl_str id)
-{
-    bool here = false;
-    return server->max_tasks > 0 &&
-           sl_flow_store_query(server->store, "select hash from flow_runs where id = ?1", &id, 1, hash_row, &here) ==
-               0 &&
-           here;
-}
-
-int sl_task_cancel(sl_flow_server *server, sl_str id)
-{
-    SL_ASSERT(server);
-    json_t *run = NULL;
-    sl_flow_run *here = sl_flow_run_find(server->executor, id);
-    if (here) {
-        sl_flow_run_cancel(here);
-        return 0;
-    }
-    for (const sl_flow_task *t = server->tasks; t; t = t->next)
-        if (sl_str_eq_c(id, t->id))
-            return SL_EEXIST; /* it has ended; the store may not know it yet */
-    int error = sl_run_store_get(server->runs, id, &run);
-    if (error)
-        return error;
-    const char *status = json_string_value(json_object_get(run, "status"));
-    bool over = status && strcmp(status, "queued") != 0 && strcmp(status, "running") != 0;
-    json_decref(run);
-    char text[SL_FLOW_ID_MAX];
-    if (over || !sl_str_to_c(id, text, sizeof text) || json_object_get(server->cancelled, text))
-        return SL_EEXIST;
-    if (is_run_here(server, id) && json_object_set_new(server->cancelled, text, json_true()) != 0)
-        return SL_ENOMEM;
-    sl_run_end_row row = {.run_id = id,
-                          .status = SL_STR("cancelled"),
-                          .error = SL_STR("cancelled before it began"),
-                          .error_type = SL_STR("cancelled"),
-                          .outputs = SL_STR("{}"),
-                          .end_ns = sl_now_ns()};
-    sl_run_store_ended(server->runs, &row);
-    json_t *event = json_pack("{s:i,s:s,s:s%,s:s}", "seq", 1, "event", "run_ended", "run_id", id.ptr, id.len, "status",
-                              "cancelled");
-    sl_streams_push(server, id, UINT64_MAX, event, true);
-    json_decref(event);
-    sl_task_end end = {id, "cancelled", NULL, "cancelled before it began", "cancelled"};
-    sl_task_ended(server, &end);
-    return 0;
+    const sl_flow_task *t = server->tasks;
+    while (t && !sl_str_eq_c(id, t->id))
+        t = t->next;
+    return t != NULL;
 }

@@ -242,7 +242,7 @@ static void refuse_run(making *m)
 /* The message is on disk, its run is not: it must not begin. */
 static void refuse_message(making *m)
 {
-    if (!m->held && json_object_set_new(m->server->cancelled, m->id, json_true()) != 0)
+    if (!m->held && sl_task_note_cancelled(m->server, m->id) != 0)
         m->accept_error = SL_ENOMEM;
 }
 
@@ -493,6 +493,8 @@ int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str ke
                               found[1].len ? json_stringn(found[1].ptr, found[1].len) : json_null());
     if (!sl_str_eq_c(left->run.hash, "worker"))
         (void)json_object_set_new(data, "workflow_hash", json_stringn(left->run.hash.ptr, left->run.hash.len));
+    if (left->last_seq) /* whoever runs it goes on counting: its letters are others than those of the run before */
+        (void)json_object_set_new(data, "last_seq", json_integer((json_int_t)left->last_seq));
     sl_replies_address(server, data);
     json_t *message = message_of(workflow, "new_task", data, NULL);
     char *body = message ? sl_json_text(message) : NULL;

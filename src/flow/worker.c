@@ -8,6 +8,7 @@
 #include "src/base/assert.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
+#include "src/flow/cancels.h"
 #include "src/flow/executor.h"
 #include "src/flow/server_mail.h"
 #include "src/flow/server_replies.h"
@@ -42,7 +43,7 @@ typedef struct letter letter;
 struct letter {
     letter *next;
     bool is_result;
-    char key[MAX_ID + 24];
+    char key[MAX_ID + 32];
     size_t len;
     char text[];
 };
@@ -59,14 +60,14 @@ struct job {
     sl_span *process, *running;
     char trace[SL_TRACEPARENT_LEN + 1];
     letter *letters, **letters_end;
-    sl_ask *sending;
+    sl_ask *sending, *extending;
     sl_queue_message *native; /* of a cluster; NULL: over HTTP */
     sl_mail mail;             /* what has become of a letter, or of the acknowledgement */
     int outcome;
     bool busy, acking; /* the cluster has not answered yet */
     sl_timer retry;
-    uint64_t events;
-    bool ended; /* the last letter is written */
+    uint64_t events, last_seq; /* of an earlier run of the task */
+    bool ended;                /* the last letter is written */
 };
 
 struct worker {
@@ -76,6 +77,7 @@ struct worker {
     sl_tracer *tracer;
     sl_queue *queue; /* a cluster; NULL: over HTTP */
     sl_mailbox box;
+    sl_cancels *cancels;
     pthread_mutex_t lock; /* of `mailed` */
     sl_origin *origin;
     sl_url url;
@@ -158,6 +160,7 @@ static void job_free(job *j)
         sl_free(l);
     }
     sl_ask_cancel(j->sending);
+    sl_ask_cancel(j->extending);
     sl_timer_stop(w->loop, &j->retry);
     sl_span_end(j->running);
     sl_span_end(j->process);
@@ -336,7 +339,7 @@ static void write_letter(job *j, const char *action, json_t *data, const char *k
     if (l) {
         memcpy(l->text, text, len);
         l->len = len;
-        (void)snprintf(l->key, sizeof l->key, "%s:%s", j->id, key);
+        (void)snprintf(l->key, sizeof l->key, "%s", key);
         l->is_result = strcmp(key, "result") == 0;
         *j->letters_end = l;
         j->letters_end = &l->next;
@@ -374,6 +377,7 @@ static sl_span *span_of(worker *w, const char *name, const sl_span *parent, cons
 static void write_result(job *j)
 {
     SL_ASSERT(j->run);
+    char key[MAX_ID + 32];
     bool good = sl_flow_run_status(j->run) == SL_RUN_SUCCEEDED;
     json_t *outputs = sl_flow_run_outputs(j->run);
     char *text = outputs ? sl_json_text(outputs) : NULL;
@@ -394,10 +398,11 @@ static void write_result(job *j)
     sl_span *publish =
         span_of(j->worker, good ? "workflow.result.publish" : "workflow.error.publish", j->process, NULL);
     j->ended = true;
+    sl_replies_result_key(j->id, j->last_seq, key, sizeof key);
     write_home(j, "completed_task",
                json_pack("{s:s,s:[],s:s,s:o}", "task_id", j->id, "history", "result", good && text ? text : error,
                          "data", data),
-               "result");
+               key);
     sl_span_end(publish);
     sl_span_end(j->running);
     sl_span_end(j->process);
@@ -408,7 +413,7 @@ static void write_result(job *j)
 static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
 {
     job *j = user;
-    char key[24];
+    char key[MAX_ID + 24];
     if (!j->run)
         j->run = sl_flow_run_ref(run);
     if (j->ended)
@@ -416,7 +421,7 @@ static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
     json_t *body = sl_flow_event_json(run, event);
     sl_span *span = span_of(j->worker, "workflow.event.publish", j->process, NULL);
     sl_span_set_int(span, "event.index", (int64_t)j->events);
-    (void)snprintf(key, sizeof key, "%llu", (unsigned long long)event->seq);
+    (void)snprintf(key, sizeof key, "%s:%llu", j->id, (unsigned long long)event->seq);
     json_t *data = json_pack("{s:s,s:s,s:I,s:o}", "task_id", j->id, "session_id", j->session, "index",
                              (json_int_t)j->events++, "data", body ? body : json_object());
     write_home(j, "task_stream", data, key);
@@ -465,6 +470,8 @@ static json_t *read_task(job *j, sl_str body)
         const char *session = json_string_value(json_object_get(data, "session_id"));
         (void)snprintf(j->id, sizeof j->id, "%s", task);
         (void)snprintf(j->session, sizeof j->session, "%s", session ? session : "");
+        json_int_t last = json_integer_value(json_object_get(data, "last_seq"));
+        j->last_seq = last > 0 ? (uint64_t)last : 0;
         const char *home = json_string_value(json_object_get(data, "answer_topic"));
         if (sl_replies_is_topic(j->worker->topics, home))
             (void)snprintf(j->home, sizeof j->home, "%s", home);
@@ -514,6 +521,7 @@ static void begin(source *s, json_t *message, sl_queue_message *native)
     sl_span_get_context(j->running, &parent);
     sl_flow_run_options options = {.run_id = sl_str_c(j->id),
                                    .parent = sl_span_context_is_valid(&parent) ? &parent : NULL,
+                                   .last_seq = j->last_seq,
                                    .on_event = on_event,
                                    .user = j};
     int error = sl_flow_run_start(w->executor, s->flow, inputs, &options, NULL);
@@ -608,6 +616,24 @@ static void take(worker *w)
     }
 }
 
+/* The queue says with it when the task has been cancelled. */
+static void on_extended(void *user, int status, json_t *answer)
+{
+    job *j = user;
+    j->extending = NULL;
+    if (status == 200 && json_is_true(json_object_get(answer, "cancelled")) && j->run && !j->ended)
+        sl_flow_run_cancel(j->run);
+}
+
+/* A server of the cluster has cancelled it: the run may be here. */
+static void on_cancel(void *user, sl_str task)
+{
+    worker *w = user;
+    sl_flow_run *run = w->executor ? sl_flow_run_find(w->executor, task) : NULL;
+    if (run)
+        sl_flow_run_cancel(run);
+}
+
 static void on_keep(sl_timer *timer)
 {
     worker *w = (worker *)(void *)((char *)timer - offsetof(worker, keep));
@@ -617,8 +643,8 @@ static void on_keep(sl_timer *timer)
         int error = 0;
         if (j->native)
             error = sl_queue_extend(w->queue, j->native->id, j->native->lease, w->lease_ms);
-        else
-            (void)settle(j, "extend", more, ignore, NULL);
+        else if (!j->extending)
+            j->extending = settle(j, "extend", more, on_extended, j);
         (void)error; /* a lease that was over: the result comes twice, and counts once */
     }
     sl_timer_set(w->loop, &w->keep, on_keep, w->lease_ms / 3);
@@ -658,6 +684,8 @@ static int open_cluster(worker *w)
         (void)fprintf(stderr, "sightline: flow worker: %s\n", *reason ? reason : sl_strerror(error));
     else if ((error = sl_mailbox_init(&w->box, w->loop)) == 0 && pthread_mutex_init(&w->lock, NULL) != 0)
         error = SL_ENOMEM;
+    if (!error)
+        error = sl_cancels_new(w->queue, &w->box, w->topics, on_cancel, w, &w->cancels);
     return error;
 }
 
@@ -738,6 +766,8 @@ static void close_worker(worker *w)
     if (w->queue)
         sl_queue_close(w->queue); /* what is under way is told of: nobody uses the jobs afterwards */
     w->queue = NULL;
+    sl_cancels_free(w->cancels);
+    w->cancels = NULL;
     while (w->jobs)
         job_free(w->jobs);
     sl_mailbox_close(&w->box);

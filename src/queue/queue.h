@@ -88,6 +88,20 @@ SL_MUST_CHECK int sl_queue_nack(sl_queue *queue, const char *id, uint64_t lease,
 /* The lease ends `lease_ms` from now. */
 SL_MUST_CHECK int sl_queue_extend(sl_queue *queue, const char *id, uint64_t lease, uint64_t lease_ms);
 
+/* ---- words ---- */
+
+#define SL_QUEUE_MAX_WORD_BYTES 1024
+
+/*
+ * Tells every process that uses the cluster, this one too if it listens. Nothing is kept: who does not listen now never
+ * hears it. The embedded engine has one process: nobody is told. Errors: SL_EINVAL, SL_EAGAIN (no way to the cluster).
+ * Any thread.
+ */
+SL_MUST_CHECK int sl_queue_tell(sl_queue *queue, sl_str word);
+/* Listens, once for a queue: `fn` is called from a thread of the engine until the queue is closed, and must not block.
+ * Errors: SL_EIO, SL_ENOMEM. */
+SL_MUST_CHECK int sl_queue_hear(sl_queue *queue, void (*fn)(void *user, sl_str word), void *user);
+
 /* ---- dead letters ---- */
 
 typedef struct sl_queue_dead {

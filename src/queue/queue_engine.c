@@ -131,6 +131,21 @@ int sl_queue_extend(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_
     return engine_of(q)->extend(q, id, lease, lease_ms);
 }
 
+/* ---- words ---- */
+
+int sl_queue_tell(sl_queue *q, sl_str word)
+{
+    if (word.len == 0 || word.len > SL_QUEUE_MAX_WORD_BYTES)
+        return SL_EINVAL;
+    return engine_of(q)->tell ? engine_of(q)->tell(q, word) : 0;
+}
+
+int sl_queue_hear(sl_queue *q, void (*fn)(void *user, sl_str word), void *user)
+{
+    SL_ASSERT(fn);
+    return engine_of(q)->hear ? engine_of(q)->hear(q, fn, user) : 0;
+}
+
 /* ---- dead letters, figures, end ---- */
 
 int sl_queue_dead_list(sl_queue *q, sl_str topic, sl_str after, size_t max,

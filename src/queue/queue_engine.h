@@ -17,6 +17,8 @@ typedef struct sl_queue_engine {
     int (*ack)(sl_queue *q, const char *id, uint64_t lease, sl_queue_end_fn done, void *user);
     int (*nack)(sl_queue *q, const char *id, uint64_t lease, uint64_t delay_ms, bool dead, sl_str reason);
     int (*extend)(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_ms);
+    int (*tell)(sl_queue *q, sl_str word);                                     /* NULL: nobody is to be told */
+    int (*hear)(sl_queue *q, void (*fn)(void *user, sl_str word), void *user); /* NULL: there is nothing to hear */
     int (*dead_list)(sl_queue *q, sl_str topic, sl_str after, size_t max,
                      void (*fn)(void *user, const sl_queue_dead *dead), void *user);
     int (*dead_requeue)(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);

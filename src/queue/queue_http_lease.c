@@ -51,6 +51,29 @@ static void on_lease_over(sl_timer *timer)
         end_delivery(d, SL_QUEUE_EXPIRED, SL_STR("the lease ended"));
 }
 
+static bool is_unwanted(const sl_queue_http *http, sl_str key, uint64_t put_ns)
+{
+    return http->options.is_unwanted && http->options.is_unwanted(http->options.user, key, put_ns);
+}
+
+/* The next one that is wanted; the others end. */
+static int take_wanted(sl_queue_http *http, sl_str topic, uint64_t lease_ms, sl_queue_message **ret_message)
+{
+    for (;;) {
+        sl_queue_message *m = NULL;
+        int error = sl_queue_take(http->options.queue, topic, lease_ms, &m);
+        if (error)
+            return error;
+        if (!is_unwanted(http, m->idempotency_key, m->put_ns)) {
+            *ret_message = m;
+            return 0;
+        }
+        error = sl_queue_ack(http->options.queue, m->id, m->lease, NULL, NULL);
+        (void)error; /* then its lease ends, and it is met once more */
+        sl_queue_message_free(m);
+    }
+}
+
 /* Takes one for this request; SL_EAGAIN: none is ready. */
 static int take(sl_qh_request *request, sl_str topic, uint64_t lease_ms, sl_qh_delivery **ret_delivery)
 {
@@ -58,7 +81,7 @@ static int take(sl_qh_request *request, sl_str topic, uint64_t lease_ms, sl_qh_d
     sl_qh_delivery *d = sl_calloc(1, sizeof *d);
     if (!d)
         return SL_ENOMEM;
-    int error = sl_queue_take(http->options.queue, topic, lease_ms, &d->message);
+    int error = take_wanted(http, topic, lease_ms, &d->message);
     if (error) {
         sl_free(d);
         return error;
@@ -69,6 +92,8 @@ static int take(sl_qh_request *request, sl_str topic, uint64_t lease_ms, sl_qh_d
     if (d->message->trace.len)
         memcpy(d->trace, d->message->trace.ptr, d->message->trace.len);
     d->facts.trace.ptr = d->trace;
+    if (!sl_str_to_c(d->message->idempotency_key, d->key, sizeof d->key))
+        d->key[0] = 0;
     d->span = sl_queue_callback_start(http->options.telemetry, d->message);
     sl_qh_delivery **bucket = &http->deliveries[d->facts.lease % SL_QH_BUCKETS];
     d->next = *bucket;
@@ -498,8 +523,10 @@ void sl_qh_extend(sl_qh_request *request, sl_str id)
         sl_qh_fail_error(request, error);
     } else {
         sl_timer_set(request->http->options.loop, &d->timer, on_lease_over, lease_ms);
-        sl_qh_answer_json(request, 200,
-                          json_pack("{s:s,s:f}", "id", d->facts.id, "lease_seconds", (double)lease_ms / 1000));
+        json_t *answer = json_pack("{s:s,s:f}", "id", d->facts.id, "lease_seconds", (double)lease_ms / 1000);
+        if (is_unwanted(request->http, sl_str_c(d->key), d->facts.put_ns))
+            (void)json_object_set_new(answer, "cancelled", json_true());
+        sl_qh_answer_json(request, 200, answer);
     }
 }
 

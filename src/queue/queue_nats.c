@@ -945,6 +945,7 @@ static void qn_close(sl_queue *queue)
 {
     sl_qn *q = sl_qn_of(queue);
     uint64_t deadline = sl_deadline_ns(SL_QN_WAIT_MS + 1000);
+    sl_qn_hush(q);
     (void)pthread_mutex_lock(&q->lock);
     q->closing = true;
     (void)pthread_cond_broadcast(&q->room);
@@ -970,6 +971,8 @@ static const sl_queue_engine nats_engine = {
     .ack = sl_qn_ack,
     .nack = sl_qn_nack,
     .extend = sl_qn_extend,
+    .tell = sl_qn_tell,
+    .hear = sl_qn_hear,
     .dead_list = sl_qn_dead_list,
     .dead_requeue = sl_qn_dead_requeue,
     .dead_purge = sl_qn_dead_purge,

@@ -84,6 +84,9 @@ struct sl_qn {
     uint64_t head; /* first half of all ids */
     natsInbox *inbox;
     natsSubscription *confirmations;
+    natsSubscription *words; /* NULL: nobody listens */
+    void (*hear)(void *user, sl_str word);
+    void *hear_user;
     pthread_t keeper;
     pthread_mutex_t watch_lock;
     sl_qn_watcher *watchers;
@@ -145,6 +148,10 @@ void sl_qn_kill(sl_qn *q, sl_qn_entry *entry, sl_str reason);
 int sl_qn_ack(sl_queue *q, const char *id, uint64_t lease, sl_queue_end_fn done, void *user);
 int sl_qn_nack(sl_queue *q, const char *id, uint64_t lease, uint64_t delay_ms, bool dead, sl_str reason);
 int sl_qn_extend(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_ms);
+/* Stops listening to words. */
+void sl_qn_hush(sl_qn *q);
+int sl_qn_tell(sl_queue *q, sl_str word);
+int sl_qn_hear(sl_queue *q, void (*fn)(void *user, sl_str word), void *user);
 int sl_qn_dead_list(sl_queue *q, sl_str topic, sl_str after, size_t max,
                     void (*fn)(void *user, const sl_queue_dead *dead), void *user);
 int sl_qn_dead_requeue(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);

@@ -306,3 +306,48 @@ SL_TEST(dead_letters_of_an_earlier_process)
     (void)ns_wait_node(&server, 0);
     stop(q);
 }
+
+typedef struct ear {
+    _Atomic unsigned count;
+    char last[64];
+} ear;
+
+static void on_word(void *user, sl_str word)
+{
+    ear *e = user;
+    (void)sl_str_to_c(word, e->last, sizeof e->last);
+    e->count++;
+}
+
+static bool heard(ear *e, unsigned count)
+{
+    for (unsigned i = 0; i < 1000 && e->count < count; i++)
+        (void)usleep(5000);
+    return e->count == count;
+}
+
+SL_TEST(words_reach_every_process_that_listens)
+{
+    NEEDS_SERVER();
+    sl_queue *a = NULL;
+    ear of_a = {.count = 0}, of_b = {.count = 0};
+    REQUIRE(start(&a));
+    sl_queue *b = connect_queue();
+    REQUIRE(b);
+    CHECK_EQ(sl_queue_hear(a, on_word, &of_a), 0);
+    CHECK_EQ(sl_queue_hear(b, on_word, &of_b), 0);
+    CHECK_EQ(sl_queue_tell(a, SL_STR("one")), 0);
+    CHECK(heard(&of_a, 1) && heard(&of_b, 1)); /* who tells hears it too */
+    CHECK_STR(sl_str_c(of_b.last), "one");
+    for (unsigned i = 0; i < 100; i++)
+        CHECK_EQ(sl_queue_tell(a, SL_STR("many")), 0);
+    CHECK(heard(&of_b, 101));
+    for (unsigned i = 0; i < 1000; i++)
+        CHECK_EQ(sl_queue_tell(a, SL_STR("while it closes")), 0);
+    sl_queue_close(b); /* nobody is called any more, whatever is on its way */
+    unsigned count = of_b.count;
+    CHECK_EQ(sl_queue_tell(a, SL_STR("last")), 0);
+    CHECK(heard(&of_a, 1102));
+    CHECK_EQ(of_b.count, count);
+    stop(a);
+}

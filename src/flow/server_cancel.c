@@ -1,0 +1,133 @@
+/*
+ * Cancelling: a run that is executed here ends by itself; of any other its end is recorded at once, and whoever has it,
+ * or its message, is told.
+ */
+#include <stdio.h>
+
+#include "src/base/assert.h"
+#include "src/flow/server_impl.h"
+
+#define MAX_CANCELLED 16384 /* ids that are remembered */
+
+/* Messages of the task that were put until now are not run. */
+int sl_task_note_cancelled(sl_flow_server *server, const char *id)
+{
+    SL_ASSERT(id);
+    if (json_object_size(server->cancelled) >= MAX_CANCELLED)
+        (void)json_object_clear(server->cancelled); /* those that are run all the same are cancelled by their letters */
+    return json_object_set_new(server->cancelled, id, json_integer((json_int_t)sl_now_ns())) == 0 ? 0 : SL_ENOMEM;
+}
+
+bool sl_task_is_cancelled(const sl_flow_server *server, const char *id, uint64_t put_ns)
+{
+    SL_ASSERT(id);
+    json_t *entry = json_object_get(server->cancelled, id);
+    return entry && put_ns <= (uint64_t)json_integer_value(entry); /* else it has been resumed since */
+}
+
+bool sl_message_is_cancelled(void *user, sl_str key, uint64_t put_ns)
+{
+    const sl_flow_server *server = user;
+    char id[SL_FLOW_ID_MAX + 24];
+    if (!json_object_size(server->cancelled) || !key.len || !sl_str_to_c(key, id, sizeof id))
+        return false;
+    if (sl_task_is_cancelled(server, id, put_ns))
+        return true;
+    char *colon = strrchr(id, ':'); /* the message of a run that goes on */
+    if (colon)
+        *colon = 0;
+    return colon && sl_task_is_cancelled(server, id, put_ns);
+}
+
+static void tell(sl_flow_server *server, sl_str id)
+{
+    if (server->cancels)
+        sl_cancels_tell(server->queue, server->topics, id);
+}
+
+static bool is_over(const json_t *run)
+{
+    const char *status = json_string_value(json_object_get(run, "status"));
+    return status && strcmp(status, "queued") != 0 && strcmp(status, "running") != 0;
+}
+
+void sl_task_was_heard_of(sl_flow_server *server, const char *id, bool first)
+{
+    SL_ASSERT(id);
+    json_t *run = NULL;
+    if (!server->cancels)
+        return;
+    bool cancelled = json_object_get(server->cancelled, id) != NULL;
+    if (!cancelled && first && sl_run_store_get(server->runs, sl_str_c(id), &run) == 0)
+        cancelled = is_over(run);
+    json_decref(run);
+    if (cancelled)
+        tell(server, sl_str_c(id));
+}
+
+/* A server of the cluster has cancelled it: the run is here, its message may be, or neither. */
+static void on_cancel(void *user, sl_str task)
+{
+    sl_flow_server *server = user;
+    char id[SL_FLOW_ID_MAX];
+    sl_flow_run *run = server->executor ? sl_flow_run_find(server->executor, task) : NULL;
+    if (run)
+        sl_flow_run_cancel(run);
+    else if (!server->stopping && sl_task_id_is_good(task) && sl_str_to_c(task, id, sizeof id) &&
+             !json_object_get(server->cancelled, id))
+        (void)!sl_task_note_cancelled(server, id);
+}
+
+int sl_cancels_start(sl_flow_server *server)
+{
+    if (!server->options->cluster.len)
+        return 0;
+    return sl_cancels_new(server->queue, &server->box, server->topics, on_cancel, server, &server->cancels);
+}
+
+/* The end of a run that is not executed here. */
+static void record(sl_flow_server *server, sl_str id, const char *why)
+{
+    SL_ASSERT(why);
+    sl_run_end_row row = {.run_id = id,
+                          .status = SL_STR("cancelled"),
+                          .error = sl_str_c(why),
+                          .error_type = SL_STR("cancelled"),
+                          .outputs = SL_STR("{}"),
+                          .end_ns = sl_now_ns()};
+    sl_run_store_ended(server->runs, &row);
+    json_t *event = json_pack("{s:i,s:s,s:s%,s:s}", "seq", 1, "event", "run_ended", "run_id", id.ptr, id.len, "status",
+                              "cancelled");
+    sl_streams_push(server, id, UINT64_MAX, event, true);
+    json_decref(event);
+    sl_task_end end = {id, "cancelled", NULL, why, "cancelled"};
+    sl_task_ended(server, &end);
+}
+
+int sl_task_cancel(sl_flow_server *server, sl_str id)
+{
+    SL_ASSERT(server);
+    json_t *run = NULL;
+    char text[SL_FLOW_ID_MAX];
+    sl_flow_run *here = sl_flow_run_find(server->executor, id);
+    if (here) {
+        sl_flow_run_cancel(here);
+        return 0;
+    }
+    if (sl_task_is_here(server, id))
+        return SL_EEXIST; /* it has ended; the store may not know it yet */
+    int error = sl_run_store_get(server->runs, id, &run);
+    if (error)
+        return error;
+    const char *status = json_string_value(json_object_get(run, "status"));
+    bool began = status && strcmp(status, "running") == 0, over = is_over(run);
+    json_decref(run);
+    if (over || !sl_str_to_c(id, text, sizeof text) || json_object_get(server->cancelled, text))
+        return SL_EEXIST;
+    error = sl_task_note_cancelled(server, text);
+    if (error)
+        return error;
+    tell(server, id);
+    record(server, id, began ? "the run was cancelled" : "cancelled before it began");
+    return 0;
+}
