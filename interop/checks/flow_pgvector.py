@@ -12,6 +12,7 @@ from lib.context import expect, expect_eq
 from peers import pgvector
 
 ROWS_IN_TABLE, DIMENSIONS, QUERIES, TOP = 3000, 64, 24, 10
+RANDOM_FILTERS = 300
 LANGUAGES = ("en", "de", "fr")
 FILTERS = (
     None, {"lang": "en"}, {"year": {"$gte": 2000, "$lt": 2010}}, {"$or": [{"lang": "fr"}, {"year": {"$lte": 1995}}]},
@@ -64,9 +65,31 @@ def documents():
             metadata["tags"] = ["t%d" % (n % 5), "t%d" % (n % 6)]
         if n % 10 == 0:
             metadata["deep"] = {"er": n % 8}
+        if n % 7:
+            metadata["flag"] = (True, False, None)[n % 3]
+        metadata["mixed"] = ("3", 3, 3.0, ["3", 4.5, None], None, [], {"er": 3})[n % 7]
         rows.append({"id": "d%05d" % n, "vector": [rng.randint(-999, 999) / 1024 for _ in range(DIMENSIONS)],
                      "metadata": metadata})
     return rows
+
+
+def random_filter(rng, depth=0):
+    """Any filter that the format has; many let some rows pass and some not."""
+    kind = rng.randint(0, 9)
+    if kind == 0 and depth < 3:
+        return {"$not": random_filter(rng, depth + 1)}
+    if kind <= 2 and depth < 3:
+        return {rng.choice(("$and", "$or")): [random_filter(rng, depth + 1) for _ in range(rng.randint(1, 3))]}
+    key = rng.choice(("lang", "year", "tags", "deep.er", "mixed.er", "flag", "mixed", "weight", "text", "none"))
+    values = ("en", "de", "t1", "t3", 3, 3.0, 4.5, 0.1, 2005, 1990, True, False, None, "3", "")
+    ordered = [v for v in values if isinstance(v, (str, int, float)) and not isinstance(v, bool)]
+    name = rng.choice(("$eq", "$ne", "$in", "$nin", "$gt", "$gte", "$lt", "$lte", "$exists", ""))
+    if name in ("$in", "$nin"):
+        return {key: {name: rng.sample(values, rng.randint(0, 4))}}
+    if name == "$exists":
+        return {key: {name: rng.random() < 0.5}}
+    value = rng.choice(ordered if name in ("$gt", "$gte", "$lt", "$lte") else values)
+    return {key: {name: value} if name else value}
 
 
 def sql_text(value):
@@ -146,7 +169,7 @@ def same_hits(seen, wanted, what, metadata=True):
     expect_eq(len(seen), len(wanted), "number of searches of " + what)
     for n, (a, b) in enumerate(zip(seen, wanted)):
         name = "%s, query %d" % (what, n)
-        expect_eq([h["id"] for h in a], [h["id"] for h in b], "ids of " + name)
+        expect_eq([h["id"] for h in a], [h["id"] for h in b], "ids of %s" % name)
         for x, y in zip(a, b):
             expect(abs(x["score"] - y["score"]) < 2e-6, "%s: score of %s: %r and %r" % (name, x["id"], x["score"], y["score"]))
             if metadata:
@@ -164,6 +187,9 @@ def check_same(b):
     plain = [[dict(h, metadata={k: h["metadata"].get(k) for k in ("lang", "year", "weight", "tags", "deep", "text")}) for h in hits]
              for hits in wanted]
     same_hits(hits_of(b.search("pgvector", 'My Schema.Plain "table"')), plain, "a table without metadata")
+    rng = random.Random(99)
+    chance = [{"vector": rng.choice(b.queries)["vector"], "filter": random_filter(rng)} for _ in range(RANDOM_FILTERS)]
+    same_hits(hits_of(b.search("pgvector", "docs", queries=chance)), hits_of(b.search("local", "docs", queries=chance)), "chance")
     for metric in ("dot", "euclid"):
         same_hits(hits_of(b.search("pgvector", "docs", "        metric: %s\n" % metric)),
                   hits_of(b.search("local", "docs-" + metric)), metric)
@@ -285,7 +311,7 @@ def run_all(ctx):
     check_cancel(b)
     check_lost(b)
     return "%d rows, %d searches each in 5 tables, 3 metrics: the same ids and scores as in process and by Qdrant's protocol; " \
-           "HNSW %.0f %%; 15 faults" % (ROWS_IN_TABLE, QUERIES, 100 * share)
+           "%d random filters; HNSW %.0f %%; 15 faults" % (ROWS_IN_TABLE, QUERIES, RANDOM_FILTERS, 100 * share)
 
 
 def run_tls(ctx):

@@ -161,7 +161,10 @@ class Run:
     def __init__(self, ctx, path, inputs, env, more=(), timeout=60, ok=(0, 1)):
         sightline.need_binary(ctx)
         record = os.path.join(ctx.dir, "run-%d.jsonl" % len(os.listdir(ctx.dir)))
-        argv = [ctx.sightline, "run", path, "-i", json.dumps(inputs), "--format", "json", *more]
+        given = json.dumps(inputs)
+        if len(given) > 100000:  # one argument holds no more than 128 KiB
+            given = "@" + ctx.write("inputs.json", given)
+        argv = [ctx.sightline, "run", path, "-i", given, "--format", "json", *more]
         begin = time.monotonic()
         text = ctx.run(argv, dict(file_env(record, "traces", "metrics"), **env), timeout, ok=ok)
         self.seconds = time.monotonic() - begin

@@ -248,35 +248,53 @@ static void put_column(sl_sql *sql, const sl_pg_column *c)
     sl_sql_put_name(sql, c->name);
 }
 
-/* An expression of type jsonb for what the metadata of a row has under a key. */
-static void put_key(sl_sql *sql, const char *key, void *user)
+/* An expression of type jsonb: what a column has, or what the member `key` of it has. */
+static void put_part(const build *b, const sl_pg_column *c, const char *key)
 {
-    const build *b = user;
-    char object[2 * SL_PG_NAME_BYTES + 40];
+    char object[2 * SL_PG_NAME_BYTES + 40] = "";
     sl_sql quoted;
-    const sl_pg_column *c = b->r.metadata;
-    const char *rest = key;
-    if (!c) {
-        size_t dot = sl_str_chr(sl_str_c(key), '.');
-        c = find(b->table, sl_str_c(key));
-        rest = c || dot == SL_NPOS ? "" : key + dot + 1;
-        c = c || dot == SL_NPOS ? c : find(b->table, sl_str_of(key, dot));
-        if (!c || !is_plain(&b->r, c)) {
-            sl_sql_put(sql, "NULL::jsonb");
-            return;
-        }
-    }
     sl_sql_init(&quoted);
     put_column(&quoted, c);
     if (sl_sql_finish(&quoted))
-        sql->failed = sql->failed ? sql->failed : sl_sql_error(&quoted);
+        b->sql->failed = b->sql->failed ? b->sql->failed : sl_sql_error(&quoted);
     else
-        (void)snprintf(object, sizeof object, b->r.metadata ? "%s::jsonb" : "to_jsonb(%s)", quoted.text.data);
-    if (!sql->failed && *rest)
-        sl_filter_sql_member(sql, object, rest);
-    else if (!sql->failed)
-        sl_sql_put(sql, object);
+        (void)snprintf(object, sizeof object, c == b->r.metadata ? "%s::jsonb" : "to_jsonb(%s)", quoted.text.data);
     sl_sql_done(&quoted);
+    if (*key)
+        sl_filter_sql_member(b->sql, object, key);
+    else
+        sl_sql_put(b->sql, object);
+}
+
+/* Where other columns are the metadata: the column of that name, or a part of one. */
+static void put_plain_key(const build *b, const char *key)
+{
+    size_t dot = sl_str_chr(sl_str_c(key), '.');
+    const sl_pg_column *c = find(b->table, sl_str_c(key));
+    bool part = !c && dot != SL_NPOS;
+    if (part)
+        c = find(b->table, sl_str_of(key, dot));
+    if (c && is_plain(&b->r, c))
+        put_part(b, c, part ? key + dot + 1 : "");
+    else
+        sl_sql_put(b->sql, "NULL::jsonb");
+}
+
+/* An expression of type jsonb for what the metadata of a row has under a key, as results show it. */
+static void put_key(sl_sql *sql, const char *key, void *user)
+{
+    const build *b = user;
+    bool content = b->r.content && strcmp(key, "text") == 0;
+    sl_sql_put(sql, content ? "COALESCE(" : "");
+    if (b->r.metadata)
+        put_part(b, b->r.metadata, key);
+    else
+        put_plain_key(b, key);
+    if (content) {
+        sl_sql_put(sql, ", ");
+        put_part(b, b->r.content, "");
+        sl_sql_put(sql, ")");
+    }
 }
 
 static void put_space(const build *b)
