@@ -339,8 +339,11 @@ static void write_letter(job *j, const char *action, json_t *data, const char *k
     if (l) {
         memcpy(l->text, text, len);
         l->len = len;
-        (void)snprintf(l->key, sizeof l->key, "%s", key);
         l->is_result = strcmp(key, "result") == 0;
+        if (l->is_result)
+            sl_replies_result_key(j->id, j->last_seq, l->key, sizeof l->key);
+        else
+            (void)snprintf(l->key, sizeof l->key, "%s:%s", j->id, key);
         *j->letters_end = l;
         j->letters_end = &l->next;
     }
@@ -377,7 +380,6 @@ static sl_span *span_of(worker *w, const char *name, const sl_span *parent, cons
 static void write_result(job *j)
 {
     SL_ASSERT(j->run);
-    char key[MAX_ID + 32];
     bool good = sl_flow_run_status(j->run) == SL_RUN_SUCCEEDED;
     json_t *outputs = sl_flow_run_outputs(j->run);
     char *text = outputs ? sl_json_text(outputs) : NULL;
@@ -398,11 +400,10 @@ static void write_result(job *j)
     sl_span *publish =
         span_of(j->worker, good ? "workflow.result.publish" : "workflow.error.publish", j->process, NULL);
     j->ended = true;
-    sl_replies_result_key(j->id, j->last_seq, key, sizeof key);
     write_home(j, "completed_task",
                json_pack("{s:s,s:[],s:s,s:o}", "task_id", j->id, "history", "result", good && text ? text : error,
                          "data", data),
-               key);
+               "result");
     sl_span_end(publish);
     sl_span_end(j->running);
     sl_span_end(j->process);
@@ -413,7 +414,7 @@ static void write_result(job *j)
 static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
 {
     job *j = user;
-    char key[MAX_ID + 24];
+    char key[24];
     if (!j->run)
         j->run = sl_flow_run_ref(run);
     if (j->ended)
@@ -421,7 +422,7 @@ static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
     json_t *body = sl_flow_event_json(run, event);
     sl_span *span = span_of(j->worker, "workflow.event.publish", j->process, NULL);
     sl_span_set_int(span, "event.index", (int64_t)j->events);
-    (void)snprintf(key, sizeof key, "%s:%llu", j->id, (unsigned long long)event->seq);
+    (void)snprintf(key, sizeof key, "%llu", (unsigned long long)event->seq);
     json_t *data = json_pack("{s:s,s:s,s:I,s:o}", "task_id", j->id, "session_id", j->session, "index",
                              (json_int_t)j->events++, "data", body ? body : json_object());
     write_home(j, "task_stream", data, key);
