@@ -37,10 +37,10 @@ static bool has_output(const sl_batch_block *b, uint32_t i)
     return b->logits ? b->logits[i] != 0 : i + 1 == (uint32_t)b->n_tokens;
 }
 
-/* The run that begins at token `i`; returns where the next one does. `*ret_seqs`: sequences that share it. */
-static uint32_t next_run(const sl_batch_block *b, uint32_t i, sl_probe_run *ret_run, uint32_t *ret_seqs)
+/* The run that begins at token `i` of `n`; returns where the next one does. `*ret_seqs`: sequences that share it. */
+static uint32_t next_run(const sl_batch_block *b, uint32_t i, uint32_t n, sl_probe_run *ret_run, uint32_t *ret_seqs)
 {
-    uint32_t n = (uint32_t)b->n_tokens, seqs = seq_count(b, i), end = i, outputs = 0;
+    uint32_t seqs = seq_count(b, i), end = i, outputs = 0;
     bool last;
     SL_ASSERT(i < n);
     do {
@@ -77,7 +77,7 @@ void sl_batch_look(const sl_batch_block *b, uint32_t n, sl_batch_plan *ret_plan)
     sl_probe_run run;
     ret_plan->runs = 0;
     while (i < n) {
-        uint32_t end = next_run(b, i, &run, &seqs);
+        uint32_t end = next_run(b, i, n, &run, &seqs);
         if (ret_plan->runs + seqs > MAX_RUNS)
             break;
         if (ret_plan->runs + seqs <= SL_BATCH_FEW_RUNS)
@@ -98,7 +98,7 @@ static void write_runs(const sl_batch_block *b, const sl_batch_plan *p, sl_probe
         return;
     }
     while (done < p->runs) {
-        i = next_run(b, i, &run, &seqs);
+        i = next_run(b, i, p->covered, &run, &seqs);
         put_run(b, &run, seqs, ret_runs + done);
         done += seqs;
     }
