@@ -1,11 +1,13 @@
 /*
  * A program with a stand-in for libllama: loads, decodes N times, says what came back, and waits for the end of its
- * standard input. `static_host MODEL N`.
+ * standard input; for each d there it does so again, for each f a child does, and for an x it becomes itself anew.
+ * `static_host MODEL N`.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 typedef struct params {
@@ -30,22 +32,44 @@ int32_t llama_decode(void *context, batch b);
 void llama_free(void *context);
 void llama_model_free(void *model);
 
-int main(int argc, char **argv)
+static long decode(void *context, long count)
 {
-    params p = {.words = {[11] = 11}};
-    context_params c = {.words = {[14] = 14}};
     int32_t tokens[] = {100, 101, 102};
-    char text[16];
-    void *model = llama_model_load_from_file(argc > 1 ? argv[1] : "none.gguf", p);
-    void *context = llama_init_from_model(model, c);
-    long count = argc > 2 ? strtol(argv[2], NULL, 10) : 1, good = 0;
-    if (!context)
-        return 1;
+    long good = 0;
     for (long i = 0; i < count; i++)
         good += llama_decode(context, (batch){.n_tokens = 3, .token = tokens}) == 0;
     printf("good=%ld\n", good);
     fflush(stdout);
-    while (read(STDIN_FILENO, text, sizeof text) > 0) {
+    return good;
+}
+
+/* A child that decodes as well. */
+static void fork_and_decode(void *context, long count)
+{
+    pid_t child = fork();
+    if (child == 0)
+        _exit(decode(context, count) == count ? 0 : 1);
+    (void)waitpid(child, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+    params p = {.words = {[11] = 11}};
+    context_params c = {.words = {[14] = 14}};
+    char what;
+    void *model = llama_model_load_from_file(argc > 1 ? argv[1] : "none.gguf", p);
+    void *context = llama_init_from_model(model, c);
+    long count = argc > 2 ? strtol(argv[2], NULL, 10) : 1, good;
+    if (!context)
+        return 1;
+    good = decode(context, count);
+    while (read(STDIN_FILENO, &what, 1) > 0) {
+        if (what == 'd')
+            (void)decode(context, count);
+        else if (what == 'f')
+            fork_and_decode(context, count);
+        else if (what == 'x')
+            (void)execv("/proc/self/exe", argv);
     }
     llama_free(context);
     llama_model_free(model);
