@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "src/store/collection_filter.h"
+#include "src/store/collection_filter_sql.h"
 #include "src/store/collection_rows.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -26,6 +27,32 @@ static void read_rows(const uint8_t *data, size_t size, bool csv)
 }
 
 /* A filter of itself as metadata: whatever it says, it is decided, and said in Qdrant's words. */
+static void put_member(sl_sql *sql, const char *key, void *user)
+{
+    (void)user;
+    sl_filter_sql_member(sql, "o", key);
+}
+
+/* Nothing of a filter stands in the text of the statement: what is there is whole, and has no word of another's. */
+static void write_sql(const sl_vector_filter *filter)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ()>@=<#,':$_-.{}\"";
+    sl_sql sql;
+    long depth = 0;
+    sl_sql_init(&sql);
+    sl_vector_filter_sql(filter, &sql, put_member, NULL);
+    if (sl_sql_finish(&sql) == 0) {
+        for (const char *c = sql.text.data; *c; c++) {
+            depth += (*c == '(') - (*c == ')');
+            if (depth < 0 || !strchr(allowed, *c))
+                abort();
+        }
+        if (depth || strstr(sql.text.data, "--") || sql.count > SL_MAX_SQL_VALUES)
+            abort();
+    }
+    sl_sql_done(&sql);
+}
+
 static void read_filter(const uint8_t *data, size_t size)
 {
     char reason[SL_FILTER_REASON] = "";
@@ -39,6 +66,7 @@ static void read_filter(const uint8_t *data, size_t size)
             values[i] = sl_vector_filter_value(text, sl_vector_filter_key(filter, i));
         (void)sl_vector_filter_holds(filter, values);
         json_decref(sl_vector_filter_qdrant(filter));
+        write_sql(filter);
     }
     sl_vector_filter_free(filter);
     json_decref(text);
