@@ -94,9 +94,27 @@ int sl_buf_printf(sl_buf *buf, const char *format, ...)
     return error;
 }
 
+static unsigned digits_of(uint64_t value)
+{
+    unsigned count = 1;
+    for (; value >= 1000; value /= 1000)
+        count += 3;
+    return count + (value >= 10) + (value >= 100);
+}
+
 int sl_buf_put_u64(sl_buf *buf, uint64_t value)
 {
     char text[20];
+    SL_ASSERT(buf->len <= buf->cap);
+    if (SL_LIKELY(buf->cap - buf->len >= sizeof text)) {
+        char *begin = buf->data + buf->len, *end = begin + digits_of(value);
+        buf->len += (size_t)(end - begin);
+        do {
+            *--end = (char)('0' + value % 10);
+            value /= 10;
+        } while (end > begin);
+        return 0;
+    }
     size_t at = sizeof text;
     do {
         text[--at] = (char)('0' + value % 10);

@@ -33,7 +33,22 @@ typedef struct line_time {
     char text[SL_RFC3339_MS_LEN + 1];
 } line_time;
 
+/* What is known of the key that the n-th attribute of the record before had: records of one kind come together. */
+typedef struct known_key {
+    sl_str text;  /* in the request */
+    bool is_bare; /* as of is_bare_key */
+} known_key;
+
+#define KNOWN_KEYS 16
+
+typedef struct known_keys {
+    sl_log_format format;
+    known_key keys[KNOWN_KEYS]; /* plain ones, never called as a field of the line */
+} known_keys;
+
 typedef struct line {
+    known_keys *known;
+    size_t index; /* of the attribute */
     sl_buf *out;
     const sl_otlp_log *log;
     sl_log_format format;
@@ -183,8 +198,7 @@ static void put_quoted(sl_buf *out, sl_str s)
         return;
     out->data[out->len++] = '"';
     size_t run = plain_run(s, 0);
-    SL_ASSERT(run == 0 || s.ptr);
-    if (run)
+    if (run && s.ptr)
         memcpy(out->data + out->len, s.ptr, run);
     out->len += run;
     if (SL_UNLIKELY(run < s.len))
@@ -366,21 +380,21 @@ static bool has_span_id(const sl_otlp_log *log)
     return log->span_id.len == SL_SPAN_ID_SIZE;
 }
 
-/* Names that the line uses itself. */
+/* Names that the line uses itself; those that not every line has as far as `log` has them, all when it is NULL. */
 static bool is_own(const sl_otlp_log *log, sl_str key)
 {
-    SL_ASSERT(log && (key.ptr || !key.len));
+    SL_ASSERT(key.ptr || !key.len);
     switch (key.len) {
     case 5:
         return memcmp(key.ptr, "level", 5) == 0;
     case 7:
-        return memcmp(key.ptr, "message", 7) == 0 || (has_span_id(log) && memcmp(key.ptr, "span_id", 7) == 0);
+        return memcmp(key.ptr, "message", 7) == 0 || ((!log || has_span_id(log)) && memcmp(key.ptr, "span_id", 7) == 0);
     case 8:
-        return has_trace_id(log) && memcmp(key.ptr, "trace_id", 8) == 0;
+        return (!log || has_trace_id(log)) && memcmp(key.ptr, "trace_id", 8) == 0;
     case 9:
         return memcmp(key.ptr, "timestamp", 9) == 0;
     case 10:
-        return log->event_name.len && memcmp(key.ptr, "event_name", 10) == 0;
+        return (!log || log->event_name.len) && memcmp(key.ptr, "event_name", 10) == 0;
     default:
         return false;
     }
@@ -392,18 +406,25 @@ static bool is_own(const sl_otlp_log *log, sl_str key)
  */
 static bool is_reserved(const sl_otlp_log *log, sl_str key)
 {
-    SL_ASSERT(log);
+    SL_ASSERT(key.ptr || !key.len);
     while (key.len > sizeof PREFIX - 1 && memcmp(key.ptr, PREFIX, sizeof PREFIX - 1) == 0)
         key = sl_str_sub(key, sizeof PREFIX - 1, SL_NPOS);
     return is_own(log, key);
 }
 
-/* ` key=` or `,"key":`, where the key needs nothing else. */
+/* True when the key needs nothing but what surrounds it. */
+static bool is_plain_key(const line *l, sl_str key)
+{
+    SL_ASSERT(l);
+    return (l->format == SL_LOG_TEXT ? word_run(key, 0) : plain_run(key, 0)) == key.len;
+}
+
+/* ` key=` or `,"key":`, of a plain key. */
 static bool put_plain_key(line *l, sl_str key)
 {
     SL_ASSERT(l && (key.ptr || !key.len));
     bool text = l->format == SL_LOG_TEXT;
-    if ((text ? word_run(key, 0) : plain_run(key, 0)) < key.len || sl_buf_reserve(l->out, key.len + 4))
+    if (sl_buf_reserve(l->out, key.len + 4))
         return false;
     char *at = l->out->data + l->out->len;
     *at++ = text ? ' ' : ',';
@@ -423,7 +444,7 @@ static void put_key(line *l, sl_str key, bool own)
 {
     SL_ASSERT(l);
     bool reserved = !own && is_reserved(l->log, key);
-    if (SL_LIKELY(!reserved && put_plain_key(l, key)))
+    if (SL_LIKELY(!reserved && is_plain_key(l, key) && put_plain_key(l, key)))
         return;
     sl_str prefix = reserved ? SL_STR(PREFIX) : sl_str_of(NULL, 0);
     if (l->format == SL_LOG_TEXT) {
@@ -449,21 +470,42 @@ static void put_own_string(line *l, const char *key, sl_str value)
         put_quoted(l->out, value);
 }
 
-static int put_value(line *l, sl_str key, const sl_otlp_any *any)
+/* What stands behind the key. */
+static int put_bare_or_quoted(line *l, bool is_bare, const sl_otlp_any *any)
 {
     SL_ASSERT(l);
-    put_key(l, key, false);
     if (l->format == SL_LOG_JSON)
         return put_json(l->out, any, 0);
     if (is_list(any))
         return put_quoted_json(l->out, any);
     if (any->type != SL_VALUE_STRING)
         put_scalar(l->out, any, false);
-    else if (is_bare_key(key) && is_bare_value(any->str))
+    else if (is_bare && is_bare_value(any->str))
         (void)sl_buf_put_str(l->out, any->str);
     else
         put_quoted(l->out, any->str);
     return l->out->failed;
+}
+
+static int put_value(line *l, sl_str key, const sl_otlp_any *any)
+{
+    SL_ASSERT(any);
+    put_key(l, key, false);
+    return put_bare_or_quoted(l, any->type == SL_VALUE_STRING && is_bare_key(key), any);
+}
+
+/* As put_value, for an attribute of the record itself. */
+static int put_top_value(line *l, sl_str key, const sl_otlp_any *any)
+{
+    SL_ASSERT(key.ptr || !key.len);
+    if (SL_UNLIKELY(l->index >= KNOWN_KEYS))
+        return put_value(l, key, any);
+    known_key *known = &l->known->keys[l->index++];
+    if (SL_LIKELY(sl_str_eq(known->text, key) && key.len && put_plain_key(l, key)))
+        return put_bare_or_quoted(l, known->is_bare, any);
+    if (is_plain_key(l, key) && !is_reserved(NULL, key))
+        *known = (known_key){key, is_bare_key(key)};
+    return put_value(l, key, any);
 }
 
 static int put_attributes(line *l, sl_str message, uint32_t number, unsigned depth);
@@ -527,7 +569,7 @@ static int put_attribute(line *l, sl_str bytes, unsigned depth)
     sl_otlp_pair pair;
     bool is_short = read_short(bytes, &pair);
     if (SL_LIKELY(is_short && depth == 0))
-        return put_value(l, pair.key, &pair.value);
+        return put_top_value(l, pair.key, &pair.value);
     int error = is_short ? 0 : sl_otlp_read_pair(bytes, &pair);
     if (error)
         return error;
@@ -690,9 +732,9 @@ static int put_line(line *l)
     return error ? error : l->out->failed;
 }
 
-static int render(sl_str bytes, sl_log_format format, line_time *time, sl_buf *out)
+static int render(sl_str bytes, known_keys *known, line_time *time, sl_buf *out)
 {
-    SL_ASSERT(out && (format == SL_LOG_TEXT || format == SL_LOG_JSON));
+    SL_ASSERT(out && (known->format == SL_LOG_TEXT || known->format == SL_LOG_JSON));
     sl_otlp_log log;
     line l;
     int error = sl_otlp_read_log(bytes, &log);
@@ -700,7 +742,9 @@ static int render(sl_str bytes, sl_log_format format, line_time *time, sl_buf *o
         return error;
     l.out = out;
     l.log = &log;
-    l.format = format;
+    l.format = known->format;
+    l.known = known;
+    l.index = 0;
     l.time = time;
     l.path_len = 0;
     size_t before = out->len;
@@ -713,7 +757,8 @@ static int render(sl_str bytes, sl_log_format format, line_time *time, sl_buf *o
 int sl_log_line(sl_str bytes, sl_log_format format, sl_buf *out)
 {
     line_time time = {0, ""};
-    return render(bytes, format, &time, out);
+    known_keys known = {.format = format};
+    return render(bytes, &known, &time, out);
 }
 
 int sl_log_lines(sl_str request, sl_log_format format, sl_buf *out, size_t *ret_lines)
@@ -721,10 +766,11 @@ int sl_log_lines(sl_str request, sl_log_format format, sl_buf *out, size_t *ret_
     SL_ASSERT(out);
     sl_otlp_records records = sl_otlp_records_of(request);
     line_time time = {0, ""};
+    known_keys known = {.format = format};
     size_t lines = 0;
     int first_error = 0;
     while (!out->failed && sl_otlp_records_next(&records)) {
-        int error = render(records.item, format, &time, out);
+        int error = render(records.item, &known, &time, out);
         lines += error == 0;
         if (!first_error)
             first_error = error;

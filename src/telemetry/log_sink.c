@@ -87,15 +87,14 @@ static int write_until(int fd, size_t piece, sl_str s, uint64_t deadline_ns, siz
 /* Length of the whole lines at the front that make up at most `max` bytes; of the first line when it is longer. */
 static size_t whole_lines(sl_str s, size_t max)
 {
-    size_t end = 0;
-    while (end < s.len) {
-        size_t line = sl_str_chr(sl_str_sub(s, end, s.len), '\n');
-        size_t next = line == SL_NPOS ? s.len : end + line + 1;
-        if (end > 0 && next > max)
-            break;
-        end = next;
-    }
-    return end;
+    SL_ASSERT(s.ptr && s.len && max);
+    if (s.len <= max)
+        return s.len;
+    const char *last = memrchr(s.ptr, '\n', max);
+    if (last)
+        return (size_t)(last - s.ptr) + 1;
+    size_t end = sl_str_chr(s, '\n');
+    return end == SL_NPOS ? s.len : end + 1;
 }
 
 static size_t count_lines(sl_str s)
@@ -136,21 +135,23 @@ static int write_rest(sl_log_sink *sink, uint64_t deadline_ns)
     return error;
 }
 
-/* Writes all lines; `ret_written` lines went out, or will be finished first thing. */
-static int write_text(sl_log_sink *sink, uint64_t deadline_ns, size_t *ret_written)
+/* Writes all `lines`; `ret_written` of them went out, or will be finished first thing. */
+static int write_text(sl_log_sink *sink, uint64_t deadline_ns, size_t lines, size_t *ret_written)
 {
     SL_ASSERT(sink && ret_written);
     sl_str s = sl_buf_str(&sink->text);
-    size_t lines = 0;
+    size_t begun = 0;
     int error = write_rest(sink, deadline_ns);
     while (!error && s.len) {
         size_t len = whole_lines(s, sink->piece);
         size_t done = 0;
         error = write_until(sink->fd, sink->piece, sl_str_of(s.ptr, len), deadline_ns, &done);
         keep_rest(sink, s, done);
-        lines += count_lines(sl_str_of(s.ptr, done)) + (sink->rest.len ? 1 : 0);
-        s = sl_str_sub(s, len, s.len);
+        begun = sink->rest.len ? 1 : 0;
+        s = sl_str_sub(s, done, s.len);
     }
+    if (error) /* what is missing, but for the end of a line that is begun */
+        lines -= count_lines(s) - begun;
     if (error == SL_ECLOSED)
         sl_buf_clear(&sink->rest);
     *ret_written = lines;
@@ -158,7 +159,7 @@ static int write_text(sl_log_sink *sink, uint64_t deadline_ns, size_t *ret_writt
 }
 
 /* As write_text; a reader that has gone must not end the host by SIGPIPE. */
-static int write_text_quietly(sl_log_sink *sink, uint64_t deadline_ns, size_t *ret_written)
+static int write_text_quietly(sl_log_sink *sink, uint64_t deadline_ns, size_t lines, size_t *ret_written)
 {
     sigset_t pipe_only, before, pending;
     sigemptyset(&pipe_only);
@@ -166,7 +167,7 @@ static int write_text_quietly(sl_log_sink *sink, uint64_t deadline_ns, size_t *r
     sigpending(&pending);
     bool was_pending = sigismember(&pending, SIGPIPE) == 1;
     pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
-    int error = write_text(sink, deadline_ns, ret_written);
+    int error = write_text(sink, deadline_ns, lines, ret_written);
     if (error == SL_ECLOSED && !was_pending) {
         struct timespec none = {0, 0};
         while (sigtimedwait(&pipe_only, NULL, &none) < 0 && errno == EINTR) {
@@ -212,7 +213,7 @@ static int deliver(void *user, sl_signal signal, sl_str request, size_t items, u
     size_t lines = 0, written = 0;
     sl_buf_clear(&sink->text);
     int error = sl_log_lines(request, sink->format, &sink->text, &lines);
-    int write_error = write_text_quietly(sink, deadline, &written);
+    int write_error = write_text_quietly(sink, deadline, lines, &written);
     SL_ASSERT(written <= lines);
     if (sink->text.cap > KEEP_BYTES)
         sl_buf_done(&sink->text);

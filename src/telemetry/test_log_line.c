@@ -454,6 +454,55 @@ SL_TEST(log_lines_have_their_own_times)
     sl_buf_done(&all);
 }
 
+/* Lines of one request share what is known of keys: whatever came before, each line is as if it were alone. */
+static void check_keys_by_chance(sl_log_format format, uint32_t chance)
+{
+    static const uint8_t id[16] = {1};
+    static const char *const keys[] = {
+        "model",         "level", "message", "span_id", "trace_id",     "timestamp",        "event_name",
+        "finish_reason", "a key", "outcome", "status",  "attributes.x", "attributes.level", "gr\xC3\xBC\xC3\x9F",
+        "mode",          ""};
+    static rec r;
+    static uint8_t room[65536];
+    sl_pb_cursor c = sl_pb_cursor_of(room, sizeof room);
+    uint8_t *resource = sl_pb_open(&c, 1, 4), *scope = sl_pb_open(&c, 2, 4);
+    sl_buf each, all;
+    sl_buf_init(&each, 1u << 20);
+    sl_buf_init(&all, 1u << 20);
+    for (size_t i = 0; i < 60; i++) {
+        begin(&r, T0, SL_INFO);
+        unsigned count = (chance = chance * 1664525u + 1013904223u) >> 24 & 31;
+        for (unsigned k = 0; k < count; k++) {
+            chance = chance * 1664525u + 1013904223u;
+            const char *key = keys[(chance >> 28) > 9 ? chance >> 20 & 15 : k & 15];
+            attr(&r, chance & 1u << 16 ? sl_attr_str(key, chance & 1u << 17 ? "bare" : "two words")
+                                       : sl_attr_int(key, (int64_t)(chance >> 3)));
+        }
+        body(&r, sl_value_cstr("m"));
+        if (chance & 1u << 18) {
+            (void)sl_pb_put_bytes(&r.c, 9, id, 16);
+            (void)sl_pb_put_bytes(&r.c, 10, id, 8);
+        }
+        if (chance & 1u << 19)
+            (void)sl_pb_put_str(&r.c, 12, SL_STR("e"));
+        CHECK(sl_pb_put_str(&c, 2, bytes(&r)));
+        CHECK_EQ(sl_log_line(bytes(&r), format, &each), 0);
+    }
+    CHECK(sl_pb_close(&c, scope, 4) && sl_pb_close(&c, resource, 4));
+    CHECK_EQ(sl_log_lines(sl_str_of((char *)room, (size_t)(c.at - room)), format, &all, NULL), 0);
+    CHECK(sl_str_eq(sl_buf_str(&all), sl_buf_str(&each)));
+    sl_buf_done(&each);
+    sl_buf_done(&all);
+}
+
+SL_TEST(log_lines_share_what_is_known_of_keys)
+{
+    for (uint32_t seed = 1; seed <= 20; seed++) {
+        check_keys_by_chance(SL_LOG_TEXT, seed);
+        check_keys_by_chance(SL_LOG_JSON, seed);
+    }
+}
+
 SL_TEST(log_line_survives_no_memory)
 {
     static rec r;

@@ -400,6 +400,14 @@ static void log_number(const sl_pb_field *f, sl_otlp_log *log)
     }
 }
 
+/* Moves over short attributes, which are most of a record and of no interest yet. */
+static inline void skip_attributes(sl_pb_reader *r)
+{
+    while (r->end - r->at >= 2 && r->at[0] == (SL_OTLP_LOG_ATTRS << 3 | SL_PB_LEN) && r->at[1] < 0x80 &&
+           r->at[1] <= r->end - r->at - 2)
+        r->at += 2 + r->at[1];
+}
+
 int sl_otlp_read_log(sl_str message, sl_otlp_log *ret_log)
 {
     SL_ASSERT(ret_log);
@@ -408,7 +416,7 @@ int sl_otlp_read_log(sl_str message, sl_otlp_log *ret_log)
     log.self = message;
     sl_pb_reader r = sl_pb_reader_of(message);
     sl_pb_field f;
-    while (sl_pb_next(&r, &f)) {
+    for (skip_attributes(&r); sl_pb_next(&r, &f); skip_attributes(&r)) {
         if (f.wire != SL_PB_LEN)
             log_number(&f, &log);
         else if (log_bytes(&f, &log))
