@@ -42,7 +42,7 @@ typedef struct sl_load_result {
     uint64_t errors[SL_LOAD_ERROR_COUNT];
     uint64_t http_errors[SL_LOAD_MAX_STATUS];
     uint64_t tokens; /* of good answers: as their usage says, else the frames with text */
-    uint64_t frames; /* server-sent events, the end mark included */
+    uint64_t frames; /* of streams: events, comments and the end mark */
     uint64_t bytes;  /* of answers' bodies */
     uint64_t duration_ns;
     sl_load_hist latency;            /* of good answers, from the time they were meant to be sent to their last byte */

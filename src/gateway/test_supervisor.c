@@ -71,7 +71,9 @@ static int run_worker(void *user, const sl_child_start *start)
     sigset_t blocked;
     struct sigaction was;
     (void)sigprocmask(SIG_BLOCK, NULL, &blocked);
-    for (int number = 1; number < 32; number++) {
+    static const int numbers[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        int number = numbers[i];
         bool is_default = sigaction(number, NULL, &was) == 0 && was.sa_handler == SIG_DFL;
         if (sigismember(&blocked, number) == 1 || !is_default)
             atomic_store(&b->odd_signals, (uint32_t)number);
