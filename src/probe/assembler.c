@@ -2,6 +2,7 @@
 #include "src/probe/assembler.h"
 
 #include "src/probe/correlate.h"
+#include "src/probe/token_times.h"
 #include "src/probe/track.h"
 
 #define SCOPE "sightline.llama"
@@ -122,6 +123,10 @@ static void on_work(sl_probe_assembler *a, const sl_probe_event *event)
         break;
     case SL_PROBE_LOGITS:
         on_sync(a, BODY(sl_probe_logits)->context, event->time_ns);
+        sl_token_times_logits(a, BODY(sl_probe_logits));
+        break;
+    case SL_PROBE_SAMPLE:
+        sl_token_times_sample(a, BODY(sl_probe_sample));
         break;
     case SL_PROBE_SEQUENCE:
         sl_track_sequence(a, BODY(sl_probe_sequence));
@@ -161,6 +166,7 @@ void sl_probe_assembler_tick(sl_probe_assembler *assembler, uint64_t now_ns, uin
         sl_track_requests_doubt(a);
     a->dropped = ring_dropped;
     sl_track_batches_finish(a);
+    sl_track_requests_look(a, now_ns);
     sl_track_turns_age(a, now_ns);
     sl_track_models_age(a, now_ns);
     sl_track_load(a);

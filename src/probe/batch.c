@@ -1,6 +1,7 @@
 /* Batches: what each does for which sequence, and their llama_decode spans. And what happens to sequences' memory. */
 #include "src/probe/correlate.h"
 #include "src/probe/seq_memory.h"
+#include "src/probe/token_times.h"
 
 #define USUAL_RUNS 16u /* in a batch: read without a detour over the heap */
 #define WARMUP_TOKENS 2u
@@ -161,7 +162,7 @@ static sl_track_turn *turn_of_run(sl_probe_assembler *a, sl_track_context *conte
     sl_track_claim claim;
     *ret_generated = *ret_begins = false;
     if (looks_generated(seq, run, e->pos)) {
-        bool doubtful = seq->removed || turn->closed;
+        bool doubtful = seq->removed || turn->closed || (turn->request && turn->request->held);
         if (doubtful)
             sl_track_claim_find(a, e, !begins_anew(seq, run, e->pos), &claim);
         if (!doubtful || (!claim.tie_count && !begins_anew(seq, run, e->pos))) {
@@ -212,6 +213,8 @@ static void take_run(sl_probe_assembler *a, sl_track_context *context, const sl_
     }
     if (turn)
         turn->least_pos = e->pos + (generated ? 1 : (int32_t)run->n);
+    if (run->flags & SL_PROBE_RUN_LAST_OUTPUT)
+        sl_token_times_output(context, run->seq, run->row + run->n - 1);
     const int32_t *known = view->n_listed == run->n ? view->tokens : NULL;
     sl_seq_memory_put(a, seq, e->pos, known, run->n);
     seq->had_output = run->flags & SL_PROBE_RUN_LAST_OUTPUT;
@@ -306,6 +309,7 @@ void sl_track_decode(sl_probe_assembler *a, const sl_probe_decode *event)
     if (!context)
         return;
     sl_track_batch_finish(a, context, 0);
+    sl_token_times_batch(a, context, event->start_ns);
     sl_track_batch *batch = &context->batch;
     run_view few[USUAL_RUNS], *views = few;
     if (event->head.count > USUAL_RUNS)
@@ -401,6 +405,8 @@ static void finish_part(sl_probe_assembler *a, sl_track_context *context, const 
     if (part->generated)
         step_generation(a, context, part, end_ns);
     turn->last_ns = end_ns;
+    if (part->ends || part->generated)
+        sl_token_times_token(turn, end_ns);
     if (part->ends)
         end_prompt(a, context, turn, end_ns);
 }

@@ -2,8 +2,11 @@
 #include "src/probe/correlate.h"
 
 #include "src/probe/seq_memory.h"
+#include "src/probe/token_times.h"
 
 #define STRONG_TOKENS 4u    /* so many equal tokens are no accident */
+#define TIMES_SEEN 4u       /* turns whose times are the server's, before these prove anything */
+#define TIMES_POSSIBLE 16u  /* the same of guesses, where one of several turns' times were the server's */
 #define PIECES_WITHIN 8192u /* tokens of a batch in which pieces are looked for */
 
 /* ---- asks ---- */
@@ -204,8 +207,8 @@ static void find_by_tokens(sl_probe_assembler *a, const sl_track_evidence *e, sl
     uint32_t compared, unknown = 0;
     for (sl_track_ask *ask = a->first_ask; ask; ask = ask->next) {
         unknown += !ask->turn && !ask->n_known;
-        if (!matches(ask, e, &compared))
-            continue;
+        if (ask->request->held || !matches(ask, e, &compared))
+            continue; /* what is answered asks for nothing more */
         if (ask->turn && is_elsewhere(ask, e->context)) {
             elsewhere = elsewhere ? elsewhere : ask;
             continue;
@@ -245,7 +248,7 @@ static void find_unknown(sl_probe_assembler *a, sl_track_claim *claim)
 {
     SL_ASSERT(!claim->ask);
     for (sl_track_ask *ask = a->first_ask; ask; ask = ask->next) {
-        if (ask->n_known || ask->turn)
+        if (ask->n_known || ask->turn || ask->request->held)
             continue;
         if (!claim->ask) {
             claim->ask = ask;
@@ -282,7 +285,7 @@ static void find_by_pieces(sl_probe_assembler *a, const sl_track_evidence *e, sl
     for (sl_track_ask *ask = a->first_ask; ask; ask = ask->next) {
         bool begins = !ask->prev || ask->prev->request != ask->request;
         score = begins ? 0 : score;
-        if (!ask->turn && ask->n_known && holds(e, ask))
+        if (!ask->turn && ask->n_known && !ask->request->held && holds(e, ask))
             score += ask->n_known;
         if (ask->next && ask->next->request == ask->request)
             continue;
@@ -462,10 +465,12 @@ bool sl_track_may_have_worked(sl_probe_assembler *a, const sl_track_request *req
     return false;
 }
 
-/* No answer begins before its first token is there. */
+/* No answer begins before its first token is there, nor ends before its last. */
 static bool came_in_time(const sl_track_turn *turn, const sl_track_request *request)
 {
     uint64_t begun = request->streaming ? request->frame_ns : request->answer_ns;
+    if (request->end_ns && turn->last_token.from_ns > request->end_ns)
+        return false;
     return !begun || (turn->prompt_end_ns && turn->prompt_end_ns <= begun);
 }
 
@@ -488,6 +493,7 @@ typedef struct meant {
     sl_track_turn *turn; /* the nearest that fits; NULL: none does */
     double apart;        /* of it */
     uint32_t fit, possible;
+    uint32_t timed, in_time; /* that would fit, and whose times can be compared; of these, by their times too */
     bool clouded;
 } meant;
 
@@ -505,9 +511,30 @@ static void take_meant(meant *found, sl_track_turn *turn, const sl_answer_facts 
     }
 }
 
+/*
+ * By times alone nothing is excluded before the server has been seen to measure as it is taken to: in all turns so far,
+ * and some.
+ */
+static bool trusts_times(const sl_probe_assembler *a)
+{
+    return !a->times_differ && (a->times_agree >= TIMES_SEEN || a->times_possible >= TIMES_POSSIBLE);
+}
+
+/* Learns from a turn that is certain without its times. */
+static void learn_times(sl_probe_assembler *a, const sl_track_turn *turn, const sl_track_request *request,
+                        const sl_answer_facts *facts)
+{
+    bool known;
+    if (turn->sure != SL_TRACK_EXACT || turn->by_time || turn->copied || request->partial)
+        return;
+    bool fits = sl_token_times_fit(turn, facts, request->end_ns, &known);
+    a->times_agree += known && fits;
+    a->times_differ += known && !fits;
+}
+
 /* Finds the turn that a request's answer means. `*ret_certain`: it can be no other. */
-static sl_track_turn *find_meant(sl_probe_assembler *a, const sl_track_request *request, const sl_answer_facts *facts,
-                                 bool *ret_certain)
+static meant find_meant(sl_probe_assembler *a, const sl_track_request *request, const sl_answer_facts *facts,
+                        bool *ret_certain)
 {
     SL_ASSERT(request && facts && ret_certain);
     meant found = {0};
@@ -520,12 +547,17 @@ static sl_track_turn *find_meant(sl_probe_assembler *a, const sl_track_request *
         found.clouded |= ask->clouded;
         bool fits =
             (facts->id_slot < 0 || facts->id_slot == turn->seq) && (!figures || sl_track_figures_fit(turn, facts));
-        if (fits)
+        if (!fits)
+            continue;
+        bool timed, in_time = sl_token_times_fit(turn, facts, request->end_ns, &timed);
+        found.timed += timed;
+        found.in_time += timed && in_time;
+        if (in_time || !trusts_times(a))
             take_meant(&found, turn, facts);
     }
     bool proves = facts->id_slot >= 0 || (!found.clouded && (figures || found.possible == 1));
     *ret_certain = found.turn && found.fit == 1 && proves && (!found.turn->ties_cut || facts->id_slot >= 0);
-    return found.turn;
+    return found;
 }
 
 /*
@@ -599,7 +631,10 @@ bool sl_track_ask_follow(sl_probe_assembler *a, sl_track_turn *turn, const sl_tr
 static void settle_ambiguous(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts)
 {
     bool certain;
-    sl_track_turn *turn = find_meant(a, request, facts, &certain);
+    meant found = find_meant(a, request, facts, &certain);
+    sl_track_turn *turn = found.turn;
+    a->times_possible += found.in_time > 0;
+    a->times_differ += found.timed > 0 && !found.in_time && !found.clouded && !request->partial;
     if (!turn)
         return;
     sl_track_ask *ask = possible_ask(turn, request);
@@ -607,6 +642,7 @@ static void settle_ambiguous(sl_probe_assembler *a, sl_track_request *request, c
     if (!certain)
         return;
     turn->sure = SL_TRACK_EXACT;
+    turn->by_time = found.timed > found.in_time;
     prove(a, ask);
 }
 
@@ -683,6 +719,21 @@ static void keep_ghosts(sl_probe_assembler *a, const sl_track_request *request)
     }
 }
 
+bool sl_track_is_undecided(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts)
+{
+    SL_ASSERT(a && request && facts);
+    bool certain;
+    if (!(facts->has_timings || facts->has_usage) || request->turn_count > 1)
+        return false;
+    settle_alone(a, request);
+    if (request->turns && request->turns->sure != SL_TRACK_AMBIGUOUS)
+        return false;
+    if (!sl_track_may_have_worked(a, request))
+        return false;
+    (void)find_meant(a, request, facts, &certain);
+    return !certain;
+}
+
 void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts, bool complete)
 {
     SL_ASSERT(a && request && facts);
@@ -702,8 +753,10 @@ void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_
     bool agrees = sl_track_figures_fit(turn, facts) && (facts->id_slot < 0 || facts->id_slot == turn->seq);
     a->stats.compared++;
     sl_probe_metrics_compared(a->metrics, agrees);
-    if (agrees)
+    if (agrees) {
+        learn_times(a, turn, request, facts);
         return;
+    }
     a->stats.mismatches++;
     request->doubted = true;
     if (turn->sure == SL_TRACK_SINGLE)

@@ -1,5 +1,6 @@
 /* HTTP requests: from their head to the end of their answer, and their SERVER spans. */
 #include "src/probe/correlate.h"
+#include "src/probe/held.h"
 #include "src/probe/request_head.h"
 #include "src/probe/track.h"
 #include "src/wire/url.h"
@@ -55,18 +56,18 @@ static bool is_any(const sl_track_request *request, const void *with)
 
 static bool has_connection(const sl_track_request *request, const void *connection)
 {
-    return request->connection == *(const uint32_t *)connection;
+    return request->connection == *(const uint32_t *)connection && !request->held;
 }
 
 static bool is_working(const sl_track_request *request, const void *with)
 {
     (void)with;
-    return wants_tokens(request);
+    return wants_tokens(request) && !request->held;
 }
 
 static bool works_on_thread(const sl_track_request *request, const void *thread)
 {
-    return wants_tokens(request) && !request->posted && request->thread == *(const uint32_t *)thread;
+    return wants_tokens(request) && !request->held && !request->posted && request->thread == *(const uint32_t *)thread;
 }
 
 sl_track_request *sl_track_request_single(sl_probe_assembler *a)
@@ -105,9 +106,9 @@ void sl_track_load(sl_probe_assembler *a)
     SL_ASSERT(a);
     uint32_t busy = 0, waiting = 0;
     for (const sl_track_turn *turn = a->turns; turn; turn = turn->next)
-        busy += turn->on_sequence && turn->request && !turn->closed;
+        busy += turn->on_sequence && turn->request && !turn->request->held && !turn->closed;
     for (const sl_track_ask *ask = a->first_ask; ask; ask = ask->next)
-        waiting += !ask->request->turns && ask == ask->request->asks; /* of several pieces of text one */
+        waiting += !ask->request->turns && !ask->request->held && ask == ask->request->asks; /* one of several texts */
     if (busy == a->told_busy && waiting == a->told_waiting)
         return;
     a->told_busy = busy;
@@ -534,6 +535,13 @@ static void finish_request(sl_probe_assembler *a, sl_track_request *request, con
 {
     SL_ASSERT(a && request);
     sl_track_batches_finish(a);
+    if (request->held) { /* then how it ended is known */
+        sl_track_held_remove(a, request);
+        event = request->answer;
+        end_ns = event->head.time_ns;
+        error = NULL;
+    }
+    request->end_ns = end_ns;
     sl_answer_facts facts;
     sl_str tail = event ? sl_str_of((const char *)(event + 1), event->head.count) : sl_str_of(NULL, 0);
     sl_answer_tail_read(tail, &facts);
@@ -556,8 +564,16 @@ static void finish_request(sl_probe_assembler *a, sl_track_request *request, con
     sl_span_end_at(request->span, sl_track_unix(a, end_ns));
     sl_track_asks_free(a, request);
     unlink_request(a, request);
+    sl_free(request->answer);
     sl_free(request);
     sl_track_load(a);
+}
+
+void sl_track_requests_look(sl_probe_assembler *a, uint64_t now_ns)
+{
+    SL_ASSERT(a);
+    for (sl_track_request *request; (request = sl_track_held_next(a, now_ns));)
+        finish_request(a, request, NULL, request->end_ns, NULL); /* which may make another one certain */
 }
 
 void sl_track_request_end(sl_probe_assembler *a, const sl_probe_answer_end *event)
@@ -569,7 +585,9 @@ void sl_track_request_end(sl_probe_assembler *a, const sl_probe_answer_end *even
     const char *error = NULL;
     if (!(event->head.flags & SL_PROBE_END_COMPLETE) && (event->head.flags & SL_PROBE_END_CLOSED))
         error = "client_disconnected";
-    finish_request(a, request, event, event->head.time_ns, error);
+    if (!sl_track_hold(a, request, event))
+        finish_request(a, request, event, event->head.time_ns, error);
+    sl_track_requests_look(a, event->head.time_ns);
 }
 
 void sl_track_requests_gone(sl_probe_assembler *a, uint64_t now_ns, bool crashed)

@@ -203,6 +203,8 @@ static void twins(stream *s, int first_slot, int second_slot)
     }
     stream_end(s, 1, first_slot, 8, 0, 4);
     stream_end(s, 2, second_slot, 8, 0, 4);
+    stream_wait(s, 600000); /* for what cannot come any more */
+    stream_tick(s);
     stream_close(s);
 }
 

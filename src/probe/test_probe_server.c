@@ -298,6 +298,7 @@ SL_TEST(slots_in_answers_tell_nearly_all_twins_apart)
 
 SL_TEST(what_nothing_tells_apart_is_never_called_certain)
 {
+    uint32_t ambiguous = 0;
     for (uint64_t seed = 1; seed <= 12; seed++) {
         weather w = {.seed = seed,
                      .prompts = 1 + (uint32_t)seed % 4,
@@ -307,9 +308,10 @@ SL_TEST(what_nothing_tells_apart_is_never_called_certain)
                      .swaps = seed & 2};
         verdict v = run(&w);
         CHECK_EQ(v.wrong, 0);
-        CHECK(v.ambiguous > 0);
+        ambiguous += v.ambiguous;
         CHECK_EQ(v.exact + v.single + v.ambiguous + v.none, REQUESTS);
     }
+    CHECK(ambiguous > 0);
 }
 
 SL_TEST(prompts_in_small_batches_and_clients_that_leave)

@@ -69,6 +69,9 @@ struct sl_track_request {
     uint32_t status;
     sl_track_use use;
     bool tls, streaming, posted, partial, doubted;
+    bool held;                           /* answered, and waits for certainty (held.h) */
+    sl_probe_answer_end *answer;         /* of one that is held: the event of its end */
+    uint64_t end_ns;                     /* of the answer */
     uint64_t start_ns, body_ns, post_ns; /* first byte, end of body, last post */
     uint64_t answer_ns, frame_ns;        /* head and first frame of the answer */
     uint64_t body_bytes;
@@ -84,6 +87,11 @@ typedef struct sl_track_batch_facts {
     uint32_t n_tokens, prompt, generated, sequences;
     sl_probe_api api;
 } sl_track_batch_facts;
+
+/* When a token was taken: not before, not after (0: not known). */
+typedef struct sl_track_when {
+    uint64_t from_ns, to_ns;
+} sl_track_when;
 
 /* One use of a sequence for one prompt. */
 typedef enum sl_track_phase { SL_TRACK_PROMPT = 0, SL_TRACK_GENERATE } sl_track_phase;
@@ -114,6 +122,8 @@ struct sl_track_turn {
     int32_t least_pos;          /* no step of its generation lies in front of it */
     uint32_t prompt_tokens, cached_tokens, generated, batches;
     uint64_t start_ns, prompt_end_ns, last_ns; /* last_ns: end of its last batch */
+    sl_track_when first_token, last_token;
+    bool by_time; /* certain by the server's times */
     sl_token_gaps gaps;
     uint64_t ties[SL_PROBE_MAX_TIES]; /* serials of the asks it may be for, its own too */
     uint32_t tie_count;
@@ -149,6 +159,13 @@ typedef struct sl_track_batch {
     uint32_t part_count, part_cap;
 } sl_track_batch;
 
+/* An output row of a batch, and the sequence whose token it gives. */
+typedef struct sl_track_output {
+    uint32_t row;
+    int32_t seq;
+} sl_track_output;
+#define SL_TRACK_OUTPUTS 64
+
 #define SL_TRACK_SIZES 16 /* batches are compared with others of about the same size */
 
 struct sl_track_context {
@@ -162,6 +179,8 @@ struct sl_track_context {
     uint64_t usual_ns[SL_TRACK_SIZES]; /* moving medians */
     uint32_t seen[SL_TRACK_SIZES];
     sl_track_batch batch;
+    sl_track_output outputs[SL_TRACK_OUTPUTS]; /* of the last batch */
+    uint32_t output_count;
     sl_track_seq *seqs;
     uint32_t seq_count;
 };
@@ -187,6 +206,13 @@ typedef struct sl_track_buffer {
 
 #define SL_TRACK_BUCKETS 1024
 #define SL_TRACK_GHOSTS 64
+#define SL_TRACK_HELD 64
+
+/* The row whose logits were fetched last, and by whom. context 0: none. */
+typedef struct sl_track_sampling {
+    uint32_t context, thread;
+    int32_t seq;
+} sl_track_sampling;
 
 struct sl_probe_assembler {
     sl_probe_options options;
@@ -200,6 +226,12 @@ struct sl_probe_assembler {
     sl_track_turn *turns;
     sl_track_turn *ghosts[SL_TRACK_GHOSTS]; /* turns that were given away as guesses: they may have been another's */
     uint32_t next_ghost;
+    sl_track_request *held[SL_TRACK_HELD]; /* oldest first */
+    uint32_t held_count;
+    sl_track_sampling sampling;
+    /* Answers whose times are those of the turn that was certain without; of guesses, of one of those it may have been;
+     * of none. */
+    uint64_t times_agree, times_possible, times_differ;
     uint64_t tokens_kept;
     uint64_t serial;
     bool has_http; /* a request for tokens was seen */
@@ -254,6 +286,8 @@ void sl_track_request_body(sl_probe_assembler *a, const sl_probe_request_end *ev
 void sl_track_request_answer(sl_probe_assembler *a, const sl_probe_answer *event);
 void sl_track_request_frame(sl_probe_assembler *a, const sl_probe_frame *event);
 void sl_track_request_end(sl_probe_assembler *a, const sl_probe_answer_end *event);
+/* Those that are held and need not be any more end. */
+void sl_track_requests_look(sl_probe_assembler *a, uint64_t now_ns);
 /* The host is gone: what is open ends. */
 void sl_track_requests_gone(sl_probe_assembler *a, uint64_t now_ns, bool crashed);
 /* Events were lost: what is open may miss some. */
