@@ -1,4 +1,7 @@
-/* OTLP requests: all readers over arbitrary bytes; what transcodes to JSON is valid JSON. First byte: the signal. */
+/*
+ * OTLP requests: all readers over arbitrary bytes; what transcodes to JSON is valid JSON, which read back gives the
+ * same JSON; and the bytes as JSON. First byte: the signal.
+ */
 #include <stdlib.h>
 
 #include "src/wire/json_scan.h"
@@ -47,6 +50,30 @@ static void read_record(sl_str bytes)
         read_points(&metric);
 }
 
+static void check_way_back(sl_otlp_signal signal, sl_str json)
+{
+    sl_buf request, again;
+    sl_buf_init(&request, 16u << 20);
+    sl_buf_init(&again, 8u << 20);
+    if (sl_otlp_from_json(signal, json, &request) != 0 || sl_otlp_to_json(signal, sl_buf_str(&request), &again) != 0 ||
+        !sl_str_eq(sl_buf_str(&again), json))
+        abort();
+    sl_buf_done(&request);
+    sl_buf_done(&again);
+}
+
+/* What is read from any JSON is a request. */
+static void read_json(sl_otlp_signal signal, sl_str text)
+{
+    sl_buf request, json;
+    sl_buf_init(&request, 16u << 20);
+    sl_buf_init(&json, 16u << 20);
+    if (sl_otlp_from_json(signal, text, &request) == 0 && sl_otlp_to_json(signal, sl_buf_str(&request), &json) != 0)
+        abort();
+    sl_buf_done(&request);
+    sl_buf_done(&json);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
@@ -61,9 +88,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sl_buf json;
     sl_buf_init(&json, 8u << 20);
     sl_json_value root;
-    if (sl_otlp_to_json((sl_otlp_signal)(data[0] % 3), request, &json) == 0 &&
-        (sl_json_parse(sl_buf_str(&json), &root, NULL) || root.type != SL_JSON_OBJECT))
-        abort();
+    sl_otlp_signal signal = (sl_otlp_signal)(data[0] % 3);
+    if (sl_otlp_to_json(signal, request, &json) == 0) {
+        if (sl_json_parse(sl_buf_str(&json), &root, NULL) || root.type != SL_JSON_OBJECT)
+            abort();
+        check_way_back(signal, sl_buf_str(&json));
+    }
+    read_json(signal, request);
     sl_buf_done(&json);
     return 0;
 }

@@ -71,8 +71,8 @@ void sl_live_get_stats(sl_live *live, sl_live_stats *ret_stats);
 #define SL_LIVE_ROUTES 3
 /*
  * Routes of the admin listener: GET /traces?limit=&service=, GET /traces/{id}, and POST /v1/traces, by which other
- * processes of this machine send their spans (OTLP over HTTP, protobuf, not compressed). The server should take bodies
- * of SL_LIVE_POST_BYTES.
+ * processes of this machine send their spans (OTLP over HTTP, protobuf or JSON, also compressed by gzip). The server
+ * should take bodies of SL_LIVE_POST_BYTES; none may be longer than that unpacked.
  */
 void sl_live_routes(sl_live *live, sl_ctl_route ret_routes[SL_LIVE_ROUTES]);
 

@@ -2,6 +2,8 @@
 #include "src/view/live.h"
 
 #include "src/base/assert.h"
+#include "src/export/gzip.h"
+#include "src/wire/otlp_json.h"
 #include "src/wire/pb.h"
 
 #define MAX_SERVICE 256
@@ -56,50 +58,89 @@ static void one(void *user, const sl_ctl_request *request, sl_ctl_response *resp
 
 /* ---- spans of other processes ---- */
 
-/* Source: OpenTelemetry protocol specification, OTLP/HTTP Response. */
-static void answer_otlp(sl_ctl_response *response, int http_status, unsigned code, const char *message)
+/* Source: OpenTelemetry protocol specification, OTLP/HTTP Request, OTLP/HTTP Response. */
+
+typedef enum encoding { PROTOBUF, JSON, FOREIGN } encoding;
+
+static encoding encoding_of(sl_str content_type)
 {
-    SL_ASSERT(response);
+    size_t end = sl_str_chr(content_type, ';');
+    sl_str type = sl_str_trim(sl_str_sub(content_type, 0, end));
+    if (sl_str_ieq(type, SL_STR("application/json")))
+        return JSON;
+    return sl_str_ieq(type, SL_STR("application/x-protobuf")) ? PROTOBUF : FOREIGN;
+}
+
+/* A google.rpc.Status, or a full success: in the encoding of the request. */
+static void answer_otlp(sl_ctl_response *response, encoding in, int http_status, unsigned code, const char *message)
+{
+    SL_ASSERT(response && in != FOREIGN);
     response->status = http_status;
-    response->content_type = "application/x-protobuf";
+    response->content_type = in == JSON ? "application/json" : "application/x-protobuf";
     sl_buf_clear(&response->body);
-    if (http_status == 200)
-        return; /* an ExportTraceServiceResponse without fields */
-    int error = sl_pb_buf_uint(&response->body, STATUS_CODE, code);
-    if (!error)
+    int error = 0;
+    if (in == JSON && http_status == 200)
+        error = sl_buf_put_c(&response->body, "{}");
+    else if (in == JSON)
+        error = sl_buf_printf(&response->body, "{\"code\":%u,\"message\":\"%s\"}", code, message);
+    else if (http_status != 200)
+        error = sl_pb_buf_uint(&response->body, STATUS_CODE, code);
+    if (!error && in == PROTOBUF && http_status != 200)
         error = sl_pb_buf_bytes(&response->body, STATUS_MESSAGE, message, strlen(message));
     (void)error;
 }
 
-static bool is_protobuf(sl_str content_type)
+/* Takes the request, compressed if it says so, into the view; neither form is longer than SL_LIVE_POST_BYTES. */
+static int take_in(sl_live *live, encoding in, bool is_packed, sl_str body)
 {
-    size_t end = sl_str_chr(content_type, ';');
-    sl_str type = sl_str_trim(sl_str_sub(content_type, 0, end));
-    return sl_str_ieq(type, SL_STR("application/x-protobuf"));
+    sl_buf plain, request;
+    int error = 0;
+    sl_buf_init(&plain, SL_LIVE_POST_BYTES);
+    sl_buf_init(&request, SL_LIVE_POST_BYTES);
+    if (is_packed) {
+        error = sl_gzip_unpack(body, &plain);
+        body = sl_buf_str(&plain);
+    }
+    if (!error && in == JSON && body.len) {
+        error = sl_otlp_from_json(SL_OTLP_TRACES, body, &request);
+        body = sl_buf_str(&request);
+    }
+    if (!error)
+        error = sl_live_add(live, body);
+    sl_buf_done(&plain);
+    sl_buf_done(&request);
+    return error;
 }
 
 static void receive(void *user, const sl_ctl_request *request, sl_ctl_response *response)
 {
     SL_ASSERT(user && request && response);
-    sl_str encoding = sl_ctl_header(request, SL_STR("content-encoding"));
-    if (!is_protobuf(sl_ctl_header(request, SL_STR("content-type")))) {
-        sl_ctl_error(response, 415, "unsupported_media_type", "send OTLP as application/x-protobuf");
-        return;
-    }
-    if (encoding.len && !sl_str_ieq(encoding, SL_STR("identity"))) {
+    sl_str coding = sl_ctl_header(request, SL_STR("content-encoding"));
+    encoding in = encoding_of(sl_ctl_header(request, SL_STR("content-type")));
+    bool is_packed = sl_str_ieq(coding, SL_STR("gzip"));
+    if (in == FOREIGN) {
         sl_ctl_error(response, 415, "unsupported_media_type",
-                     "send it without compression (OTEL_EXPORTER_OTLP_COMPRESSION=none)");
+                     "send OTLP as application/x-protobuf or application/json");
         return;
     }
-    switch (sl_live_add(user, request->body)) {
+    if (coding.len && !is_packed && !sl_str_ieq(coding, SL_STR("identity"))) {
+        sl_ctl_add_header(response, SL_STR("Accept-Encoding"), SL_STR("gzip"));
+        sl_ctl_error(response, 415, "unsupported_media_type",
+                     "send it compressed by gzip, or not (OTEL_EXPORTER_OTLP_COMPRESSION)");
+        return;
+    }
+    switch (take_in(user, in, is_packed, request->body)) {
     case 0:
-        answer_otlp(response, 200, 0, NULL);
+        answer_otlp(response, in, 200, 0, NULL);
         break;
     case SL_ENOMEM:
-        answer_otlp(response, 503, RESOURCE_EXHAUSTED, "out of memory");
+        answer_otlp(response, in, 503, RESOURCE_EXHAUSTED, "out of memory");
+        break;
+    case SL_ELIMIT:
+        answer_otlp(response, in, 413, RESOURCE_EXHAUSTED, "the body is too long, or nested too deep");
         break;
     default:
-        answer_otlp(response, 400, INVALID_ARGUMENT, "the body is no ExportTraceServiceRequest, or is cut");
+        answer_otlp(response, in, 400, INVALID_ARGUMENT, "the body is no ExportTraceServiceRequest, or is cut");
     }
 }
 

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "src/base/limits.h"
+#include "src/export/gzip.h"
 #include "src/net/lite/addr.h"
 #include "src/view/test_live_fixture.h"
+#include "src/wire/otlp_json.h"
 #include "tests/harness/sl_test.h"
 
 static void expect_list(const char *file, int line, sl_live *live, const sl_live_filter *filter, const char *want)
@@ -498,6 +500,44 @@ static int post(uint16_t port, const char *fields, sl_str body, char *ret_answer
 
 #define PROTOBUF "Content-Type: application/x-protobuf\r\n"
 
+#define AS_JSON "Content-Type: application/json\r\n"
+#define PACKED "Content-Encoding: gzip\r\n"
+
+/* The same spans as JSON, and compressed; answers come as the requests do. */
+static void check_encodings(sl_live *live, uint16_t port, sl_str request)
+{
+    char answer[4096];
+    sl_buf json, packed, zeros;
+    sl_buf_init(&json, 1u << 20);
+    sl_buf_init(&packed, 1u << 20);
+    sl_buf_init(&zeros, 64u << 20);
+    REQUIRE(sl_otlp_to_json(SL_OTLP_TRACES, request, &json) == 0);
+    for (char *at = json.data; (at = memmem(at, (size_t)(json.data + json.len - at), "elsewhere", 9)); at += 9)
+        memcpy(at, "by json  ", 9);
+    CHECK_EQ(post(port, AS_JSON, sl_buf_str(&json), answer, sizeof answer), 200);
+    CHECK(strstr(answer, "Content-Type: application/json\r\n") && strstr(answer, "\r\n\r\n{}"));
+    ask(live, "/traces", "service=by+json++", 200, "\"root\":\"a\"");
+    REQUIRE(sl_gzip_pack(sl_buf_str(&json), &packed) == 0);
+    CHECK_EQ(post(port, AS_JSON PACKED, sl_buf_str(&packed), answer, sizeof answer), 200);
+    CHECK_EQ(post(port, AS_JSON, sl_buf_str(&packed), answer, sizeof answer), 400);
+    CHECK(strstr(answer, "{\"code\":3,\"message\":\"the body is no ExportTraceServiceRequest") != NULL);
+    CHECK_EQ(post(port, AS_JSON PACKED, sl_str_sub(sl_buf_str(&packed), 0, packed.len - 4), answer, sizeof answer),
+             400);
+    CHECK_EQ(post(port, PROTOBUF PACKED, request, answer, sizeof answer), 400);
+    sl_buf_clear(&packed);
+    REQUIRE(sl_gzip_pack(request, &packed) == 0);
+    CHECK_EQ(post(port, PROTOBUF PACKED, sl_buf_str(&packed), answer, sizeof answer), 200);
+    CHECK(strstr(answer, "Content-Type: application/x-protobuf\r\n") != NULL);
+    while (zeros.len < SL_LIVE_POST_BYTES + 4096) /* a few kilobytes that would unpack to more than is taken */
+        (void)sl_buf_put(&zeros, (const char[4096]){0}, 4096);
+    sl_buf_clear(&packed);
+    REQUIRE(sl_gzip_pack(sl_buf_str(&zeros), &packed) == 0);
+    CHECK_EQ(post(port, PROTOBUF PACKED, sl_buf_str(&packed), answer, sizeof answer), 413);
+    sl_buf_done(&json);
+    sl_buf_done(&packed);
+    sl_buf_done(&zeros);
+}
+
 SL_TEST(live_takes_spans_of_other_processes)
 {
     sl_live *live = sl_live_new(NULL);
@@ -526,11 +566,12 @@ SL_TEST(live_takes_spans_of_other_processes)
     CHECK_EQ(post(real.port, PROTOBUF, sl_str_sub(good, 0, good.len - 3), answer, sizeof answer), 400);
     CHECK(strstr(answer, "\x08\x03\x12") && strstr(answer, "no ExportTraceServiceRequest"));
     CHECK_EQ(post(real.port, PROTOBUF, SL_STR("{\"resourceSpans\":[]}"), answer, sizeof answer), 400);
-    CHECK_EQ(post(real.port, "Content-Type: application/json\r\n", good, answer, sizeof answer), 415);
+    CHECK_EQ(post(real.port, "Content-Type: text/plain\r\n", good, answer, sizeof answer), 415);
     CHECK(strstr(answer, "application/x-protobuf") != NULL);
     CHECK_EQ(post(real.port, "", good, answer, sizeof answer), 415);
-    CHECK_EQ(post(real.port, PROTOBUF "Content-Encoding: gzip\r\n", good, answer, sizeof answer), 415);
-    CHECK(strstr(answer, "without compression") != NULL);
+    CHECK_EQ(post(real.port, PROTOBUF "Content-Encoding: br\r\n", good, answer, sizeof answer), 415);
+    CHECK(strstr(answer, "Accept-Encoding: gzip\r\n") && strstr(answer, "compressed by gzip"));
+    check_encodings(live, real.port, good);
     sl_live_stats stats;
     sl_live_get_stats(live, &stats);
     CHECK_EQ(stats.traces, 1);

@@ -83,6 +83,22 @@ static const struct {
     {"{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[", "]}]}]}"},
 };
 
+/* What is read from the JSON gives the same JSON again. */
+static void check_way_back(sl_otlp_signal signal, sl_str json)
+{
+    sl_buf request, again;
+    sl_buf_init(&request, 1u << 20);
+    sl_buf_init(&again, 1u << 20);
+    int error = sl_otlp_from_json(signal, json, &request);
+    if (!error)
+        error = sl_otlp_to_json(signal, sl_buf_str(&request), &again);
+    if (error || !sl_str_eq(sl_buf_str(&again), json))
+        sl_test_failed(__FILE__, __LINE__, "back: %d\n  %.*s\n  %.*s", error, (int)again.len, again.data, (int)json.len,
+                       json.ptr);
+    sl_buf_done(&request);
+    sl_buf_done(&again);
+}
+
 static void check_json(sl_otlp_signal signal, sl_str request, const char *what, sl_str want)
 {
     sl_buf out;
@@ -92,6 +108,7 @@ static void check_json(sl_otlp_signal signal, sl_str request, const char *what, 
         sl_test_failed(__FILE__, __LINE__, "%s: %d\n  %.*s\n  %.*s", what, error, (int)out.len, out.data, (int)want.len,
                        want.ptr);
     CHECK_EQ(sl_json_scan(sl_buf_str(&out), NULL, NULL, NULL, NULL), 0);
+    check_way_back(signal, sl_buf_str(&out));
     sl_buf_done(&out);
 }
 
@@ -334,4 +351,102 @@ SL_TEST(json_without_memory)
             break;
     }
     sl_buf_done(&request);
+}
+
+/* ---- back ---- */
+
+static int from_json(const char *json, sl_buf *out)
+{
+    char *exact = malloc(strlen(json) + 1); /* so that a sanitizer sees reads beyond */
+    memcpy(exact, json, strlen(json));
+    int error = sl_otlp_from_json(SL_OTLP_TRACES, sl_str_of(exact, strlen(json)), out);
+    free(exact);
+    return error;
+}
+
+#define SPAN(members) "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{" members "}]}]}]}"
+#define VALUE(members) SPAN("\"attributes\":[{\"key\":\"k\",\"value\":{" members "}}]")
+
+/* What others write otherwise than we do: it means the same. */
+SL_TEST(json_that_others_write)
+{
+    static const struct {
+        const char *json, *want;
+    } rows[] = {
+        {"{}", "{}"},
+        {" {\"unknown\" : [1,{\"a\":null}] , \"resourceSpans\" : null}", "{}"},
+        {"{\"resourceSpans\":[]}", "{}"},
+        {SPAN("\"startTimeUnixNano\":1544712660000000000,\"kind\":\"3\""),
+         SPAN("\"kind\":3,\"startTimeUnixNano\":\"1544712660000000000\"")},
+        {SPAN("\"endTimeUnixNano\":5e3,\"traceId\":\"ABCD\",\"parentSpanId\":\"\",\"name\":null"),
+         SPAN("\"traceId\":\"abcd\",\"endTimeUnixNano\":\"5000\"")},
+        {SPAN("\"endTimeUnixNano\":\"18446744073709551615\""), SPAN("\"endTimeUnixNano\":\"18446744073709551615\"")},
+        {SPAN("\"na\\u006de\":\"\\u00e9\\ud800\\n\""), SPAN("\"name\":\"\xc3\xa9\xef\xbf\xbd\\n\"")},
+        {SPAN("\"name\":\"a\",\"name\":\"b\""), SPAN("\"name\":\"b\"")},
+        {VALUE("\"intValue\":-7"), VALUE("\"intValue\":\"-7\"")},
+        {VALUE("\"doubleValue\":\"-Infinity\""), VALUE("\"doubleValue\":\"-Infinity\"")},
+        {VALUE("\"doubleValue\":\"2.5\""), VALUE("\"doubleValue\":2.5")},
+        {VALUE("\"bytesValue\":\"-_8\""), VALUE("\"bytesValue\":\"+/8=\"")},
+        {VALUE("\"stringValue\":\"\""), VALUE("\"stringValue\":\"\"")},
+        {VALUE("\"arrayValue\":{}"), VALUE("\"arrayValue\":{\"values\":[]}")},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sl_buf request, json;
+        sl_buf_init(&request, 1u << 16);
+        sl_buf_init(&json, 1u << 16);
+        CHECK_EQ(from_json(rows[i].json, &request), 0);
+        CHECK_EQ(sl_otlp_to_json(SL_OTLP_TRACES, sl_buf_str(&request), &json), 0);
+        CHECK_STR(sl_buf_str(&json), rows[i].want);
+        sl_buf_done(&request);
+        sl_buf_done(&json);
+    }
+}
+
+SL_TEST(json_that_is_no_request)
+{
+    static const char *const texts[] = {
+        "",
+        "[]",
+        "null",
+        "{\"resourceSpans\":{}}",
+        "{\"resourceSpans\":[1]}",
+        "{\"resourceSpans\":[{}],}",
+        SPAN("\"name\":1"),
+        SPAN("\"kind\":\"SPAN_KIND_CLIENT\""),
+        SPAN("\"kind\":4294967296"),
+        SPAN("\"kind\":-1"),
+        SPAN("\"kind\":1.5"),
+        SPAN("\"kind\":\"\""),
+        SPAN("\"startTimeUnixNano\":\"18446744073709551616\""),
+        SPAN("\"startTimeUnixNano\":true"),
+        SPAN("\"traceId\":\"abc\""),
+        SPAN("\"traceId\":\"AAAAAAAAAAAAAAAAAAAAAA==\""),
+        SPAN("\"status\":[]"),
+        VALUE("\"boolValue\":1"),
+        VALUE("\"intValue\":\"9223372036854775808\""),
+        VALUE("\"doubleValue\":\"nan\""),
+        VALUE("\"bytesValue\":\"a\""),
+        VALUE("\"arrayValue\":[]"),
+        VALUE("\"kvlistValue\":{\"values\":[1]}"),
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        sl_buf request;
+        sl_buf_init(&request, 1u << 16);
+        (void)sl_buf_put_c(&request, "kept");
+        if (from_json(texts[i], &request) != SL_EPARSE)
+            sl_test_failed(__FILE__, __LINE__, "read: %s", texts[i]);
+        CHECK_STR(sl_buf_str(&request), "kept");
+        sl_buf_done(&request);
+    }
+    static const char good[] = VALUE("\"kvlistValue\":{\"values\":[{\"key\":\"a\",\"value\":{\"intValue\":\"1\"}}]}");
+    for (size_t cut = 0; cut < strlen(good); cut++) { /* every cut of it is refused; less room than it needs as well */
+        sl_buf request, small;
+        sl_buf_init(&request, 1u << 16);
+        sl_buf_init(&small, 1 + cut % 20);
+        CHECK_EQ(sl_otlp_from_json(SL_OTLP_TRACES, sl_str_of(good, cut), &request), SL_EPARSE);
+        CHECK_EQ(sl_otlp_from_json(SL_OTLP_TRACES, sl_str_c(good), &small), SL_ELIMIT);
+        CHECK_EQ(small.len, 0);
+        sl_buf_done(&request);
+        sl_buf_done(&small);
+    }
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The live view of `sightline up` takes the spans of other processes: of `run` and `flow worker`, and by POST of anybody's."""
+import gzip
 import json
 import os
 
@@ -49,8 +50,15 @@ def test_spans_by_post():
     lib.equal((reply.status, reply.headers["content-type"], reply.body), (200, "application/x-protobuf", b""))
     lib.equal([(t["root"], t["service"]) for t in traces(up)], [("elsewhere", "other")])
     lib.equal(traces(up, "abab")["spans"][0]["name"], "elsewhere")
-    lib.equal(lib.post(url, b"{}", headers={"Content-Type": "application/json"}).status, 415)
-    lib.equal(lib.post(url, request_of("ab" * 16), headers={**kind, "Content-Encoding": "gzip"}).status, 415)
+    in_json = {"resourceSpans": [{"scopeSpans": [{"spans": [{
+        "traceId": "cd" * 16, "spanId": "01" * 8, "name": "by JSON", "startTimeUnixNano": "1", "endTimeUnixNano": 2}]}]}]}
+    packed = gzip.compress(json.dumps(in_json).encode())
+    reply = lib.post(url, packed, headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
+    lib.equal((reply.status, reply.headers["content-type"], reply.body), (200, "application/json", b"{}"))
+    lib.equal(traces(up, "cdcd")["spans"][0]["name"], "by JSON")
+    lib.equal(lib.post(url, packed, headers={"Content-Type": "application/json"}).status, 400)
+    lib.equal(lib.post(url, gzip.compress(bytes(9 << 20)), headers={**kind, "Content-Encoding": "gzip"}).status, 413)
+    lib.equal(lib.post(url, request_of("ab" * 16), headers={**kind, "Content-Encoding": "br"}).status, 415)
     lib.equal(lib.post(url, b"nonsense", headers=kind).status, 400)
     lib.equal(lib.post(url, bytes(9 << 20), headers=kind).status, 413)
     lib.equal(lib.get(url).status, 405)
