@@ -194,11 +194,13 @@ static void put_escaped(sl_buf *out, sl_str s)
 
 static void put_quoted(sl_buf *out, sl_str s)
 {
+    if (SL_UNLIKELY(!s.ptr))
+        s = SL_STR("");
     if (SL_UNLIKELY(sl_buf_reserve(out, s.len + 2)))
         return;
     out->data[out->len++] = '"';
     size_t run = plain_run(s, 0);
-    if (run && s.ptr)
+    if (run)
         memcpy(out->data + out->len, s.ptr, run);
     out->len += run;
     if (SL_UNLIKELY(run < s.len))
