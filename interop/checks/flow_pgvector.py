@@ -50,7 +50,7 @@ steps:
 TWICE = """name: twice
 steps:
   - {id: first, type: vector_search, database: pgvector, index: docs, query: "{{ inputs.vector }}", output: [hits]}
-  - {id: pause, type: action, depends_on: first, action: sleep, seconds: 4}
+  - {id: pause, type: action, depends_on: first, action: sleep, seconds: 6}
   - {id: second, type: vector_search, depends_on: pause, database: pgvector, index: docs, query: "{{ inputs.vector }}", output: [hits]}
 """
 

@@ -254,7 +254,7 @@ SL_TEST(a_broken_connection_is_made_anew_once)
 SL_TEST(time_limits)
 {
     static bench b;
-    BEGIN(&b, ((sl_pgvector_options){.answer_ms = 150}), "&connect_timeout=1");
+    BEGIN(&b, ((sl_pgvector_options){.answer_ms = 700}), "&connect_timeout=1");
     sl_pg_query query = query_of("docs");
     b.server.mode = PS_HANG;
     sl_pg_fault fault = search(&b, &query);
@@ -265,7 +265,7 @@ SL_TEST(time_limits)
     CHECK_EQ(search(&b, &query).kind, SL_PG_FINE);
     CHECK_EQ(b.server.connections, 1); /* it was cancelled, so it was kept */
     end(&b);
-    BEGIN(&b, ((sl_pgvector_options){.answer_ms = 150}), "&connect_timeout=1");
+    BEGIN(&b, ((sl_pgvector_options){.answer_ms = 700}), "&connect_timeout=1");
     b.server.mode = PS_SILENT;
     fault = search(&b, &query);
     CHECK_EQ(fault.kind, SL_PG_TIMEOUT);
