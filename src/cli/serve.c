@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "src/base/assert.h"
+#include "src/cli/announce.h"
 #include "src/cli/data_dir.h"
 #include "src/cli/mock_server.h"
 #include "src/cli/reload.h"
@@ -451,12 +452,15 @@ static void on_note(void *user, const char *text)
 static void announce_curl(const sl_serve *s, const char *url, const char *admin)
 {
     SL_ASSERT(s);
-    const char *model = s->config->deployments[0].model_name.ptr;
-    fprintf(stderr,
-            "\nTry:\n  curl %s/v1/chat/completions -H \"Authorization: Bearer %s\" \\\n"
-            "    -H \"Content-Type: application/json\" \\\n"
-            "    -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'\n",
-            url, s->default_key ? DEV_KEY : "$LITELLM_MASTER_KEY", model);
+    sl_buf body;
+    sl_buf_init(&body, 1u << 20);
+    if (sl_announce_chat_body(s->config->deployments[0].model_name, &body) == 0)
+        fprintf(stderr,
+                "\nTry:\n  curl %s/v1/chat/completions -H \"Authorization: Bearer %s\" \\\n"
+                "    -H \"Content-Type: application/json\" \\\n"
+                "    -d %.*s\n",
+                url, s->default_key ? DEV_KEY : "$LITELLM_MASTER_KEY", (int)body.len, body.data);
+    sl_buf_done(&body);
     if (admin && strcmp(admin, DEFAULT_ADMIN) == 0)
         fprintf(stderr, "  sightline traces\n");
     else if (admin)

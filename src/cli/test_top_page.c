@@ -162,6 +162,10 @@ SL_TEST(names_are_plain)
          "b",
          "a?b"},
         {"a\xc3", "a?"},
+        /* Escapes of the format; a backslash before anything else is one. */
+        {"we\\\"ird\\\\mo\\ndel", "we\"ird\\mo?del"},
+        {"\\\\n", "\\n"},
+        {"a\\tb", "a\\tb"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[256];
@@ -170,6 +174,27 @@ SL_TEST(names_are_plain)
         CHECK_EQ(page->model_count, 1);
         CHECK_STR(sl_str_c(page->models[0].name), cases[i].shown);
         sl_free(page);
+    }
+}
+
+/* Cut to the room of a name, between characters and never within an escape. */
+SL_TEST(long_names_are_cut)
+{
+    static const char *const units[] = {"x", "\xc3\xa9", "\xe2\x82\xac", "\\\\", "\\\""};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        for (size_t shift = 0; shift < 4; shift++) {
+            char text[1024], name[512] = "";
+            memset(name, 'y', shift);
+            for (size_t n = 0; n < 130; n++)
+                (void)strncat(name, units[i], sizeof name - strlen(name) - 1);
+            (void)snprintf(text, sizeof text, LATENCY "_count{gen_ai_request_model=\"%s\"} 1\n", name);
+            sl_top_page *page = read_page(text);
+            REQUIRE(page->model_count == 1);
+            size_t len = strlen(page->models[0].name);
+            CHECK(len < SL_TOP_MAX_NAME && len > SL_TOP_MAX_NAME - 5);
+            CHECK(sl_utf8_valid(sl_str_c(page->models[0].name)));
+            sl_free(page);
+        }
     }
 }
 

@@ -9,20 +9,28 @@
 
 #define NAME_WIDTH 28
 
-/* Clients choose names, and pages come from anywhere: without what a terminal obeys, cut between characters. */
+/*
+ * The value of a label as it is: \\, \" and \n of the format undone. Clients choose names, and pages come from
+ * anywhere: without what a terminal obeys, cut between characters.
+ */
 static sl_str plain_name(sl_str name, char text[SL_TOP_MAX_NAME])
 {
-    size_t end = sl_utf8_prefix(name, SL_TOP_MAX_NAME - 1);
-    for (size_t i = 0; i < end;) {
-        bool valid;
-        size_t len = sl_utf8_piece(sl_str_sub(name, i, end - i), &valid);
-        unsigned char c = (unsigned char)name.ptr[i];
-        bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && len == 2 && (unsigned char)name.ptr[i + 1] < 0xa0);
-        for (size_t k = 0; k < len; k++)
-            text[i + k] = valid && !control ? name.ptr[i + k] : '?';
-        i += len;
+    size_t at = 0;
+    for (size_t i = 0; i < name.len;) {
+        unsigned char c = (unsigned char)name.ptr[i], next = i + 1 < name.len ? (unsigned char)name.ptr[i + 1] : 0;
+        bool valid = true, escape = c == '\\' && (next == '\\' || next == '"' || next == 'n');
+        size_t len = escape ? 1 : sl_utf8_piece(sl_str_sub(name, i, name.len), &valid);
+        bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && len == 2 && next < 0xa0);
+        if (at + len >= SL_TOP_MAX_NAME)
+            break;
+        for (size_t k = 0; k < len && !escape; k++)
+            text[at + k] = valid && !control ? name.ptr[i + k] : '?';
+        if (escape)
+            text[at] = next == 'n' ? '?' : (char)next;
+        at += len;
+        i += len + escape;
     }
-    return sl_str_of(text, end);
+    return sl_str_of(text, at);
 }
 
 static sl_top_model *model_of(sl_top_page *page, sl_str name)
