@@ -5,7 +5,9 @@ from the server's own answers. Where prompts are identical the probe may be unsu
 """
 import collections
 import os
+import re
 import threading
+import time
 
 from checks import Row
 from lib import llama_load, net, probe, sightline
@@ -311,6 +313,49 @@ def run_broken_off(ctx):
     return "%s; %d broken off" % (detail, len(gone))
 
 
+def logged_slots(log):
+    """What the server's log says of each answer: {(prompt tokens, ms, generated tokens, ms): slots}."""
+    slots, prompt = collections.defaultdict(set), {}
+    line = re.compile(r"id +(\d+) \| task (\d+) \| +(prompt )?eval time = +([\d.]+) ms / +(\d+) tokens")
+    for slot, task, is_prompt, ms, tokens in line.findall(log):
+        if is_prompt:
+            prompt[slot, task] = (int(tokens), ms)
+        else:
+            slots[prompt[slot, task] + (int(tokens), ms)].add(int(slot))
+    return slots
+
+
+def log_of(server):
+    with open(server.process.log, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def run_twins(peer):
+    """The same question from 8 clients at once: the answers tell no slot, but the server's log does. What the probe
+    calls certain is so, and where answers have different lengths that is nearly all."""
+    def run(ctx):
+        sink, details = sightline.Sink(ctx), []
+        server = start(ctx, peer(), sink)
+        for n, (warm, same) in enumerate(((False, False), (True, False), (False, True), (True, True))):
+            requests = llama_load.twin_chats(200, warm, same, 12 + n)
+            llama_load.send_all(server.base, requests, 8)
+            time.sleep(1)  # the log is behind
+            slots = logged_slots(log_of(server))
+            for r in requests:
+                t = r.timings
+                key = (r.prompt, "%.2f" % t["prompt_ms"], r.generated, "%.2f" % t["predicted_ms"]) if t else None
+                r.slot = min(slots[key]) if t and len(slots[key]) == 1 else -1
+            expect(sum(r.slot >= 0 for r in requests) >= 150, "answers in the log: %d" % sum(r.slot >= 0 for r in requests))
+            what = "%s answers of %s" % ("warm" if warm else "cold", "one length" if same else "some lengths")
+            _, kinds = compare(sink, requests, what, twins=True)
+            sure = sum(kinds[k] for k in SURE)
+            failed = sum(not r.succeeded() for r in requests)
+            expect(sure + failed >= (60 if same else 180), "%s: %s" % (what, dict(kinds)))
+            details.append("%s: %s" % (what, ", ".join("%d %s" % (v, k) for k, v in sorted(kinds.items()))))
+        return "; ".join(details)
+    return run
+
+
 def run_tls(ctx):
     """The server speaks TLS itself: requests are told by what libssl reads and writes, as exactly as without it."""
     peer, sink = new_peer(), sightline.Sink(ctx)
@@ -341,6 +386,12 @@ ROWS = [
     Row("probe-server-new", "full", "llama-server", llama_build.VERSION,
         "the same on a server that uses llama_process", run_server(new_peer, 1000),
         needs=[llama_build.install], cached=llama_build.cached, limit=400, order=65),
+    Row("probe-server-twins-old", "quick", "llama-server", llama_server.VERSION,
+        "the same question from several clients at once: what is called certain is", run_twins(old_peer),
+        needs=[lambda: python_venv.install("llama_server")], limit=400, order=65),
+    Row("probe-server-twins-new", "full", "llama-server", llama_build.VERSION,
+        "the same on a server that uses llama_process", run_twins(new_peer), needs=[llama_build.install],
+        cached=llama_build.cached, limit=400, order=65),
     Row("probe-server-settings", "full", "llama-server", llama_build.VERSION,
         "the same under settings that change the batches", run_settings, needs=[llama_build.install],
         cached=llama_build.cached, limit=400, order=65),

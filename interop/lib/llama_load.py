@@ -94,6 +94,13 @@ def twins(count, seed=4):
                                       "stream": n % 2 == 1, "temperature": 0}, seed) for n in range(count)]
 
 
+def twin_chats(count, warm, same_length, seed=12):
+    """The same question again and again, half of the answers streamed; `warm`: by chance the answers differ."""
+    return [Request(n, "chat", {"messages": [{"role": "user", "content": "the same words each time"}],
+                                "max_tokens": 8 if same_length else 3 + n % 6, "stream": n % 2 == 1, "ignore_eos": True,
+                                "temperature": 1.0 if warm else 0}, seed) for n in range(count)]
+
+
 def _answers(body, stream):
     if not stream:
         return [json.loads(body)]

@@ -465,13 +465,17 @@ bool sl_track_may_have_worked(sl_probe_assembler *a, const sl_track_request *req
     return false;
 }
 
-/* No answer begins before its first token is there, nor ends before its last. */
+/*
+ * No answer begins before its first token is there, nor ends before its last. One that says its length is complete
+ * before it begins.
+ */
 static bool came_in_time(const sl_track_turn *turn, const sl_track_request *request)
 {
     uint64_t begun = request->streaming ? request->frame_ns : request->answer_ns;
-    if (request->end_ns && turn->last_token.from_ns > request->end_ns)
+    uint64_t complete = request->whole && request->answer_ns ? request->answer_ns : request->end_ns;
+    if (complete && turn->last_token.from_ns > complete)
         return false;
-    return !begun || (turn->prompt_end_ns && turn->prompt_end_ns <= begun);
+    return !begun || (turn->prompt_end_ns && turn->prompt_end_ns <= begun && turn->first_token.from_ns <= begun);
 }
 
 /*

@@ -299,6 +299,7 @@ void sl_track_request_answer(sl_probe_assembler *a, const sl_probe_answer *event
     request->answer_ns = event->head.time_ns;
     request->status = event->status < 1000 ? event->status : 0;
     request->streaming = event->head.flags & SL_PROBE_ANSWER_SSE;
+    request->whole = event->head.flags & SL_PROBE_ANSWER_LENGTH;
 }
 
 void sl_track_request_frame(sl_probe_assembler *a, const sl_probe_frame *event)

@@ -69,6 +69,7 @@ struct sl_track_request {
     uint32_t status;
     sl_track_use use;
     bool tls, streaming, posted, partial, doubted;
+    bool whole;                          /* its answer says how long it is */
     bool held;                           /* answered, and waits for certainty (held.h) */
     sl_probe_answer_end *answer;         /* of one that is held: the event of its end */
     uint64_t end_ns;                     /* of the answer */
