@@ -76,7 +76,7 @@ int sl_str_to_u64(sl_str s, uint64_t *ret_value)
         if (s.ptr[i] < '0' || s.ptr[i] > '9')
             return SL_EPARSE;
         uint64_t digit = (uint64_t)(s.ptr[i] - '0');
-        if (value > (UINT64_MAX - digit) / 10)
+        if (i >= 19 && value > (UINT64_MAX - digit) / 10) /* 19 digits always fit */
             return SL_ELIMIT;
         value = value * 10 + digit;
     }

@@ -2,6 +2,7 @@
 #ifndef SL_WIRE_HTTP_FIELD_CHARS_H
 #define SL_WIRE_HTTP_FIELD_CHARS_H
 
+#include "src/base/assert.h"
 #include "src/base/str.h"
 
 #define SL_HTTP_CHAR_TOKEN 1  /* tchar: names, methods */
@@ -17,11 +18,16 @@ static inline bool sl_http_char_is(char c, int classes)
     return (sl_http_chars[(unsigned char)c] & classes) != 0;
 }
 
-/* Length of the longest prefix of `p` (`len` bytes) that is all of these classes. */
-static inline size_t sl_http_span(const char *p, size_t len, int classes)
+/* Length of the longest prefix of `p` (`len` bytes) that is all of one class. */
+static inline size_t sl_http_span(const char *p, size_t len, int class)
 {
+    const unsigned char *c = (const unsigned char *)p;
     size_t i = 0;
-    while (i < len && sl_http_char_is(p[i], classes))
+    SL_ASSERT((class & (class - 1)) == 0);
+    while (len - i >= 4 &&
+           sl_http_chars[c[i]] & sl_http_chars[c[i + 1]] & sl_http_chars[c[i + 2]] & sl_http_chars[c[i + 3]] & class)
+        i += 4;
+    while (i < len && sl_http_char_is(p[i], class))
         i++;
     return i;
 }

@@ -141,8 +141,9 @@ int sl_url_parse(sl_str text, sl_url *ret_url, const char **ret_reason)
 void sl_target_split(sl_str target, sl_str *ret_path, sl_str *ret_query)
 {
     SL_ASSERT(ret_path && ret_query);
-    size_t scheme = sl_str_find(target, SL_STR("://"));
-    if (target.len && target.ptr[0] != '/' && scheme != SL_NPOS) {
+    bool absolute = target.len && target.ptr[0] != '/';
+    size_t scheme = absolute ? sl_str_find(target, SL_STR("://")) : SL_NPOS;
+    if (scheme != SL_NPOS) {
         size_t begin = scheme + 3;
         while (begin < target.len && target.ptr[begin] != '/' && target.ptr[begin] != '?')
             begin++;
