@@ -14,6 +14,7 @@
 #include "src/base/sync.h"
 #include "src/cli/exec_folder.h"
 #include "src/cli/exec_library.h"
+#include "src/probe/uprobe/attach.h"
 
 #define TRY_MS 3000u
 
@@ -84,6 +85,18 @@ static void check_folder(sl_doctor *doctor)
     sl_exec_folder_remove(&folder);
 }
 
+/* For programs into which no library can be loaded; most people need it not. */
+static void check_outside(sl_doctor *doctor)
+{
+    sl_uprobe_why why;
+    if (sl_uprobe_possible(&why) == 0)
+        sl_doctor_say(doctor, SL_DOCTOR_OK, name, NULL,
+                      "static and running programs can be looked at from outside (uprobes)");
+    else
+        sl_doctor_say(doctor, SL_DOCTOR_OK, name, NULL,
+                      "static and running programs are not looked at from outside: %s", why.text);
+}
+
 void sl_doctor_probe(sl_doctor *doctor)
 {
     SL_ASSERT(doctor);
@@ -101,5 +114,6 @@ void sl_doctor_probe(sl_doctor *doctor)
         sl_doctor_say(doctor, SL_DOCTOR_OK, name, NULL, "%s can be loaded into programs", library);
         check_folder(doctor);
     }
+    check_outside(doctor);
     sl_buf_done(&tried);
 }

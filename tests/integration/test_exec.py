@@ -457,7 +457,7 @@ def test_check():
 
 
 def test_pid():
-    """A process that runs cannot be instrumented: what is said can be typed."""
+    """A process in which there is nothing to look at: what is said can be typed."""
     sleeper = subprocess.Popen(["sleep", "60.25"])
     try:
         done = subprocess.run([lib.BINARY, "exec", "--pid", str(sleeper.pid)], env=environment(), stderr=subprocess.PIPE, text=True, timeout=60)

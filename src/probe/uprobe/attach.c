@@ -37,7 +37,7 @@ typedef struct place {
 /* What is known of a return address of the process. */
 typedef struct site {
     uint64_t address;
-    bool watched;
+    uint64_t since_ns; /* when its breakpoint was set; UINT64_MAX: there is none */
 } site;
 
 struct sl_uprobe_attach {
@@ -277,32 +277,33 @@ static bool is_place(const sl_uprobe_attach *a, const sl_process_code *code, uin
     return false;
 }
 
-static bool watch_address(sl_uprobe_attach *a, uint64_t address)
+/* Since when returns to an address are seen. */
+static uint64_t watch_address(sl_uprobe_attach *a, uint64_t address)
 {
     sl_process_code code;
     sl_uprobe_why why;
     if (sl_process_map_at(a->pid, address, &code) != 0)
-        return false;
+        return UINT64_MAX;
     uint64_t offset = address - code.start + code.offset;
-    if (is_place(a, &code, offset))
-        return true;
+    if (is_place(a, &code, offset)) /* in the file from the beginning, or before execve() */
+        return 0;
     if (a->place_count == SL_UPROBE_MAX_SITES || set(a, code.link, code.path, offset, a->return_program, &why) != 0)
-        return false;
+        return UINT64_MAX;
     a->places[a->place_count++] = (place){code.device, code.inode, offset};
-    return true;
+    return sl_mono_ns();
 }
 
-static bool on_site(void *user, uint64_t address)
+static uint64_t on_site(void *user, uint64_t address)
 {
     sl_uprobe_attach *a = user;
     for (size_t i = 0; i < a->site_count; i++) {
         if (a->sites[i].address == address)
-            return a->sites[i].watched;
+            return a->sites[i].since_ns;
     }
-    bool watched = watch_address(a, address);
+    uint64_t since_ns = watch_address(a, address);
     if (a->site_count < SL_UPROBE_MAX_SITES)
-        a->sites[a->site_count++] = (site){address, watched};
-    return watched;
+        a->sites[a->site_count++] = (site){address, since_ns};
+    return since_ns;
 }
 
 static int32_t on_fact(void *user, sl_uprobe_fact which, uint64_t address)

@@ -16,18 +16,19 @@ typedef struct bench {
     sl_probe_ring *ring;
     sl_uprobe_translator *t;
     bool blind; /* no return is watched */
+    uint64_t since;
     unsigned sites;
     uint64_t now;
     size_t count;
     unsigned char event[256][512];
 } bench;
 
-static bool on_site(void *user, uint64_t address)
+static uint64_t on_site(void *user, uint64_t address)
 {
     bench *b = user;
     b->sites++;
     CHECK(address != 0);
-    return !b->blind;
+    return b->blind ? UINT64_MAX : b->since;
 }
 
 static int32_t on_fact(void *user, sl_uprobe_fact which, uint64_t address)
@@ -240,6 +241,22 @@ SL_TEST(a_missed_end_is_not_made_up)
     CHECK_EQ(events(&b), 4);
     sl_uprobe_tell_missed(b.t, b.now + 1000, 1000);
     (void)event_at(&b, 4, SL_PROBE_DECODE);
+    teardown(&b);
+}
+
+/* Its record was waiting when the breakpoint was set: whether its return will be seen is open. */
+SL_TEST(a_call_from_before_the_breakpoint)
+{
+    bench b;
+    setup(&b);
+    b.since = b.now + 15;
+    send_batch(&b, batch(&b, THREAD, 0x8000, 2, 0, 0)); /* before */
+    call(&b, OTHER, SL_UPROBE_AT_llama_memory_seq_rm, 0x9000, ARGS(CONTEXT, 3, 4, 5));
+    send_batch(&b, batch(&b, THREAD, 0x8000, 2, 0, 0)); /* after: nobody else can be at work on the context */
+    back(&b, THREAD, 0x8000, 0);
+    CHECK_EQ(((const sl_probe_decode *)event_at(&b, 1, SL_PROBE_DECODE))->result, SL_PROBE_RESULT_UNKNOWN);
+    (void)event_at(&b, 2, SL_PROBE_SEQUENCE);
+    CHECK_EQ(((const sl_probe_decode *)event_at(&b, 3, SL_PROBE_DECODE))->result, 0);
     teardown(&b);
 }
 

@@ -25,7 +25,7 @@ typedef struct call {
     const sl_uprobe_point *point;
     uint64_t stack, start_ns;
     uint64_t object; /* the first argument */
-    bool watched;    /* its return will be seen */
+    bool watched;    /* its return will be seen; else perhaps */
     char *path;      /* of a model */
     sl_probe_decode *decode;
     size_t decode_bytes;
@@ -362,7 +362,7 @@ static void begun(sl_uprobe_translator *t, const sl_uprobe_point *point, const v
 {
     const sl_uprobe_record *r = record;
     call *c = call_of(t, 0);
-    bool watched = t->o.site && t->o.site(t->o.user, r->from);
+    bool watched = t->o.site && t->o.site(t->o.user, r->from) <= r->time_ns;
     if (!c)
         return;
     *c = (call){.thread = r->thread,

@@ -61,8 +61,8 @@ typedef enum sl_uprobe_fact {
 typedef struct sl_uprobe_translator sl_uprobe_translator;
 typedef struct sl_uprobe_translator_options {
     sl_probe_ring *ring; /* not owned */
-    /* A call will return to `address`: true when it is, or from now on will be watched. */
-    bool (*site)(void *user, uint64_t address);
+    /* A call returns to `address`: since when returns to there are seen (CLOCK_MONOTONIC); UINT64_MAX: never. */
+    uint64_t (*site)(void *user, uint64_t address);
     /* A number of the object at `address` in the process; -1: not known. */
     int32_t (*fact)(void *user, sl_uprobe_fact fact, uint64_t address);
     void *user;
