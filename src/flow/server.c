@@ -69,6 +69,7 @@ static void on_watch(sl_timer *timer)
     }
     sl_tasks_extend(server);
     prune(server);
+    sl_leaving_sweep(server);
     sl_timer_set(&server->loop, &server->keep, on_watch, server->draining ? SL_TIMER_TICK_MS : KEEP_MS);
 }
 
@@ -318,6 +319,8 @@ static int open_work(sl_flow_server *server)
         error = take_up(server);
     if (!error)
         error = sl_deployments_load(server);
+    if (!error)
+        error = sl_leaving_load(server);
     return error ? fail_kept(server, "the deployments cannot be loaded", error) : 0;
 }
 
@@ -360,6 +363,7 @@ static void close_all(sl_flow_server *server)
 {
     close_surfaces(server);
     sl_deployments_free(server);
+    sl_leaving_free(server);
     if (server->runs)
         sl_run_store_close(server->runs);
     if (server->services.llm)

@@ -242,6 +242,7 @@ int sl_deployment_add(sl_flow_server *server, sl_deploy_file *file, sl_str base_
     else
         place = server->deployment_count++;
     server->deployments[place] = d;
+    sl_leaving_is_back(server, d->file->name);
     return 0;
 }
 

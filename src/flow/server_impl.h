@@ -51,11 +51,12 @@ typedef struct sl_flow_deployment {
     const char *state; /* "loading_services", "ready", "starting_services", "running", "stopped" */
 } sl_flow_deployment;
 
-typedef struct sl_flow_task sl_flow_task;     /* server_run.c: a message that is being worked on here */
-typedef struct sl_flow_stream sl_flow_stream; /* server_streams.c */
-typedef struct sl_flow_waiter sl_flow_waiter; /* server_tasks.c: a request that waits for a task's end */
-typedef struct sl_flow_making sl_flow_making; /* server_tasks.c: a task between its request and its answer */
-typedef struct sl_flow_states sl_flow_states; /* server_telemetry.c */
+typedef struct sl_flow_task sl_flow_task;       /* server_run.c: a message that is being worked on here */
+typedef struct sl_flow_stream sl_flow_stream;   /* server_streams.c */
+typedef struct sl_flow_waiter sl_flow_waiter;   /* server_tasks.c: a request that waits for a task's end */
+typedef struct sl_flow_making sl_flow_making;   /* server_tasks.c: a task between its request and its answer */
+typedef struct sl_flow_leaving sl_flow_leaving; /* api_remove.c: a deployment that is taken down */
+typedef struct sl_flow_states sl_flow_states;   /* server_telemetry.c */
 
 struct sl_flow_server {
     const sl_flow_server_options *options;
@@ -83,6 +84,7 @@ struct sl_flow_server {
     size_t version_count, version_cap;
     sl_flow_deployment *deployments[SL_FLOW_MAX_FLOW_DEPLOYMENTS];
     size_t deployment_count;
+    sl_flow_leaving *leaving;
     json_t *left;        /* id: {"steps","last_seq"} of runs that an earlier life began */
     json_t *cancelled;   /* ids of runs that were cancelled and are not executed here: when, Unix ns */
     sl_cancels *cancels; /* NULL: there is no other server */
@@ -133,6 +135,15 @@ void sl_deployment_unref(sl_flow_deployment *deployment);
 sl_flow_service *sl_deployment_service(sl_flow_deployment *deployment, sl_str id);
 SL_MUST_CHECK int sl_deployments_load(sl_flow_server *server);
 bool sl_service_is_registered(sl_flow_server *server, sl_str name);
+
+/* ---- api_remove.c: deployments that are taken down ---- */
+/* Those whose tasks have ended are gone. */
+void sl_leaving_sweep(sl_flow_server *server);
+/* One of the name is up again, with what is left of the one before. */
+void sl_leaving_is_back(sl_flow_server *server, sl_str name);
+/* Goes on with those of an earlier life; after the deployments. Errors: SL_EIO, SL_ENOMEM, those of sl_consumer_new. */
+SL_MUST_CHECK int sl_leaving_load(sl_flow_server *server);
+void sl_leaving_free(sl_flow_server *server);
 
 /* ---- server_tasks.c: from a request to a message ---- */
 
@@ -191,6 +202,8 @@ void sl_tasks_pump(sl_flow_server *server);
 void sl_task_released(sl_flow_task *task, bool accepted);
 /* Whether its message is held here. */
 bool sl_task_is_here(const sl_flow_server *server, sl_str id);
+/* Whether messages of the consumer are. */
+bool sl_consumer_has_tasks(const sl_flow_server *server, const sl_flow_consumer *consumer);
 void sl_tasks_extend(sl_flow_server *server);
 /* Gives up those under way: they go on at the next start. */
 void sl_tasks_abandon(sl_flow_server *server);
@@ -244,6 +257,8 @@ SL_MUST_CHECK int sl_flow_states_new(sl_flow_server *server);
 void sl_flow_states_free(sl_flow_server *server);
 void sl_flow_say_server(sl_flow_server *server, const char *state);
 void sl_flow_say_deployment(sl_flow_server *server, sl_flow_deployment *deployment, const char *state);
+/* It has been removed: no state is current, and nobody is to be woken. */
+void sl_flow_say_gone(sl_flow_server *server, sl_flow_deployment *deployment);
 /* Of one that is not up. */
 void sl_flow_say_name(sl_flow_server *server, sl_str deployment, const char *state);
 void sl_flow_say_service(sl_flow_server *server, const sl_flow_deployment *deployment, sl_flow_service *service,
@@ -287,6 +302,7 @@ void sl_api_root(sl_api_request *request);
 void sl_api_status(sl_api_request *request);
 void sl_api_status_metrics(sl_api_request *request);
 void sl_api_create_deployment(sl_api_request *request);
+void sl_api_delete_deployment(sl_api_request *request);
 void sl_api_list_deployments(sl_api_request *request);
 void sl_api_get_deployment(sl_api_request *request);
 void sl_api_run_task(sl_api_request *request);

@@ -493,3 +493,12 @@ bool sl_task_is_here(const sl_flow_server *server, sl_str id)
         t = t->next;
     return t != NULL;
 }
+
+bool sl_consumer_has_tasks(const sl_flow_server *server, const sl_flow_consumer *consumer)
+{
+    SL_ASSERT(consumer);
+    const sl_flow_task *t = server->tasks;
+    while (t && t->consumer != consumer)
+        t = t->next;
+    return t != NULL;
+}

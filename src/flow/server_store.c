@@ -22,6 +22,8 @@ static const char schema[] =
     "service text not null, deployment text not null, session text not null, input text not null);"
     "create index if not exists tasks_by_session on tasks(session, number);"
     "create index if not exists tasks_by_deployment on tasks(deployment, number);"
+    /* Deployments that were taken down and still have tasks. */
+    "create table if not exists removed(name text primary key) without rowid;"
     /* Names that clients gave to runs: the newest run of a name has it. */
     "create table if not exists handlers(number integer primary key autoincrement, handler text not null, "
     "run text not null unique);"

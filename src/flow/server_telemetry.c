@@ -67,6 +67,14 @@ void sl_flow_say_deployment(sl_flow_server *server, sl_flow_deployment *deployme
     sl_flow_say_name(server, deployment->file->name, state);
 }
 
+void sl_flow_say_gone(sl_flow_server *server, sl_flow_deployment *deployment)
+{
+    SL_ASSERT(deployment);
+    for (size_t i = 0; i < deployment->file->service_count; i++)
+        sl_flow_say_service(server, deployment, &deployment->services[i], "");
+    sl_flow_say_deployment(server, deployment, "");
+}
+
 void sl_flow_say_name(sl_flow_server *server, sl_str deployment, const char *state)
 {
     SL_ASSERT(state);
