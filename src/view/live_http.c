@@ -5,6 +5,7 @@
 #include "src/export/gzip.h"
 #include "src/wire/otlp_json.h"
 #include "src/wire/pb.h"
+#include "src/wire/url.h"
 
 #define MAX_SERVICE 256
 #define STATUS_CODE 1 /* of google.rpc.Status, in which OTLP over HTTP tells a failure */
@@ -29,19 +30,37 @@ static void refuse(sl_ctl_response *response, int error)
     }
 }
 
+/* False when it stands in the query and cannot be read: what was asked for is not known then. */
+static bool read_query(const sl_ctl_request *request, sl_str name, char *buffer, size_t size)
+{
+    SL_ASSERT(request && buffer && size > 0);
+    sl_str rest = request->query, key, value;
+    if (sl_ctl_query(request, name, buffer, size))
+        return true;
+    buffer[0] = '\0';
+    while (sl_query_next(&rest, &key, &value)) {
+        if (sl_str_eq(key, name))
+            return false;
+    }
+    return true;
+}
+
 static void list(void *user, const sl_ctl_request *request, sl_ctl_response *response)
 {
     char text[24] = "", service[MAX_SERVICE] = "";
     sl_live_filter filter = {0, {NULL, 0}};
     uint64_t limit = 0;
-    if (sl_ctl_query(request, SL_STR("limit"), text, sizeof text) && text[0]) {
-        if (sl_str_to_u64(sl_str_c(text), &limit) != 0 || limit == 0) {
-            sl_ctl_error(response, 400, "bad_request", "limit is a number above 0");
-            return;
-        }
-        filter.limit = limit > SL_LIVE_TRACES ? SL_LIVE_TRACES : (size_t)limit;
+    bool readable = read_query(request, SL_STR("limit"), text, sizeof text);
+    if (!readable || (text[0] && (sl_str_to_u64(sl_str_c(text), &limit) != 0 || limit == 0))) {
+        sl_ctl_error(response, 400, "bad_request", "limit is a number above 0");
+        return;
     }
-    (void)sl_ctl_query(request, SL_STR("service"), service, sizeof service);
+    filter.limit = limit > SL_LIVE_TRACES ? SL_LIVE_TRACES : (size_t)limit;
+    if (!read_query(request, SL_STR("service"), service, sizeof service)) {
+        sl_ctl_error(response, 400, "bad_request", "service is a name of at most %d bytes, percent-encoded",
+                     MAX_SERVICE - 1);
+        return;
+    }
     filter.service = sl_str_c(service);
     int error = sl_live_list_json(user, &filter, &response->body);
     if (error)

@@ -467,6 +467,17 @@ SL_TEST(live_paths)
     ask(live, "/traces", "limit=0", 400, "\"bad_request\"");
     ask(live, "/traces", "limit=x", 400, "\"bad_request\"");
     ask(live, "/traces", "limit=99999999999", 200, "\"root\":\"a\"");
+    ask(live, "/traces", "limit=&service=", 200, "\"root\":\"a\"");
+    ask(live, "/traces", "other=%zz", 200, "\"root\":\"a\"");
+    /* What is asked for and cannot be read is refused, not left out: everything would be shown. */
+    ask(live, "/traces", "limit=%zz", 400, "\"bad_request\"");
+    ask(live, "/traces", "limit=000000000000000000000000000001", 400, "\"bad_request\"");
+    ask(live, "/traces", "service=%4", 400, "\"bad_request\"");
+    char longest[300] = "service=";
+    memset(longest + 8, 's', 255);
+    ask(live, "/traces", longest, 200, "[]");
+    longest[8 + 255] = 's';
+    ask(live, "/traces", longest, 400, "at most 255 bytes");
     ask(live, "/traces/11112222", "", 200, "\"spans\":[");
     ask(live, "/traces/1111222200000000000000000000000", "", 200, "\"spans\":[");
     ask(live, "/traces/ffffffff", "", 404, "{\"error\":{\"message\":");
