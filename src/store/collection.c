@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "src/base/assert.h"
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/store/db.h"
 
@@ -479,10 +480,12 @@ static int run_create(void *user, sqlite3 *db)
     if (error != SL_ENOENT)
         return error;
     sqlite3_stmt *q =
-        sl_db_statement(ch->c->db, "insert into collections(name, dims, metric, version) values(?1, ?2, ?3, 1)");
+        sl_db_statement(ch->c->db, "insert into collections(name, dims, metric, version) values(?1, ?2, ?3, ?4)");
+    /* The number of one that was dropped is given again: versions never are, or its rows would be taken for these. */
     if (!q || sqlite3_bind_text(q, 1, ch->name.ptr, (int)ch->name.len, SQLITE_STATIC) != SQLITE_OK ||
         sqlite3_bind_int64(q, 2, (sqlite3_int64)ch->dims) != SQLITE_OK ||
-        sqlite3_bind_int(q, 3, (int)ch->metric) != SQLITE_OK)
+        sqlite3_bind_int(q, 3, (int)ch->metric) != SQLITE_OK ||
+        sqlite3_bind_int64(q, 4, (sqlite3_int64)sl_now_ns()) != SQLITE_OK)
         return SL_EIO;
     return step_done(q);
 }

@@ -38,10 +38,24 @@ static int fail_buf(sl_rows *rows)
 
 /* ---- lines, records ---- */
 
+/* Spreadsheets put a byte order mark in front, which is no part of the first name. */
+static void skip_mark(sl_rows *rows)
+{
+    static const unsigned char mark[3] = {0xEF, 0xBB, 0xBF};
+    rows->begun = true;
+    for (int c; rows->ahead_len < 3 && (c = getc_unlocked(rows->file)) != EOF;) {
+        rows->ahead[rows->ahead_len++] = (unsigned char)c;
+        if (c != mark[rows->ahead_len - 1])
+            return;
+    }
+    if (rows->ahead_len == 3)
+        rows->ahead_at = 3;
+}
+
 /* A character, or EOF. Counts lines. */
 static int next_char(sl_rows *rows)
 {
-    int c = getc_unlocked(rows->file);
+    int c = rows->ahead_at < rows->ahead_len ? rows->ahead[rows->ahead_at++] : getc_unlocked(rows->file);
     if (c == '\n')
         rows->next_line++;
     return c;
@@ -270,6 +284,8 @@ int sl_rows_next(sl_rows *rows, json_t **ret_row)
     SL_ASSERT(rows && rows->file && ret_row);
     json_t *row = NULL;
     (void)fail(rows, 0, "out of memory");
+    if (!rows->begun)
+        skip_mark(rows);
     int error = rows->csv ? read_csv(rows, &row) : read_json(rows, &row);
     if (error)
         return error;

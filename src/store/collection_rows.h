@@ -25,7 +25,10 @@ typedef struct sl_rows {
     unsigned line;   /* of the row that was read last */
     unsigned number; /* of rows read */
     unsigned next_line;
-    json_t *header; /* CSV: list of names */
+    json_t *header;         /* CSV: list of names */
+    unsigned char ahead[3]; /* read to see whether there is a byte order mark */
+    unsigned ahead_at, ahead_len;
+    bool begun;
     sl_buf text;
     char reason[SL_ROWS_REASON];
 } sl_rows;

@@ -599,6 +599,24 @@ SL_TEST(other_processes)
     remove_file();
 }
 
+/* Made anew with as many changes as the one before it: nobody takes its rows for the old ones, which a process that
+ * searched them still has in memory. */
+SL_TEST(a_collection_that_is_made_anew_is_another)
+{
+    const char *path = make_file();
+    sl_collections *mine = opened(path), *other = opened(path);
+    static const char *const rounds[] = {"a", "b", "c", "d"};
+    for (size_t i = 0; i < 4; i++) {
+        CHECK_EQ(sl_collections_create(other, SL_STR("k"), 2, SL_VECTOR_DOT, reason), 0);
+        CHECK_EQ(put(other, "k", "", rounds[i], 1, 0, ""), 0);
+        CHECK_STR(sl_str_c(ids(mine, "k", "", 1, 0, 5, NULL)), rounds[i]);
+        CHECK_EQ(sl_collections_drop(other, SL_STR("k"), reason), 0); /* not seen by the other process */
+    }
+    sl_collections_close(mine);
+    sl_collections_close(other);
+    remove_file();
+}
+
 typedef struct beside {
     sl_collections *c;
     atomic_bool stop;
@@ -847,6 +865,22 @@ static const rows_case rows_cases[] = {
     {true, "id,vector\na,x\n", "vector is no JSON list", SL_EPARSE, 2},
     {true, "id,text,metadata\na,x,[]\n", "metadata is no JSON object", SL_EPARSE, 2},
     {true, "id,text\na,\xff\n", "no UTF-8", SL_EPARSE, 2},
+    /* A byte order mark, and what only begins like one. */
+    {true, "\xef\xbb\xbfid,text\na,b\n", "[{'id':'a','text':'b','metadata':{'text':'b'}}]", 0, 0},
+    {false, "\xef\xbb\xbf{'id':'a','vector':[1]}\n", "[{'id':'a','vector':[1],'metadata':{}}]", 0, 0},
+    {true, "\xef\xbb\xbf", "[]", 0, 0},
+    {true, "\xef\xbb", "no UTF-8", SL_EPARSE, 1},
+    {true, "\xef\xbc\xa1,text\n1,b\n", "[{'id':'1','text':'b','metadata':{'\xef\xbc\xa1':1,'text':'b'}}]", 0, 0},
+    {true, "x\n1\n", "neither vector nor text", SL_EPARSE, 2},
+    {true, "text,\n", "[]", 0, 0},
+    {true, "text\n\"\"\n", "neither vector nor text", SL_EPARSE, 2},
+    {true, "text\r\n\"a\r\nb\"\r\n", "[{'id':'1','text':'a\\r\\nb','metadata':{'text':'a\\r\\nb'}}]", 0, 0},
+    {true, "text,n\na,9223372036854775807\nb,9223372036854775808\nc,-0\nd,1e3\ne,0x1\nf, 1\n",
+     "[{'id':'1','text':'a','metadata':{'n':9223372036854775807,'text':'a'}},"
+     "{'id':'2','text':'b','metadata':{'n':9223372036854775808.0,'text':'b'}},"
+     "{'id':'3','text':'c','metadata':{'n':0,'text':'c'}},{'id':'4','text':'d','metadata':{'n':1000.0,'text':'d'}},"
+     "{'id':'5','text':'e','metadata':{'n':'0x1','text':'e'}},{'id':'6','text':'f','metadata':{'n':' 1','text':'f'}}]",
+     0, 0},
 };
 
 SL_TEST(rows_of_files)
