@@ -106,7 +106,8 @@ static json_t *failed_value(const sl_agents_row *row)
 {
     SL_ASSERT(row);
     sl_str type = row->error_type.len ? row->error_type : SL_STR("failed");
-    uint64_t ns = row->failed_step.len ? row->failed_ns : row->ended_ns - row->created_ns;
+    uint64_t all_ns = row->ended_ns > row->created_ns ? row->ended_ns - row->created_ns : 0;
+    uint64_t ns = row->failed_step.len ? row->failed_ns : all_ns;
     return json_pack("{s:o,s:{s:o,s:o},s:I,s:f}", "step_name", text_json(row->failed_step), "exception",
                      "exception_type", text_json(type), "exception_message", text_json(row->error), "attempts",
                      (json_int_t)(row->failed_step.len ? row->failed_attempts : 1), "elapsed_seconds",

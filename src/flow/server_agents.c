@@ -13,6 +13,10 @@
     "on h.run = r.id left join flow_steps s on s.run = r.id and s.path = (select f.path from flow_steps f where "      \
     "f.run = r.id and f.status = 'failed' order by f.ended_ns limit 1)"
 #define COLUMNS 15u
+/* What lists look through, however many runs are kept: the last ones, and all that have not ended. */
+#define LISTED                                                                                                         \
+    "r.seq in (select seq from flow_runs where ended_ns is null union select seq from (select seq from flow_runs "     \
+    "order by seq desc limit 10000))"
 /* The newest run of a name, among those that are there. */
 #define NEWEST                                                                                                         \
     "coalesce((select n.run from handlers n join flow_runs q on q.id = n.run where n.handler = ?1 order by n.number "  \
@@ -89,7 +93,8 @@ json_t *sl_agents_list(sl_flow_server *server, json_t *statuses, json_t *workflo
     json_t *list = json_array();
     int error = sl_flow_store_query(
         server->store,
-        ROW " where (?1 = 'null' or r.status in (select value from json_each(?1))) and (?2 = 'null' or r.workflow in "
+        ROW " where " LISTED
+            " and (?1 = 'null' or r.status in (select value from json_each(?1))) and (?2 = 'null' or r.workflow in "
             "(select value from json_each(?2))) and not exists (select 1 from handlers n join flow_runs q on q.id = "
             "n.run where n.handler = coalesce(h.handler, r.id) and n.number > coalesce(h.number, 0)) order by r.seq "
             "desc limit 1000",
@@ -102,20 +107,33 @@ json_t *sl_agents_list(sl_flow_server *server, json_t *statuses, json_t *workflo
     return NULL;
 }
 
+typedef struct ending {
+    bool found, over;
+    json_t *event;
+} ending;
+
 static bool end_row(void *user, const sl_str *columns, size_t count)
 {
+    ending *e = user;
     sl_agents_row row = row_of(columns, count);
-    if (is_over(&row))
-        *(json_t **)user = sl_agents_stop(&row);
+    e->found = true;
+    e->over = is_over(&row);
+    e->event = e->over ? sl_agents_stop(&row) : NULL;
     return false;
 }
 
-json_t *sl_agents_end(sl_flow_server *server, sl_str run)
+int sl_agents_end(sl_flow_server *server, sl_str run, json_t **ret_end)
 {
-    json_t *end = NULL;
-    int error = sl_flow_store_query(server->store, ROW " where r.id = ?1", &run, 1, end_row, &end);
-    (void)error; /* then it is asked for once more when the next event comes */
-    return end;
+    SL_ASSERT(ret_end);
+    ending e = {false, false, NULL};
+    int error = sl_flow_store_query(server->store, ROW " where r.id = ?1", &run, 1, end_row, &e);
+    if (!error && !e.found)
+        error = SL_ENOENT;
+    else if (!error && e.over && !e.event)
+        error = SL_ENOMEM;
+    if (!error)
+        *ret_end = e.event;
+    return error;
 }
 
 /* ---- numbers ---- */

@@ -16,8 +16,8 @@ typedef struct sl_agents_found {
 SL_MUST_CHECK int sl_agents_find(sl_flow_server *server, sl_str id, sl_agents_found *ret_found);
 /* Of lists of stored statuses and of workflows, oldest first; a list of NULL: all. NULL: SL_EIO, or no memory. */
 json_t *sl_agents_list(sl_flow_server *server, json_t *statuses, json_t *workflows);
-/* The last event of a run; NULL: it has not ended, as far as the disk knows. */
-json_t *sl_agents_end(sl_flow_server *server, sl_str run);
+/* The last event of a run; NULL: it has not ended, as far as the disk knows. Errors: SL_ENOENT, SL_EIO, SL_ENOMEM. */
+SL_MUST_CHECK int sl_agents_end(sl_flow_server *server, sl_str run, json_t **ret_end);
 /* Numbers of its last event on disk, and of the one that ends it, or will. */
 SL_MUST_CHECK int sl_agents_numbers(sl_flow_server *server, sl_str run, int64_t *ret_last, int64_t *ret_end);
 /* A client's name for a run that is being made. */

@@ -86,14 +86,16 @@ static void put_as_agents(sl_flow_stream *s, json_t *event)
     put_envelope(s, sl_agents_public(seq), sl_agents_event(event));
 }
 
-/* The last event of a run, whose outputs are in the store alone. False: it has not ended. */
-static bool put_end(sl_flow_stream *s)
+/* The last event of a run, whose outputs are in the store alone; `*ret_last` when it has ended. */
+static int put_end(sl_flow_stream *s, bool *ret_last)
 {
-    json_t *end = sl_agents_end(s->server, sl_str_c(s->id));
-    if (!end)
-        return false;
+    json_t *end = NULL;
+    int error = sl_agents_end(s->server, sl_str_c(s->id), &end);
+    if (error)
+        return error;
+    *ret_last = end != NULL;
     put_envelope(s, sl_agents_public(s->end_seq ? s->end_seq : s->last + 1), end);
-    return true;
+    return 0;
 }
 
 /* Appends an event to the text in the stream's form. */
@@ -218,7 +220,13 @@ static void catch_up(sl_flow_stream *s);
 static void go_on(sl_flow_stream *s)
 {
     SL_ASSERT(!s->busy && s->caught_up);
-    bool last = s->agents ? put_end(s) : s->end_seen || has_ended(s->server, s->id);
+    bool last = false;
+    if (!s->agents) {
+        last = s->end_seen || has_ended(s->server, s->id);
+    } else if (put_end(s, &last) != 0) { /* unreadable, or removed: it is not known whether there is more */
+        sl_api_stream_abort(s->request);
+        return;
+    }
     if (!last && s->agents && s->end_seen) { /* its end came while this was written: it is on disk next time */
         s->end_seen = false;
         catch_up(s);

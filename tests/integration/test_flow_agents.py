@@ -107,6 +107,24 @@ def test_a_run_that_never_began_has_its_last_event():
     lib.equal(process.stop(), 0)
 
 
+def test_a_stream_ends_when_its_run_is_removed():
+    process = server()
+    api = process.url("api")
+    add(api, SLEEP % 30)
+    handler, got = start(api, "sleepy"), []
+    lib.until(lambda: lib.get(f"{api}/runs/{handler}").json()["status"] == "running")
+    readers = [threading.Thread(target=lambda: got.append(events(api, handler).text)) for _ in range(5)]
+    for r in readers:
+        r.start()
+    time.sleep(0.3)
+    lib.equal(lib.post(f"{api}/handlers/{handler}/cancel?purge=true").json(), {"status": "deleted"})
+    for r in readers:
+        r.join(10)
+    lib.equal([types(frames(text))[-1] for text in got], ["WorkflowCancelledEvent"] * 5)
+    lib.equal(events(api, handler).status, 404)
+    lib.equal(process.stop(), 0)
+
+
 def test_every_end_is_told():
     process = server()
     api = process.url("api")
