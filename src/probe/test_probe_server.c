@@ -19,6 +19,8 @@ typedef struct weather {
     bool tells_timings;   /* answers have figures */
     bool shares_prefix;   /* prompts begin alike */
     bool swaps;           /* waiting requests get their slots in another order than they came */
+    bool measures;        /* timings are what the server itself has measured */
+    uint32_t wants;       /* tokens that all ask for; 0: some */
     uint32_t cancel_each; /* one in so many is given up by its client; 0: none */
 } weather;
 
@@ -29,6 +31,7 @@ typedef struct sim_request {
     bool waiting, done, cancelled;
     int slot;
     uint32_t processed, cached, given;
+    uint64_t first_ns, last_ns; /* when the server had its first and its last token */
 } sim_request;
 
 typedef struct sim_slot {
@@ -69,7 +72,7 @@ static void client_asks(sim *m)
     sim_request *r = &m->requests[m->begun];
     uint32_t which = chance(m, m->w->prompts);
     *r = (sim_request){.id = ++m->begun, .tokens = m->prompts[which], .n = m->lengths[which]};
-    r->wanted = 1 + chance(m, 8);
+    r->wanted = m->w->wants ? m->w->wants : 1 + chance(m, 8);
     r->waiting = true;
     r->slot = -1;
     stream_ask(m->s, r->id, r->tokens, r->n);
@@ -109,13 +112,50 @@ static void slot_takes(sim *m, int index)
     stream_seq_op(m->s, SL_PROBE_SEQ_RM, index, 0, (int32_t)common, -1, 0);
 }
 
+static void end_measured(sim *m, const sim_request *r)
+{
+    char tail[256];
+    double ms = (double)((r->last_ns - r->first_ns) / 1000) / 1000;
+    (void)snprintf(
+        tail, sizeof tail,
+        "{\"timings\":{\"cache_n\":%u,\"prompt_n\":%u,\"prompt_ms\":1,\"predicted_n\":%u,\"predicted_ms\":%.3f}}",
+        r->cached, r->processed, r->given, ms > 0 ? ms : 0.001);
+    stream_end_as(m->s, r->id, SL_PROBE_END_COMPLETE, tail);
+}
+
+/* The server samples the batch's outputs, one sequence after the other; of several the host tells which. */
+static void samples(sim *m, const uint32_t rows[SLOTS])
+{
+    uint32_t outputs = 0;
+    for (int i = 0; i < SLOTS; i++)
+        outputs += rows[i] != UINT32_MAX;
+    for (int i = 0; i < SLOTS; i++) {
+        sim_request *r = m->slots[i].request;
+        if (rows[i] == UINT32_MAX)
+            continue;
+        sl_probe_logits logits = {.context = 1, .row = (int32_t)rows[i]};
+        sl_probe_sample sample = {.chain = 1 + (uint32_t)i, .row = INT32_MIN, .token = 1};
+        if (outputs > 1)
+            stream_put(m->s, SL_PROBE_LOGITS, &logits, sizeof logits, NULL, 0);
+        stream_wait(m->s, chance(m, 40));
+        if (outputs > 1)
+            stream_put(m->s, SL_PROBE_SAMPLE, &sample, sizeof sample, NULL, 0);
+        stream_wait(m->s, chance(m, 10));
+        r->last_ns = m->s->now;
+        r->first_ns = r->given == 1 ? r->last_ns : r->first_ns;
+        stream_wait(m->s, chance(m, 10));
+    }
+}
+
 static void answer(sim *m, sim_slot *slot)
 {
     sim_request *r = slot->request;
     r->done = true;
     m->ended++;
     slot->request = NULL;
-    if (m->w->tells_timings)
+    if (m->w->measures)
+        end_measured(m, r);
+    else if (m->w->tells_timings)
         stream_end(m->s, r->id, m->w->tells_slot ? r->slot : -1, (int)r->processed, (int)r->cached, (int)r->given);
     else
         stream_end_as(m->s, r->id, SL_PROBE_END_COMPLETE, "{}");
@@ -125,9 +165,11 @@ static void answer(sim *m, sim_slot *slot)
 static void server_steps(sim *m)
 {
     bool any = false;
+    uint32_t rows[SLOTS];
     for (int i = 0; i < SLOTS; i++) {
         sim_slot *slot = &m->slots[i];
         sim_request *r = slot->request;
+        rows[i] = UINT32_MAX;
         if (!r || r->given >= r->wanted)
             continue;
         any = true;
@@ -140,15 +182,20 @@ static void server_steps(sim *m)
             slot->len = slot->next;
             r->processed += n;
             r->given += last;
+            rows[i] = last ? m->s->batch_tokens - 1 : UINT32_MAX;
         } else {
             int32_t token = 400 + (int32_t)chance(m, 50);
             stream_run(m->s, i, (int32_t)slot->len, &token, 1, 1);
             slot->memory[slot->len++] = token;
             r->given++;
+            rows[i] = m->s->batch_tokens - 1;
         }
     }
-    if (any)
-        stream_decode(m->s);
+    if (!any)
+        return;
+    stream_decode(m->s);
+    if (m->w->measures)
+        samples(m, rows);
 }
 
 static void clients_leave(sim *m)
@@ -312,6 +359,25 @@ SL_TEST(what_nothing_tells_apart_is_never_called_certain)
         CHECK_EQ(v.exact + v.single + v.ambiguous + v.none, REQUESTS);
     }
     CHECK(ambiguous > 0);
+}
+
+SL_TEST(what_the_server_measures_tells_the_same_apart)
+{
+    uint32_t exact = 0;
+    for (uint64_t seed = 1; seed <= 16; seed++) {
+        weather w = {.seed = seed,
+                     .prompts = 1 + (uint32_t)seed % 2,
+                     .batch = seed % 3 ? 512 : 5,
+                     .tells_timings = true,
+                     .measures = true,
+                     .wants = seed & 4 ? 6 : 0,
+                     .cancel_each = seed & 8 ? 5 : 0,
+                     .swaps = seed & 1};
+        verdict v = run(&w);
+        CHECK_EQ(v.wrong, 0);
+        exact += v.exact;
+    }
+    CHECK(exact >= 16 * REQUESTS * 7 / 10);
 }
 
 SL_TEST(prompts_in_small_batches_and_clients_that_leave)
