@@ -445,8 +445,11 @@ static int run_mock(void *user, const sl_child_start *start)
 
 static void on_note(void *user, const char *text)
 {
-    sl_serve *s = user;
-    sl_log(s->logger, SL_WARN, text, NULL, 0);
+    const sl_serve *s = user;
+    if (s->telemetry_off || !s->serving) /* nobody writes log lines out, or maybe not yet */
+        (void)sl_fail(0, "%s", text);
+    else
+        sl_log(s->logger, SL_WARN, text, NULL, 0);
 }
 
 static void announce_curl(const sl_serve *s, const char *url, const char *admin)
@@ -472,6 +475,7 @@ static int on_ready(void *user)
 {
     sl_serve *s = user;
     sl_ready ready = {.count = 0};
+    s->serving = true;
     static const char *const whats[SL_LISTENER_COUNT] = {
         "/v1",      "/metrics", "/health/ready", "/traces", "/workflows, /runs, /deployments/", "/sessions, /services",
         "/messages"};

@@ -48,6 +48,7 @@ typedef struct sl_serve {
     int segment_fds[SL_MAX_SEGMENT_SLOTS]; /* locks of files in PROMETHEUS_MULTIPROC_DIR; -1: a memfd, closed */
     const char *multiproc_dir;             /* NULL: not set */
     bool telemetry_off;                    /* OTEL_SDK_DISABLED */
+    bool serving;                          /* everything was ready once */
     sl_sdk *sdk;                           /* the supervisor's, records only */
     sl_logger *logger;
 } sl_serve;

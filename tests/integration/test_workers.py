@@ -167,4 +167,21 @@ def test_workers_from_the_file_and_bad_numbers():
         lib.contains(done.stderr, "--workers")
 
 
+def test_a_crash_is_told_with_and_without_telemetry():
+    """In the log; where OTEL_SDK_DISABLED leaves nobody to write it, on standard error."""
+    mock = lib.mock()
+    for env, begins in (({}, ""), ({"OTEL_SDK_DISABLED": "true"}, "sightline: ")):
+        gateway = lib.gateway(config=lib.config_for(mock.url("mock")), env=env)
+        pid = gateway.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            children = file.read().split()
+        worker = next(child for child in children if open(f"/proc/{child}/comm").read() == "worker\n")
+        os.kill(int(worker), signal.SIGKILL)
+        text = f"worker 0 (pid {worker}) was killed by signal 9; starting it again"
+        line = lib.until(lambda: [line for line in gateway.output().split("\n") if text in line], 10, "the line about the crash")[0]
+        assert line.startswith(begins), line
+        lib.until(lambda: lib.chat(gateway.url("gateway")).status == 200, 10, "the next worker")
+        lib.equal(gateway.stop(), 0)
+
+
 lib.main(globals())
