@@ -18,6 +18,7 @@ PARENT_S = 0.22           # so long after an answer the parent has read, and dra
 RESTARTS = 5  # turns after which the servers are fresh ones, as memory falls by chance
 T_95 = 2.045  # Student's t, 29 degrees of freedom
 START_TRIES, START_ROUNDS = 6, 10
+OUTSIDE_CALLS = 10000
 PEERS = []
 
 
@@ -166,6 +167,36 @@ def start(bench, title):
                    note=f"to {statistics.median(plain):.1f} ms; least of {START_TRIES} starts, {START_ROUNDS} rounds")
 
 
+def outside(bench, title):
+    """CPU of the host that looking from outside (uprobes) adds to one llama_decode: two breakpoints."""
+    program, sources = os.path.join(bench.dir, "static_host"), ("static_host.c", "static_llama.c")
+    subprocess.run(["cc", "-O2", "-o", program, *[os.path.join(ROOT, "tests", "probe", s) for s in sources]], check=True)
+    values = []
+    for _ in range(bench.rounds):
+        host = subprocess.Popen([program, "x.gguf", str(OUTSIDE_CALLS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        bench.processes.append(host)
+        host.stdout.readline()
+        ready = os.path.join(bench.dir, "outside-%d.ready" % host.pid)
+        watcher = bench.start([bench.sightline, "exec", "--metrics-listen", "127.0.0.1:0", "--view", "off", "--ready-file", ready,
+                               "--pid", str(host.pid)], log="outside.log")
+        while not os.path.exists(ready) and watcher.poll() is None:
+            time.sleep(0.02)
+        if watcher.poll() is not None:
+            with open(os.path.join(bench.dir, "outside.log"), encoding="utf-8") as file:
+                bench.row(title, "-", None, {}, None, "skipped", None, file.read().split("\n")[0][:300])
+            host.kill()
+            return
+        before = cpu_ns(host.pid)
+        host.stdin.write(b"d")
+        host.stdin.flush()
+        host.stdout.readline()
+        values.append((cpu_ns(host.pid) - before) / OUTSIDE_CALLS / 1e3)
+        host.stdin.close()
+        host.wait()
+        watcher.wait()
+    bench.absolute(title, "us", values, "<= 100 us", 100)
+
+
 CASES = [("probe_decode", absolute("bench_probe", "probe_decode", 300, "<= 300 ns", 100000)),
          ("probe_decode_off", absolute("bench_probe", "probe_decode_off", 20, "<= 20 ns", 100000)),
-         ("probe_token", token), ("probe_start", start)]
+         ("probe_token", token), ("probe_start", start), ("probe_outside", outside)]

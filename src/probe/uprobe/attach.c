@@ -213,7 +213,7 @@ static int attach_file(sl_uprobe_attach *a, const char *path, const char *other,
     if (!error) {
         find_facts(a, file);
         if (a->file_count++ == 0)
-            (void)snprintf(a->library, sizeof a->library, "%s", path);
+            (void)snprintf(a->library, sizeof a->library, "%s", other ? other : path);
     }
     sl_elf_file_free(file);
     return error;

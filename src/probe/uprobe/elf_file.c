@@ -270,7 +270,7 @@ static bool sort_functions(sl_elf_file *file)
             file->functions[file->function_count++] =
                 (sl_elf_function){offset_of(file, symbol.st_value), symbol.st_value, symbol.st_size};
     }
-    if (file->function_count)
+    if (file->functions && file->function_count)
         qsort(file->functions, file->function_count, sizeof *file->functions, by_address);
     return file->functions != NULL;
 }

@@ -7,25 +7,34 @@
 
 #include "src/base/assert.h"
 
+static uint64_t number(char **at, int base)
+{
+    char *end;
+    uint64_t value = strtoull(*at, &end, base);
+    *at = end + (*end != '\0'); /* and the character behind it */
+    return value;
+}
+
 /* "start-end rwxp offset major:minor inode path". False: not the code of a file. */
 static bool parse(char *line, uint32_t pid, sl_process_code *ret_code)
 {
-    unsigned long start, end, offset, inode;
-    unsigned major, minor;
-    char rights[5];
-    int path_at = 0;
+    char *at = line;
     line[strcspn(line, "\n")] = '\0';
-    if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu %n", &start, &end, rights, &offset, &major, &minor, &inode, &path_at) <
-            7 ||
-        !path_at || rights[2] != 'x' || line[path_at] != '/')
+    ret_code->start = number(&at, 16);
+    ret_code->end = number(&at, 16);
+    if (strlen(at) < 5 || at[2] != 'x')
         return false;
-    ret_code->start = start;
-    ret_code->end = end;
-    ret_code->offset = offset;
-    ret_code->device = (uint64_t)major << 32 | minor;
-    ret_code->inode = inode;
-    (void)snprintf(ret_code->path, sizeof ret_code->path, "/proc/%u/root%s", pid, line + path_at);
-    (void)snprintf(ret_code->link, sizeof ret_code->link, "/proc/%u/map_files/%lx-%lx", pid, start, end);
+    at += 5;
+    ret_code->offset = number(&at, 16);
+    ret_code->device = number(&at, 16) << 32;
+    ret_code->device |= number(&at, 16);
+    ret_code->inode = number(&at, 10);
+    at += strspn(at, " ");
+    if (*at != '/')
+        return false;
+    (void)snprintf(ret_code->path, sizeof ret_code->path, "/proc/%u/root%s", pid, at);
+    (void)snprintf(ret_code->link, sizeof ret_code->link, "/proc/%u/map_files/%llx-%llx", pid,
+                   (unsigned long long)ret_code->start, (unsigned long long)ret_code->end);
     return true;
 }
 
