@@ -10,6 +10,7 @@
 #include "src/cli/doctor_env.h"
 #include "src/cli/doctor_net.h"
 #include "src/cli/doctor_probe.h"
+#include "src/cli/doctor_program.h"
 #include "src/cli/ready_file.h"
 #include "src/cli/server_options.h"
 #include "src/llm/config.h"
@@ -165,6 +166,19 @@ static void check_listeners(sl_doctor *doctor, const doctor_command_options *o, 
     sl_doctor_listeners(doctor, &targets);
 }
 
+/* What `exec` of a program would need: nothing of servers. */
+static void check_program(sl_doctor *doctor, const doctor_command_options *o, const char *argv0)
+{
+    SL_ASSERT(o && argv0);
+    static const sl_env env;
+    sl_doctor_environment(doctor, &env);
+    sl_doctor_unknown_names(doctor, environ);
+    sl_doctor_probe(doctor);
+    sl_doctor_program(doctor, argv0);
+    if (!o->offline)
+        sl_doctor_endpoints(doctor, &env, o->timeout_ms);
+}
+
 static void check_all(sl_doctor *doctor, const doctor_command_options *o, const sl_config *config)
 {
     SL_ASSERT(o);
@@ -192,8 +206,6 @@ static int print(const sl_doctor *doctor, bool json)
 static int run_doctor(const sl_command *command, void *given, char **args, size_t arg_count)
 {
     (void)command;
-    (void)args;
-    (void)arg_count;
     const doctor_command_options *o = given;
     bool json = sl_str_eq_c(o->format, "json");
     if (!sl_format_is_known(o->format))
@@ -204,8 +216,10 @@ static int run_doctor(const sl_command *command, void *given, char **args, size_
     if (!doctor)
         return sl_fail(SL_EXIT_FAILED, "doctor: out of memory");
     sl_doctor_init(doctor);
-    sl_config *config = check_config(doctor, o->server.config);
-    if (!o->server.check)
+    sl_config *config = arg_count ? NULL : check_config(doctor, o->server.config);
+    if (arg_count)
+        check_program(doctor, o, args[0]);
+    else if (!o->server.check)
         check_all(doctor, o, config);
     int status = print(doctor, json);
     if (o->server.check && status == SL_EXIT_FAILED)
@@ -216,18 +230,23 @@ static int run_doctor(const sl_command *command, void *given, char **args, size_
     return status;
 }
 
-const sl_command sl_cmd_doctor = {"doctor",
-                                  "check the set-up and say how to mend it",
-                                  "[options]",
-                                  "Checks configuration, environment, exporters and their endpoints, sampling, "
-                                  "descriptors, and whether gateway, metrics, health "
-                                  "and admin listeners answer. A line for each: ok, warn or FAIL, what was seen, how "
-                                  "to mend it. Exit status 1 on FAIL. Takes the "
-                                  "options of `up`, so that it looks where that would listen. Secrets are never shown.",
-                                  "  sightline doctor\n"
-                                  "  sightline doctor -c config.yaml --offline\n"
-                                  "  sightline doctor --ready-file /run/sightline/ready.json --format json\n",
-                                  tables,
-                                  sizeof(doctor_command_options),
-                                  0,
-                                  run_doctor};
+const sl_command sl_cmd_doctor = {
+    "doctor",
+    "check the set-up and say how to mend it",
+    "[options] [-- COMMAND…]",
+    "Checks configuration, environment, exporters and their endpoints, sampling, "
+    "descriptors, and whether gateway, metrics, health "
+    "and admin listeners answer. A line for each: ok, warn or FAIL, what was seen, how "
+    "to mend it. Exit status 1 on FAIL. Takes the "
+    "options of `up`, so that it looks where that would listen. Secrets are never shown.\n\n"
+    "With a COMMAND: what `sightline exec -- COMMAND` would see of it, without running it: "
+    "which libllama it is linked to and which of its functions are there, llama.cpp that "
+    "is linked in, TLS, libraries that are missing.",
+    "  sightline doctor\n"
+    "  sightline doctor -c config.yaml --offline\n"
+    "  sightline doctor -- llama-server\n"
+    "  sightline doctor --ready-file /run/sightline/ready.json --format json\n",
+    tables,
+    sizeof(doctor_command_options),
+    SL_ARGS_COMMAND,
+    run_doctor};

@@ -20,17 +20,6 @@
 
 static const char name[] = "probe";
 
-/* In the child: this program again, with the library loaded into it. */
-static void try_loading(const char *library, int fd)
-{
-    char *argv[] = {"sightline", "--version", NULL};
-    (void)dup2(fd, STDERR_FILENO);
-    (void)dup2(fd, STDOUT_FILENO);
-    if (setenv("LD_PRELOAD", library, 1) == 0)
-        (void)execv("/proc/self/exe", argv);
-    _exit(127);
-}
-
 /* What comes from the child within the time. */
 static size_t read_for_a_while(int fd, char *text, size_t size)
 {
@@ -50,24 +39,39 @@ static size_t read_for_a_while(int fd, char *text, size_t size)
     return have;
 }
 
-/* True when a program with the library runs as it should; else `text` is what it said. */
-static bool loads(const char *library, char *text, size_t size)
+size_t sl_doctor_capture(char *const argv[], const char *preload, char *text, size_t size)
 {
-    SL_ASSERT(library && *library && text && size > 0);
+    SL_ASSERT(argv && argv[0] && text && size > 0);
     int fds[2], status = -1;
+    size_t have = 0;
     text[0] = '\0';
     if (pipe2(fds, O_CLOEXEC) != 0)
-        return false;
+        return 0;
     pid_t pid = fork();
-    if (pid == 0)
-        try_loading(library, fds[1]);
+    if (pid == 0) {
+        (void)dup2(fds[1], STDERR_FILENO);
+        (void)dup2(fds[1], STDOUT_FILENO);
+        if (!preload || setenv("LD_PRELOAD", preload, 1) == 0)
+            (void)execv(argv[0], argv);
+        _exit(127);
+    }
     (void)close(fds[1]);
     if (pid > 0) {
-        (void)read_for_a_while(fds[0], text, size);
+        have = read_for_a_while(fds[0], text, size);
         (void)kill(pid, SIGKILL); /* it has closed its end, or it hangs */
         (void)waitpid(pid, &status, 0);
     }
     (void)close(fds[0]);
+    return have;
+}
+
+/* True when a program with the library runs as it should; else `text` is what it said. */
+static bool loads(const char *library, char *text, size_t size)
+{
+    SL_ASSERT(library && *library);
+    static char program[] = "/proc/self/exe", option[] = "--version";
+    char *argv[] = {program, option, NULL};
+    (void)sl_doctor_capture(argv, library, text, size);
     return strncmp(text, "sightline ", 10) == 0;
 }
 

@@ -7,4 +7,10 @@
 
 void sl_doctor_probe(sl_doctor *doctor);
 
+/*
+ * Runs a program for at most some seconds, with `preload` (NULL: as this one was) loaded into it; `text` gets what it
+ * says, on both outputs, as far as it fits. Returns its length.
+ */
+size_t sl_doctor_capture(char *const argv[], const char *preload, char *text, size_t size);
+
 #endif

@@ -17,8 +17,7 @@
 
 /* ---- a program that is about to start ---- */
 
-/* The file that execvp() would run; false: none. */
-static bool find_program(const char *argv0, char ret_path[SL_EXEC_PATH_MAX])
+bool sl_exec_find_program(const char *argv0, char ret_path[SL_EXEC_PATH_MAX])
 {
     SL_ASSERT(argv0 && ret_path);
     const char *given = getenv("PATH");
@@ -42,7 +41,7 @@ sl_uprobe_attach *sl_exec_attach_static(int pid, const char *argv0)
     char path[SL_EXEC_PATH_MAX];
     sl_uprobe_attach *attach = NULL;
     sl_uprobe_why why;
-    if (!find_program(argv0, path) || !sl_uprobe_is_static(path))
+    if (!sl_exec_find_program(argv0, path) || !sl_uprobe_is_static(path))
         return NULL;
     if (sl_uprobe_attach_new((uint32_t)pid, path, &attach, &why) != 0)
         (void)sl_fail(0,

@@ -6,7 +6,11 @@
 #define SL_CLI_EXEC_ATTACH_H
 
 #include "src/cli/command.h"
+#include "src/cli/exec_library.h"
 #include "src/probe/uprobe/attach.h"
+
+/* The file that execvp() would run; false: none. A name with a slash is taken as it is. */
+bool sl_exec_find_program(const char *argv0, char ret_path[SL_EXEC_PATH_MAX]);
 
 /*
  * Attaches to process `pid`, which is about to become argv0, if that is a program with llama.cpp inside. NULL when it

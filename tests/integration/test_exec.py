@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -547,6 +548,52 @@ class Told:
         self.seconds = time.monotonic() - begun
         self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
         self.names = names(self.path)
+
+
+def doctor(*command, **env):
+    """Rows of `doctor -- COMMAND` that are about the program: (status, what was seen)."""
+    done = subprocess.run([lib.BINARY, "doctor", "--offline", "--format", "json", "--", *command], env=environment(**env), stdout=subprocess.PIPE, timeout=60)
+    return [(row["status"], row["seen"]) for row in json.loads(done.stdout)["checks"] if row["name"] == "program"]
+
+
+def test_doctor_of_a_program():
+    """What would be seen of it, without running it."""
+    program, folder = host(), lib.tmp()
+    library = os.path.join(os.path.dirname(program), "libllama.so")
+    ((status, seen),) = [row for row in doctor(program, "print:ran") if library in row[1] and " functions " in row[1]]
+    lib.equal(status, "ok")
+    lib.contains(seen, "batches by llama_decode")
+    assert ("warn", f"{library} has no llama_tokenize: tokens of prompts are not seen") in doctor(program)
+
+    script = os.path.join(folder, "run.sh")
+    with open(script, "w") as file:
+        file.write(f"#!/usr/bin/env sh\n{program}\n")
+    os.chmod(script, 0o755)
+    rows = doctor(script)
+    lib.equal([status for status, _ in rows], ["ok", "ok"])
+    lib.contains(rows[0][1], "is a script for sh")
+    lib.contains(rows[1][1], "not linked to libllama")
+    lib.equal([row[1].split(":")[0] for row in doctor("run.sh", PATH=folder + ":" + os.environ["PATH"])][0][:len(script)], script)
+
+    alone = os.path.join(folder, "alone")
+    shutil.copy(program, alone)
+    rows = doctor(alone)
+    lib.equal([status for status, _ in rows], ["FAIL"])
+    lib.contains(rows[0][1], "does not start: libllama.so: cannot open shared object file")
+    os.chmod(alone, 0o4755)
+    lib.contains(doctor(alone)[0][1], "set-user-ID")
+
+    source = os.path.join(lib.SOURCE, "tests", "probe", "exec_host.c")
+    inside = os.path.join(folder, "inside")
+    subprocess.run([lib.need("cc"), "-DLIBRARY", "-c", "-o", inside + ".o", source], check=True)
+    subprocess.run([lib.need("cc"), "-o", inside, source, inside + ".o"], check=True)
+    rows = doctor(inside)
+    lib.equal([status for status, _ in rows], ["warn"])
+    lib.contains(rows[0][1], "has llama.cpp linked in")
+    rows = doctor("no-such-program")
+    lib.equal(rows, [("FAIL", "no-such-program: no such program")])
+    rows = doctor(os.path.join(lib.SOURCE, "README.md"))
+    lib.equal([status for status, _ in rows], ["FAIL"])
 
 
 def test_ends_of_hosts():

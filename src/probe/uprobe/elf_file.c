@@ -179,6 +179,20 @@ bool sl_elf_file_code(const sl_elf_file *file, size_t index, sl_elf_code *ret_co
     return false;
 }
 
+bool sl_elf_file_loader(const sl_elf_file *file, char *ret_path, size_t size)
+{
+    SL_ASSERT(file && ret_path);
+    Elf64_Phdr s;
+    for (size_t i = 0; segment(file, i, &s); i++) {
+        if (s.p_type == PT_INTERP && s.p_filesz > 1 && s.p_filesz <= size && s.p_offset <= file->len &&
+            s.p_filesz <= file->len - s.p_offset && file->bytes[s.p_offset + s.p_filesz - 1] == '\0') {
+            memcpy(ret_path, file->bytes + s.p_offset, (size_t)s.p_filesz);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- symbols ---- */
 
 static bool section(const sl_elf_file *file, uint64_t index, Elf64_Shdr *ret_section)

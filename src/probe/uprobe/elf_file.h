@@ -32,6 +32,9 @@ SL_MUST_CHECK int sl_elf_file_of(const void *bytes, size_t len, sl_elf_file **re
 /* NULL is accepted. */
 void sl_elf_file_free(sl_elf_file *file);
 
+/* Path of the loader that the program asks for; false: it is linked statically, or a library. */
+bool sl_elf_file_loader(const sl_elf_file *file, char *ret_path, size_t size);
+
 /* Looks `count` names up in both tables of symbols, .symtab first; a name that is not there has offset 0. Returns how
  * many were found. */
 size_t sl_elf_file_find(const sl_elf_file *file, const char *const *names, size_t count,

@@ -48,6 +48,19 @@ SL_TEST(functions_are_where_they_are)
     sl_elf_file_free(file);
 }
 
+SL_TEST(a_program_names_its_loader)
+{
+    char path[256];
+    sl_elf_file *file = self();
+    CHECK(sl_elf_file_loader(file, path, sizeof path));
+    CHECK_EQ(access(path, X_OK), 0);
+    CHECK(!sl_elf_file_loader(file, path, strlen(path))); /* no room for its end */
+    sl_elf_file_free(file);
+    CHECK_EQ(sl_elf_file_open(path, &file), 0); /* which has none itself */
+    CHECK(!sl_elf_file_loader(file, path, sizeof path));
+    sl_elf_file_free(file);
+}
+
 SL_TEST(calls_are_found)
 {
     static const char *const names[] = {"uprobe_test_called"};
