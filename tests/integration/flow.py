@@ -1,6 +1,8 @@
 """For tests of the flow plane: its server and workers, workflows, runs, deployments, and its file."""
+import http.client
 import json
 import os
+import signal
 import sqlite3
 import urllib.parse
 
@@ -21,6 +23,20 @@ class Server:
 
     def stop(self):
         return self.process.stop()
+
+    def kill(self):
+        """Its working processes die at once, as by a lack of memory; the supervisor begins new ones on the same ports."""
+        pid = self.process.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            for child in file.read().split():
+                os.kill(int(child), signal.SIGKILL)
+
+        def alive():
+            try:
+                return lib.get(self.api + "/status/", timeout=2).status == 200
+            except (OSError, http.client.HTTPException):
+                return False
+        lib.until(alive, 20, what="the server after the kill")
 
     def add(self, text):
         reply = lib.request("POST", self.api + "/workflows", text.encode())

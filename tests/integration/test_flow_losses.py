@@ -360,5 +360,4 @@ def test_streams_begin_behind_the_event_that_was_seen():
     lib.equal(lib.get(f"{server.api}/runs/none/events").status, 404)
 
 
-if __name__ == "__main__":
-    lib.main(globals())
+lib.main(globals())
