@@ -90,6 +90,8 @@ static int make_plan(const load_command_options *o, sl_load_plan *ret_plan)
                          .timeout_ms = o->timeout_ms,
                          .ca_file = o->ca_file,
                          .tls_insecure = o->insecure};
+    if (!plan.requests && !plan.duration_ms && sl_option_given(&sl_cmd_load, "duration"))
+        return sl_fail(SL_EXIT_USAGE, "--duration: 0 seconds are nothing to do; give more, or a number of --requests");
     if (!plan.requests && !plan.duration_ms && !sl_option_given(&sl_cmd_load, "requests"))
         plan.requests = sl_option_given(&sl_cmd_load, "parallel") ? o->concurrency : 10;
     if (!plan.requests && !plan.duration_ms)

@@ -60,7 +60,7 @@ def test_a_group_of_commands_helps_as_a_command_does():
 def test_wrong_usage_exits_2():
     cases = [["nonsense"], [], ["mock", "--nonsense"], ["mock", "--tokens"], ["mock", "--tokens", "many"], ["mock", "surplus"],
              ["mock", "--listen", "256.1.1.1.1:x"], ["mock", "--fault", "nonsense=1"], ["mock", "--fault", "429=2"], ["load", "--concurrency", "0"],
-             ["load", "--format", "xml"], ["load", "--url", "ftp://x"], ["load", "--requests", "0"], ["traces", "--format", "xml"],
+             ["load", "--format", "xml"], ["load", "--url", "ftp://x"], ["load", "--requests", "0"], ["load", "--duration", "0"], ["traces", "--format", "xml"],
              ["traces", "--limit", "0"], ["top", "--interval", "0"], ["doctor", "--format", "xml"], ["docs", "--format", "xml"],
              ["docs", "--section", "nonsense"], ["docs", "nonsense", "--format", "man"], ["gen"], ["gen", "nonsense"], ["gen", "gguf"],
              ["validate"], ["validate", "--format", "xml", "x"], ["gateway", "-c", "/nonexistent/config.yaml"], ["up", "--gateway-listen", "nonsense:x:y"]]
