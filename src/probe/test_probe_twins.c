@@ -241,6 +241,17 @@ SL_TEST(a_token_is_taken_between_its_sample_and_what_comes_next)
     CHECK(one->first_token.to_ns > second && one->first_token.to_ns < one->last_token.from_ns);
     CHECK_EQ(zero->first_token.to_ns, second - 1000); /* when the other row's logits were fetched */
     CHECK(zero->last_token.to_ns && !one->last_token.to_ns);
+    uint64_t sampled = one->last_token.from_ns;
+    sl_probe_logits again = {.context = 1, .row = 1}; /* for its probabilities */
+    sl_probe_sample anew = {.chain = 1, .row = INT32_MIN};
+    stream_put(&s, SL_PROBE_LOGITS, &again, sizeof again, NULL, 0);
+    stream_put(&s, SL_PROBE_SAMPLE, &anew, sizeof anew, NULL, 0);
+    CHECK(one->last_token.from_ns == sampled && !one->last_token.to_ns);
+    s.thread++; /* of another thread nothing follows */
+    again.row = 0;
+    stream_put(&s, SL_PROBE_LOGITS, &again, sizeof again, NULL, 0);
+    CHECK(one->last_token.from_ns == sampled && !one->last_token.to_ns);
+    s.thread--;
     end_of(&s, 1, 2, 1);
     end_of(&s, 2, 2, 1);
     stream_close(&s);

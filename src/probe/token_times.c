@@ -59,14 +59,16 @@ void sl_token_times_logits(sl_probe_assembler *a, const sl_probe_logits *event)
 {
     SL_ASSERT(a && event);
     sl_track_sampling *now = &a->sampling;
+    const sl_track_context *context = sl_track_context_find(a, event->context);
+    if (now->context && now->thread == event->head.thread && now->context == event->context && now->row == event->row)
+        return; /* again: sampled anew, or for its probabilities */
     if (now->context && now->thread == event->head.thread)
         taken_by(turn_at(sl_track_context_find(a, now->context), now->seq), event->head.time_ns);
     *now = (sl_track_sampling){.context = 0};
-    const sl_track_context *context = sl_track_context_find(a, event->context);
     for (uint32_t i = 0; context && event->row >= 0 && i < context->output_count; i++) {
         if (context->outputs[i].row != (uint32_t)event->row)
             continue;
-        *now = (sl_track_sampling){context->id, event->head.thread, context->outputs[i].seq};
+        *now = (sl_track_sampling){context->id, event->head.thread, event->row, context->outputs[i].seq, false};
         taken_after(turn_at(context, now->seq), event->head.time_ns);
         return;
     }
@@ -75,9 +77,11 @@ void sl_token_times_logits(sl_probe_assembler *a, const sl_probe_logits *event)
 void sl_token_times_sample(sl_probe_assembler *a, const sl_probe_sample *event)
 {
     SL_ASSERT(a && event);
-    const sl_track_sampling *now = &a->sampling;
-    if (now->context && now->thread == event->head.thread)
-        taken_after(turn_at(sl_track_context_find(a, now->context), now->seq), event->head.time_ns);
+    sl_track_sampling *now = &a->sampling;
+    if (!now->context || now->sampled || now->thread != event->head.thread)
+        return;
+    now->sampled = true;
+    taken_after(turn_at(sl_track_context_find(a, now->context), now->seq), event->head.time_ns);
 }
 
 bool sl_token_times_fit(const sl_track_turn *turn, const sl_answer_facts *facts, uint64_t end_ns, bool *ret_known)

@@ -72,6 +72,7 @@ struct sl_track_request {
     bool whole;                          /* its answer says how long it is */
     bool held;                           /* answered, and waits for certainty (held.h) */
     sl_probe_answer_end *answer;         /* of one that is held: the event of its end */
+    sl_answer_facts facts;               /* what it says */
     uint64_t end_ns;                     /* of the answer */
     uint64_t start_ns, body_ns, post_ns; /* first byte, end of body, last post */
     uint64_t answer_ns, frame_ns;        /* head and first frame of the answer */
@@ -212,7 +213,8 @@ typedef struct sl_track_buffer {
 /* The row whose logits were fetched last, and by whom. context 0: none. */
 typedef struct sl_track_sampling {
     uint32_t context, thread;
-    int32_t seq;
+    int32_t row, seq;
+    bool sampled; /* the first time counts: what the server does with it begins then */
 } sl_track_sampling;
 
 struct sl_probe_assembler {
