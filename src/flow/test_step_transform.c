@@ -127,6 +127,11 @@ static const good_case good_cases[] = {
     {"{'function':'regex','inputs':['csv'],'pattern':',','replacement':''}", "'abc'"},
     {"{'function':'regex','inputs':['text1'],'pattern':'x*','replacement':'.'}", "'.o.n.e.'"},
     {"{'function':'regex','inputs':['text1'],'pattern':'q','replacement':'.'}", "'one'"},
+    {"{'function':'regex','inputs':['{{\xc3\xa9\xe2\x82\xac}}'],'pattern':'x*','replacement':'.'}",
+     "'.{.{.\xc3\xa9.\xe2\x82\xac.}.}.'"},
+    {"{'function':'regex','inputs':['{{\xc3\xa9\xe2\x82\xac}}'],'pattern':'x?','mode':'extract'}",
+     "['','','','','','','']"},
+    {"{'function':'regex','inputs':['{{\xc3\xa9\xe2\x82\xac}}'],'pattern':'[^{}]','replacement':'_'}", "'{{__}}'"},
     {"{'function':'regex','inputs':['n'],'pattern':'5','mode':'match'}", "true"},
     /* json */
     {"{'function':'json','inputs':['json'],'pointer':'/a/1/b~1c'}", "2"},
