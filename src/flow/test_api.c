@@ -83,7 +83,9 @@ static void check_document(const char *title, const sl_api_route *routes, size_t
         {
             sl_str params[SL_API_MAX_PARAMS];
             unsigned other;
-            sl_http_method id = strcmp(method, "get") == 0 ? SL_HTTP_GET : SL_HTTP_POST;
+            sl_http_method id = strcmp(method, "get") == 0      ? SL_HTTP_GET
+                                : strcmp(method, "delete") == 0 ? SL_HTTP_DELETE
+                                                                : SL_HTTP_POST;
             const sl_api_route *found = sl_api_match(routes, count, id, sl_str_c(path), params, &other);
             REQUIRE(found != NULL);
             CHECK_STR(sl_str_c(found->path), path);

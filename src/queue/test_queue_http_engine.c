@@ -197,9 +197,9 @@ static void fk_close(sl_queue *q)
     (void)q;
 }
 
-static const sl_queue_engine engine = {fk_make,  fk_is,   fk_put,        fk_take, fk_watch,  fk_unwatch,
-                                       fk_ack,   fk_nack, fk_extend,     fk_list, fk_change, fk_change,
-                                       fk_stats, fk_disk, fk_last_error, fk_close};
+static const sl_queue_engine engine = {fk_make,   fk_is,     fk_put,    fk_take, fk_watch,      fk_unwatch,
+                                       fk_ack,    fk_nack,   fk_extend, NULL,    NULL,          fk_list,
+                                       fk_change, fk_change, fk_stats,  fk_disk, fk_last_error, fk_close};
 
 typedef struct site {
     nf_loop l;
