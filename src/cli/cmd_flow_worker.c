@@ -13,6 +13,7 @@
 #include "src/flow/worker.h"
 #include "src/store/collection.h"
 #include "src/telemetry/sdk_impl.h"
+#include "src/wire/redact.h"
 #include "src/wire/url.h"
 
 #define MAX_FILES 64
@@ -211,9 +212,12 @@ static int check_options(const worker_command_options *o)
     if (o->drain_timeout_ms > MAX_DRAIN_MS)
         status = sl_fail(SL_EXIT_USAGE, "%s: out of range; give up to %u seconds",
                          sl_option_source(&sl_cmd_flow_worker, "drain-timeout"), MAX_DRAIN_MS / 1000);
-    if (!is_queue(o->queue))
-        status = sl_fail(SL_EXIT_USAGE, "%s: \"%.*s\" is no address; give such as http://127.0.0.1:8001",
-                         sl_option_source(&sl_cmd_flow_worker, "queue"), (int)o->queue.len, o->queue.ptr);
+    if (!is_queue(o->queue)) {
+        char shown[256];
+        sl_redact_url(o->queue, shown, sizeof shown);
+        status = sl_fail(SL_EXIT_USAGE, "%s: \"%s\" is no address; give such as http://127.0.0.1:8001",
+                         sl_option_source(&sl_cmd_flow_worker, "queue"), shown);
+    }
     return status;
 }
 

@@ -7,6 +7,7 @@
 #include "src/base/mem.h"
 #include "src/cli/commands.h"
 #include "src/cli/load_run.h"
+#include "src/wire/redact.h"
 
 #define SL_LOAD_MAX_DURATION_MS (31ull * 86400 * 1000)
 
@@ -157,11 +158,13 @@ static int run_load(const sl_command *command, void *given, char **args, size_t 
                        .max_tokens = o->max_tokens,
                        .stream = o->stream};
     const char *reason = "";
-    if (sl_load_request_init(request, &ask, &reason) != 0)
-        status = sl_fail(SL_EXIT_USAGE, "--url %.*s: %s; give such as http://127.0.0.1:4000", (int)o->url.len,
-                         o->url.ptr, reason);
-    else
+    if (sl_load_request_init(request, &ask, &reason) != 0) {
+        char shown[256];
+        sl_redact_url(o->url, shown, sizeof shown);
+        status = sl_fail(SL_EXIT_USAGE, "--url %s: %s; give such as http://127.0.0.1:4000", shown, reason);
+    } else {
         status = run_and_report(o, &plan, request);
+    }
     sl_load_request_done(request);
     sl_free(request);
     return status;

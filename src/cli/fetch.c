@@ -2,6 +2,7 @@
 #include "src/cli/fetch.h"
 
 #include "src/base/assert.h"
+#include "src/wire/redact.h"
 #include <curl/curl.h>
 #include <stdio.h>
 
@@ -32,15 +33,17 @@ static void explain(CURL *curl, const char *url, int error, CURLcode code, const
 {
     SL_ASSERT(detail);
     const char *why = *detail ? detail : curl_easy_strerror(code);
+    char shown[256];
+    sl_redact_url(sl_str_c(url), shown, sizeof shown);
     long number = 0;
     if (error == SL_ECONNECT && curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number)
         why = strerror((int)number);
     if (error == SL_EINVAL)
-        snprintf(fetch->reason, sizeof fetch->reason, "%s: is no http or https URL", url);
+        snprintf(fetch->reason, sizeof fetch->reason, "%s: is no http or https URL", shown);
     else if (error == SL_ETOOBIG)
-        snprintf(fetch->reason, sizeof fetch->reason, "%s: the answer is too large", url);
+        snprintf(fetch->reason, sizeof fetch->reason, "%s: the answer is too large", shown);
     else
-        snprintf(fetch->reason, sizeof fetch->reason, "cannot reach %s: %s", url, why);
+        snprintf(fetch->reason, sizeof fetch->reason, "cannot reach %s: %s", shown, why);
 }
 
 /* Headers of the request; NULL: none, or out of memory (`*ret_failed`). */

@@ -22,6 +22,7 @@
 #include "src/export/gzip.h"
 #include "src/export/tls_client.h"
 #include "src/wire/pct.h"
+#include "src/wire/redact.h"
 #include "src/wire/url.h"
 
 #define READ_BYTES 16384u
@@ -631,7 +632,9 @@ static int init_client(sl_grpc_client *c, const sl_grpc_options *o, char *why, s
     sl_url url;
     const char *reason = "";
     if (sl_url_parse(o->endpoint, &url, &reason)) {
-        (void)snprintf(why, size, "%.*s: %s", (int)sl_utf8_prefix(o->endpoint, 128), o->endpoint.ptr, reason);
+        char shown[129];
+        sl_redact_url(o->endpoint, shown, sizeof shown);
+        (void)snprintf(why, size, "%s: %s", shown, reason);
         return SL_ECONFIG;
     }
     c->use_tls = url.tls;

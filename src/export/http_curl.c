@@ -12,6 +12,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/export/gzip.h"
+#include "src/wire/redact.h"
 #include "src/wire/url.h"
 
 #define MAX_RETRY_AFTER 64u
@@ -253,7 +254,9 @@ static int init(curl_transport *x, const sl_http_peer *peer, sl_str content_type
     sl_url url;
     const char *reason = "";
     if (sl_url_parse(peer->url, &url, &reason)) {
-        (void)snprintf(why, size, "%.*s: %s", (int)sl_utf8_prefix(peer->url, 128), peer->url.ptr, reason);
+        char shown[129];
+        sl_redact_url(peer->url, shown, sizeof shown);
+        (void)snprintf(why, size, "%s: %s", shown, reason);
         return SL_ECONFIG;
     }
     if (!file_ok(peer->ca_file, why, size) || !file_ok(peer->client_key_file, why, size) ||

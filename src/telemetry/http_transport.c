@@ -7,6 +7,9 @@
 #include "src/base/mem.h"
 #include "src/base/sync.h"
 #include "src/telemetry/exporter_factory.h"
+#include "src/wire/redact.h"
+
+#define SHOWN_URL 160
 
 typedef struct lite {
     sl_http_transport transport; /* first */
@@ -58,7 +61,9 @@ static int lite_new(const sl_http_peer *peer, sl_str content_type, sl_http_trans
     const char *reason = "";
     int error = sl_http_post_new(&o, &l->client, &reason);
     if (error) {
-        (void)snprintf(why, size, "%s: %s", peer->url.ptr, reason);
+        char shown[SHOWN_URL];
+        sl_redact_url(peer->url, shown, sizeof shown);
+        (void)snprintf(why, size, "%s: %s", shown, reason);
         sl_free(l);
         return error;
     }

@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 
 #define MAX_WORDS 16
+#define MAX_URL (64u * 1024)
 #define MAX_NAME 128 /* longest name looked at in "name=value" */
 
 /* ---- Keys ---- */
@@ -352,4 +353,32 @@ int sl_redact_text(sl_str in, sl_buf *out)
         copied = i = to;
     }
     return error ? error : sl_buf_put_str(out, sl_str_sub(in, copied, in.len));
+}
+
+/* ---- addresses ---- */
+
+void sl_redact_url(sl_str url, char *ret_text, size_t size)
+{
+    SL_ASSERT(ret_text && size > sizeof SL_REDACTED);
+    sl_buf masked;
+    sl_buf_init(&masked, MAX_URL);
+    size_t colon = sl_str_find(url, SL_STR("://")), from = colon == SL_NPOS ? 0 : colon + 3, at = url.len;
+    while (at > from && url.ptr[at - 1] != '@')
+        at--;
+    int error = 0;
+    if (at > from) {
+        error = sl_buf_put_str(&masked, sl_str_sub(url, 0, from));
+        if (!error)
+            error = sl_buf_put_c(&masked, SL_REDACTED "@");
+    } else {
+        at = 0;
+    }
+    if (!error)
+        error = sl_redact_text(sl_str_sub(url, at, url.len), &masked);
+    sl_str text = error ? SL_STR(SL_REDACTED) : sl_buf_str(&masked);
+    text.len = sl_utf8_prefix(text, size - 1);
+    bool fits = sl_str_to_c(text, ret_text, size);
+    SL_ASSERT(fits);
+    (void)fits;
+    sl_buf_done(&masked);
 }

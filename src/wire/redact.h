@@ -26,4 +26,10 @@ bool sl_key_is_sensitive(sl_str key);
  */
 int sl_redact_text(sl_str in, sl_buf *out);
 
+/*
+ * An address as messages show it: whatever stands before its last '@' is masked, user names too, and so is what looks
+ * like a credential behind it; cut between characters to `size`, with its NUL. Also for texts that are no address.
+ */
+void sl_redact_url(sl_str url, char *ret_text, size_t size);
+
 #endif

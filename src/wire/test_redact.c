@@ -190,6 +190,51 @@ static uint64_t own_cpu_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+SL_TEST(addresses_are_shown_without_who_may_come)
+{
+    static const struct {
+        const char *url, *shown;
+    } cases[] = {
+        {"http://h:4318/v1/traces", "http://h:4318/v1/traces"},
+        {"http://user:pass@h:1/x", "http://[REDACTED]@h:1/x"},
+        {"http://user@h", "http://[REDACTED]@h"},
+        {"https://a:p@ss@w@h/x?y=z", "https://[REDACTED]@h/x?y=z"},
+        {"http://user:pa/ss@h", "http://[REDACTED]@h"},
+        {"user:pass@h:4318", "[REDACTED]@h:4318"},
+        {"nats://u:p@[::1]:4222", "nats://[REDACTED]@[::1]:4222"},
+        {"http://h/?api_key=planted", "http://h/?api_key=[REDACTED]"},
+        {"http://@h", "http://[REDACTED]@h"},
+        {"http://u:p@", "http://[REDACTED]@"},
+        {"", ""},
+        {"://", "://"},
+        {"@", "[REDACTED]@"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[128];
+        sl_redact_url(sl_str_c(cases[i].url), text, sizeof text);
+        CHECK_STR(sl_str_c(text), cases[i].shown);
+    }
+}
+
+/* However short the room and wherever it ends: nothing of what stands before the '@'. */
+SL_TEST(addresses_are_cut_after_they_were_masked)
+{
+    static const char url[] = "https://name:planted-password@caf\xc3\xa9.org/some/where";
+    for (size_t size = sizeof SL_REDACTED + 1; size < 80; size++) {
+        char text[80];
+        memset(text, 'x', sizeof text);
+        sl_redact_url(sl_str_c(url), text, size);
+        CHECK(strlen(text) < size && sl_utf8_valid(sl_str_c(text)));
+        CHECK(!strstr(text, "pl") && !strstr(text, "name"));
+    }
+    char text[64];
+    sl_test_fail_alloc(0);
+    sl_redact_url(sl_str_c(url), text, sizeof text);
+    CHECK(sl_test_alloc_failed());
+    sl_test_fail_alloc(-1);
+    CHECK_STR(sl_str_c(text), SL_REDACTED);
+}
+
 SL_TEST(redaction_is_linear)
 {
     static char text[256 * 1024];

@@ -282,4 +282,28 @@ def test_a_faulty_configuration_shows_no_secret():
         check({command: done.stdout + done.stderr}, (UPSTREAM, MASTER))
 
 
+def test_an_address_with_a_password_is_not_repeated():
+    """Where it is refused the message shows the address, but not who may come; by option and by variable, for every protocol."""
+    flow = os.path.join(lib.tmp(), "flow.yaml")
+    with open(flow, "w") as file:
+        file.write("name: f\nsteps:\n  - {id: a, type: action, action: log, message: x}\n")
+    library = lib.probe_library()
+    for address in ("http://user:planted-s3cret@h:99999", "https://user:planted-s3cret@[::", "user:planted-s3cret@h:4318",
+                    "https://x:p@planted-s3cret@h"):
+        for protocol in ("http/protobuf", "grpc", "http/json"):
+            env = {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, **library}
+            for command in (["up", "--check"], ["doctor", "--offline"], ["exec", "--check", "--", "true"], ["flow", "worker", flow, "--check"],
+                            ["run", flow, "--check"]):
+                done = lib.run(*command, env=env)
+                assert "planted" not in done.stdout + done.stderr and "s3cret" not in done.stdout + done.stderr, (command, address, done.stderr)
+        for command in (["traces", "--url", address], ["load", "--url", address, "-n", "1"], ["top", "--url", address],
+                        ["exec", "--view", address, "--check", "--", "true"], ["run", "--view", address, "--check", flow],
+                        ["flow", "worker", "--queue", address, "--check", flow]):
+            done = lib.run(*command, env=library, timeout=20)
+            assert "planted" not in done.stdout + done.stderr and "s3cret" not in done.stdout + done.stderr, (command, address, done.stderr)
+    done = lib.run("up", "--check", env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:planted-s3cret@h:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
+    lib.equal(done.returncode, 2)
+    lib.contains(done.stderr, "http://[REDACTED]@h:1/v1/traces")
+
+
 lib.main(globals())
