@@ -524,8 +524,9 @@ typedef struct processing {
 
 static int check_kept(sl_store_op *op, sqlite3 *db)
 {
+    (void)db;
     const processing *p = (const processing *)(void *)op;
-    return *p->ended ? sl_run_end_is_kept(db, p->ended) : 0;
+    return *p->ended ? sl_run_end_is_kept(sl_flow_store_db(op->store), p->ended) : 0;
 }
 
 static void processed(sl_store_op *op, int error)

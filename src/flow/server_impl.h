@@ -234,7 +234,7 @@ bool sl_reply_apply(sl_flow_server *server, json_t *message);
 /* The task whose end the message tells; empty: none. */
 void sl_reply_ends(json_t *message, char ret_id[SL_FLOW_ID_MAX]);
 /* On the writer's thread, behind what was written of a run's end: SL_EIO when the run has not ended in the file. */
-SL_MUST_CHECK int sl_run_end_is_kept(sqlite3 *db, const char *id);
+SL_MUST_CHECK int sl_run_end_is_kept(sl_db *db, const char *id);
 
 /* ---- server_streams.c ---- */
 

@@ -110,15 +110,15 @@ static bool apply_result(sl_flow_server *server, json_t *data, const char *id)
     return true;
 }
 
-int sl_run_end_is_kept(sqlite3 *db, const char *id)
+int sl_run_end_is_kept(sl_db *db, const char *id)
 {
     SL_ASSERT(id);
-    sqlite3_stmt *s = NULL;
-    if (sqlite3_prepare_v2(db, "select 1 from flow_runs where id = ?1 and ended_ns is null", -1, &s, NULL) != SQLITE_OK)
+    sqlite3_stmt *s = sl_db_statement(db, "select 1 from flow_runs where id = ?1 and ended_ns is null");
+    if (!s)
         return SL_EIO;
-    (void)sqlite3_bind_text(s, 1, id, -1, SQLITE_STATIC);
+    sl_db_bind_text(s, 1, sl_str_c(id));
     int code = sqlite3_step(s);
-    (void)sqlite3_finalize(s);
+    (void)sqlite3_reset(s);
     return code == SQLITE_DONE ? 0 : SL_EIO;
 }
 
@@ -149,8 +149,9 @@ bool sl_reply_apply(sl_flow_server *server, json_t *message)
 /* On the writer's thread. */
 static int check_kept(sl_store_op *op, sqlite3 *db)
 {
+    (void)db;
     const reply *r = (const reply *)(void *)op;
-    return *r->ended ? sl_run_end_is_kept(db, r->ended) : 0;
+    return *r->ended ? sl_run_end_is_kept(sl_flow_store_db(op->store), r->ended) : 0;
 }
 
 static void on_recorded(sl_store_op *op, int error)

@@ -98,8 +98,9 @@ static bool ack(sl_flow_task *task)
 /* On the writer's thread. An end that could not be written, or waits for room, is seen here. */
 static int check_kept(sl_store_op *op, sqlite3 *db)
 {
+    (void)db;
     const sl_flow_task *task = (const sl_flow_task *)(void *)((char *)op - offsetof(sl_flow_task, recorded));
-    return sl_run_end_is_kept(db, task->id);
+    return sl_run_end_is_kept(sl_flow_store_db(op->store), task->id);
 }
 
 /* What the run has left is on disk: nobody needs the message any more. */
