@@ -101,7 +101,7 @@
 #define SL_PROBE_MAX_TOKENS (8u * 1024 * 1024) /* of prompts and of sequences' memory, kept for comparison */
 #define SL_PROBE_MAX_PARTS 1024                /* sequences in one batch */
 #define SL_PROBE_MAX_BUFFERS 1024              /* pieces of backend memory */
-#define SL_UPROBE_MAX_FILE (512u * 1024 * 1024) /* program or library whose symbols are read */
+#define SL_UPROBE_MAX_FILE (8ull << 30)         /* program or library whose symbols are read */
 #define SL_UPROBE_MAX_CALLS 256                 /* threads within a call at once */
 #define SL_UPROBE_MAX_SITES 256                 /* places that calls return to */
 #define SL_UPROBE_MAX_FILES 8                   /* with llama.cpp in them, of one process */

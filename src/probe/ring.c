@@ -282,6 +282,12 @@ int sl_probe_ring_open(int fd, sl_probe_ring **ret_ring)
     return 0;
 }
 
+void sl_probe_ring_lost(sl_probe_ring *ring, uint64_t count)
+{
+    SL_ASSERT(ring);
+    atomic_fetch_add(&ring->header->dropped, count);
+}
+
 void sl_probe_ring_about(sl_probe_ring *ring, uint32_t pid)
 {
     SL_ASSERT(ring && pid);

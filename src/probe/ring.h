@@ -29,6 +29,8 @@ typedef struct sl_probe_ring sl_probe_ring;
 SL_MUST_CHECK int sl_probe_ring_new(const char *path, size_t data_bytes, sl_probe_ring **ret_ring);
 /* Maps an existing ring for reading. Errors: SL_EPARSE (not a ring, other version), SL_EIO, SL_ENOMEM. */
 SL_MUST_CHECK int sl_probe_ring_open(int fd, sl_probe_ring **ret_ring);
+/* Events were lost before they came here. */
+void sl_probe_ring_lost(sl_probe_ring *ring, uint64_t count);
 /* Says that the ring is about process `pid` instead of this one, which writes what it sees of it. Before it is read. */
 void sl_probe_ring_about(sl_probe_ring *ring, uint32_t pid);
 /* Unmaps. NULL is accepted. */

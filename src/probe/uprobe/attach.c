@@ -61,7 +61,7 @@ struct sl_uprobe_attach {
     site sites[SL_UPROBE_MAX_SITES];
     size_t site_count;
     uint64_t exe_inode;
-    _Atomic uint64_t lost;
+    uint64_t lost; /* calls that the kernel had no room to tell of */
     pthread_t thread;
     bool running;
     _Atomic bool stopping;
@@ -404,11 +404,6 @@ sl_probe_ring *sl_uprobe_attach_ring(const sl_uprobe_attach *attach)
     return attach->ring;
 }
 
-uint64_t sl_uprobe_attach_lost(const sl_uprobe_attach *attach)
-{
-    return atomic_load(&attach->lost);
-}
-
 /* ---- the thread ---- */
 
 static void on_record(void *user, const void *record, size_t len)
@@ -439,6 +434,14 @@ static void notice_exec(sl_uprobe_attach *a)
     }
 }
 
+static void count_lost(sl_uprobe_attach *a)
+{
+    uint64_t lost = sl_kernel_counter(a->maps.dropped);
+    if (lost > a->lost)
+        sl_probe_ring_lost(a->ring, lost - a->lost);
+    a->lost = lost;
+}
+
 static void *run(void *user)
 {
     sl_uprobe_attach *a = user;
@@ -451,7 +454,7 @@ static void *run(void *user)
         if (drain(a))
             busy_ns = now_ns;
         sl_uprobe_tell_missed(a->translator, now_ns, MISSED_NS);
-        atomic_store(&a->lost, sl_kernel_counter(a->maps.dropped));
+        count_lost(a);
         (void)usleep((now_ns - busy_ns < BUSY_NS ? BUSY_MS : IDLE_MS) * 1000);
     }
     (void)drain(a);

@@ -36,7 +36,4 @@ void sl_uprobe_attach_stop(sl_uprobe_attach *attach);
 /* Takes the breakpoints back, and frees. NULL is accepted. */
 void sl_uprobe_attach_free(sl_uprobe_attach *attach);
 
-/* Calls that the kernel had no room to tell of. Any thread. */
-uint64_t sl_uprobe_attach_lost(const sl_uprobe_attach *attach);
-
 #endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,12 +26,21 @@
 #define THIS_ORDER ELFDATA2MSB
 #endif
 
+#define MAX_PARTS 16u
+
+typedef struct part {
+    uint64_t at, end;
+} part;
+
 struct sl_elf_file {
-    unsigned char *bytes;
+    unsigned char *bytes; /* what was not read is zero */
     size_t len;
     Elf64_Ehdr head;
     sl_elf_function *functions; /* by address; made when first asked for */
     size_t function_count;
+    int fd;                /* -1: all of it is in memory */
+    part parts[MAX_PARTS]; /* that have been read */
+    size_t part_count;
 };
 
 /* Symbols and their names: one of the file's tables. */
@@ -58,6 +68,7 @@ static int take(unsigned char *bytes, size_t len, sl_elf_file **ret_file)
         return SL_ENOMEM;
     file->bytes = bytes;
     file->len = len;
+    file->fd = -1;
     bool good = get(file, 0, &file->head, sizeof file->head) && memcmp(file->head.e_ident, ELFMAG, SELFMAG) == 0 &&
                 file->head.e_ident[EI_CLASS] == ELFCLASS64 && file->head.e_ident[EI_DATA] == THIS_ORDER &&
                 file->head.e_machine == THIS_MACHINE && (file->head.e_type == ET_EXEC || file->head.e_type == ET_DYN);
@@ -83,7 +94,31 @@ int sl_elf_file_of(const void *bytes, size_t len, sl_elf_file **ret_file)
     return error;
 }
 
-static int read_whole(int fd, unsigned char **ret_bytes, size_t *ret_len)
+/* Parts are read when they are first needed: a program with code for GPUs inside is larger than one wants to read. */
+static void fill(const sl_elf_file *file, uint64_t at, uint64_t len)
+{
+    sl_elf_file *own = (sl_elf_file *)(uintptr_t)file;
+    if (file->fd < 0 || at >= file->len)
+        return;
+    uint64_t from = at, end = len < file->len - at ? at + len : file->len;
+    for (size_t i = 0; i < file->part_count; i++) {
+        if (file->parts[i].at <= at && file->parts[i].end >= end)
+            return;
+    }
+    while (at < end) {
+        ssize_t got = pread(file->fd, file->bytes + at, (size_t)(end - at), (off_t)at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) /* cut short meanwhile: zeros */
+            break;
+        at += (uint64_t)got;
+    }
+    if (own->part_count < MAX_PARTS)
+        own->parts[own->part_count++] = (part){from, end};
+}
+
+/* Room for the whole file, of which no page is used yet. */
+static int map_file(int fd, unsigned char **ret_bytes, size_t *ret_len)
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
@@ -92,23 +127,16 @@ static int read_whole(int fd, unsigned char **ret_bytes, size_t *ret_len)
         return SL_EPARSE;
     if ((uint64_t)st.st_size > SL_UPROBE_MAX_FILE)
         return SL_ELIMIT;
-    size_t size = (size_t)st.st_size, have = 0;
-    unsigned char magic[SELFMAG];
-    if (pread(fd, magic, sizeof magic, 0) != (ssize_t)sizeof magic || memcmp(magic, ELFMAG, SELFMAG) != 0)
-        return SL_EPARSE;
-    unsigned char *bytes = sl_malloc(size);
-    if (!bytes)
+    void *bytes =
+        mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (bytes == MAP_FAILED)
         return SL_ENOMEM;
-    while (have < size) {
-        ssize_t got = read(fd, bytes + have, size - have);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        have += (size_t)got;
+    if (pread(fd, bytes, sizeof(Elf64_Ehdr), 0) != (ssize_t)sizeof(Elf64_Ehdr)) {
+        (void)munmap(bytes, (size_t)st.st_size);
+        return SL_EPARSE;
     }
     *ret_bytes = bytes;
-    *ret_len = have;
+    *ret_len = (size_t)st.st_size;
     return 0;
 }
 
@@ -121,22 +149,35 @@ int sl_elf_file_open(const char *path, sl_elf_file **ret_file)
         return errno == ENOENT || errno == ENOTDIR ? SL_ENOENT : SL_EIO;
     unsigned char *bytes = NULL;
     size_t len = 0;
-    int error = read_whole(fd, &bytes, &len);
-    (void)close(fd);
-    if (error)
+    sl_elf_file *file;
+    int error = map_file(fd, &bytes, &len);
+    if (!error) {
+        error = take(bytes, len, &file);
+        if (error)
+            (void)munmap(bytes, len);
+    }
+    if (error) {
+        (void)close(fd);
         return error;
-    error = take(bytes, len, ret_file);
-    if (error)
-        sl_free(bytes);
-    return error;
+    }
+    file->fd = fd;
+    fill(file, file->head.e_phoff, (uint64_t)file->head.e_phnum * sizeof(Elf64_Phdr));
+    fill(file, file->head.e_shoff, (uint64_t)file->head.e_shnum * sizeof(Elf64_Shdr));
+    *ret_file = file;
+    return 0;
 }
 
 void sl_elf_file_free(sl_elf_file *file)
 {
     if (!file)
         return;
+    if (file->fd >= 0) {
+        (void)close(file->fd);
+        (void)munmap(file->bytes, file->len);
+    } else {
+        sl_free(file->bytes);
+    }
     sl_free(file->functions);
-    sl_free(file->bytes);
     sl_free(file);
 }
 
@@ -170,6 +211,7 @@ bool sl_elf_file_code(const sl_elf_file *file, size_t index, sl_elf_code *ret_co
         if (s.p_type != PT_LOAD || !(s.p_flags & PF_X) || s.p_offset >= file->len || index-- > 0)
             continue;
         uint64_t most = file->len - s.p_offset;
+        fill(file, s.p_offset, s.p_filesz);
         *ret_code = (sl_elf_code){.bytes = file->bytes + s.p_offset,
                                   .len = (size_t)(s.p_filesz < most ? s.p_filesz : most),
                                   .offset = s.p_offset,
@@ -184,6 +226,8 @@ bool sl_elf_file_loader(const sl_elf_file *file, char *ret_path, size_t size)
     SL_ASSERT(file && ret_path);
     Elf64_Phdr s;
     for (size_t i = 0; segment(file, i, &s); i++) {
+        if (s.p_type == PT_INTERP)
+            fill(file, s.p_offset, s.p_filesz);
         if (s.p_type == PT_INTERP && s.p_filesz > 1 && s.p_filesz <= size && s.p_offset <= file->len &&
             s.p_filesz <= file->len - s.p_offset && file->bytes[s.p_offset + s.p_filesz - 1] == '\0') {
             memcpy(ret_path, file->bytes + s.p_offset, (size_t)s.p_filesz);
@@ -212,6 +256,8 @@ static bool find_table(const sl_elf_file *file, uint32_t type, symbol_table *ret
             continue;
         if (names.sh_offset > file->len || names.sh_size > file->len - names.sh_offset || names.sh_size == 0)
             continue;
+        fill(file, s.sh_offset, s.sh_size);
+        fill(file, names.sh_offset, names.sh_size);
         *ret_table = (symbol_table){s.sh_offset, s.sh_size / sizeof(Elf64_Sym), names.sh_offset, names.sh_size};
         return true;
     }

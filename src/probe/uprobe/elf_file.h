@@ -3,7 +3,8 @@
  *
  * Reads what the file says and believes nothing of it: offsets that lead out of the file are as if they were not there.
  * ELF of 64 bits, of this machine's byte order and architecture. A file that is cut short while it is mapped would
- * fault: so it is read, not mapped. Does not: look into processes, or at debug information.
+ * fault: so it is read, not mapped, and only the parts of it that are asked for. Does not: look into processes, or at
+ * debug information.
  */
 #ifndef SL_PROBE_UPROBE_ELF_FILE_H
 #define SL_PROBE_UPROBE_ELF_FILE_H
