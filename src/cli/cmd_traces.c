@@ -5,10 +5,11 @@
 #include "src/base/assert.h"
 #include "src/cli/commands.h"
 #include "src/cli/fetch.h"
-#include "src/view/waterfall.h"
+#include "src/view/waterfall_text.h"
 #include "src/wire/json_scan.h"
 
 #define FOLLOW_SECONDS 1
+#define MAX_MESSAGE_COLUMNS 200
 
 typedef struct traces_command_options {
     sl_str url;
@@ -72,8 +73,15 @@ static int refuse(const char *url, const char *id, const sl_fetch *fetch)
     sl_str message = sl_str_of(NULL, 0);
     if (sl_json_parse(sl_buf_str(&fetch->body), &root, NULL) == 0 &&
         sl_json_string(sl_json_get(sl_json_get(root, "error"), "message"), text, sizeof text, &message) == 0 &&
-        message.len)
-        return sl_fail(SL_EXIT_FAILED, "%s: %.*s (status %d)", url, (int)message.len, message.ptr, fetch->status);
+        message.len) {
+        sl_buf shown; /* whoever answers does not write on the terminal */
+        sl_buf_init(&shown, 4096);
+        sl_text_put(&shown, message, MAX_MESSAGE_COLUMNS, false, false);
+        (void)sl_fail(0, "%s: %.*s (status %d); give an admin listener that answers with --url", url, (int)shown.len,
+                      shown.data ? shown.data : "", fetch->status);
+        sl_buf_done(&shown);
+        return SL_EXIT_FAILED;
+    }
     return sl_fail(SL_EXIT_FAILED, "%s: answered with status %d; is it the admin listener of `sightline up`?", url,
                    fetch->status);
 }
