@@ -18,7 +18,7 @@ sl_track_request *sl_track_request_find(sl_probe_assembler *a, uint32_t id)
 {
     SL_ASSERT(a);
     sl_track_request *request = id ? *bucket_of(a, id) : NULL;
-    while (request && request->id != id)
+    while (request && (request->id != id || request->held)) /* nothing more comes of what is answered */
         request = request->hash_next;
     return request;
 }

@@ -110,12 +110,19 @@ SL_TEST(what_stays_a_guess_ends_as_one_after_half_a_second)
     stream_tick(&s);
     CHECK_EQ(s.assembler->held_count, 2);
     CHECK_EQ(s.assembler->generating_count, 0); /* nothing is open */
+    end_of(&s, 1, 4, 1);                        /* what comes twice is nobody's */
+    stream_tokenize(&s, 1, P, LEN);
+    stream_post(&s, 1);
+    stream_ask(&s, 1, P, LEN);
+    CHECK_EQ(s.assembler->generating_count, 1);
+    end_of(&s, 1, 1, 1);
+    CHECK_EQ(s.assembler->held_count, 2);
     stream_wait(&s, 200000);
     stream_tick(&s);
     CHECK_EQ(s.assembler->held_count, 0);
     stream_close(&s);
-    check_is(&s, 0, "ambiguous", -1);
-    check_is(&s, 1, "ambiguous", -1);
+    check_is(&s, 1, "ambiguous", -1); /* behind the one of the same number */
+    check_is(&s, 2, "ambiguous", -1);
     stream_done(&s);
 }
 
