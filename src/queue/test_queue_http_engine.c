@@ -197,9 +197,22 @@ static void fk_close(sl_queue *q)
     (void)q;
 }
 
-static const sl_queue_engine engine = {fk_make,   fk_is,     fk_put,    fk_take, fk_watch,      fk_unwatch,
-                                       fk_ack,    fk_nack,   fk_extend, NULL,    NULL,          fk_list,
-                                       fk_change, fk_change, fk_stats,  fk_disk, fk_last_error, fk_close};
+static const sl_queue_engine engine = {.topic_make = fk_make,
+                                       .topic_is = fk_is,
+                                       .put_start = fk_put,
+                                       .take = fk_take,
+                                       .watch = fk_watch,
+                                       .unwatch = fk_unwatch,
+                                       .ack = fk_ack,
+                                       .nack = fk_nack,
+                                       .extend = fk_extend,
+                                       .dead_list = fk_list,
+                                       .dead_requeue = fk_change,
+                                       .dead_purge = fk_change,
+                                       .get_stats = fk_stats,
+                                       .get_disk_stats = fk_disk,
+                                       .last_error = fk_last_error,
+                                       .close = fk_close};
 
 typedef struct site {
     nf_loop l;
