@@ -136,19 +136,22 @@ def check_model(told, server):
 
 # The server's own series, and ours of the same name; the server leaves warm-up and what /metrics itself does out.
 SERIES = ("prompt_tokens_total", "tokens_predicted_total", "prompt_tokens_cached_total", "n_tokens_max")
+# Only newer servers have these.
+DRAFTS = ("spec_decode_num_drafts_total", "spec_decode_num_draft_tokens_total", "spec_decode_num_accepted_tokens_total")
 
 
 def check_metrics(server, requests):
     theirs = probe.parse_page(net.get(server.base + "/metrics").text())
+    names = SERIES + tuple(n for n in DRAFTS if "llamacpp:" + n in theirs)
 
     def settled():
         ours = server.page()
-        return ours if all(ours.get("llamacpp:" + n) == theirs.get("llamacpp:" + n) for n in SERIES) else None
+        return ours if all(ours.get("llamacpp:" + n) == theirs.get("llamacpp:" + n) for n in names) else None
     try:
         ours = net.until("equal metrics", 5, settled)
     except TimeoutError:
         ours = server.page()
-    for name in SERIES:
+    for name in names:
         expect_eq(ours.get("llamacpp:" + name), theirs.get("llamacpp:" + name), "llamacpp:" + name)
     expect_eq(ours.get("llamacpp_" + SERIES[0]), ours.get("llamacpp:" + SERIES[0]), "the name with an underscore")
     answered = sum(r.generated for r in requests if r.succeeded())

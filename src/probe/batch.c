@@ -120,6 +120,7 @@ static void add_generated(sl_track_seq *seq, sl_track_part *part, const sl_probe
     }
     turn->last_n = run->n;
     turn->last_pos = pos;
+    turn->drafts += run->n > 1;
 }
 
 /*

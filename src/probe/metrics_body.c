@@ -20,6 +20,7 @@ static const sl_metric_id wanted[] = {
     SL_METRIC_LLAMACPP_COLON_TOKENS_MAX, /* a counter, as upstream has it */
     SL_METRIC_LLAMACPP_TOKENS_MAX,       /* the gauge that it means */
     PAIR(CACHED_TOKENS),
+    PAIR(DRAFTS),
     PAIR(DRAFT_TOKENS),
     PAIR(ACCEPTED_TOKENS),
     PAIR(BUSY_SLOTS),
@@ -100,6 +101,7 @@ static void bind_upstream(sl_probe_body *b)
     b->decodes = bind_pair(b, PAIR(DECODES), NULL, NULL);
     b->tokens_max = bind_pair(b, SL_METRIC_LLAMACPP_COLON_TOKENS_MAX, SL_METRIC_LLAMACPP_TOKENS_MAX, NULL, NULL);
     b->cached_tokens = bind_pair(b, PAIR(CACHED_TOKENS), NULL, NULL);
+    b->drafts = bind_pair(b, PAIR(DRAFTS), NULL, NULL);
     b->draft_tokens = bind_pair(b, PAIR(DRAFT_TOKENS), NULL, NULL);
     b->accepted_tokens = bind_pair(b, PAIR(ACCEPTED_TOKENS), NULL, NULL);
     b->busy_slots = bind_pair(b, PAIR(BUSY_SLOTS), NULL, NULL);
@@ -114,8 +116,8 @@ static void bind_upstream(sl_probe_body *b)
 /* Counters that have not counted yet show their 0, as upstream's do: rates need a first sample. */
 static void touch(sl_probe_body *b)
 {
-    const sl_probe_pair counters[] = {b->prompt_tokens, b->predicted_tokens, b->decodes,
-                                      b->cached_tokens, b->draft_tokens,     b->accepted_tokens};
+    const sl_probe_pair counters[] = {b->prompt_tokens, b->predicted_tokens, b->decodes,        b->cached_tokens,
+                                      b->drafts,        b->draft_tokens,     b->accepted_tokens};
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
         sl_probe_pair_count(counters[i], 0);
     sl_probe_pair_count_double(b->prompt_seconds, 0);

@@ -62,7 +62,7 @@ typedef struct sl_probe_body {
 
     sl_instrument *metrics[SL_METRIC_COUNT];
     sl_probe_pair prompt_tokens, prompt_seconds, predicted_tokens, predicted_seconds, decodes, cached_tokens;
-    sl_probe_pair draft_tokens, accepted_tokens, busy_slots, prompt_rate, predicted_rate, processing, deferred;
+    sl_probe_pair drafts, draft_tokens, accepted_tokens, busy_slots, prompt_rate, predicted_rate, processing, deferred;
     sl_probe_pair kv_ratio, kv_tokens, tokens_max;
     sl_series *tokens_prompt, *tokens_cached, *tokens_generated, *active, *resident, *context_ratio;
     sl_series *hosts, *events, *dropped_full, *dropped_damaged, *correlation[SL_PROBE_CORRELATION_COUNT], *compared[2];

@@ -215,6 +215,8 @@ void sl_probe_metrics_request_start(sl_probe_metrics *metrics)
 
 static void record_tokens(sl_probe_metrics *m, const sl_probe_request_done *done, sl_probe_model_series *series)
 {
+    if (done->drafts)
+        sl_probe_pair_count(m->body->drafts, done->drafts);
     if (done->draft_tokens)
         sl_probe_pair_count(m->body->draft_tokens, done->draft_tokens);
     if (done->draft_accepted)

@@ -45,7 +45,7 @@ typedef struct sl_probe_model_info {
     sl_str path, description;
     uint64_t duration_ns, size_bytes, n_params;
     bool failed, dry_run;
-    bool found; /* it was there before: its loading is not counted */
+    bool found;                  /* it was there before: its loading is not counted */
     const sl_span_context *span; /* exemplar; NULL: none */
 } sl_probe_model_info;
 void sl_probe_metrics_model(sl_probe_metrics *metrics, const sl_probe_model_info *info);
@@ -133,6 +133,7 @@ typedef struct sl_probe_request_done {
     bool cancelled; /* the client went away first */
     uint32_t context;
     uint32_t prompt_tokens, cached_tokens, completion_tokens;
+    uint32_t drafts;                       /* batches that verified some */
     uint32_t draft_tokens, draft_accepted; /* of the answer's timings */
     uint64_t total_ns;                     /* first byte in to last byte out */
     uint64_t first_token_ns;               /* 0: no token */

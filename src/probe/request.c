@@ -314,7 +314,7 @@ void sl_track_request_frame(sl_probe_assembler *a, const sl_probe_frame *event)
 
 /* What all turns of a request have come to. */
 typedef struct totals {
-    uint32_t prompt, cached, completion, turns;
+    uint32_t prompt, cached, completion, turns, drafts;
     uint64_t first_start_ns, first_token_ns, last_ns, prefill_ns, decode_ns;
     uint32_t context;
     int32_t slot;
@@ -330,6 +330,7 @@ static void add_turn(totals *t, const sl_track_turn *turn)
         t->cached += turn->cached_tokens;
     }
     t->completion += sl_track_turn_tokens(turn);
+    t->drafts += turn->drafts;
     if (turn->prompt_end_ns) {
         t->prefill_ns += sl_track_span_of(turn->start_ns, turn->prompt_end_ns);
         t->decode_ns += sl_track_span_of(turn->prompt_end_ns, turn->last_ns);
@@ -487,6 +488,7 @@ static void tell_end(sl_probe_assembler *a, const sl_track_request *request, con
         .prompt_tokens = t->prompt,
         .cached_tokens = t->cached,
         .completion_tokens = t->completion,
+        .drafts = facts->draft_n > 0 ? t->drafts : 0,
         .draft_tokens = facts->draft_n > 0 ? (uint32_t)facts->draft_n : 0,
         .draft_accepted = facts->draft_accepted > 0 ? (uint32_t)facts->draft_accepted : 0,
         .total_ns = sl_track_span_of(request->start_ns, end_ns),

@@ -8,11 +8,17 @@
 
 SL_TEST(counters_are_there_before_anything_happened)
 {
-    static const char *const names[] = {"prompt_tokens_total",    "prompt_seconds_total",
-                                        "tokens_predicted_total", "tokens_predicted_seconds_total",
-                                        "n_decode_total",         "prompt_tokens_cached_total",
-                                        "requests_processing",    "requests_deferred",
-                                        "kv_cache_tokens",        "spec_decode_num_draft_tokens_total"};
+    static const char *const names[] = {"prompt_tokens_total",
+                                        "prompt_seconds_total",
+                                        "tokens_predicted_total",
+                                        "tokens_predicted_seconds_total",
+                                        "n_decode_total",
+                                        "prompt_tokens_cached_total",
+                                        "requests_processing",
+                                        "requests_deferred",
+                                        "kv_cache_tokens",
+                                        "spec_decode_num_draft_tokens_total",
+                                        "spec_decode_num_drafts_total"};
     sl_sdk *sdk = page_sdk();
     sl_probe_metrics *m = NULL;
     REQUIRE(sdk && sl_probe_metrics_new(sdk, 0, &m) == 0);
@@ -372,6 +378,7 @@ SL_TEST(requests)
                                                              .prompt_tokens = 20,
                                                              .completion_tokens = 11,
                                                              .draft_tokens = 8,
+                                                             .drafts = 3,
                                                              .draft_accepted = 6,
                                                              .total_ns = 90 * MS,
                                                              .first_token_ns = 40 * MS,
@@ -385,6 +392,7 @@ SL_TEST(requests)
     CHECK(page_value(sdk, "sightline_probe_requests_total{correlation=\"none\"}") == 1);
     CHECK_NEAR(page_pair(sdk, "e2e_request_latency_seconds_sum{model=\"tiny\"}"), .09);
     CHECK_NEAR(page_pair(sdk, "request_decode_time_seconds_sum{model=\"tiny\"}"), .05);
+    CHECK(page_pair(sdk, "spec_decode_num_drafts_total") == 3);
     CHECK(page_pair(sdk, "spec_decode_num_draft_tokens_total") == 8);
     CHECK(page_pair(sdk, "spec_decode_num_accepted_tokens_total") == 6);
 #define CHAT "{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"llama.cpp\",gen_ai_request_model=\"tiny\"}"

@@ -120,6 +120,7 @@ struct sl_track_turn {
     bool parted;                /* the request that it was guessed to be for ended in the midst of its prompt */
     bool first_told;            /* the metrics know of its first token */
     uint32_t last_n;            /* tokens of its last generating batch: drafts, of which some were accepted */
+    uint32_t drafts;            /* generating batches that held any */
     int32_t last_pos;           /* position of the first of them */
     int32_t least_pos;          /* no step of its generation lies in front of it */
     uint32_t prompt_tokens, cached_tokens, generated, batches;
