@@ -40,7 +40,7 @@ ANSWERS = {
         [{"trace_id": "0" * 32, "root": "\x1b[2J\x07evil\r\n", "service": "\x9b31m", "start": "2026-01-01T00:00:00Z", "duration_ns": 1, "spans": 1,
           "error": False}]).encode()),
     "an error with terminal commands": (lambda body: b"HTTP/1.1 500 X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)(
-        json.dumps({"error": {"message": "\x1b[2J\x07evil\r\n\x9b31m" + "x" * 100}}).encode()),
+        json.dumps({"error": {"message": "\x1b[2J\x07evil\r\n\x9b31m" + "x" * 100, "type": "evil"}}).encode()),
     "a huge head": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300000 + b"\r\nContent-Length: 0\r\n\r\n",
     "a huge length": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999\r\n\r\n" + b"x" * 1000,
 }
