@@ -129,7 +129,7 @@ SL_TEST(llamacpp_names_come_in_pairs)
         CHECK(twin->kind == d->kind || d->id == SL_METRIC_LLAMACPP_COLON_TOKENS_MAX);
         pairs++;
     }
-    CHECK_EQ(pairs, 22);
+    CHECK_EQ(pairs, 23);
 }
 
 SL_TEST(llamacpp_buckets_go_from_a_tenth_of_a_millisecond_to_half_a_minute)
