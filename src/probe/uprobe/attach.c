@@ -2,9 +2,11 @@
 #include "src/probe/uprobe/attach.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -21,7 +23,7 @@
 #include "src/probe/uprobe/translate.h"
 
 #define MAX_BREAKPOINTS (SL_UPROBE_POINTS * SL_UPROBE_MAX_FILES + SL_UPROBE_MAX_SITES)
-#define CLOSERS 32u /* the kernel takes its time to take a breakpoint back; many at once are as quick as one */
+#define FEW_BREAKPOINTS 2u
 #define BUSY_MS 5u
 #define IDLE_MS 50u
 #define BUSY_NS 2000000000u /* after a record */
@@ -483,36 +485,53 @@ void sl_uprobe_attach_stop(sl_uprobe_attach *attach)
 
 /* ---- the end ---- */
 
-typedef struct closer {
-    const int *fds;
-    size_t count;
-} closer;
-
-static void *close_some(void *user)
+static void close_all(sl_uprobe_attach *a)
 {
-    const closer *c = user;
-    for (size_t i = 0; i < c->count; i++)
-        (void)close(c->fds[i]);
-    return NULL;
+    for (size_t i = 0; i < a->breakpoint_count; i++)
+        (void)close(a->breakpoints[i]);
+    a->breakpoint_count = 0;
 }
 
+static bool is_breakpoint(const sl_uprobe_attach *a, int fd)
+{
+    for (size_t i = 0; i < a->breakpoint_count; i++) {
+        if (a->breakpoints[i] == fd)
+            return true;
+    }
+    return false;
+}
+
+/* In the child: has nothing but the breakpoints, and ends when the parent has them no more. */
+static void hold(const sl_uprobe_attach *a, int until_fd)
+{
+    char byte;
+    int most = until_fd;
+    for (size_t i = 0; i < a->breakpoint_count; i++)
+        most = a->breakpoints[i] > most ? a->breakpoints[i] : most;
+    for (int fd = 0; fd < most; fd++) {
+        if (fd != until_fd && !is_breakpoint(a, fd))
+            (void)close(fd);
+    }
+    (void)syscall(SYS_close_range, (unsigned)most + 1, ~0u, 0u);
+    while (read(until_fd, &byte, 1) < 0 && errno == EINTR) {
+    }
+    _exit(0);
+}
+
+/* The kernel takes its time to take breakpoints back, 50 ms each: somebody else waits for it. */
 static void close_breakpoints(sl_uprobe_attach *a)
 {
-    pthread_t threads[CLOSERS];
-    closer parts[CLOSERS];
-    size_t each = (a->breakpoint_count + CLOSERS - 1) / CLOSERS, started = 0;
-    for (size_t at = 0; at < a->breakpoint_count; at += each) {
-        closer *c = &parts[started];
-        size_t left = a->breakpoint_count - at;
-        *c = (closer){a->breakpoints + at, left < each ? left : each};
-        if (sl_thread_start(&threads[started], close_some, c) == 0)
-            started++;
-        else
-            (void)close_some(c);
+    int fds[2];
+    if (a->breakpoint_count > FEW_BREAKPOINTS && pipe2(fds, O_CLOEXEC) == 0) {
+        if (fork() == 0) {
+            (void)close(fds[1]);
+            hold(a, fds[0]);
+        }
+        close_all(a);
+        (void)close(fds[0]);
+        (void)close(fds[1]);
     }
-    for (size_t i = 0; i < started; i++)
-        (void)pthread_join(threads[i], NULL);
-    a->breakpoint_count = 0;
+    close_all(a);
 }
 
 void sl_uprobe_attach_free(sl_uprobe_attach *attach)
