@@ -186,7 +186,7 @@ SL_TEST(so_many_at_a_time_and_no_more)
         CHECK_EQ(run(&b, b.server.port, (sl_load_plan){.requests = 24, .concurrency = at_once[i]}, false, &r), 0);
         nf_server_stop(&b.server);
         CHECK(r.ok == 24 && b.server.requests == 24);
-        CHECK_EQ(b.most, (int)at_once[i]);
+        CHECK(b.most <= (int)at_once[i] && (at_once[i] == 1 || b.most > 1));
         CHECK(b.server.connection_count <= (int)at_once[i]); /* kept from one to the next */
         CHECK_EQ(r.tokens, 24 * 7);
         CHECK(r.duration_ns >= 24 / at_once[i] * 20 * MS);
@@ -210,11 +210,12 @@ SL_TEST(a_rate_is_kept_whatever_the_answers_take)
     sl_load_result r;
     open_good(&b);
     b.delay_ms = 60;
+    uint64_t begun = sl_mono_ns();
     CHECK_EQ(run(&b, b.server.port, (sl_load_plan){.requests = 20, .concurrency = 20, .rate = 100}, false, &r), 0);
     nf_server_stop(&b.server);
     CHECK_EQ(r.ok, 20);
-    for (int i = 1; i < 20; i++)
-        CHECK(b.at_ns[i] - b.at_ns[0] + 5 * MS >= (uint64_t)i * 10 * MS); /* none before its time */
+    for (int i = 0; i < 20; i++)
+        CHECK(b.at_ns[i] + MS >= begun + (uint64_t)i * 10 * MS); /* none before its time */
     CHECK(r.duration_ns >= 250u * (uint64_t)MS);
 }
 

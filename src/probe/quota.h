@@ -4,8 +4,8 @@
  * They are watched and told (metrics, a log record, a span); they are enforced only by whoever asks before it lets a
  * request through (the front listener of `sightline exec`), never inside the watched process.
  *
- * A quota is exceeded when the use is above its limit, and ends to be when the use has fallen to 95 % of it (the queue:
- * below it), so that a use around the limit is one crossing, not hundreds.
+ * A quota is exceeded when the use is above its limit, and ends to be when the use has fallen to 95 % of it (a queue of
+ * less than 100: below it), so that a use around the limit is one crossing, not hundreds.
  */
 #ifndef SL_PROBE_QUOTA_H
 #define SL_PROBE_QUOTA_H

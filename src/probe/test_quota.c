@@ -3,6 +3,7 @@
 
 #include "src/probe/quota_watch.h"
 #include "src/probe/test_metrics_page.h"
+#include "tests/harness/sl_chance.h"
 
 #define SECOND 1000000000u
 
@@ -107,6 +108,56 @@ SL_TEST(one_crossing_although_the_use_goes_up_and_down)
         CHECK_EQ(ended, steps[i].ended ? 1u << SL_QUOTA_TOKENS : 0);
         CHECK_EQ(quota.exceeded[SL_QUOTA_TOKENS], steps[i].exceeded);
         CHECK(quota.used[SL_QUOTA_TOKENS] == steps[i].tokens);
+    }
+}
+
+/* Uses by chance, mostly about the limits, against the rule said another way: by what happened before. */
+SL_TEST(crossings_by_chance_against_their_definition)
+{
+    uint64_t state = 17;
+    for (unsigned round = 0; round < 200; round++) {
+        sl_quota quota = {.limits = {.limit = {sl_chance(&state, 3) ? 1000. * (1 + sl_chance(&state, 9)) : 0,
+                                               sl_chance(&state, 3) ? .1 * (1 + sl_chance(&state, 10)) : 0,
+                                               sl_chance(&state, 3) ? 1 + sl_chance(&state, 300) : 0,
+                                               sl_chance(&state, 3) ? .5 + sl_chance(&state, 50) : 0}}};
+        bool beyond[SL_QUOTA_COUNT] = {false};
+        unsigned crossings[SL_QUOTA_COUNT] = {0}, ends[SL_QUOTA_COUNT] = {0};
+        for (unsigned step = 0; step < 60; step++) {
+            double share[SL_QUOTA_COUNT], used[SL_QUOTA_COUNT];
+            for (unsigned k = 0; k < SL_QUOTA_COUNT; k++)
+                share[k] = .9 + .01 * sl_chance(&state, 21); /* of the limit: 90 % to 110 % */
+            sl_probe_totals totals = {.resident_bytes = (uint64_t)(share[0] * quota.limits.limit[0]),
+                                      .context_use = share[1] * quota.limits.limit[1],
+                                      .waiting = (uint64_t)(share[2] * quota.limits.limit[2] + .5),
+                                      .tokens_per_second = share[3] * quota.limits.limit[3]};
+            used[0] = (double)totals.resident_bytes;
+            used[1] = totals.context_use;
+            used[2] = (double)totals.waiting;
+            used[3] = totals.tokens_per_second;
+            unsigned ended = ~0u, crossed = sl_quota_update(&quota, &totals, &ended), longest = 0;
+            for (unsigned k = 0; k < SL_QUOTA_COUNT; k++) {
+                double limit = quota.limits.limit[k];
+                bool short_queue = k == SL_QUOTA_QUEUE && limit < 100;
+                bool was = beyond[k];
+                if (limit > 0 && used[k] > limit)
+                    beyond[k] = true;
+                else if (limit > 0 && (short_queue ? used[k] < limit : used[k] <= .95 * limit))
+                    beyond[k] = false;
+                CHECK_EQ(quota.exceeded[k], beyond[k]);
+                CHECK_EQ(crossed >> k & 1, !was && beyond[k]);
+                CHECK_EQ(ended >> k & 1, was && !beyond[k]);
+                crossings[k] += crossed >> k & 1;
+                ends[k] += ended >> k & 1;
+                longest |= beyond[k];
+            }
+            CHECK_EQ((crossed | ended) >> SL_QUOTA_COUNT, 0);
+            sl_quota_kind kind = SL_QUOTA_COUNT;
+            unsigned seconds = 0;
+            CHECK_EQ(sl_quota_exceeded(&quota, &kind, &seconds), longest != 0);
+            CHECK(!longest || (kind < SL_QUOTA_COUNT && quota.exceeded[kind] && seconds > 0));
+        }
+        for (unsigned k = 0; k < SL_QUOTA_COUNT; k++) /* by turns, a crossing first */
+            CHECK(crossings[k] == ends[k] + beyond[k]);
     }
 }
 

@@ -298,7 +298,7 @@ SL_TEST(back_off_grows_and_has_an_end)
     sl_sink *sink = NULL;
     o.retry_initial_ms = 10;
     o.retry_max_ms = 80;
-    o.retry_total_ms = 400;
+    o.retry_total_ms = 1200;
     REQUIRE(sl_sink_new(&o, &sink) == 0);
     put(sink, SL_SIGNAL_LOGS, 'a', 3, 10);
     CHECK_EQ(sl_sink_flush(sink, in_ms(20000)), SL_ERETRY);
