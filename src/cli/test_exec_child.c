@@ -19,7 +19,7 @@
 
 extern char **environ;
 
-#define PATIENCE_S 30          /* nothing here takes a second; what hangs is ended by SIGALRM's default */
+#define PATIENCE_S 30 /* nothing here takes a second; what hangs is ended by SIGALRM's default */
 
 /* ---- cases in processes of their own ---- */
 

@@ -294,14 +294,14 @@ static size_t width_of(const char *line, size_t len)
     return sl_text_columns(sl_str_of(plain, at), false);
 }
 
+#define WIDE "\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87" /* twelve columns */
+
 /* A line that is wider than the terminal takes two rows, and the next drawing goes up too few. */
 SL_TEST(no_drawn_line_is_wider_than_the_terminal)
 {
-    static const char *const ids[] = {
-        "a", "a-name-of-twenty-char", "a-name-that-is-longer-than-any-column-of-the-table-could-ever-be",
-        "\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87"
-        "\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87",
-        "\xc3\xa9t\xc3\xa9"};
+    static const char *const ids[] = {"a", "a-name-of-twenty-char",
+                                      "a-name-that-is-longer-than-any-column-of-the-table-could-ever-be",
+                                      WIDE WIDE WIDE, "\xc3\xa9t\xc3\xa9"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         fx f;
         char yaml[512];
