@@ -568,7 +568,7 @@ const sl_api_route sl_flow_control_routes[] = {
     {GET, "/queue_config", "getQueueConfig", get_queue_config, "Where the message queue is", NULL, SL_API_NO_BODY,
      "200", NULL, false},
     {POST, "/process_message", "processMessage", process_message, "A message of a service", NULL, SL_API_JSON,
-     "200 422", NULL, false},
+     "200 422 503", NULL, false},
     {POST, "/services/register", "registerService", register_service, "Registers a service", NULL, SL_API_JSON,
      "200 422 503", NULL, false},
     {POST, "/services/deregister", "deregisterService", deregister_service, "Removes a service", "service_name!",
