@@ -462,7 +462,6 @@ def test_more_connections_than_are_watched():
         stack.close()
         events = host.events()
         assert told(events).count("request") >= 20 and told(events)[-4:] == UNARY, told(events)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 if __name__ == "__main__":
