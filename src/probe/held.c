@@ -3,7 +3,7 @@
 
 #include "src/probe/correlate.h"
 
-#define HOLD_NS 500000000u
+#define HOLD_NS 300000000u
 
 /* Whether it is worth a look. */
 static bool is_open(sl_probe_assembler *a, const sl_track_request *request, const sl_probe_answer_end *event)

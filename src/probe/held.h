@@ -2,8 +2,9 @@
  * Requests that are answered, but it is not yet certain which turn was theirs: they wait for a moment.
  *
  * At the end of an answer there are often other turns that are, by chance, as far as this one was: a batch later they
- * are further, or their own answers tell. So what would be a guess now is certain soon. What is not after half a second
- * ends as the guess that it is. Times are those of the answer's end, however long it waits.
+ * are further, or their own answers tell. So what would be a guess now is certain soon. What is not after 0.3 s ends as
+ * the guess that it is: with the reader's period that is less than the 0.5 s in which a finished request is to be seen.
+ * Times are those of the answer's end, however long it waits.
  */
 #ifndef SL_PROBE_HELD_H
 #define SL_PROBE_HELD_H
