@@ -202,6 +202,7 @@ static bool search_once(sl_pg_session *s, uint64_t deadline_ns, sl_pg_search *se
 {
     bool fresh;
     sl_sql sql;
+    *ret_stale = false;
     sl_pg_known *known = know(s, search, deadline_ns, &fresh, fault);
     if (!known)
         return false;

@@ -1,6 +1,8 @@
 /* See pgvector_sql.h. */
 #include "src/store/pgvector_sql.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -50,7 +52,8 @@ double sl_pg_score(sl_vector_metric metric, double distance)
     SL_ASSERT(metric < SL_VECTOR_METRICS);
     if (!(distance >= 0 || distance < 0)) /* the cosine of a vector of zeros */
         return 0;
-    return metric == SL_VECTOR_COSINE ? 1 - distance : metric == SL_VECTOR_DOT ? 0 - distance : distance;
+    double far = fmax(-DBL_MAX, fmin(distance, DBL_MAX)); /* JSON has no infinity */
+    return metric == SL_VECTOR_COSINE ? 1 - far : metric == SL_VECTOR_DOT ? 0 - far : far;
 }
 
 static sl_vector_metric metric_of(const sl_pg_query *query, const sl_pg_column *embedding)

@@ -205,8 +205,8 @@ static bool ps_search(ps_server *s, int fd, int before)
         return ps_hang(s, fd);
     if (s->mode == PS_GARBAGE)
         return nf_send(fd, "what do you mean?", 17);
-    if (s->mode == PS_ERROR || (s->mode == PS_OTHER_COLUMNS && count == 2)) {
-        const char *state = s->mode == PS_ERROR ? s->sqlstate : "42703";
+    if (s->mode == PS_ERROR || s->mode == PS_NO_TABLE || (s->mode == PS_OTHER_COLUMNS && count == 2)) {
+        const char *state = s->mode == PS_ERROR ? s->sqlstate : s->mode == PS_NO_TABLE ? "42P01" : "42703";
         bool fatal = strncmp(state, "57P", 3) == 0;
         bool good = ps_send_error(fd, fatal ? "FATAL" : "ERROR", state, "as it was told");
         return good && !fatal && nf_send(fd, PS_READY, 6);

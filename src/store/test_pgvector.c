@@ -227,6 +227,24 @@ SL_TEST(a_table_that_has_changed_is_looked_at_again)
     end(&b);
 }
 
+/* It was known, and is gone: one look, and no more. */
+SL_TEST(a_table_that_was_dropped_is_told)
+{
+    static bench b;
+    BEGIN(&b, (sl_pgvector_options){0}, "");
+    sl_pg_query query = query_of("docs");
+    CHECK_EQ(search(&b, &query).kind, SL_PG_FINE);
+    b.server.mode = PS_NO_TABLE;
+    sl_pg_fault fault = search(&b, &query);
+    CHECK_EQ(fault.kind, SL_PG_INPUT);
+    CHECK(strstr(fault.reason, "there is no table \"docs\""));
+    CHECK_EQ(b.server.describes, 2);
+    CHECK_EQ(b.server.searches, 2);
+    b.server.mode = PS_FINE;
+    CHECK_EQ(search(&b, &query).kind, SL_PG_FINE);
+    end(&b);
+}
+
 SL_TEST(a_broken_connection_is_made_anew_once)
 {
     static bench b;

@@ -1,6 +1,7 @@
 /* Statements that search tables of pgvector: what columns mean, filters as SQL, names and values, failing memory. */
 #include "src/store/pgvector_sql.h"
 
+#include <float.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -315,6 +316,9 @@ SL_TEST(metrics_and_scores)
     CHECK(sl_pg_score(SL_VECTOR_DOT, -3) == 3);
     CHECK(sl_pg_score(SL_VECTOR_EUCLID, 2) == 2);
     CHECK(sl_pg_score(SL_VECTOR_COSINE, strtod("nan", NULL)) == 0);
+    CHECK(sl_pg_score(SL_VECTOR_EUCLID, strtod("Infinity", NULL)) == DBL_MAX); /* too far for a real */
+    CHECK(sl_pg_score(SL_VECTOR_DOT, strtod("-Infinity", NULL)) == DBL_MAX);
+    CHECK(sl_pg_score(SL_VECTOR_DOT, strtod("Infinity", NULL)) == -DBL_MAX);
 }
 
 SL_TEST(describe_names_the_table_as_a_value)
