@@ -37,22 +37,14 @@ static sl_api_series *series_of(sl_api_request *request)
 
 static sl_str get_header(void *user, sl_str name)
 {
+    SL_ASSERT(name.ptr || !name.len);
     const sl_http1_head *head = user;
     static _Thread_local char joined[2 * SL_MAX_TRACESTATE_BYTES];
     sl_http_field_id id = sl_http_field_lookup(name);
-    sl_str value = {NULL, 0};
-    if (id == SL_HTTP_OTHER)
-        return sl_http1_find(head, name, &value) ? value : sl_str_of(NULL, 0);
-    if (id != SL_HTTP_TRACESTATE)
-        return sl_http1_get(head, id);
-    size_t index = 0, len = 0;
-    while (sl_http1_get_next(head, id, &index, &value) && len + value.len + 1 <= sizeof joined) {
-        if (len)
-            joined[len++] = ',';
-        memcpy(joined + len, value.ptr, value.len);
-        len += value.len;
-    }
-    return sl_str_of(joined, len);
+    if (id != SL_HTTP_OTHER)
+        return sl_http1_get_list(head, id, joined, sizeof joined);
+    sl_str value;
+    return sl_http1_find(head, name, &value) ? value : sl_str_of(NULL, 0);
 }
 
 void sl_api_trace_start(sl_api_request *request, const sl_http1_head *head, sl_str path)

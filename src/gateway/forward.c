@@ -91,8 +91,9 @@ static void put_context(const sl_gw_request *request, const sl_http1_head *head,
     index = 0;
     while (sl_http1_get_next(head, SL_HTTP_TRACESTATE, &index, &value))
         put_line(out, SL_STR("tracestate"), value);
-    if (sl_http1_has(head, SL_HTTP_TRACEPARENT))
-        put_line(out, SL_STR("traceparent"), sl_http1_get(head, SL_HTTP_TRACEPARENT));
+    index = 0;
+    while (sl_http1_get_next(head, SL_HTTP_TRACEPARENT, &index, &value))
+        put_line(out, SL_STR("traceparent"), value);
     if (sl_http1_has(head, SL_HTTP_B3))
         put_line(out, SL_STR("b3"), sl_http1_get(head, SL_HTTP_B3));
 }

@@ -42,36 +42,14 @@ void sl_gw_telemetry_free(sl_gw_telemetry *telemetry)
 
 static sl_str get_header(void *user, sl_str name)
 {
-    const sl_http1_head *head = user;
-    sl_http_field_id id = sl_http_field_lookup(name);
-    if (id != SL_HTTP_OTHER)
-        return sl_http1_get(head, id);
-    sl_str value;
-    return sl_http1_find(head, name, &value) ? value : sl_str_of(NULL, 0);
-}
-
-/* Several tracestate fields are one list. */
-static sl_str get_header_joined(void *user, sl_str name)
-{
     SL_ASSERT(name.ptr || !name.len);
     static _Thread_local char joined[2 * SL_MAX_TRACESTATE_BYTES];
     const sl_http1_head *head = user;
-    if (!sl_str_eq(name, SL_STR("tracestate")))
-        return get_header(user, name);
-    size_t index = 0;
-    size_t len = 0;
-    unsigned count = 0;
+    sl_http_field_id id = sl_http_field_lookup(name);
+    if (id != SL_HTTP_OTHER)
+        return sl_http1_get_list(head, id, joined, sizeof joined);
     sl_str value;
-    while (sl_http1_get_next(head, SL_HTTP_TRACESTATE, &index, &value)) {
-        if (len + value.len + 1 > sizeof joined)
-            break;
-        if (count++)
-            joined[len++] = ',';
-        if (value.len)
-            memcpy(joined + len, value.ptr, value.len);
-        len += value.len;
-    }
-    return sl_str_of(joined, len);
+    return sl_http1_find(head, name, &value) ? value : sl_str_of(NULL, 0);
 }
 
 static bool has_parent(const sl_sdk *sdk, const sl_http1_head *head)
@@ -94,8 +72,8 @@ void sl_gw_trace_start(sl_gw_request *request, const sl_http1_head *head, sl_str
     }
     sl_span_context parent;
     char state[SL_MAX_TRACESTATE_BYTES];
-    bool known = has_parent(t->sdk, head) && sl_propagation_extract(t->sdk, get_header_joined, (void *)(uintptr_t)head,
-                                                                    state, sizeof state, &parent, NULL) == 0;
+    bool known = has_parent(t->sdk, head) && sl_propagation_extract(t->sdk, get_header, (void *)(uintptr_t)head, state,
+                                                                    sizeof state, &parent, NULL) == 0;
     sl_attr attrs[SL_GW_START_ATTRS];
     sl_span_options options = {.kind = SL_SPAN_SERVER,
                                .root = !known,

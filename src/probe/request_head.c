@@ -20,6 +20,8 @@ static void take_field(sl_request_head *head, sl_str name, sl_str value)
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (sl_str_ieq(name, known[i].name)) {
+            if (known[i].at == offsetof(sl_request_head, traceparent) && head->traceparent.ptr)
+                value = sl_str_of(value.ptr, 0); /* of two, neither is the parent */
             memcpy((char *)head + known[i].at, &value, sizeof value);
             return;
         }

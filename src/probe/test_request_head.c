@@ -35,6 +35,17 @@ SL_TEST(half_a_head)
     CHECK_EQ(h.method.len + h.path.len + h.host.len, 0);
 }
 
+SL_TEST(of_two_parents_neither_counts)
+{
+    sl_request_head h;
+    sl_request_head_parse(SL_STR("GET / H\ntraceparent: 00-a\ntraceparent: 00-b\n"), &h);
+    CHECK_EQ(h.traceparent.len, 0);
+    sl_request_head_parse(
+        SL_STR("GET / H\ntraceparent: 00-a\ntraceparent: 00-b\ntraceparent: 00-c\nhost: x\nhost: y\n"), &h);
+    CHECK_EQ(h.traceparent.len, 0);
+    CHECK_STR(h.host, "y");
+}
+
 SL_TEST(routes_have_few_values)
 {
     static const struct {

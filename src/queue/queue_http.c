@@ -225,7 +225,8 @@ bool sl_qh_count(sl_qh_request *request, const char *name, uint64_t fallback, ui
 static const sl_span_context *parent_of(sl_qh_request *request, const sl_queue_message_head *head,
                                         sl_span_context *storage)
 {
-    sl_str field = sl_http1_get(sl_exchange_head(request->x), SL_HTTP_TRACEPARENT);
+    char joined[2 * SL_TRACEPARENT_LEN];
+    sl_str field = sl_http1_get_list(sl_exchange_head(request->x), SL_HTTP_TRACEPARENT, joined, sizeof joined);
     if (field.len && sl_traceparent_parse(field, storage) == 0)
         return storage;
     if (head && head->has_parent)

@@ -627,6 +627,27 @@ bool sl_http1_get_next(const sl_http1_head *head, sl_http_field_id id, size_t *i
     return false;
 }
 
+sl_str sl_http1_get_list(const sl_http1_head *head, sl_http_field_id id, char *buffer, size_t size)
+{
+    SL_ASSERT(buffer && size > 0);
+    size_t index = 0, len = 0;
+    sl_str first, value;
+    if (!sl_http1_get_next(head, id, &index, &first))
+        return sl_str_of(NULL, 0);
+    if (!sl_http1_get_next(head, id, &index, &value))
+        return first;
+    index = 0;
+    while (sl_http1_get_next(head, id, &index, &value)) {
+        if (len + value.len + 1 > size)
+            return sl_str_of(buffer, len);
+        if (value.len)
+            memcpy(buffer + len, value.ptr, value.len);
+        len += value.len;
+        buffer[len++] = ',';
+    }
+    return sl_str_of(buffer, len - 1);
+}
+
 bool sl_http1_find(const sl_http1_head *head, sl_str name, sl_str *ret_value)
 {
     SL_ASSERT(head && ret_value);

@@ -204,6 +204,13 @@ static inline bool sl_http1_has(const sl_http1_head *head, sl_http_field_id id)
  */
 bool sl_http1_get_next(const sl_http1_head *head, sl_http_field_id id, size_t *index, sl_str *ret_value);
 
+/*
+ * All fields of an id as one list (RFC 9110 section 5.3): the value itself when it stands once, else the values joined
+ * with ',' in `buffer`. Values that do not fit are left out with all that follow, and the list then ends with ','.
+ * A field that may stand only once (traceparent) is thereby malformed when it stands twice. Empty when absent.
+ */
+sl_str sl_http1_get_list(const sl_http1_head *head, sl_http_field_id id, char *buffer, size_t size);
+
 /* First field of any name (letter case is ignored); false when absent. Linear. */
 bool sl_http1_find(const sl_http1_head *head, sl_str name, sl_str *ret_value);
 

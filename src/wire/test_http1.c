@@ -586,6 +586,23 @@ SL_TEST(http1_known_fields)
     CHECK_STR(head.fields[1].name, "TraceParent");
 }
 
+SL_TEST(http1_fields_of_one_name_are_one_list)
+{
+    sl_http1_head head;
+    int status = 0;
+    char buffer[12];
+    CHECK_EQ(parse_text(SL_STR(GET "traceparent: 00-1\r\nTRACESTATE: a=1\r\nx: y\r\ntracestate: \r\ntracestate: b=2\r\n"
+                                   "baggage: k=v,longer\r\nBaggage: l=w\r\n\r\n"),
+                        -1, &head, &status),
+             0);
+    CHECK_STR(sl_http1_get_list(&head, SL_HTTP_TRACEPARENT, buffer, sizeof buffer), "00-1");
+    CHECK_STR(sl_http1_get_list(&head, SL_HTTP_TRACESTATE, buffer, sizeof buffer), "a=1,,b=2");
+    CHECK_STR(sl_http1_get_list(&head, SL_HTTP_TRACESTATE, buffer, 8), "a=1,,"); /* what is cut shows that it is */
+    CHECK_EQ(sl_http1_get_list(&head, SL_HTTP_BAGGAGE, buffer, 10).len, 0);
+    CHECK_STR(sl_http1_get_list(&head, SL_HTTP_BAGGAGE, buffer, sizeof buffer), "k=v,longer,");
+    CHECK_EQ(sl_http1_get_list(&head, SL_HTTP_COOKIE, buffer, sizeof buffer).len, 0);
+}
+
 SL_TEST(http1_every_known_name_is_found)
 {
     for (int id = 1; id < SL_HTTP_FIELD_COUNT; id++) {

@@ -78,6 +78,27 @@ def test_malformed_parents_begin_a_new_trace():
     lib.equal(upstream(mock)["traceparent"][:35], f"00-{TRACE}")
 
 
+def send_lines(gateway, *lines):
+    """A request with these header lines, which may have one name twice."""
+    body = b'{"model":"claude-haiku","messages":[{"role":"user","content":"Hello"}]}'
+    head = ["POST /v1/chat/completions HTTP/1.1", "Host: h", "Authorization: Bearer sk-test", "Content-Type: application/json",
+            f"Content-Length: {len(body)}", "Connection: close", *lines]
+    answer = lib.raw(gateway.url("gateway"), "\r\n".join(head).encode() + b"\r\n\r\n" + body)
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+
+
+def test_of_two_parents_neither_is_one():
+    mock, gateway = pair()
+    other = TRACE[::-1]
+    for second in (f"00-{other}-{PARENT}-01", f"00-{TRACE}-{PARENT}-01", "nonsense", ""):
+        send_lines(gateway, f"traceparent: 00-{TRACE}-{PARENT}-01", f"TraceParent: {second}", "tracestate: lost=1")
+        entry = upstream(mock)
+        lib.equal((len(entry["traceparent"]), entry["tracestate"]), (55, ""), second)
+        assert entry["traceparent"][3:35] not in (TRACE, other), (second, entry)
+    send_lines(gateway, f"traceparent: 00-{TRACE}-{PARENT}-01", "tracestate: a=1", "TraceState: b=2")
+    lib.equal(upstream(mock)["tracestate"], "a=1,b=2", "several tracestate fields are one list")
+
+
 def test_an_unsampled_parent_is_respected():
     mock, gateway = pair()
     send(gateway, traceparent=f"00-{TRACE}-{PARENT}-00", tracestate="a=1")
