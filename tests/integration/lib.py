@@ -307,6 +307,8 @@ def main(names):
     if not os.access(BINARY, os.X_OK):
         print(f"skipped: {BINARY} is not built\n0 passed, 0 failed, 1 skipped")
         return
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # which nohup and shells leave ignored
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     only = sys.argv[1:]
     passed = failed = skipped = 0
     for name, test in [(n, t) for n, t in names.items() if n.startswith("test_") and callable(t)]:
