@@ -243,7 +243,7 @@ static void start(sl_api_request *request, const sl_flow_consumer *c, json_t *in
 static json_t *read_inputs(sl_api_request *request, json_t *body)
 {
     json_t *event = json_object_get(body, "start_event"), *context = json_object_get(body, "context");
-    char why[WHY_BYTES];
+    char why[WHY_BYTES] = "out of memory";
     if (!json_is_object(body)) {
         sl_api_fail(request, 400, "Error processing request body: it should be an object");
         return NULL;

@@ -90,10 +90,10 @@ void sl_leaving_is_back(sl_flow_server *server, sl_str name)
 static bool consumer_free(sl_flow_server *server, sl_flow_consumer *c)
 {
     SL_ASSERT(c);
-    if (c->watch >= 0)
-        sl_queue_unwatch(server->queue, c->watch);
-    c->watch = -1;
-    if (atomic_load(&c->mailed) || sl_consumer_has_tasks(server, c))
+    if (sl_consumer_has_tasks(server, c))
+        return false;
+    sl_consumer_unwatch(c);
+    if (atomic_load(&c->mailed))
         return false;
     sl_flow_consumer **at = &server->consumers;
     while (*at && *at != c)
@@ -147,6 +147,7 @@ void sl_leaving_sweep(sl_flow_server *server)
 
 typedef struct removing {
     sl_api_request *request;
+    sl_flow_deployment *deployment;
     bool cancel;
 } removing;
 
@@ -192,6 +193,8 @@ static void removed(void *user, int error)
     json_t *left = !error && d ? left_of(server, name) : NULL;
     if (!error && !d) {
         sl_api_fail(r->request, 404, "Deployment not found"); /* by another request, meanwhile */
+    } else if (!error && d != r->deployment) {                /* and so it is on disk */
+        sl_api_fail(r->request, 409, "the deployment was reloaded meanwhile");
     } else if (error || !left || !take_out(server, d)) {
         sl_api_fail_code(r->request, error ? error : SL_ENOMEM, "the deployment cannot be removed");
     } else {
@@ -202,6 +205,7 @@ static void removed(void *user, int error)
                                (json_int_t)cancelled));
     }
     json_decref(left);
+    sl_deployment_unref(r->deployment);
     sl_api_unref(r->request);
     sl_free(r);
 }
@@ -212,7 +216,8 @@ void sl_api_delete_deployment(sl_api_request *request)
     sl_str name = sl_api_param(request, 0), flag = SL_STR("false");
     removing *r = NULL;
     (void)sl_api_query(request, "cancel", &flag);
-    if (!sl_deployment_find(server, name)) {
+    sl_flow_deployment *d = sl_deployment_find(server, name);
+    if (!d) {
         sl_api_fail(request, 404, "Deployment not found");
         return;
     }
@@ -222,6 +227,7 @@ void sl_api_delete_deployment(sl_api_request *request)
         return;
     }
     r->request = sl_api_ref(request);
+    r->deployment = sl_deployment_ref(d);
     r->cancel = sl_str_ieq(flag, SL_STR("true")) || sl_str_eq_c(flag, "1");
     sl_flow_store_put(server->store, "insert or ignore into removed(name) values(?1)", &name, 1);
     int error = sl_flow_store_put_then(server->store, "delete from deployments where name = ?1", &name, 1, removed, r);

@@ -73,7 +73,7 @@ const sl_api_route sl_flow_api_routes[] = {
      SL_API_NO_BODY, "200 404", NULL, false},
     {DELETE, "/deployments/{deployment_name}", "deleteDeployment", sl_api_delete_deployment,
      "Takes a deployment down: its tasks run to their ends; cancel=true: they are cancelled", "cancel", SL_API_NO_BODY,
-     "200 404 503", NULL, false},
+     "200 404 409 503", NULL, false},
     {POST, "/deployments/create", "createDeployment", sl_api_create_deployment, "Makes a deployment from its file",
      "base_path reload local", SL_API_FORM, "200 400 409 422 503", NULL, false},
     {POST, "/deployments/{deployment_name}/tasks/run", "runTask", sl_api_run_task,

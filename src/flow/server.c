@@ -349,10 +349,8 @@ static void close_surfaces(sl_flow_server *server)
     sl_api_close(server->control);
     if (server->broker)
         sl_queue_http_close(server->broker, broker_closed, server);
-    for (sl_flow_consumer *c = server->consumers; c; c = c->next) {
-        if (c->watch >= 0)
-            sl_queue_unwatch(server->queue, c->watch);
-    }
+    for (sl_flow_consumer *c = server->consumers; c; c = c->next)
+        sl_consumer_unwatch(c);
     sl_timer_stop(&server->loop, &server->keep);
     sl_timer_stop(&server->loop, &server->tell);
     while (server->pending > 0 || server->broker)

@@ -184,7 +184,10 @@ void sl_agents_forget(sl_flow_server *server)
 int sl_agents_purge(sl_flow_server *server, sl_str handler, void (*done)(void *user, int error), void *user)
 {
     SL_ASSERT(done);
-#define RUNS "(select run from handlers where handler = ?1 union select ?1)"
+/* One that has the name, or the id, and goes on is another that began since. */
+#define RUNS                                                                                                           \
+    "(select id from flow_runs where ended_ns is not null and (id = ?1 or id in (select run from handlers where "      \
+    "handler = ?1)))"
     static const char *const statements[] = {
         "delete from flow_steps where run in " RUNS,  "delete from flow_events where run in " RUNS,
         "delete from flow_unsent where run in " RUNS, "delete from tasks where id in " RUNS,
@@ -192,6 +195,8 @@ int sl_agents_purge(sl_flow_server *server, sl_str handler, void (*done)(void *u
     };
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++)
         sl_flow_store_put(server->store, statements[i], &handler, 1);
-    return sl_flow_store_put_then(server->store, "delete from handlers where handler = ?1", &handler, 1, done, user);
+    return sl_flow_store_put_then(server->store,
+                                  "delete from handlers where handler = ?1 and run not in (select id from flow_runs)",
+                                  &handler, 1, done, user);
 #undef RUNS
 }

@@ -22,7 +22,7 @@ SL_MUST_CHECK int sl_agents_end(sl_flow_server *server, sl_str run, json_t **ret
 SL_MUST_CHECK int sl_agents_numbers(sl_flow_server *server, sl_str run, int64_t *ret_last, int64_t *ret_end);
 /* A client's name for a run that is being made. */
 void sl_agents_name(sl_flow_server *server, sl_str handler, sl_str run);
-/* Removes a handler and all its runs, which have ended. Errors: SL_ENOMEM; then `done` never comes. */
+/* Removes a handler and all its runs that have ended. Errors: SL_ENOMEM; then `done` never comes. */
 SL_MUST_CHECK int sl_agents_purge(sl_flow_server *server, sl_str handler, void (*done)(void *user, int error),
                                   void *user);
 /* Names of runs that are not kept any more go. */

@@ -9,20 +9,26 @@
 
 #define MAX_CANCELLED 16384 /* ids that are remembered */
 
-/* Messages of the task that were put until now are not run. */
-int sl_task_note_cancelled(sl_flow_server *server, const char *id)
+static uint64_t noted_ns(const sl_flow_server *server, const char *id)
+{
+    return (uint64_t)json_integer_value(json_object_get(server->cancelled, id));
+}
+
+int sl_task_note_cancelled(sl_flow_server *server, const char *id, uint64_t until_ns)
 {
     SL_ASSERT(id);
-    if (json_object_size(server->cancelled) >= MAX_CANCELLED)
-        (void)json_object_clear(server->cancelled); /* those that are run all the same are cancelled by their letters */
-    return json_object_set_new(server->cancelled, id, json_integer((json_int_t)sl_now_ns())) == 0 ? 0 : SL_ENOMEM;
+    if (json_object_size(server->cancelled) >= MAX_CANCELLED) {
+        (void)json_object_clear(
+            server->cancelled); /* of messages that were put until now the store tells, or letters */
+        server->forgotten_ns = sl_now_ns();
+    }
+    return json_object_set_new(server->cancelled, id, json_integer((json_int_t)until_ns)) == 0 ? 0 : SL_ENOMEM;
 }
 
 bool sl_task_is_cancelled(const sl_flow_server *server, const char *id, uint64_t put_ns)
 {
     SL_ASSERT(id);
-    json_t *entry = json_object_get(server->cancelled, id);
-    return entry && put_ns <= (uint64_t)json_integer_value(entry); /* else it has been resumed since */
+    return put_ns <= noted_ns(server, id); /* else it was not, or has been resumed since */
 }
 
 bool sl_message_is_cancelled(void *user, sl_str key, uint64_t put_ns)
@@ -39,10 +45,10 @@ bool sl_message_is_cancelled(void *user, sl_str key, uint64_t put_ns)
     return colon && sl_task_is_cancelled(server, id, put_ns);
 }
 
-static void tell(sl_flow_server *server, sl_str id)
+static void tell(sl_flow_server *server, sl_str id, uint64_t until_ns)
 {
     if (server->cancels)
-        sl_cancels_tell(server->queue, server->topics, id);
+        sl_cancels_tell(server->queue, server->topics, id, until_ns);
 }
 
 static bool is_over(const json_t *run)
@@ -57,25 +63,25 @@ void sl_task_was_heard_of(sl_flow_server *server, const char *id, bool first)
     json_t *run = NULL;
     if (!server->cancels)
         return;
-    bool cancelled = json_object_get(server->cancelled, id) != NULL;
-    if (!cancelled && first && sl_run_store_get(server->runs, sl_str_c(id), &run) == 0)
-        cancelled = is_over(run);
+    uint64_t until_ns = noted_ns(server, id);
+    if (!until_ns && first && sl_run_store_get(server->runs, sl_str_c(id), &run) == 0 && is_over(run))
+        until_ns = sl_now_ns();
     json_decref(run);
-    if (cancelled)
-        tell(server, sl_str_c(id));
+    if (until_ns)
+        tell(server, sl_str_c(id), until_ns);
 }
 
 /* A server of the cluster has cancelled it: the run is here, its message may be, or neither. */
-static void on_cancel(void *user, sl_str task)
+static void on_cancel(void *user, sl_str task, uint64_t until_ns)
 {
     sl_flow_server *server = user;
     char id[SL_FLOW_ID_MAX];
     sl_flow_run *run = server->executor ? sl_flow_run_find(server->executor, task) : NULL;
-    if (run)
+    if (run && sl_task_put_ns(server, task) <= until_ns)
         sl_flow_run_cancel(run);
-    else if (!server->stopping && sl_task_id_is_good(task) && sl_str_to_c(task, id, sizeof id) &&
-             !json_object_get(server->cancelled, id))
-        (void)!sl_task_note_cancelled(server, id);
+    else if (!run && !server->stopping && sl_task_id_is_good(task) && sl_str_to_c(task, id, sizeof id) &&
+             noted_ns(server, id) < until_ns && until_ns <= INT64_MAX)
+        (void)!sl_task_note_cancelled(server, id, until_ns);
 }
 
 int sl_cancels_start(sl_flow_server *server)
@@ -124,10 +130,11 @@ int sl_task_cancel(sl_flow_server *server, sl_str id)
     json_decref(run);
     if (over || !sl_str_to_c(id, text, sizeof text) || json_object_get(server->cancelled, text))
         return SL_EEXIST;
-    error = sl_task_note_cancelled(server, text);
+    uint64_t now_ns = sl_now_ns();
+    error = sl_task_note_cancelled(server, text, now_ns);
     if (error)
         return error;
-    tell(server, id);
+    tell(server, id, now_ns);
     record(server, id, began ? "the run was cancelled" : "cancelled before it began");
     return 0;
 }

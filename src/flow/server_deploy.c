@@ -128,8 +128,8 @@ static int start_service(sl_flow_server *server, sl_flow_deployment *d, sl_flow_
     if (!flow)
         return 0;
     (void)snprintf(topic, sizeof topic, "%s.%.100s.%.100s", server->topics, d->file->name.ptr, service->file->id.ptr);
-    sl_flow_consumer *c = consumer_of(server, topic); /* a reload */
-    int error = c ? 0 : sl_consumer_new(server, service->file->id, topic, flow, &c);
+    sl_flow_consumer *c = consumer_of(server, topic); /* a reload, or one that was being taken down */
+    int error = c ? sl_consumer_watch(c) : sl_consumer_new(server, service->file->id, topic, flow, &c);
     if (error)
         return error;
     if (c->flow != flow) {

@@ -56,6 +56,28 @@ static void on_message(void *user)
         sl_mailbox_post(&c->server->box, &c->mail);
 }
 
+int sl_consumer_watch(sl_flow_consumer *c)
+{
+    SL_ASSERT(c);
+    /* Who runs nothing must not watch: a cluster's client fetches ahead for those who do. */
+    if (c->watch >= 0 || (c->flow && c->server->max_tasks == 0))
+        return 0;
+    int watch = sl_queue_watch(c->server->queue, sl_str_c(c->topic), on_message, c);
+    if (watch < 0)
+        return watch;
+    c->watch = watch;
+    on_message(c); /* what waits from an earlier life */
+    return 0;
+}
+
+void sl_consumer_unwatch(sl_flow_consumer *c)
+{
+    SL_ASSERT(c);
+    if (c->watch >= 0)
+        sl_queue_unwatch(c->server->queue, c->watch);
+    c->watch = -1;
+}
+
 int sl_consumer_new(sl_flow_server *server, sl_str service, const char *topic, sl_flow *flow,
                     sl_flow_consumer **ret_consumer)
 {
@@ -76,19 +98,15 @@ int sl_consumer_new(sl_flow_server *server, sl_str service, const char *topic, s
     c->server = server;
     c->flow = flow ? sl_flow_ref(flow) : NULL;
     c->mail.deliver = mail_ready;
-    /* Who runs nothing must not watch: a cluster's client fetches ahead for those who do. */
-    bool idle = flow && server->max_tasks == 0;
-    c->watch = idle ? -1 : sl_queue_watch(server->queue, sl_str_c(c->topic), on_message, c);
-    if (c->watch < 0 && !idle) {
-        int error = c->watch;
+    c->watch = -1;
+    int error = sl_consumer_watch(c);
+    if (error) {
         sl_flow_unref(c->flow);
         sl_free(c);
         return error;
     }
     c->next = server->consumers;
     server->consumers = c;
-    if (!idle)
-        on_message(c); /* what waits from an earlier life */
     *ret_consumer = c;
     return 0;
 }

@@ -85,10 +85,11 @@ struct sl_flow_server {
     sl_flow_deployment *deployments[SL_FLOW_MAX_FLOW_DEPLOYMENTS];
     size_t deployment_count;
     sl_flow_leaving *leaving;
-    json_t *left;        /* id: {"steps","last_seq"} of runs that an earlier life began */
-    json_t *cancelled;   /* ids of runs that were cancelled and are not executed here: when, Unix ns */
-    sl_cancels *cancels; /* NULL: there is no other server */
-    json_t *handlers;    /* names that clients give to runs that are being made */
+    json_t *left;          /* id: {"steps","last_seq"} of runs that an earlier life began */
+    json_t *cancelled;     /* ids of runs that were cancelled and are not executed here: until when put, Unix ns */
+    uint64_t forgotten_ns; /* until then of messages that were put, `cancelled` is not to be relied on */
+    sl_cancels *cancels;   /* NULL: there is no other server */
+    json_t *handlers;      /* names that clients give to runs that are being made */
     sl_flow_task *tasks;
     size_t task_count, max_tasks;
     sl_flow_stream *streams;
@@ -123,6 +124,9 @@ SL_MUST_CHECK int sl_flows_keep_version(sl_flow_server *server, sl_flow *flow);
 /* A consumer of a topic; `flow` may be NULL (answers). Errors: SL_ENOMEM, those of sl_queue_watch. */
 SL_MUST_CHECK int sl_consumer_new(sl_flow_server *server, sl_str service, const char *topic, sl_flow *flow,
                                   sl_flow_consumer **ret_consumer);
+/* Tells it of messages again; one that is told, or runs nothing, is left alone. Errors: those of sl_queue_watch. */
+SL_MUST_CHECK int sl_consumer_watch(sl_flow_consumer *consumer);
+void sl_consumer_unwatch(sl_flow_consumer *consumer);
 
 /* ---- server_deploy.c ---- */
 sl_flow_deployment *sl_deployment_find(sl_flow_server *server, sl_str name);
@@ -200,6 +204,8 @@ void sl_waiters_free(sl_flow_server *server);
 void sl_tasks_pump(sl_flow_server *server);
 /* A task that was held: it runs, or goes. */
 void sl_task_released(sl_flow_task *task, bool accepted);
+/* When the message of a run that is executed here was put; 0: none of ours. */
+uint64_t sl_task_put_ns(const sl_flow_server *server, sl_str id);
 /* Whether its message is held here. */
 bool sl_task_is_here(const sl_flow_server *server, sl_str id);
 /* Whether messages of the consumer are. */
@@ -213,8 +219,8 @@ void sl_message_put(sl_flow_server *server, const char *topic, json_t *body, sl_
 /* ---- server_cancel.c ---- */
 /* Cancels a task wherever it is. SL_ENOENT, SL_EEXIST (it has ended). */
 SL_MUST_CHECK int sl_task_cancel(sl_flow_server *server, sl_str id);
-/* Its messages that were put until now are not run. Errors: SL_ENOMEM. */
-SL_MUST_CHECK int sl_task_note_cancelled(sl_flow_server *server, const char *id);
+/* Its messages that were put until then are not run. Errors: SL_ENOMEM. */
+SL_MUST_CHECK int sl_task_note_cancelled(sl_flow_server *server, const char *id, uint64_t until_ns);
 bool sl_task_is_cancelled(const sl_flow_server *server, const char *id, uint64_t put_ns);
 /* The same of a message with this idempotency key, for the queue's server; `user` is the server. */
 bool sl_message_is_cancelled(void *user, sl_str key, uint64_t put_ns);

@@ -236,8 +236,9 @@ static void on_passed(void *user, int error, const sl_queue_accepted *accepted)
 static void pass_on(sl_flow_server *server, sl_queue_message *message, json_t *root)
 {
     SL_ASSERT(message && root);
-    json_int_t count = json_integer_value(json_object_get(root, "passed")) + 1;
-    passing *p = count > 0 && count <= MAX_PASSED ? sl_calloc(1, sizeof *p) : NULL;
+    json_int_t count = json_integer_value(json_object_get(root, "passed"));
+    count = count >= 0 && count < MAX_PASSED ? count + 1 : MAX_PASSED + 1;
+    passing *p = count <= MAX_PASSED ? sl_calloc(1, sizeof *p) : NULL;
     (void)json_object_set_new(root, "passed", json_integer(count));
     char *body = p ? sl_json_text(root) : NULL;
     json_decref(root);

@@ -181,12 +181,12 @@ static void tell_end(sl_flow_task *task, const char *status, json_t *outputs)
     SL_ASSERT(task->run && task->home[0]);
     task->told.deliver = told_mail;
     task->server->pending++;
-    task->tell_error = put_end(task, status, outputs, sl_flow_run_error(task->run), sl_flow_run_error_type(task->run));
-    if (task->tell_error == SL_ETOOBIG) /* no other try would be smaller */
-        task->tell_error =
+    int error = put_end(task, status, outputs, sl_flow_run_error(task->run), sl_flow_run_error_type(task->run));
+    if (error == SL_ETOOBIG) /* no other try would be smaller */
+        error =
             put_end(task, "failed", NULL, "the result is too large to be sent: more than 4 MiB", SL_STEP_ERROR_TOO_BIG);
-    if (task->tell_error)
-        sl_mailbox_post(&task->server->box, &task->told);
+    if (error) /* else another thread says what has become of it, or has done so already */
+        on_told(task, error, NULL);
 }
 
 static void say_end(sl_flow_task *task, const char *status, json_t *outputs)
@@ -333,7 +333,8 @@ static bool is_over(sl_flow_task *task)
     (void)json_object_del(server->cancelled, task->id);
     if (cancelled)
         return true;
-    if (task->message->delivery < 2 && task->message->put_ns >= server->start_ns)
+    if (task->message->delivery < 2 && task->message->put_ns >= server->start_ns &&
+        task->message->put_ns > server->forgotten_ns)
         return false;
     json_t *run = NULL;
     int error = sl_run_store_get(server->runs, sl_str_c(task->id), &run);
@@ -487,12 +488,23 @@ void sl_tasks_abandon(sl_flow_server *server)
         t->abandoned = t->recorded.done == NULL && t->told.deliver == NULL;
 }
 
-bool sl_task_is_here(const sl_flow_server *server, sl_str id)
+static const sl_flow_task *task_of(const sl_flow_server *server, sl_str id)
 {
     const sl_flow_task *t = server->tasks;
     while (t && !sl_str_eq_c(id, t->id))
         t = t->next;
-    return t != NULL;
+    return t;
+}
+
+bool sl_task_is_here(const sl_flow_server *server, sl_str id)
+{
+    return task_of(server, id) != NULL;
+}
+
+uint64_t sl_task_put_ns(const sl_flow_server *server, sl_str id)
+{
+    const sl_flow_task *t = task_of(server, id);
+    return t ? t->message->put_ns : 0;
 }
 
 bool sl_consumer_has_tasks(const sl_flow_server *server, const sl_flow_consumer *consumer)

@@ -280,7 +280,6 @@ static sl_flow_stream *stream_new(sl_flow_server *server, sl_api_request *reques
     if (server->stream_count < SL_FLOW_MAX_STREAMS && (s = sl_calloc(1, sizeof *s)))
         s->held = json_array();
     if (!s || !s->held || !sl_str_to_c(id, s->id, sizeof s->id)) {
-        json_decref(s ? s->held : NULL);
         if (s)
             json_decref(s->held);
         sl_free(s);

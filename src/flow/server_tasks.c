@@ -242,7 +242,7 @@ static void refuse_run(making *m)
 /* The message is on disk, its run is not: it must not begin. */
 static void refuse_message(making *m)
 {
-    if (!m->held && sl_task_note_cancelled(m->server, m->id) != 0)
+    if (!m->held && sl_task_note_cancelled(m->server, m->id, sl_now_ns()) != 0)
         m->accept_error = SL_ENOMEM;
 }
 

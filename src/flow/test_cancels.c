@@ -11,21 +11,32 @@ SL_TEST(a_word_names_a_task_of_its_namespace)
 {
     static const struct {
         const char *word, *task;
-    } cases[] = {{"cancel llama_deploy t1", "t1"},
-                 {"cancel llama_deploy 01a1fe5e-59f3-724d-a93b-7064d7fd8f61", "01a1fe5e-59f3-724d-a93b-7064d7fd8f61"},
-                 {"cancel other t1", ""},
-                 {"cancel llama_deploy2 t1", ""},
-                 {"cancel llama_deploy", ""},
-                 {"cancel llama_deploy ", ""},
-                 {"resume llama_deploy t1", ""},
-                 {"", ""}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        CHECK_STR(sl_cancels_read("llama_deploy", sl_str_c(cases[i].word)), cases[i].task);
+        uint64_t until_ns;
+    } cases[] = {{"cancel llama_deploy t1 17", "t1", 17},
+                 {"cancel llama_deploy 01a1fe5e-59f3-724d-a93b-7064d7fd8f61 18446744073709551615",
+                  "01a1fe5e-59f3-724d-a93b-7064d7fd8f61", UINT64_MAX},
+                 {"cancel other t1 17", "", 3},
+                 {"cancel llama_deploy2 t1 17", "", 3},
+                 {"cancel llama_deploy", "", 3},
+                 {"cancel llama_deploy ", "", 3},
+                 {"cancel llama_deploy t1", "", 3},
+                 {"cancel llama_deploy t1 ", "", 3},
+                 {"cancel llama_deploy t1 x", "", 3},
+                 {"cancel llama_deploy t1 1 1", "", 3},
+                 {"cancel llama_deploy  17", "", 17},
+                 {"resume llama_deploy t1 17", "", 3},
+                 {"", "", 3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t until_ns = 3;
+        CHECK_STR(sl_cancels_read("llama_deploy", sl_str_c(cases[i].word), &until_ns), cases[i].task);
+        CHECK_EQ(until_ns, cases[i].until_ns);
+    }
 }
 
-static void never(void *user, sl_str task)
+static void never(void *user, sl_str task, uint64_t until_ns)
 {
     (void)task;
+    (void)until_ns;
     ++*(int *)user;
 }
 
@@ -45,7 +56,7 @@ SL_TEST(alone_nobody_is_told)
     REQUIRE(sl_mailbox_init(&box, &loop) == 0);
     REQUIRE(sl_queue_open(&o, text, sizeof text, &queue) == 0);
     CHECK_EQ(sl_cancels_new(queue, &box, "llama_deploy", never, &heard, &cancels), 0);
-    sl_cancels_tell(queue, "llama_deploy", SL_STR("t1"));
+    sl_cancels_tell(queue, "llama_deploy", SL_STR("t1"), 1);
     CHECK_EQ(sl_queue_tell(queue, SL_STR("x")), 0);
     CHECK_EQ(sl_queue_tell(queue, SL_STR("")), SL_EINVAL);
     char *large = calloc(1, SL_QUEUE_MAX_WORD_BYTES + 1);

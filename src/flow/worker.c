@@ -627,12 +627,14 @@ static void on_extended(void *user, int status, json_t *answer)
 }
 
 /* A server of the cluster has cancelled it: the run may be here. */
-static void on_cancel(void *user, sl_str task)
+static void on_cancel(void *user, sl_str task, uint64_t until_ns)
 {
-    worker *w = user;
-    sl_flow_run *run = w->executor ? sl_flow_run_find(w->executor, task) : NULL;
-    if (run)
-        sl_flow_run_cancel(run);
+    const worker *w = user;
+    const job *j = w->jobs;
+    while (j && !(sl_str_eq_c(task, j->id) && j->run && !j->ended))
+        j = j->next;
+    if (j && j->native && j->native->put_ns <= until_ns)
+        sl_flow_run_cancel(j->run);
 }
 
 static void on_keep(sl_timer *timer)

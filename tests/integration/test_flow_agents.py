@@ -177,6 +177,30 @@ def test_a_name_is_one_run_at_a_time():
     lib.equal(process.stop(), 0)
 
 
+def test_a_name_that_is_removed_while_it_is_given_again_keeps_its_new_run():
+    process = server()
+    api = process.url("api")
+    add(api, ECHO)
+    taken = set()
+    for n in range(20):
+        start(api, "echo", handler_id="mine")
+        lib.until(lambda: lib.get(f"{api}/handlers/mine").status == 200, what="the end of the run before")
+        answers = {}
+        removes = threading.Thread(target=lambda: answers.update(gone=lib.post(f"{api}/handlers/mine/cancel?purge=true").status))
+        begins = threading.Thread(target=lambda: answers.update(new=lib.post(
+            f"{api}/workflows/echo/run-nowait", {"start_event": {"message": str(n)}, "handler_id": "mine"}).json()["run_id"]))
+        for each in (begins, removes):
+            each.start()
+        for each in (begins, removes):
+            each.join()
+        lib.equal(answers["gone"], 200)
+        reply = lib.get(f"{api}/runs/{answers['new']}")
+        taken.add(reply.status)
+        lib.until(lambda: lib.get(f"{api}/runs/{answers['new']}").json().get("status") == "succeeded", what="the new run")
+    lib.equal(taken, {200})
+    lib.equal(process.stop(), 0)
+
+
 def test_names_that_cannot_be():
     process = server()
     api = process.url("api")

@@ -132,6 +132,35 @@ def test_a_cancelled_run_that_waits_for_another_server_never_begins():
             lib.equal(each.stop(), 0)
 
 
+def say(url, word):
+    """Publishes a word, as the servers do."""
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 5) as s:
+        s.sendall(b"CONNECT {\"verbose\":false}\r\nPUB sl.w %d\r\n%s\r\nPING\r\n" % (len(word), word.encode()))
+        lib.until(lambda: b"PONG" in s.recv(4096), what="that the broker has it")
+
+
+def test_a_word_of_an_earlier_cancel_does_not_reach_a_run_that_was_put_since():
+    with broker() as url:
+        asks, runs = server("--queue", url, "--flow-runs", 0), server("--queue", url, "--flow-runs", 1)
+        for each in (asks, runs):
+            add(each.url("api"), SLEEP, ECHO)
+        api = asks.url("api")
+        before = time.time_ns()
+        time.sleep(0.01)
+        first = start(api, "sleepy")
+        second = start(api, "echo", {"message": "still here"})
+        until_runs(api, first)
+        for run in (first, second):  # one that runs, one whose message waits
+            say(url, f"cancel llama_deploy {run} {before}")
+        time.sleep(0.5)
+        lib.equal(status(api, first), "running")
+        say(url, f"cancel llama_deploy {first} {time.time_ns()}")
+        lib.equal(ended(api, first)["status"], "cancelled")
+        lib.equal(ended(api, second)["outputs"], {"say": {"text": "echo: still here"}})
+        for each in (asks, runs):
+            lib.equal(each.stop(), 0)
+
+
 def test_a_cancel_reaches_a_worker_of_the_cluster():
     with broker() as url:
         asks = server("--queue", url, "--flow-runs", 0)

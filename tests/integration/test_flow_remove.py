@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lib  # noqa: E402
@@ -28,11 +29,17 @@ def folder():
     return path
 
 
-def deploy(api, name, base):
+def post_deployment(api, name, base, **query):
     edge = "edge-of-the-form"
     body = (f"--{edge}\r\nContent-Disposition: form-data; name=\"config_file\"; filename=\"upload\"\r\n"
             f"Content-Type: application/octet-stream\r\n\r\n{FILE % name}\r\n--{edge}--\r\n").encode()
-    reply = lib.request("POST", f"{api}/deployments/create?base_path={base}", body, {"Content-Type": f"multipart/form-data; boundary={edge}"})
+    more = "".join(f"&{k}={v}" for k, v in query.items())
+    return lib.request("POST", f"{api}/deployments/create?base_path={base}{more}", body,
+                       {"Content-Type": f"multipart/form-data; boundary={edge}"})
+
+
+def deploy(api, name, base):
+    reply = post_deployment(api, name, base)
     lib.equal(reply.status, 200, reply.text)
 
 
@@ -81,6 +88,32 @@ def test_what_was_accepted_ends_and_nothing_new_is_taken():
     again = task(api, "Going", 0.1)
     lib.until(lambda: status(api, again) == "succeeded", what="a task of its successor")
     lib.equal(states(process, "Going"), ["running"])
+    lib.equal(process.stop(), 0)
+
+
+def test_a_reload_meanwhile_and_the_disk_agree():
+    """Both are asked for at once: what is up is what is up after the next start, and who was told of success is right."""
+    data, base = lib.tmp(), folder()
+    process = server(data=data)
+    api = process.url("api")
+    told = set()
+    for n in range(9):
+        name, answers = f"Both{n}", {}
+        deploy(api, name, base)
+        asks = [threading.Thread(target=lambda: answers.update(gone=lib.request("DELETE", f"{api}/deployments/{name}").status)),
+                threading.Thread(target=lambda: answers.update(back=post_deployment(api, name, base, reload="true").status))]
+        for each in asks:
+            each.start()
+        for each in asks:
+            each.join()
+        lib.equal(answers["back"], 200)
+        told.add(answers["gone"])
+        assert answers["gone"] == 200 or name in names(api), answers
+    assert told <= {200, 409}, told
+    up = sorted(names(api))
+    lib.equal(process.stop(), 0)
+    process = server(data=data)
+    lib.equal(sorted(names(process.url("api"))), up)
     lib.equal(process.stop(), 0)
 
 
