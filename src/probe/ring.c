@@ -393,13 +393,20 @@ static void consume(sl_probe_ring *ring, uint64_t bytes)
         give_back(ring);
 }
 
+/* Whether a head can be: all room up to it was taken after it had been given back. */
+static bool fits(const sl_probe_ring *ring, uint64_t head)
+{
+    uint64_t read = ring->tail - ring->freed;
+    SL_ASSERT(read <= ring->size);
+    return head % SL_PROBE_EVENT_ALIGN == 0 && head - ring->tail <= ring->size - read;
+}
+
 /* What is between tail and head makes no sense: all of it is given up. */
 static void give_up(sl_probe_ring *ring, uint64_t head)
 {
-    uint64_t waiting = head - ring->tail;
     atomic_fetch_add_explicit(&ring->bad, 1, memory_order_relaxed);
-    if (waiting <= ring->size && head % SL_PROBE_EVENT_ALIGN == 0) {
-        consume(ring, waiting);
+    if (fits(ring, head)) {
+        consume(ring, head - ring->tail);
         return;
     }
     uint64_t start = head & ~(uint64_t)(SL_PROBE_EVENT_ALIGN - 1);
@@ -495,7 +502,7 @@ static size_t read_events(sl_probe_ring *ring, size_t max, uint64_t now_ns, sl_p
         uint64_t waiting = head - ring->tail;
         if (done == max || waiting == 0 || turns > ring->size / SL_PROBE_EVENT_ALIGN)
             return done;
-        if (waiting > ring->size || head % SL_PROBE_EVENT_ALIGN) {
+        if (!fits(ring, head)) {
             give_up(ring, head);
             return done;
         }

@@ -666,6 +666,54 @@ SL_TEST(positions_that_lie_never_lead_outside)
     }
 }
 
+typedef struct scribbler {
+    const char *path;
+    uint64_t start; /* position of the first event */
+    uint32_t read;
+} scribbler;
+
+#define EVENT 256u /* bytes of each: none goes round the end */
+#define IN_EVENT ((EVENT - (uint32_t)sizeof(sl_probe_tokenize)) / 4)
+
+/* In the midst of a reading, whose room is not given back yet: a head a whole ring ahead, and no event behind. */
+static void scribble(void *user, const sl_probe_event *event, size_t size)
+{
+    scribbler *s = user;
+    static const uint32_t no_length = 0xfffffff4u;
+    (void)event;
+    CHECK_EQ(size, EVENT);
+    if (++s->read != 40)
+        return;
+    uint64_t next = s->start + 40 * EVENT, head = next + SMALL;
+    put(s->path, &no_length, sizeof no_length, (long)(DATA + next % SMALL));
+    put(s->path, &head, sizeof head, OFF_HEAD);
+}
+
+SL_TEST(a_head_that_moves_while_it_is_read_never_leads_outside)
+{
+    int error;
+    sl_probe_ring *writer;
+    seen s = {0};
+    const uint32_t before = SMALL / EVENT - 16;
+    scribbler scribbles = {.path = fresh_path(), .start = (uint64_t)before * EVENT};
+    REQUIRE(sl_probe_ring_new(scribbles.path, SMALL, &writer) == 0);
+    sl_probe_ring *reader = open_path(scribbles.path, &error);
+    REQUIRE(error == 0);
+    for (uint32_t n = 0; n < before; n++)
+        CHECK(write_tokens(writer, 0, n, IN_EVENT));
+    CHECK_EQ(sl_probe_ring_read(reader, SIZE_MAX, 1, note, &s), before);
+    for (uint32_t n = 0; n < 100; n++)
+        CHECK(write_tokens(writer, 0, n, IN_EVENT));
+    CHECK_EQ(sl_probe_ring_read(reader, SIZE_MAX, 1, scribble, &scribbles), 40);
+    CHECK_EQ(info_of(reader).bad, 1);
+    CHECK_EQ(info_of(reader).waiting_bytes, 0);
+    CHECK(write_tokens(writer, 0, 7, IN_EVENT));
+    CHECK_EQ(sl_probe_ring_read(reader, SIZE_MAX, 1, note, &s), 1);
+    sl_probe_ring_free(reader);
+    sl_probe_ring_free(writer);
+    remove_path(scribbles.path);
+}
+
 SL_TEST(a_writer_does_not_turn_for_ever_on_a_header_that_lies)
 {
     const char *path = fresh_path();

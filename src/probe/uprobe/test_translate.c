@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/base/limits.h"
 #include "tests/harness/sl_test.h"
 
 #define THREAD (7ull << 32 | 9)
@@ -271,6 +272,58 @@ SL_TEST(a_call_that_is_left_ends)
     (void)event_at(&b, 0, SL_PROBE_CONTEXT_NEW);
     CHECK_EQ(((const sl_probe_decode *)event_at(&b, 1, SL_PROBE_DECODE))->result, SL_PROBE_RESULT_UNKNOWN);
     CHECK_EQ(((const sl_probe_decode *)event_at(&b, 2, SL_PROBE_DECODE))->result, 0);
+    teardown(&b);
+}
+
+/* The same from further in: a retry, after the exception, in a function that the first caller calls. */
+SL_TEST(a_call_that_is_left_and_made_again_further_in)
+{
+    bench b;
+    setup(&b);
+    send_batch(&b, batch(&b, THREAD, 0x8000, 2, 0, 0));
+    send_batch(&b, batch(&b, THREAD, 0x7000, 1, 2, 0));
+    back(&b, THREAD, 0x7000, 0);
+    (void)event_at(&b, 0, SL_PROBE_CONTEXT_NEW);
+    CHECK_EQ(((const sl_probe_decode *)event_at(&b, 1, SL_PROBE_DECODE))->result, SL_PROBE_RESULT_UNKNOWN);
+    const sl_probe_decode *second = event_at(&b, 2, SL_PROBE_DECODE);
+    CHECK_EQ(second->result, 0);
+    CHECK_EQ(second->n_tokens, 1);
+    teardown(&b);
+}
+
+/* Records that came in after the clock was read are of calls that have only begun. */
+SL_TEST(a_call_from_after_the_look_is_not_missed)
+{
+    bench b;
+    setup(&b);
+    b.blind = true;
+    uint64_t look_ns = b.now;
+    send_batch(&b, batch(&b, THREAD, 0x8000, 2, 0, 0));
+    sl_uprobe_tell_missed(b.t, look_ns, 1000);
+    CHECK_EQ(events(&b), 1); /* the context alone */
+    sl_uprobe_tell_missed(b.t, look_ns + 2000, 1000);
+    const sl_probe_decode *d = event_at(&b, 1, SL_PROBE_DECODE);
+    CHECK(d->head.time_ns >= d->start_ns);
+    teardown(&b);
+}
+
+/* Threads end within calls for days: those that work are seen all the same. */
+SL_TEST(calls_that_never_end_make_room)
+{
+    bench b;
+    setup(&b);
+    for (uint64_t i = 0; i < 3 * SL_UPROBE_MAX_CALLS; i++) {
+        send_batch(&b, batch(&b, THREAD + i, 0x8000, 1, 0, 0));
+        (void)events(&b);
+        b.count = b.count > 1 ? 1 : b.count;
+    }
+    send_batch(&b, batch(&b, OTHER << 8, 0x8000, 3, 0, 0));
+    back(&b, OTHER << 8, 0x8000, 0);
+    (void)events(&b);
+    const sl_probe_decode *last = (const void *)b.event[b.count - 1];
+    CHECK_EQ(last->head.kind, SL_PROBE_DECODE);
+    CHECK_EQ(last->n_tokens, 3);
+    CHECK_EQ(last->result, 0);
     teardown(&b);
 }
 

@@ -249,8 +249,10 @@ static void keep_batch(sl_uprobe_translator *t, call *c, const sl_uprobe_batch_r
     }
     c->decode_bytes = sizeof *c->decode + sl_batch_tail(&plan);
     c->decode = sl_calloc(1, event_size(c->decode_bytes));
-    if (!c->decode)
+    if (!c->decode) {
+        sl_probe_ring_lost(t->o.ring, 1);
         return;
+    }
     c->decode->head.flags = c->point->meaning == SL_UPROBE_DECODE   ? SL_PROBE_API_DECODE
                             : c->point->meaning == SL_UPROBE_ENCODE ? SL_PROBE_API_ENCODE
                                                                     : SL_PROBE_API_PROCESS;
@@ -329,14 +331,17 @@ static void returned(sl_uprobe_translator *t, const sl_uprobe_record *r)
         finish(t, c, true, r->args[0], r->time_ns);
 }
 
-/* True for a call from within one that will be told. Ends one whose return was missed. */
+/*
+ * True for a call from within one that will be told. Ends one whose return was missed: no function calls itself, so
+ * that a second call of it says that the first was left (by an exception, perhaps).
+ */
 static bool is_within(sl_uprobe_translator *t, const sl_uprobe_record *r, const sl_uprobe_point *point)
 {
     call *c = call_of(t, r->thread);
     if (!c)
         return false;
-    bool alike = c->point->meaning == point->meaning;
-    if (r->stack < c->stack ? c->watched || alike : r->stack == c->stack && alike && c->point != point)
+    bool alike = c->point->meaning == point->meaning, again = c->point == point;
+    if (!again && (r->stack < c->stack ? c->watched || alike : r->stack == c->stack && alike))
         return true;
     uint64_t value =
         c->point->meaning == SL_UPROBE_MODEL_LOAD && point->meaning == SL_UPROBE_CONTEXT_NEW ? r->args[0] : 0;
@@ -358,13 +363,26 @@ static char *copy_path(const void *record, size_t len)
     return path;
 }
 
+/* Room for a call. Threads that ended within one never return from it: the oldest call goes. */
+static call *room_for_call(sl_uprobe_translator *t, uint64_t now_ns)
+{
+    call *oldest = call_of(t, 0);
+    if (oldest)
+        return oldest;
+    oldest = t->calls;
+    for (size_t i = 1; i < SL_UPROBE_MAX_CALLS; i++) {
+        if (t->calls[i].start_ns < oldest->start_ns)
+            oldest = &t->calls[i];
+    }
+    finish(t, oldest, false, 0, now_ns);
+    return oldest;
+}
+
 static void begun(sl_uprobe_translator *t, const sl_uprobe_point *point, const void *record, size_t len)
 {
     const sl_uprobe_record *r = record;
-    call *c = call_of(t, 0);
+    call *c = room_for_call(t, r->time_ns);
     bool watched = t->o.site && t->o.site(t->o.user, r->from) <= r->time_ns;
-    if (!c)
-        return;
     *c = (call){.thread = r->thread,
                 .point = point,
                 .stack = r->stack,
@@ -477,7 +495,8 @@ void sl_uprobe_tell_missed(sl_uprobe_translator *t, uint64_t now_ns, uint64_t ag
     SL_ASSERT(t);
     for (size_t i = 0; i < SL_UPROBE_MAX_CALLS; i++) {
         call *c = &t->calls[i];
-        if (c->thread && !c->watched && c->decode && now_ns - c->start_ns >= age_ns)
+        bool began = c->start_ns <= now_ns; /* records come in while the clock is read */
+        if (c->thread && !c->watched && c->decode && began && now_ns - c->start_ns >= age_ns)
             finish(t, c, false, 0, now_ns);
     }
 }
