@@ -672,6 +672,7 @@ typedef struct scribbler {
     uint32_t read;
 } scribbler;
 
+#define BEHIND 65536u
 #define EVENT 256u /* bytes of each: none goes round the end */
 #define IN_EVENT ((EVENT - (uint32_t)sizeof(sl_probe_tokenize)) / 4)
 
@@ -697,6 +698,10 @@ SL_TEST(a_head_that_moves_while_it_is_read_never_leads_outside)
     const uint32_t before = SMALL / EVENT - 16;
     scribbler scribbles = {.path = fresh_path(), .start = (uint64_t)before * EVENT};
     REQUIRE(sl_probe_ring_new(scribbles.path, SMALL, &writer) == 0);
+    /* The kernel puts the next mapping in front of it: what goes beyond the ring's end is seen here. */
+    unsigned char *behind = mmap(NULL, BEHIND, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(behind != MAP_FAILED);
+    memset(behind, 1, BEHIND);
     sl_probe_ring *reader = open_path(scribbles.path, &error);
     REQUIRE(error == 0);
     for (uint32_t n = 0; n < before; n++)
@@ -709,6 +714,8 @@ SL_TEST(a_head_that_moves_while_it_is_read_never_leads_outside)
     CHECK_EQ(info_of(reader).waiting_bytes, 0);
     CHECK(write_tokens(writer, 0, 7, IN_EVENT));
     CHECK_EQ(sl_probe_ring_read(reader, SIZE_MAX, 1, note, &s), 1);
+    CHECK(memchr(behind, 0, BEHIND) == NULL);
+    (void)munmap(behind, BEHIND);
     sl_probe_ring_free(reader);
     sl_probe_ring_free(writer);
     remove_path(scribbles.path);
