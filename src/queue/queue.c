@@ -510,8 +510,11 @@ static void set_options(sl_queue *q, const sl_queue_options *o)
 /* Everything but the threads. */
 static void free_queue(sl_queue *q)
 {
+    (void)pthread_mutex_lock(&q->reader_lock);
     (void)sqlite3_finalize(q->read_bytes);
     (void)sqlite3_close(q->reader);
+    q->reader = NULL; /* the writer may look for it still */
+    (void)pthread_mutex_unlock(&q->reader_lock);
     sl_db_close(q->db); /* what was submitted is done, and told */
     while (q->watchers) {
         sl_q_watcher *next = q->watchers->next;
@@ -578,6 +581,7 @@ const sl_queue_engine sl_q_embedded = {
     .ack = sl_q_ack,
     .nack = sl_q_nack,
     .extend = sl_q_extend,
+    .hear_dead = sl_q_hear_dead,
     .dead_list = sl_q_dead_list,
     .dead_requeue = sl_q_dead_requeue,
     .dead_purge = sl_q_dead_purge,

@@ -117,6 +117,13 @@ typedef struct sl_queue_dead {
  */
 int sl_queue_dead_list(sl_queue *queue, sl_str topic, sl_str after, size_t max,
                        void (*fn)(void *user, const sl_queue_dead *dead), void *user);
+/*
+ * Tells of every message that becomes a dead letter from now on, once for a queue: `fn` is called from a thread of the
+ * engine until the queue is closed, when the letter is on disk, and must not block. In a cluster every process is told,
+ * whoever it was that gave the message up, also of what the cluster then cannot store; the letter's id is empty there.
+ * Errors: SL_EIO, SL_ENOMEM.
+ */
+SL_MUST_CHECK int sl_queue_hear_dead(sl_queue *queue, void (*fn)(void *user, const sl_queue_dead *dead), void *user);
 /* `count`: how many it was done to, also when there was an error. Called from a thread of the engine, once. */
 typedef void (*sl_queue_count_fn)(void *user, int error, uint64_t count);
 /*

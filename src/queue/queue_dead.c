@@ -30,11 +30,34 @@ static void try_later(sl_queue *q, sl_q_message *m)
     sl_q_clock_nudge(q, m->due_ns);
 }
 
+int sl_q_hear_dead(sl_queue *q, void (*fn)(void *user, const sl_queue_dead *dead), void *user)
+{
+    SL_ASSERT(q && fn);
+    sl_q_lock(q);
+    SL_ASSERT(!q->hear_dead);
+    q->hear_dead_user = user;
+    q->hear_dead = fn;
+    sl_q_unlock(q);
+    return 0;
+}
+
+/* Reads the letter as it was written: the message itself is gone, and its bytes may never have been in memory. */
+static void tell_dead(sl_queue *q, const sl_q_topic *topic, uint64_t row)
+{
+    (void)pthread_mutex_lock(&q->reader_lock);
+    if (q->reader) /* while it closes: the next start finds the letter */
+        (void)sl_q_store_dead(q->reader, topic, row - 1, 1, q->hear_dead, q->hear_dead_user);
+    (void)pthread_mutex_unlock(&q->reader_lock);
+}
+
 static void kill_done(void *user, int error)
 {
     kill_job *job = user;
     sl_queue *q = job->q;
+    const sl_q_topic *topic = job->message->topic;
+    uint64_t row = job->message->row;
     sl_q_lock(q);
+    bool tell = !error && q->hear_dead;
     if (error) {
         try_later(q, job->message);
     } else {
@@ -43,6 +66,8 @@ static void kill_done(void *user, int error)
         sl_q_forget(q, job->message);
     }
     sl_q_unlock(q);
+    if (tell)
+        tell_dead(q, topic, row);
     sl_free(job);
 }
 

@@ -155,6 +155,12 @@ int sl_queue_dead_list(sl_queue *q, sl_str topic, sl_str after, size_t max,
     return engine_of(q)->dead_list(q, topic, after, max, fn, user);
 }
 
+int sl_queue_hear_dead(sl_queue *q, void (*fn)(void *user, const sl_queue_dead *dead), void *user)
+{
+    SL_ASSERT(fn);
+    return engine_of(q)->hear_dead(q, fn, user);
+}
+
 int sl_queue_dead_requeue(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user)
 {
     return engine_of(q)->dead_requeue(q, topic, id, done, user);

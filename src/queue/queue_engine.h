@@ -19,6 +19,7 @@ typedef struct sl_queue_engine {
     int (*extend)(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_ms);
     int (*tell)(sl_queue *q, sl_str word);                                     /* NULL: nobody is to be told */
     int (*hear)(sl_queue *q, void (*fn)(void *user, sl_str word), void *user); /* NULL: there is nothing to hear */
+    int (*hear_dead)(sl_queue *q, void (*fn)(void *user, const sl_queue_dead *dead), void *user);
     int (*dead_list)(sl_queue *q, sl_str topic, sl_str after, size_t max,
                      void (*fn)(void *user, const sl_queue_dead *dead), void *user);
     int (*dead_requeue)(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);

@@ -50,6 +50,9 @@ struct sl_queue {
     sl_q_watcher *watchers;
     int last_watcher;
     size_t watcher_count;
+    /* Who is told of dead letters; set before there are any. */
+    void (*hear_dead)(void *user, const sl_queue_dead *dead);
+    void *hear_dead_user;
     /* Under the lock. */
     pthread_mutex_t lock;
     sl_q_table table;
@@ -74,6 +77,7 @@ extern const sl_queue_engine sl_q_embedded;
 SL_MUST_CHECK int sl_q_ack(sl_queue *q, const char *id, uint64_t lease, sl_queue_end_fn done, void *user);
 SL_MUST_CHECK int sl_q_nack(sl_queue *q, const char *id, uint64_t lease, uint64_t delay_ms, bool dead, sl_str reason);
 SL_MUST_CHECK int sl_q_extend(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_ms);
+int sl_q_hear_dead(sl_queue *q, void (*fn)(void *user, const sl_queue_dead *dead), void *user);
 int sl_q_dead_list(sl_queue *q, sl_str name, sl_str after, size_t max,
                    void (*fn)(void *user, const sl_queue_dead *dead), void *user);
 SL_MUST_CHECK int sl_q_dead_requeue(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);

@@ -973,6 +973,7 @@ static const sl_queue_engine nats_engine = {
     .extend = sl_qn_extend,
     .tell = sl_qn_tell,
     .hear = sl_qn_hear,
+    .hear_dead = sl_qn_hear_dead,
     .dead_list = sl_qn_dead_list,
     .dead_requeue = sl_qn_dead_requeue,
     .dead_purge = sl_qn_dead_purge,

@@ -68,6 +68,34 @@ static void take_out(sl_qn *q, sl_qn_entry *e)
     (void)pthread_mutex_unlock(&q->lock);
 }
 
+/* The text of a claim: of this process and this delivery alone. */
+static void claim_text(const sl_qn *q, const sl_qn_entry *e, char text[SL_QN_CLAIM_BYTES])
+{
+    (void)snprintf(text, SL_QN_CLAIM_BYTES, "%.*s.%llu", SL_QN_CLAIM_BYTES - 24, (const char *)q->inbox,
+                   (unsigned long long)e->lease);
+}
+
+/*
+ * Whose claim is it that was stored? One that the broker stored and did not answer in time is this delivery's own:
+ * asked again, it has succeeded. `SL_EIO`: the broker does not say.
+ */
+static int look_whose(sl_qn *q, const sl_qn_entry *e)
+{
+    char subject[64], text[SL_QN_CLAIM_BYTES];
+    natsMsg *stored = NULL;
+    jsErrCode code = 0;
+    if (!sl_qn_claim_subject(e->msg, subject, sizeof subject))
+        return SL_ENOENT;
+    natsStatus status = js_GetLastMsg(&stored, q->js, SL_QN_DONE, subject, NULL, &code);
+    if (status != NATS_OK)
+        return status == NATS_NOT_FOUND ? SL_ENOENT : SL_EIO;
+    claim_text(q, e, text);
+    sl_str found = sl_str_of(natsMsg_GetData(stored), (size_t)natsMsg_GetDataLength(stored));
+    bool own = sl_str_eq_c(found, text);
+    natsMsg_Destroy(stored);
+    return own ? 0 : SL_ENOENT;
+}
+
 /* Of the broker's answers to a claim, the one that says that the subject is taken. */
 static bool is_taken(const jsPubAckErr *error)
 {
@@ -78,7 +106,8 @@ static void claim_answered(sl_qn_publish *p, const jsPubAck *ack, const jsPubAck
 {
     sl_qn *q = p->q;
     sl_qn_entry *e = p->entry;
-    int result = ack ? 0 : is_taken(error) ? SL_ENOENT : SL_EIO;
+    int result = ack ? 0 : !is_taken(error) ? SL_EIO : e->asked ? look_whose(q, e) : SL_ENOENT;
+    e->asked = true;
     if (result == SL_EIO) { /* not known: it may be asked again, until its lease ends */
         (void)pthread_mutex_lock(&q->lock);
         e->ending = false;
@@ -87,7 +116,7 @@ static void claim_answered(sl_qn_publish *p, const jsPubAck *ack, const jsPubAck
         take_out(q, e);
         (void)natsMsg_Ack(e->msg, NULL);
         (void)pthread_mutex_lock(&q->lock);
-        e->topic->stats.acked += ack != NULL;
+        e->topic->stats.acked += result == 0;
         (void)pthread_mutex_unlock(&q->lock);
         sl_qn_entry_free(e);
     }
@@ -98,10 +127,10 @@ static void claim_answered(sl_qn_publish *p, const jsPubAck *ack, const jsPubAck
 static int claim(sl_qn *q, sl_qn_entry *e, const char *subject, sl_queue_end_fn done, void *user)
 {
     natsMsg *msg = NULL;
-    char token[24];
-    (void)snprintf(token, sizeof token, "%llu", (unsigned long long)e->lease);
+    char text[SL_QN_CLAIM_BYTES];
+    claim_text(q, e, text);
     sl_qn_publish *p = sl_calloc(1, sizeof *p);
-    if (!p || natsMsg_Create(&msg, subject, NULL, token, (int)strlen(token)) != NATS_OK) {
+    if (!p || natsMsg_Create(&msg, subject, NULL, text, (int)strlen(text)) != NATS_OK) {
         sl_free(p);
         return SL_ENOMEM;
     }
@@ -307,6 +336,20 @@ static int dead_place(sl_str name, sl_str id, char *subject, size_t size, uint64
     return 0;
 }
 
+void sl_qn_dead_read(natsMsg *msg, uint8_t *key, sl_queue_dead *ret_dead)
+{
+    SL_ASSERT(msg && key && ret_dead);
+    sl_str hex = sl_qn_header(msg, "Sl-Key");
+    ret_dead->reason = sl_qn_header(msg, "Sl-Reason");
+    ret_dead->body = sl_str_of(natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg));
+    ret_dead->trace = sl_qn_header(msg, "Sl-Trace");
+    if (hex.len / 2 <= SL_QUEUE_MAX_KEY_BYTES && sl_hex_decode(hex, key, hex.len / 2) == 0)
+        ret_dead->idempotency_key = sl_str_of((const char *)key, hex.len / 2);
+    ret_dead->deliveries = (unsigned)sl_qn_header_u64(msg, "Sl-Deliveries", 0);
+    ret_dead->priority = (unsigned)sl_qn_header_u64(msg, "Sl-Priority", 0);
+    ret_dead->put_ns = sl_qn_header_u64(msg, "Sl-Put", 0);
+}
+
 int sl_qn_dead_list(sl_queue *queue, sl_str name, sl_str after, size_t max,
                     void (*fn)(void *user, const sl_queue_dead *dead), void *user)
 {
@@ -316,18 +359,11 @@ int sl_qn_dead_list(sl_queue *queue, sl_str name, sl_str after, size_t max,
     int count = 0, error = dead_place(name, after, subject, sizeof subject, &row);
     natsMsg *msg;
     while (!error && (size_t)count < max && (error = next_dead(q, subject, row + 1, &msg)) == 0) {
-        sl_queue_dead dead = {.topic = name, .reason = sl_qn_header(msg, "Sl-Reason")};
+        sl_queue_dead dead = {.topic = name};
         uint8_t key[SL_QUEUE_MAX_KEY_BYTES];
-        sl_str hex = sl_qn_header(msg, "Sl-Key");
+        sl_qn_dead_read(msg, key, &dead);
         row = natsMsg_GetSequence(msg);
         sl_queue_id_format(q->head, row & SL_QUEUE_ROW_MASK, dead.id);
-        dead.body = sl_str_of(natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg));
-        dead.trace = sl_qn_header(msg, "Sl-Trace");
-        if (hex.len / 2 <= sizeof key && sl_hex_decode(hex, key, hex.len / 2) == 0)
-            dead.idempotency_key = sl_str_of((const char *)key, hex.len / 2);
-        dead.deliveries = (unsigned)sl_qn_header_u64(msg, "Sl-Deliveries", 0);
-        dead.priority = (unsigned)sl_qn_header_u64(msg, "Sl-Priority", 0);
-        dead.put_ns = sl_qn_header_u64(msg, "Sl-Put", 0);
         dead.dead_ns = (uint64_t)natsMsg_GetTime(msg);
         fn(user, &dead);
         natsMsg_Destroy(msg);

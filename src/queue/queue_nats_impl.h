@@ -20,7 +20,8 @@
 #define SL_QN_AHEAD 256u    /* messages fetched ahead for a topic */
 #define SL_QN_PENDING 4096  /* publishes on their way */
 #define SL_QN_BUCKETS 1024u /* of messages in work, and of publishes */
-#define SL_QN_WAIT_MS 5000  /* for an answer of the cluster */
+#define SL_QN_CLAIM_BYTES 128
+#define SL_QN_WAIT_MS 5000 /* for an answer of the cluster */
 #define SL_QN_SERVERS 16
 #define SL_QN_TICK_NS (10u * 1000000u) /* of the keeper: delays and leases end by at most this late */
 #define SL_QN_NAME_BYTES 800           /* a topic with every byte coded, and what stands before it */
@@ -49,6 +50,7 @@ typedef struct sl_qn_entry {
     uint64_t row, lease, due_ns, put_ns, ready_ns;
     unsigned delivery, max_deliveries, priority;
     bool ending;
+    bool asked; /* its claim may be stored already */
     /* An acknowledgement that the broker is to confirm. */
     uint64_t answer_by_ns; /* 0: none is awaited */
     sl_queue_end_fn end_done;
@@ -85,6 +87,9 @@ struct sl_qn {
     natsInbox *inbox;
     natsSubscription *confirmations;
     natsSubscription *words; /* NULL: nobody listens */
+    natsSubscription *dead;  /* the same */
+    void (*hear_dead)(void *user, const sl_queue_dead *dead);
+    void *hear_dead_user;
     void (*hear)(void *user, sl_str word);
     void *hear_user;
     pthread_t keeper;
@@ -148,14 +153,18 @@ void sl_qn_kill(sl_qn *q, sl_qn_entry *entry, sl_str reason);
 int sl_qn_ack(sl_queue *q, const char *id, uint64_t lease, sl_queue_end_fn done, void *user);
 int sl_qn_nack(sl_queue *q, const char *id, uint64_t lease, uint64_t delay_ms, bool dead, sl_str reason);
 int sl_qn_extend(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_ms);
-/* Stops listening to words. */
+/* Stops listening to words and to dead letters. */
 void sl_qn_hush(sl_qn *q);
 int sl_qn_tell(sl_queue *q, sl_str word);
 int sl_qn_hear(sl_queue *q, void (*fn)(void *user, sl_str word), void *user);
+int sl_qn_hear_dead(sl_queue *q, void (*fn)(void *user, const sl_queue_dead *dead), void *user);
 int sl_qn_dead_list(sl_queue *q, sl_str topic, sl_str after, size_t max,
                     void (*fn)(void *user, const sl_queue_dead *dead), void *user);
 int sl_qn_dead_requeue(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);
 int sl_qn_dead_purge(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn done, void *user);
+/* What a dead letter says; its topic and id are left alone. `key` has SL_QUEUE_MAX_KEY_BYTES, and lives as long as the
+ * views. */
+void sl_qn_dead_read(natsMsg *msg, uint8_t *key, sl_queue_dead *ret_dead);
 sl_qn_topic *sl_qn_topic_find(sl_qn *q, sl_str name);
 /* The subject's token of a topic, whether or not this process knows it. Errors: SL_EINVAL. */
 SL_MUST_CHECK int sl_qn_topic_code(sl_str name, char text[SL_QN_NAME_BYTES]);

@@ -434,6 +434,46 @@ SL_TEST(a_message_that_always_fails_becomes_a_dead_letter)
     remove_folder();
 }
 
+typedef struct dead_ear {
+    atomic_int count;
+    char text[200];
+} dead_ear;
+
+static void hear_dead(void *user, const sl_queue_dead *d)
+{
+    dead_ear *ear = user;
+    (void)snprintf(ear->text, sizeof ear->text, "%.*s|%.*s|%.*s|%.*s|%u|%s", (int)d->topic.len, d->topic.ptr,
+                   (int)d->body.len, d->body.ptr, (int)d->idempotency_key.len, d->idempotency_key.ptr,
+                   (int)d->reason.len, d->reason.ptr, d->deliveries, d->id);
+    atomic_fetch_add(&ear->count, 1);
+}
+
+/* Whoever listens is told of each, once and whole, also when its bytes were not in memory any more. */
+SL_TEST(who_listens_is_told_of_dead_letters)
+{
+    make_folder();
+    sl_queue *q = open_with((sl_queue_options){.cache_bytes = 1});
+    dead_ear ear = {.count = 0};
+    CHECK_EQ(sl_queue_hear_dead(q, hear_dead, &ear), 0);
+    CHECK_EQ(put(q, "other", "stays", PLAIN, NULL), 0);
+    CHECK_EQ(put(q, "t", "poison", (sl_queue_put){.idempotency_key = SL_STR("k"), .max_deliveries = 2}, NULL), 0);
+    char expected[200] = "";
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(atomic_load(&ear.count), 0);
+        sl_queue_message *m = take(q, "t", 60000);
+        REQUIRE(m);
+        (void)snprintf(expected, sizeof expected, "t|poison|k|broken|2|%s", m->id);
+        CHECK_EQ(sl_queue_nack(q, m->id, m->lease, 0, false, SL_STR("broken")), 0);
+        sl_queue_message_free(m);
+    }
+    for (int i = 0; i < 5000 && !atomic_load(&ear.count); i++)
+        (void)usleep(1000);
+    CHECK_EQ(atomic_load(&ear.count), 1);
+    CHECK(strcmp(ear.text, expected) == 0);
+    sl_queue_close(q);
+    remove_folder();
+}
+
 SL_TEST(the_last_lease_ends_among_the_dead_letters)
 {
     make_folder();

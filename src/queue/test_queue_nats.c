@@ -195,7 +195,7 @@ SL_TEST(two_processes_and_one_end)
 
 typedef struct seen {
     int count;
-    char id[SL_QUEUE_ID_BYTES], text[256];
+    char id[SL_QUEUE_ID_BYTES], text[256], topic[64];
 } seen;
 
 static void note_dead(void *user, const sl_queue_dead *d)
@@ -203,6 +203,7 @@ static void note_dead(void *user, const sl_queue_dead *d)
     seen *s = user;
     s->count++;
     memcpy(s->id, d->id, sizeof s->id);
+    (void)sl_str_to_c(d->topic, s->topic, sizeof s->topic);
     (void)snprintf(s->text, sizeof s->text, "%.*s|%.*s|%.*s|%u", (int)d->body.len, d->body.ptr,
                    (int)d->idempotency_key.len, d->idempotency_key.ptr, (int)d->reason.len, d->reason.ptr,
                    d->deliveries);
@@ -249,6 +250,54 @@ SL_TEST(dead_letters_of_the_broker)
         CHECK_EQ(sl_queue_dead_purge(q, topic, SL_STR(""), note_count, &purge), 0);
     }
     CHECK_EQ(purge.count, 1);
+    stop(q);
+}
+
+/* Every process hears of a dead letter, whoever gave the message up. */
+SL_TEST(every_process_hears_of_dead_letters)
+{
+    NEEDS_SERVER();
+    sl_queue *q;
+    seen here = {0}, there = {0};
+    REQUIRE(start(&q));
+    sl_queue *other = connect_queue();
+    REQUIRE(other);
+    CHECK_EQ(sl_queue_hear_dead(q, note_dead, &here), 0);
+    CHECK_EQ(sl_queue_hear_dead(other, note_dead, &there), 0);
+    CHECK_EQ(put(q, TOPIC, "poison", (sl_queue_put){.idempotency_key = SL_STR("p")}, NULL), 0);
+    sl_queue_message *m = take(q, TOPIC, 60000);
+    REQUIRE(m);
+    CHECK_EQ(sl_queue_nack(q, m->id, m->lease, 0, true, SL_STR("no")), 0);
+    sl_queue_message_free(m);
+    for (int i = 0; i < 500 && (!there.count || !here.count); i++)
+        (void)usleep(10000);
+    CHECK_EQ(here.count, 1);
+    CHECK_EQ(there.count, 1);
+    CHECK(strcmp(here.text, "poison|p|no|1") == 0 && strcmp(there.text, here.text) == 0);
+    CHECK(strcmp(there.topic, TOPIC) == 0);
+    sl_queue_close(other);
+    stop(q);
+}
+
+/* The broker has stored the end and could not say so in time: asked again, it is this delivery's own. */
+SL_TEST(an_end_that_is_told_twice_has_succeeded)
+{
+    NEEDS_SERVER();
+    sl_queue *q;
+    REQUIRE(start(&q));
+    CHECK_EQ(put(q, TOPIC, "x", (sl_queue_put){.idempotency_key = SL_STR("k")}, NULL), 0);
+    sl_queue_message *m = take(q, TOPIC, 60000);
+    REQUIRE(m);
+    outcome first = {0}, second = {0}, third = {0};
+    CHECK_EQ(kill(server.pids[0], SIGSTOP), 0);
+    CHECK_EQ(sl_queue_ack(q, m->id, m->lease, note_end, &first), 0);
+    CHECK_EQ(wait_outcome(&first), SL_EIO); /* nobody knows */
+    CHECK_EQ(kill(server.pids[0], SIGCONT), 0);
+    (void)usleep(300000); /* it takes what lies in its socket */
+    CHECK_EQ(sl_queue_ack(q, m->id, m->lease, note_end, &second), 0);
+    CHECK_EQ(wait_outcome(&second), 0);
+    CHECK_EQ(sl_queue_ack(q, m->id, m->lease, note_end, &third), SL_ENOENT);
+    sl_queue_message_free(m);
     stop(q);
 }
 
