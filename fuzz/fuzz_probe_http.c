@@ -101,7 +101,7 @@ static void play(const uint8_t *data, size_t size, size_t step, told *t)
         }
         at += piece.len;
     }
-    sl_http_watch_end(&watch, &sink, failed);
+    sl_http_watch_end(&watch, &sink, failed ? SL_HTTP_WATCH_BY_PEER : SL_HTTP_WATCH_BY_SERVER);
     EXPECT(sl_http_watch_is_lost(&watch) && sl_http_watch_current(&watch) == 0);
     EXPECT(t->last_ended == t->last_request);
 }

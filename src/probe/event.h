@@ -252,7 +252,11 @@ typedef struct sl_probe_frame {
 
 /* Tail of ANSWER_END: at most this many last bytes of a JSON body or of the frames' data, for `timings` and `usage`. */
 #define SL_PROBE_TAIL_MAX 2048u
-enum { SL_PROBE_END_COMPLETE = 1, SL_PROBE_END_CLOSED = 2 /* connection closed before the end */ };
+enum {
+    SL_PROBE_END_COMPLETE = 1,
+    SL_PROBE_END_CLOSED = 2,  /* connection closed before the end */
+    SL_PROBE_END_BY_PEER = 4, /* and it was the client that left */
+};
 typedef struct sl_probe_answer_end {
     sl_probe_event head;
     uint64_t bytes; /* of the body as sent */

@@ -575,12 +575,14 @@ void sl_http_watch_out_unseen(sl_http_watch *watch, const sl_http_watch_sink *si
     }
 }
 
-void sl_http_watch_end(sl_http_watch *watch, const sl_http_watch_sink *sink, bool failed)
+void sl_http_watch_end(sl_http_watch *watch, const sl_http_watch_sink *sink, sl_http_watch_ending how)
 {
     SL_ASSERT(watch && sink && sink->event);
-    if (watch->waiting_count && watch->out.state == SL_HTTP_WATCH_CLOSE && !failed)
+    bool closed = how == SL_HTTP_WATCH_BY_SERVER || how == SL_HTTP_WATCH_AFTER_PEER;
+    bool left = how == SL_HTTP_WATCH_BY_PEER || how == SL_HTTP_WATCH_AFTER_PEER;
+    if (watch->waiting_count && watch->out.state == SL_HTTP_WATCH_CLOSE && closed)
         answer_end(watch, sink, SL_PROBE_END_COMPLETE);
     while (watch->waiting_count)
-        answer_end(watch, sink, SL_PROBE_END_CLOSED);
+        answer_end(watch, sink, (uint16_t)(SL_PROBE_END_CLOSED | (left ? SL_PROBE_END_BY_PEER : 0)));
     watch->in.state = watch->out.state = SL_HTTP_WATCH_LOST;
 }

@@ -101,8 +101,15 @@ void sl_http_watch_out(sl_http_watch *watch, const sl_http_watch_sink *sink, sl_
 void sl_http_watch_out_unseen(sl_http_watch *watch, const sl_http_watch_sink *sink, uint64_t bytes);
 /* One write is over: tells the FRAME, if it was one. */
 void sl_http_watch_written(sl_http_watch *watch, const sl_http_watch_sink *sink);
-/* The connection has ended. `failed`: by the peer, or an error; else the server has closed it. */
-void sl_http_watch_end(sl_http_watch *watch, const sl_http_watch_sink *sink, bool failed);
+/* How a connection ends. */
+typedef enum sl_http_watch_ending {
+    SL_HTTP_WATCH_BY_SERVER,  /* it has closed it: an answer without a length is complete */
+    SL_HTTP_WATCH_AFTER_PEER, /* as above, but the peer had left before */
+    SL_HTTP_WATCH_BY_PEER,    /* the peer has, or the way to it is broken */
+    SL_HTTP_WATCH_GIVEN_UP    /* it cannot be followed any more */
+} sl_http_watch_ending;
+
+void sl_http_watch_end(sl_http_watch *watch, const sl_http_watch_sink *sink, sl_http_watch_ending how);
 
 /* The oldest request that is not answered yet; 0: none. */
 static inline uint32_t sl_http_watch_current(const sl_http_watch *watch)

@@ -587,7 +587,7 @@ void sl_track_request_end(sl_probe_assembler *a, const sl_probe_answer_end *even
         return;
     const char *error = NULL;
     if (!(event->head.flags & SL_PROBE_END_COMPLETE) && (event->head.flags & SL_PROBE_END_CLOSED))
-        error = "client_disconnected";
+        error = event->head.flags & SL_PROBE_END_BY_PEER ? "client_disconnected" : "connection_closed";
     if (!sl_track_hold(a, request, event))
         finish_request(a, request, event, event->head.time_ns, error);
     sl_track_requests_look(a, event->head.time_ns);

@@ -81,7 +81,9 @@ static void expect(talk *t, const char *text)
     t->told.len = 0;
 }
 
-/* A piece of a conversation: '<' what the server reads, '>' what it writes, '.' it closes, '!' it fails. */
+/* A piece of a conversation: '<' what the server reads, '>' what it writes, else how it ends. */
+static const char endings[] = ".,!?"; /* in the order of sl_http_watch_ending */
+
 typedef struct piece {
     char way;
     const char *text;
@@ -110,8 +112,9 @@ static void play(const row *r, size_t cut_piece, size_t at)
     talk *t = talk_new(false);
     for (size_t i = 0; i < 8 && r->pieces[i].way; i++) {
         sl_str text = sl_str_c(r->pieces[i].text ? r->pieces[i].text : "");
-        if (r->pieces[i].way == '.' || r->pieces[i].way == '!') {
-            sl_http_watch_end(&t->watch, &t->sink, r->pieces[i].way == '!');
+        const char *end = strchr(endings, r->pieces[i].way);
+        if (end) {
+            sl_http_watch_end(&t->watch, &t->sink, (sl_http_watch_ending)(end - endings));
         } else if (cut_piece == 99) {
             for (size_t k = 0; k < text.len; k++)
                 feed(t, r->pieces[i].way, sl_str_sub(text, k, 1));
@@ -162,16 +165,24 @@ static const row rows[] = {
      GET_TOLD(1) "answer 1 200\nanswer_end 1 f1 b9 <{\"a\":\"\"}>\n"},
     {"until close, and it failed",
      {{'<', GET}, {'>', "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{\"a\":1}"}, {'!', ""}},
+     GET_TOLD(1) "answer 1 200\nanswer_end 1 f6 b7\n"},
+    {"until close, when the client had left",
+     {{'<', GET}, {'>', "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{\"a\":1}"}, {',', ""}},
+     GET_TOLD(1) "answer 1 200\nanswer_end 1 f1 b7 <{\"a\":1}>\n"},
+    {"until it cannot be followed",
+     {{'<', GET}, {'>', "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{\"a\":1}"}, {'?', ""}},
      GET_TOLD(1) "answer 1 200\nanswer_end 1 f2 b7\n"},
+    {"the server closes without an answer", {{'<', GET}, {'.', ""}}, GET_TOLD(1) "answer_end 1 f2\n"},
+    {"the same, when the client had left", {{'<', GET}, {',', ""}}, GET_TOLD(1) "answer_end 1 f6\n"},
     {"client leaves mid-stream",
      {{'<', GET},
       {'>', "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"},
       {'>', "e\r\ndata: {\"a\":1}\n\r\n5\r\ndata:\r\n"},
       {'!', ""}},
-     GET_TOLD(1) "answer 1 200 f3\nanswer_end 1 f2 b19 <data: {\"a\":1}\n>\n"},
+     GET_TOLD(1) "answer 1 200 f3\nanswer_end 1 f6 b19 <data: {\"a\":1}\n>\n"},
     {"client leaves before the answer",
      {{'<', GET GET}, {'!', ""}},
-     GET_TOLD(1) GET_TOLD(2) "answer_end 1 f2\nanswer_end 2 f2\n"},
+     GET_TOLD(1) GET_TOLD(2) "answer_end 1 f6\nanswer_end 2 f6\n"},
     {"interim answers",
      {{'<', "POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"},
       {'>', "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"},
@@ -341,7 +352,7 @@ SL_TEST(sent_files_count_where_their_length_is_known)
     out(t, "HTTP/1.1 200 OK\r\n\r\n");
     sl_http_watch_out_unseen(&t->watch, &t->sink, 1ull << 40);
     sl_http_watch_written(&t->watch, &t->sink);
-    sl_http_watch_end(&t->watch, &t->sink, false);
+    sl_http_watch_end(&t->watch, &t->sink, SL_HTTP_WATCH_BY_SERVER);
     expect(t, GET_TOLD(2) "answer 2 200\nframe 2 b4294967295\nanswer_end 2 f1 b1099511627776\n");
     free(t);
     t = talk_new(true);
@@ -441,7 +452,7 @@ SL_TEST(the_tail_is_the_end_of_a_long_stream)
         for (size_t i = 0; i < len; i += step)
             feed(t, '>', sl_str_sub(sl_str_of(body, len), i, step));
         t->told.len = 0;
-        sl_http_watch_end(&t->watch, &t->sink, false);
+        sl_http_watch_end(&t->watch, &t->sink, SL_HTTP_WATCH_BY_SERVER);
         sl_str said = sl_str_of(t->told.text, t->told.len);
         CHECK(sl_str_starts(said, SL_STR("answer_end 1 f1 b20013 <1111")));
         CHECK(sl_str_ends(said, SL_STR("11,\"id_slot\":5}>\n")));

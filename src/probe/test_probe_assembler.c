@@ -475,13 +475,28 @@ SL_TEST(a_thread_that_computes_for_its_own_request_needs_no_tokens)
     stream_prompt(&s, 0, P1, 0, 8);
     stream_generate(&s, 0, 8, 1);
     stream_end_as(&s, 2, SL_PROBE_END_COMPLETE, "{\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":2}}");
-    stream_end_as(&s, 1, SL_PROBE_END_CLOSED, "");
+    stream_leave(&s, 1);
     stream_close(&s);
     const sl_otlp_span *server = stream_span(&s, "POST /v1/chat/completions", 0);
     CHECK_STR(stream_text(server, "llama.correlation"), "exact");
     CHECK(stream_child(&s, server, "process_prompt") != NULL);
     CHECK_STR(stream_text(stream_span(&s, "POST /v1/chat/completions", 1), "error.type"), "client_disconnected");
     CHECK_EQ(s.stats.mismatches, 0);
+    stream_done(&s);
+}
+
+/* A server that closes a connection without an answer is not a client that goes away. */
+SL_TEST(who_ended_it_is_said)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_request(&s, 1, COMPLETION);
+    stream_request(&s, 2, COMPLETION);
+    stream_end_as(&s, 1, SL_PROBE_END_CLOSED, "");
+    stream_leave(&s, 2);
+    stream_close(&s);
+    CHECK_STR(stream_text(stream_span(&s, "POST /completion", 0), "error.type"), "connection_closed");
+    CHECK_STR(stream_text(stream_span(&s, "POST /completion", 1), "error.type"), "client_disconnected");
     stream_done(&s);
 }
 
@@ -531,7 +546,7 @@ SL_TEST(answers_tell_whose_work_it_was_where_prompts_are_not_seen)
     stream_generate(&s, 0, 6, 4);
     stream_end_as(&s, 2, SL_PROBE_END_COMPLETE, "{\"usage\":{\"prompt_tokens\":6,\"completion_tokens\":5}}");
     stream_end_as(&s, 3, SL_PROBE_END_COMPLETE, "{\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":3}}");
-    stream_end_as(&s, 1, SL_PROBE_END_CLOSED, "");
+    stream_leave(&s, 1);
     stream_seq_op(&s, SL_PROBE_SEQ_CLEAR, -1, -1, -1, -1, 0);
     stream_request(&s, 4, COMPLETION);
     stream_request(&s, 5, COMPLETION);
@@ -874,7 +889,7 @@ static void play(stream *s)
     stream_end(s, 2, 1, 8, 0, 4);
     stream_end(s, 1, -1, 8, 0, 4);
     stream_tick(s);
-    stream_end_as(s, 3, SL_PROBE_END_CLOSED, "");
+    stream_leave(s, 3);
     stream_prompt(s, 2, P1, 0, 8);
     stream_wait(s, 9000000);
     stream_tick(s);

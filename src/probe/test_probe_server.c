@@ -209,7 +209,7 @@ static void clients_leave(sim *m)
         r->wanted = r->given;
         m->ended++;
         m->slots[i].request = NULL;
-        stream_end_as(m->s, r->id, SL_PROBE_END_CLOSED, "");
+        stream_leave(m->s, r->id);
     }
 }
 

@@ -304,6 +304,12 @@ static inline void stream_end_as(stream *s, uint32_t id, unsigned flags, const c
     stream_put(s, SL_PROBE_ANSWER_END, &e, sizeof e, tail, strlen(tail));
 }
 
+/* The client goes away before the end. */
+static inline void stream_leave(stream *s, uint32_t id)
+{
+    stream_end_as(s, id, SL_PROBE_END_CLOSED | SL_PROBE_END_BY_PEER, "");
+}
+
 /* The end of llama-server's own answer; `slot` -1: it does not say. */
 static inline void stream_end(stream *s, uint32_t id, int slot, int prompt_n, int cache_n, int predicted_n)
 {

@@ -179,7 +179,7 @@ static void leave(server *v, ask *a)
 {
     a->left = a->ended = true;
     v->ended++;
-    stream_end_as(v->s, a->id, SL_PROBE_END_CLOSED, "");
+    stream_leave(v->s, a->id);
     for (int i = 0; i < SLOTS; i++) {
         if (v->slots[i].ask == a)
             v->slots[i] = (place){.len = 0};

@@ -7,6 +7,7 @@
  */
 #include "src/probe/host/http_host.h"
 
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -219,11 +220,11 @@ static connection *record_of(sl_http_ref ref)
 
 /* ---- locking ---- */
 
-static void end_locked(connection *c, bool failed)
+static void end_locked(connection *c, sl_http_watch_ending how)
 {
     sl_http_watch_sink sink = sink_of(c);
     leave_fd(c, atomic_load_explicit(&c->ref, memory_order_relaxed));
-    sl_http_watch_end(&c->watch, &sink, failed);
+    sl_http_watch_end(&c->watch, &sink, how);
     free_place(c);
 }
 
@@ -234,7 +235,7 @@ static void release(connection *c)
     if (atomic_compare_exchange_strong_explicit(&c->lock, &state, FREE, memory_order_release, memory_order_relaxed))
         return;
     if (atomic_load_explicit(&c->ref, memory_order_acquire))
-        end_locked(c, true);
+        end_locked(c, SL_HTTP_WATCH_GIVEN_UP);
     else
         atomic_store_explicit(&c->lock, FREE, memory_order_release);
 }
@@ -267,7 +268,7 @@ static void unlock(connection *c)
     atomic_store_explicit(&c->whole, c->watch.reading != current, memory_order_relaxed);
     /* What is not understood from its first byte on may be TLS's wrapping: what is within is read piece by piece. */
     if (SL_UNLIKELY(sl_http_watch_is_lost(&c->watch) && (c->watch.tls || c->told)))
-        end_locked(c, false); /* adopted again when it goes on with a request, or within TLS */
+        end_locked(c, SL_HTTP_WATCH_GIVEN_UP); /* adopted again when it goes on with a request, or within TLS */
     else
         release(c);
 }
@@ -280,7 +281,7 @@ static void give_up(connection *c, sl_http_ref ref)
         bool busy;
         connection *free_now = state == FREE ? lock_of(ref, &busy) : NULL;
         if (free_now)
-            end_locked(free_now, true);
+            end_locked(free_now, SL_HTTP_WATCH_GIVEN_UP);
     }
 }
 
@@ -299,12 +300,12 @@ static connection *enter(int fd, sl_http_ref ref)
 
 /* ---- what happens to a connection ---- */
 
-static void end_of(sl_http_ref ref, bool failed)
+static void end_of(sl_http_ref ref)
 {
     bool busy;
     connection *c = lock_of(ref, &busy);
     if (c)
-        end_locked(c, failed);
+        end_locked(c, SL_HTTP_WATCH_BY_SERVER);
     else if (busy)
         give_up(record_of(ref), ref);
 }
@@ -333,7 +334,7 @@ static sl_http_ref begin(int fd, bool tls)
         return 0;
     sl_http_ref ref = place_for(fd, tls), old = atomic_exchange(&sl_http_by_fd[fd], ref);
     if (old)
-        end_of(old, false); /* its close was not seen */
+        end_of(old); /* its close was not seen */
     return ref;
 }
 
@@ -478,12 +479,12 @@ void sl_http_was_sent(int fd, sl_http_ref ref, uint64_t bytes)
     sl_http_serve(ref, false);
 }
 
-static void end(int fd, sl_http_ref ref, bool failed)
+static void end(int fd, sl_http_ref ref, sl_http_watch_ending how)
 {
     connection *c = enter(fd, ref);
     if (!c)
         return;
-    end_locked(c, failed);
+    end_locked(c, how);
     sl_http_serve(ref, false);
 }
 
@@ -491,20 +492,29 @@ void sl_http_at_end(int fd, sl_http_ref ref)
 {
     bool whole;
     if (sl_http_waiting(ref, &whole) == 0 && sl_host_same_process())
-        end(fd, ref, false);
+        end(fd, ref, SL_HTTP_WATCH_BY_SERVER);
 }
 
 void sl_http_failed(int fd, sl_http_ref ref, int error)
 {
     if ((error == EPIPE || error == ECONNRESET || error == ETIMEDOUT || error == ENOTCONN) && sl_host_same_process())
-        end(fd, ref, true);
+        end(fd, ref, SL_HTTP_WATCH_BY_PEER);
+}
+
+/* Whether the other side has said that nothing more comes, or is gone: what the server may not have read yet. */
+static bool peer_has_left(int fd)
+{
+    struct pollfd p = {fd, POLLRDHUP, 0};
+    return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
 void sl_http_closing(int fd, sl_http_ref ref)
 {
     int kept = errno;
+    bool whole;
     if (sl_host_same_process())
-        end(fd, ref, false);
+        end(fd, ref,
+            sl_http_waiting(ref, &whole) && peer_has_left(fd) ? SL_HTTP_WATCH_AFTER_PEER : SL_HTTP_WATCH_BY_SERVER);
     errno = kept;
 }
 
@@ -514,7 +524,7 @@ void sl_http_tls_gone(const void *ssl, bool by_peer)
     if (fd >= 0 && sl_host_same_process()) {
         sl_http_ref ref = atomic_load_explicit(&sl_http_by_fd[fd], memory_order_relaxed);
         if (ref)
-            end(fd, ref, by_peer);
+            end(fd, ref, by_peer ? SL_HTTP_WATCH_BY_PEER : SL_HTTP_WATCH_BY_SERVER);
         (void)atomic_compare_exchange_strong(&tls_keys[(unsigned)fd - SL_PROBE_MAX_FDS], &ssl, NULL);
     }
     errno = kept;

@@ -145,6 +145,30 @@ SL_TEST(a_connection_from_accept_to_close)
     CHECK_EQ(atomic_load(&last_value), SL_PROBE_END_CLOSED);
 }
 
+/* Who has ended it: asked at the close, for the server may have learnt it by other ways than reading. */
+SL_TEST(a_close_tells_whether_the_client_had_left)
+{
+    int pair[2];
+    bool whole;
+    for (int leaves = 0; leaves < 2; leaves++) {
+        host_begin();
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+        sl_http_ref ref = opened(pair[0]);
+        was_read(pair[0], ref, GET, false);
+        CHECK_EQ(write(pair[1], GET, sizeof GET - 1), (ssize_t)sizeof GET - 1); /* not read yet, perhaps never */
+        if (leaves)
+            (void)close(pair[1]);
+        CHECK_EQ(sl_http_waiting(ref, &whole), 1);
+        errno = 4321;
+        sl_http_closing(pair[0], ref);
+        CHECK_EQ(errno, 4321);
+        CHECK_EQ(atomic_load(&last_value), leaves ? SL_PROBE_END_CLOSED | SL_PROBE_END_BY_PEER : SL_PROBE_END_CLOSED);
+        (void)close(pair[0]);
+        if (!leaves)
+            (void)close(pair[1]);
+    }
+}
+
 SL_TEST(nothing_is_known_while_nothing_is_recorded)
 {
     host_begin();
@@ -348,7 +372,7 @@ SL_TEST(an_object_of_libssl_stands_for_a_connection_without_a_descriptor)
     CHECK_EQ(count(SL_PROBE_ANSWER_END), 1);
     sl_http_tls_gone(SSL_OF(1), true);
     CHECK_EQ(count(SL_PROBE_ANSWER_END), 2);
-    CHECK_EQ(atomic_load(&last_value), SL_PROBE_END_CLOSED);
+    CHECK_EQ(atomic_load(&last_value), SL_PROBE_END_CLOSED | SL_PROBE_END_BY_PEER);
     CHECK_EQ(sl_http_tls_fd(SSL_OF(1)), -1);
     sl_http_tls_gone(SSL_OF(1), true);
     CHECK_EQ(errno, 4321);
