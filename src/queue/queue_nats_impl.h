@@ -1,5 +1,6 @@
 /*
- * The JetStream engine's inside: queue_nats.c (life, topics, puts, takes), queue_nats_end.c (ends, dead letters).
+ * The JetStream engine's inside: queue_nats.c (life, topics), queue_nats_put.c, queue_nats_take.c, queue_nats_keep.c
+ * (the keeper), queue_nats_end.c (ends, dead letters), queue_nats_words.c.
  *
  * Streams: SIGHTLINE_TASKS (sl.q.TOPIC, work queue), SIGHTLINE_DONE (sl.d.KEY, at most one message a subject: the claim
  * of an end), SIGHTLINE_DEAD (sl.x.TOPIC). Threads: a puller for each topic that somebody takes from; the keeper, which
@@ -126,6 +127,8 @@ static inline sl_str sl_qn_header(natsMsg *msg, const char *name)
 uint64_t sl_qn_header_u64(natsMsg *msg, const char *name, uint64_t fallback);
 /* Publishes; `p->answered` comes once from a thread of the library. `*msg` and `p` are gone, also on failure. */
 SL_MUST_CHECK int sl_qn_publish_start(sl_qn *q, natsMsg **msg, sl_qn_publish *p);
+/* Answers to publishes come here, from a thread of the library. */
+void sl_qn_on_answer(jsCtx *js, natsMsg *msg, jsPubAck *ack, jsPubAckErr *error, void *user);
 /* A publish, or an acknowledgement, was answered. */
 void sl_qn_publish_over(sl_qn *q);
 /* The broker's confirmations of acknowledgements come here. */
@@ -150,6 +153,21 @@ bool sl_qn_is_claimed(sl_qn *q, natsMsg *msg);
 /* Sends it to the dead letters, and frees the entry. Without the lock. */
 void sl_qn_kill(sl_qn *q, sl_qn_entry *entry, sl_str reason);
 
+/* Of a topic and a key in it; 32 digits and a NUL. */
+void sl_qn_hash_key(sl_str topic, sl_str key, char ret_hex[33]);
+/* Into the ready ones of its topic; true: tell the watchers. Under the lock. */
+bool sl_qn_push(sl_qn_topic *topic, sl_qn_entry *entry);
+/* The next one; NULL: none is ready. Under the lock. */
+sl_qn_entry *sl_qn_pop(sl_qn_topic *topic);
+/* Without the lock. */
+void sl_qn_tell_watchers(sl_qn *q, const sl_qn_topic *topic);
+/* The keeper's thread. */
+void *sl_qn_keep(void *queue);
+
+int sl_qn_put_start(sl_queue *queue, const sl_queue_put *put, sl_queue_done_fn done, void *user);
+int sl_qn_take(sl_queue *queue, sl_str name, uint64_t lease_ms, sl_queue_message **ret_message);
+int sl_qn_watch(sl_queue *queue, sl_str name, void (*fn)(void *user), void *user);
+void sl_qn_unwatch(sl_queue *queue, int id);
 int sl_qn_ack(sl_queue *q, const char *id, uint64_t lease, sl_queue_end_fn done, void *user);
 int sl_qn_nack(sl_queue *q, const char *id, uint64_t lease, uint64_t delay_ms, bool dead, sl_str reason);
 int sl_qn_extend(sl_queue *q, const char *id, uint64_t lease, uint64_t lease_ms);
@@ -166,6 +184,8 @@ int sl_qn_dead_purge(sl_queue *q, sl_str topic, sl_str id, sl_queue_count_fn don
  * views. */
 void sl_qn_dead_read(natsMsg *msg, uint8_t *key, sl_queue_dead *ret_dead);
 sl_qn_topic *sl_qn_topic_find(sl_qn *q, sl_str name);
+/* Finds or makes. Under the lock. Errors: SL_EINVAL, SL_EAGAIN (too many), SL_ENOMEM. */
+SL_MUST_CHECK int sl_qn_topic_get(sl_qn *q, sl_str name, sl_qn_topic **ret_topic);
 /* The subject's token of a topic, whether or not this process knows it. Errors: SL_EINVAL. */
 SL_MUST_CHECK int sl_qn_topic_code(sl_str name, char text[SL_QN_NAME_BYTES]);
 
