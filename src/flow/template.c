@@ -228,7 +228,10 @@ static int render_body(renderer *r, const frame *f, const node *n, json_t *value
         kind = json_is_array(value) ? SL_TAG_EACH : json_is_boolean(value) ? SL_TAG_IF : SL_TAG_WITH;
     if (kind == SL_TAG_EACH)
         return render_each(r, f, n, value, ret_done);
-    *ret_done = kind == SL_TAG_UNLESS ? !holds(n, value) : holds(n, value);
+    if (n->kind == SL_TAG_SECTION && kind == SL_TAG_WITH)
+        *ret_done = !json_is_null(value); /* 0 and "" are something: only a condition asks for more */
+    else
+        *ret_done = kind == SL_TAG_UNLESS ? !holds(n, value) : holds(n, value);
     if (!*ret_done)
         return 0;
     if (kind != SL_TAG_WITH)

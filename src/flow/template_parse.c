@@ -380,7 +380,27 @@ static int parse_arguments(parser *p, const sl_flow_function *f, term *call, siz
     return 0;
 }
 
-/* A helper with arguments; or one term alone, which is always a value and never a helper. */
+/* What stands alone in a tag is a name, also when it is written as a literal: {{"odd name"}}, {{12}}. */
+static int name_of_literal(parser *p, size_t from, term *t)
+{
+    SL_ASSERT(t->kind == SL_TERM_LITERAL && t->literal && p->at > from);
+    sl_template_segment *segment = sl_arena_alloc(&p->template->arena, sizeof *segment);
+    if (!segment)
+        return SL_ENOMEM;
+    segment->name = json_is_string(t->literal)
+                        ? sl_str_of(json_string_value(t->literal), json_string_length(t->literal))
+                        : sl_str_sub(p->text, from, p->at - from);
+    if (sl_str_to_i64(segment->name, &segment->index) || segment->index < 0)
+        segment->index = -1;
+    t->kind = SL_TERM_PATH;
+    t->text = sl_str_sub(p->text, from, p->at - from);
+    t->segments = segment;
+    t->segment_count = 1;
+    bind_param(p, t);
+    return 0;
+}
+
+/* A helper with arguments; or one term alone, which is never a helper. */
 static int parse_call(parser *p, term **ret_term)
 {
     (void)skip_space(p);
@@ -394,7 +414,9 @@ static int parse_call(parser *p, term **ret_term)
     }
     if (!call) {
         p->at = from;
-        return parse_argument(p, ret_term);
+        int error = parse_argument(p, ret_term);
+        bool named = !error && p->depth == 0 && (*ret_term)->kind == SL_TERM_LITERAL;
+        return named ? name_of_literal(p, from, *ret_term) : error;
     }
     const sl_flow_function *f = sl_flow_function_find(name);
     if (!f || sl_flow_function_is_lambda(f))

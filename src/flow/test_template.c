@@ -47,7 +47,7 @@ static const render_case cases[] = {
     {"{{@root.name}} {{if}}", "World word"},
     {"{{outputs.mod}} {{outputs.mod.model}} {{json outputs.mod}}", "safe m {\"model\":\"m\"}"},
     {"{{outputs}}", "{\"mod\":{\"model\":\"m\"}}"},
-    {"{{\"text\"}} {{'it'}} {{1.5}} {{true}}", "text it 1.5 true"},
+    {"{{\"text\"}} {{'name'}} {{1.5}} {{true}} {{#'name'}}{{this}}{{/'name'}}", " World   World"},
     {"${{ name }}", "$World"},
     /* Comments, escapes, raw. */
     {"a{{! no }}b{{!-- {{no}} --}}c{{~! x ~}} d", "abcd"},

@@ -318,13 +318,14 @@ static const rule rules[] = {
     {"{{a-b}} {{[a b]}} {{[1]}} {{\xC3\xA4}}", "dash space one uml"},
     {"{{this.[a b]}} {{@root.[a b]}} {{o.[k]}} {{o.o.k}} {{o/o/k}}", "space space v w w"},
     {"{{each}} {{with}} {{this.else}} {{this.this}}", "E W L T"},
-    {"{{true}} [{{null}}] {{this.null}} {{[true]}}", "true [] never never"},
+    {"{{true}} {{null}} {{false}} {{this.null}} {{[true]}}", "never never  never never"},
     {"{{l.0}}{{l.1}}{{l.2}}{{l.[0]}}{{l.-1}}", "aba"},
     {"{{l.length}} {{name.length}} {{o.length}}", "2 1 "},
     {"{{o.k.x}} {{name.x.y}} {{n.x}} {{f.x}}", "   "},
     /* Sections of a name: a list goes over, an object becomes this, else true or not. */
     {"{{#l}}{{.}}{{/l}} {{#o}}{{k}}{{/o}} {{#name}}{{this}}{{/name}} {{#t}}{{name}}{{/t}} {{#f}}x{{/f}}", "ab v N N "},
-    {"{{^l}}x{{/l}}{{^nope}}y{{/nope}}{{^f}}z{{/f}}{{^n}}0{{/n}}", "yz0"},
+    {"{{^l}}x{{/l}}{{^nope}}y{{/nope}}{{^f}}z{{/f}}", "yz"},
+    {"{{^n}}0{{/n}}{{#n}}{{this}}{{/n}} {{#if n}}x{{else}}y{{/if}}{{#with n}}x{{else}}y{{/with}}", "0 yy"},
     {"{{#l}}x{{else}}y{{/l}}{{#nope}}x{{else}}y{{/nope}}", "xxy"},
     {"{{#people}}{{first}}{{/people}}", "AC"},
     {"{{#o.o}}{{k}}{{../o.k}}{{/o.o}}", "wv"},
@@ -345,8 +346,13 @@ static const rule rules[] = {
     {"{{#each l as |x|}}{{this.x}}{{./x}}{{/each}}", ""},
     {"{{#l as |x i|}}{{x}}{{i}}{{/l}}", "a0b1"},
     /* Literals, subexpressions, hash arguments. */
-    {"{{'it\\'s'}} {{\"say \\\"x\\\"\"}} {{'\\n'}}", "it's say \"x\" \\n"},
-    {"{{5}} {{-5}} {{1.50}} {{'5'}}", "5 -5 1.5 5"},
+    {"{{concat 'it\\'s'}} {{concat \"say \\\"x\\\"\"}} {{concat '\\n'}}", "it's say \"x\" \\n"},
+    {"{{concat 5}} {{concat -5}} {{concat 1.50}} {{concat '5'}}", "5 -5 1.5 5"},
+    /* A literal alone in its tag is a name. */
+    {"{{5}} {{-5}} {{1}} {{'1'}} {{{\"a b\"}}} {{'o.k'}} {{#with o}}{{'k'}}{{/with}} {{#each l as "
+     "|x|}}{{'x'}}{{/each}}",
+     "  one one space  v ab"},
+    {"{{#'o'}}{{k}}{{/'o'}} {{^'nope'}}n{{/'nope'}} {{#if 'nope'}}y{{/if}} {{upper 'nope'}}", "v n y NOPE"},
     {"{{concat (upper 'a') (concat 'b' (lower 'C'))}}", "Abc"},
     {"{{#if (or f (eq name 'N'))}}y{{/if}}{{#each (split 'x,y' ',')}}{{this}}{{/each}}", "yxy"},
     {"{{#with (lookup o 'o')}}{{k}}{{/with}}", "w"},
