@@ -133,6 +133,13 @@ static bool copy_arguments(sl_str line, sl_exec_running *running)
     return true;
 }
 
+static bool has_ended(const sl_exec_running *running)
+{
+    struct pollfd p = {running->pidfd, POLLIN, 0};
+    SL_ASSERT(running->pid);
+    return running->pidfd >= 0 ? poll(&p, 1, 0) > 0 : kill((pid_t)running->pid, 0) != 0 && errno == ESRCH;
+}
+
 static int attach(uint64_t pid, sl_str line, sl_exec_running *running)
 {
     sl_uprobe_why why;
@@ -141,6 +148,8 @@ static int attach(uint64_t pid, sl_str line, sl_exec_running *running)
     if (!copy_arguments(line, running))
         return sl_fail(SL_EXIT_FAILED, "--pid: out of memory");
     int error = sl_uprobe_attach_new((uint32_t)pid, NULL, &running->attach, &why);
+    if (has_ended(running)) /* and what was looked at may be another one of the same number */
+        return sl_fail(SL_EXIT_FAILED, "--pid: process %llu has ended", (unsigned long long)pid);
     return error ? say_start_anew(pid, line, why.text[0] ? why.text : sl_strerror(error)) : -1;
 }
 
@@ -149,8 +158,13 @@ int sl_exec_attach_running(uint64_t pid, sl_exec_running *ret_running)
     SL_ASSERT(pid && ret_running);
     sl_buf line;
     sl_buf_init(&line, 1u << 20);
-    *ret_running = (sl_exec_running){.pid = pid};
-    int status = pid > INT32_MAX || !read_proc(pid, "cmdline", &line)
+    *ret_running = (sl_exec_running){.pid = pid, .pidfd = -1};
+    bool good = pid <= INT32_MAX;
+    if (good)
+        ret_running->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0u);
+    if (good && ret_running->pidfd < 0) /* also for a thread that is not its process's first */
+        good = errno != ESRCH && errno != EINVAL && errno != ENOENT;
+    int status = !good || !read_proc(pid, "cmdline", &line)
                      ? sl_fail(SL_EXIT_FAILED, "--pid: there is no process %llu", (unsigned long long)pid)
                      : attach(pid, sl_buf_str(&line), ret_running);
     sl_buf_done(&line);
@@ -163,27 +177,23 @@ void sl_exec_attach_wait(const sl_exec_running *running)
 {
     SL_ASSERT(running && running->pid);
     const struct timespec often = {0, LOOK_NS};
-    int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)running->pid, 0u);
-    struct pollfd p = {pidfd, POLLIN, 0};
     sigset_t ends;
     sigemptyset(&ends);
     sigaddset(&ends, SIGINT);
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGHUP);
     sigaddset(&ends, SIGQUIT);
-    while (sigtimedwait(&ends, NULL, &often) < 0) {
-        if (pidfd >= 0 ? poll(&p, 1, 0) > 0 : kill((pid_t)running->pid, 0) != 0 && errno == ESRCH)
-            break;
+    while (sigtimedwait(&ends, NULL, &often) < 0 && !has_ended(running)) {
     }
-    if (pidfd >= 0)
-        (void)close(pidfd);
 }
 
 void sl_exec_attach_done(sl_exec_running *running)
 {
     SL_ASSERT(running);
     sl_uprobe_attach_free(running->attach);
+    if (running->pidfd >= 0)
+        (void)close(running->pidfd);
     free(running->argv);
     free(running->text);
-    *running = (sl_exec_running){0};
+    *running = (sl_exec_running){.pidfd = -1};
 }

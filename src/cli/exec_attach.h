@@ -21,6 +21,7 @@ sl_uprobe_attach *sl_exec_attach_static(int pid, const char *argv0);
 /* A process that runs already. */
 typedef struct sl_exec_running {
     uint64_t pid;
+    int pidfd; /* stands for the process, whoever gets its number later; -1: not to be had */
     sl_uprobe_attach *attach;
     char **argv; /* as it was started; NULL at the end */
     char *text;  /* that argv points into */

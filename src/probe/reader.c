@@ -150,12 +150,15 @@ static int pidfd_of(uint32_t pid)
     return pid > 0 && pid <= INT_MAX ? (int)syscall(SYS_pidfd_open, (pid_t)pid, 0u) : -1;
 }
 
-/* A process that makes another ring has become another program: the older one is complete. */
+/*
+ * A process that makes another ring has become another program: the older one is complete. What is seen of a process
+ * from outside goes on beside what the library in it tells.
+ */
 static void end_predecessors(const sl_probe_reader *reader, const host *newer)
 {
     SL_ASSERT(reader && newer);
     for (host *h = reader->hosts; h; h = h->next) {
-        if (h != newer && h->pid == newer->pid && h->scan < newer->scan)
+        if (!h->own && h != newer && h->pid == newer->pid && h->scan < newer->scan)
             end_host(h, sl_mono_ns(), false);
     }
 }

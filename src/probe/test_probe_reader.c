@@ -319,6 +319,36 @@ static pid_t start_inner_host(const rig *r, int number, uint32_t count)
 }
 
 /* Two of the same number, each of which is another process here. */
+/* A program that is looked at from outside opens a library that the one inside sees: both tell. */
+SL_TEST(what_is_seen_from_outside_goes_on_beside_a_ring_of_the_process)
+{
+    rig r;
+    REQUIRE(rig_init(&r));
+    sl_probe_ring *outside;
+    REQUIRE(sl_probe_ring_new(NULL, 0, &outside) == 0);
+    sl_probe_ring_about(outside, (uint32_t)getpid());
+    REQUIRE(sl_probe_reader_add(r.reader, outside) == 0);
+    tell(outside, 1, 2);
+    (void)sl_probe_reader_step(r.reader, sl_mono_ns());
+    sl_probe_ring *inside = ring_of(&r, 1);
+    REQUIRE(inside);
+    tell(inside, 1, 3);
+    step_until(&r, &r.hosts[0].closed, 500);
+    CHECK(!r.hosts[0].gone && !r.hosts[1].gone);
+    tell(outside, 3, 4);
+    tell(inside, 4, 1);
+    (void)sl_probe_reader_step(r.reader, sl_mono_ns());
+    CHECK_EQ(r.hosts[0].events, 6);
+    CHECK_EQ(r.hosts[1].events, 4);
+    sl_probe_ring_close(outside);
+    sl_probe_ring_close(inside);
+    step_until(&r, &r.hosts[0].closed, 3000);
+    step_until(&r, &r.hosts[1].closed, 3000);
+    sl_probe_ring_free(inside);
+    sl_probe_ring_free(outside);
+    rig_done(&r);
+}
+
 SL_TEST(hosts_in_pid_namespaces_live_and_end)
 {
     rig r;

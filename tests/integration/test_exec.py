@@ -468,9 +468,15 @@ def test_pid():
     finally:
         sleeper.kill()
         sleeper.wait()
-    done = subprocess.run([lib.BINARY, "exec", "--pid", str(sleeper.pid)], env=environment(), stderr=subprocess.PIPE, text=True, timeout=60)
-    lib.equal(done.returncode, 1)
-    lib.contains(done.stderr, "no process")
+    code = "import threading, time; t = threading.Thread(target=time.sleep, args=(60,)); t.start(); print(t.native_id, flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as threads:
+        try:
+            for number in (str(sleeper.pid), threads.stdout.readline().strip(), "99999999999"):
+                done = subprocess.run([lib.BINARY, "exec", "--pid", number], env=environment(), stderr=subprocess.PIPE, text=True, timeout=60)
+                lib.equal(done.returncode, 1, number)
+                lib.contains(done.stderr, f"no process {number}")
+        finally:
+            threads.kill()
 
 
 def test_ends_soon_whatever_the_collector_does():

@@ -76,11 +76,19 @@ def _skip_if_refused(error):
             raise lib.Skip(error.strip().split("\n")[0])
 
 
+def _library():
+    """The stand-in as a library that is opened later."""
+    path = os.path.join(lib.tmp(), "libllama.so")
+    subprocess.run([lib.need("cc"), "-O1", "-fPIC", "-shared", "-o", path, os.path.join(lib.SOURCE, "tests", "probe", "static_llama.c")],
+                   check=True, timeout=60)
+    return path
+
+
 class Host:
     """A host of its own, which decodes when it is told to."""
 
-    def __init__(self, program):
-        self.process = subprocess.Popen([program, "/models/tiny.gguf", str(COUNT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, program, *more):
+        self.process = subprocess.Popen([program, "/models/tiny.gguf", str(COUNT), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.log = open(os.devnull)
         self.args = [program]
         lib._started.append(self)
@@ -136,6 +144,30 @@ def test_running():
             lib.equal(watched.end(number), status, str(number))
             host.tell("d")
         host.end()
+
+
+def test_library_that_is_opened_later():
+    """By a process that is looked at, and by a program that has another llama.cpp inside and the probe's library with it."""
+    host = Host(_host(), _library())
+    watched = Watched("--pid", str(host.process.pid))
+    host.tell("do", 2)
+    watched.reaches("llamacpp_batch_tokens_count", 2 * COUNT)
+    watched.reaches("llamacpp_model_load_seconds_count", 1, outcome="ok")
+    host.tell("d")
+    watched.reaches("llamacpp_batch_tokens_count", 3 * COUNT)
+    host.end()
+    lib.equal(watched.process.wait(30), 0)
+    watched.forget()
+    watched = Watched("--", _host(), "/models/tiny.gguf", str(COUNT), _library())
+    lib.equal(watched.process.stdout.readline(), f"good={COUNT}\n")
+    for what in "od":
+        watched.process.stdin.write(what)
+        watched.process.stdin.flush()
+        lib.equal(watched.process.stdout.readline(), f"good={COUNT}\n", what)
+    watched.reaches("llamacpp_batch_tokens_count", 3 * COUNT)
+    watched.process.stdin.close()
+    lib.equal(watched.process.wait(30), 0)
+    watched.forget()
 
 
 def test_host_that_becomes_another_program():

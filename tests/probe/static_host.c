@@ -1,8 +1,9 @@
 /*
  * A program with a stand-in for libllama: loads, decodes N times, says what came back, and waits for the end of its
- * standard input; for each d there it does so again, for each f a child does, and for an x it becomes itself anew.
- * `static_host MODEL N`.
+ * standard input; for each d there it does so again, for each f a child does, for an o it opens LIBRARY and does so
+ * with that, and for an x it becomes itself anew. `static_host MODEL N [LIBRARY]`.
  */
+#include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,15 +33,41 @@ int32_t llama_decode(void *context, batch b);
 void llama_free(void *context);
 void llama_model_free(void *model);
 
-static long decode(void *context, long count)
+typedef void *(*load_fn)(const char *path, params p);
+typedef void *(*init_fn)(void *model, context_params p);
+typedef int32_t (*decode_fn)(void *context, batch b);
+
+static long decode_by(decode_fn fn, void *context, long count)
 {
     int32_t tokens[] = {100, 101, 102};
     long good = 0;
     for (long i = 0; i < count; i++)
-        good += llama_decode(context, (batch){.n_tokens = 3, .token = tokens}) == 0;
+        good += fn(context, (batch){.n_tokens = 3, .token = tokens}) == 0;
     printf("good=%ld\n", good);
     fflush(stdout);
     return good;
+}
+
+static long decode(void *context, long count)
+{
+    return decode_by(llama_decode, context, count);
+}
+
+/* With a library that is opened only now; it stays. */
+static void open_and_decode(const char *path, long count)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    load_fn load = library ? (load_fn)dlsym(library, "llama_model_load_from_file") : NULL;
+    init_fn init = library ? (init_fn)dlsym(library, "llama_init_from_model") : NULL;
+    decode_fn fn = library ? (decode_fn)dlsym(library, "llama_decode") : NULL;
+    if (!load || !init || !fn) {
+        printf("%s\n", library ? "functions are missing" : dlerror());
+        fflush(stdout);
+        return;
+    }
+    (void)sleep(2); /* whoever looks at it from outside looks again once a second */
+    (void)decode_by(fn, init(load("late.gguf", (params){.words = {[11] = 11}}), (context_params){.words = {[14] = 14}}),
+                    count);
 }
 
 /* A child that decodes as well. */
@@ -68,6 +95,8 @@ int main(int argc, char **argv)
             (void)decode(context, count);
         else if (what == 'f')
             fork_and_decode(context, count);
+        else if (what == 'o')
+            open_and_decode(argc > 3 ? argv[3] : "libllama.so", count);
         else if (what == 'x')
             (void)execv("/proc/self/exe", argv);
     }

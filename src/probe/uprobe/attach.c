@@ -28,6 +28,8 @@
 #define IDLE_MS 50u
 #define BUSY_NS 2000000000u /* after a record */
 #define MISSED_NS 1000000000u
+#define LOOK_NS 1000000000u /* for files that a running process opens later */
+#define MAX_SEEN 512u       /* files of a process whose functions were looked up */
 #define RECORDS_AT_ONCE 4096u
 #define OWN_PROBE "__wrap_llama_decode" /* a build with LLAMA_OTEL_ENABLE tells of itself */
 
@@ -35,6 +37,11 @@
 typedef struct place {
     uint64_t device, inode, offset;
 } place;
+
+/* A file. */
+typedef struct file_id {
+    uint64_t device, inode;
+} file_id;
 
 /* What is known of a return address of the process. */
 typedef struct site {
@@ -54,6 +61,9 @@ struct sl_uprobe_attach {
     char library[PATH_MAX];
     char exe[PATH_MAX];
     char found[SL_UPROBE_POINTS * 40];
+    bool follows; /* whatever the process has mapped; else one file alone */
+    file_id seen[MAX_SEEN];
+    size_t seen_count;
     place places[SL_UPROBE_MAX_SITES];
     size_t place_count;
     int32_t facts[SL_UPROBE_FACTS]; /* where in the object; -1: not known */
@@ -63,6 +73,7 @@ struct sl_uprobe_attach {
     site sites[SL_UPROBE_MAX_SITES];
     size_t site_count;
     uint64_t exe_inode;
+    uint64_t look_ns;
     uint64_t lost; /* calls that the kernel had no room to tell of */
     pthread_t thread;
     bool running;
@@ -227,24 +238,20 @@ typedef struct file_walk {
     sl_uprobe_attach *attach;
     sl_uprobe_why *why;
     int error;
-    struct {
-        uint64_t device, inode;
-    } seen[512];
-    size_t seen_count;
 } file_walk;
 
 static bool consider(void *user, const sl_process_code *code)
 {
     file_walk *w = user;
-    for (size_t i = 0; i < w->seen_count; i++) {
-        if (w->seen[i].device == code->device && w->seen[i].inode == code->inode)
+    sl_uprobe_attach *a = w->attach;
+    for (size_t i = 0; i < a->seen_count; i++) {
+        if (a->seen[i].device == code->device && a->seen[i].inode == code->inode)
             return true;
     }
-    if (w->seen_count == sizeof w->seen / sizeof *w->seen)
+    if (a->seen_count == MAX_SEEN)
         return false;
-    w->seen[w->seen_count].device = code->device;
-    w->seen[w->seen_count++].inode = code->inode;
-    int error = attach_file(w->attach, code->link, code->path, w->why);
+    a->seen[a->seen_count++] = (file_id){code->device, code->inode};
+    int error = attach_file(a, code->link, code->path, w->why);
     if (error != SL_ENOENT)
         w->error = error;
     return error == 0 || error == SL_ENOENT;
@@ -252,18 +259,14 @@ static bool consider(void *user, const sl_process_code *code)
 
 static int attach_running(sl_uprobe_attach *a, sl_uprobe_why *why)
 {
-    file_walk *w = sl_calloc(1, sizeof *w);
-    if (!w)
-        return SL_ENOMEM;
-    w->attach = a;
-    w->why = why;
-    int error = sl_process_map_each(a->pid, consider, w);
+    file_walk w = {.attach = a, .why = why};
+    a->follows = true;
+    int error = sl_process_map_each(a->pid, consider, &w);
     if (error)
         (void)snprintf(why->text, sizeof why->text, "what process %u has mapped cannot be read: %s", a->pid,
                        strerror(errno));
     else
-        error = w->error;
-    sl_free(w);
+        error = w.error;
     return error;
 }
 
@@ -392,7 +395,8 @@ int sl_uprobe_attach_new(uint32_t pid, const char *exe, sl_uprobe_attach **ret_a
     if (error) {
         if (error == SL_ENOENT && !why->text[0])
             (void)snprintf(why->text, sizeof why->text,
-                           "no function of llama.cpp is known in it by name: it does not use it, or was stripped");
+                           "no function of llama.cpp is known in it by name: it does not use it, has not loaded it "
+                           "yet, or was stripped");
         sl_uprobe_attach_free(a);
         return error;
     }
@@ -436,6 +440,19 @@ static void notice_exec(sl_uprobe_attach *a)
     }
 }
 
+/* A library that is opened later is looked at from then on, and the functions in it are told. */
+static void look_for_files(sl_uprobe_attach *a, uint64_t now_ns)
+{
+    sl_uprobe_why why;
+    size_t before = a->file_count;
+    if (!a->follows || now_ns - a->look_ns < LOOK_NS)
+        return;
+    a->look_ns = now_ns;
+    (void)attach_running(a, &why);
+    if (a->file_count > before)
+        sl_uprobe_tell_attached(a->translator, a->pid, a->exe, a->library, a->found);
+}
+
 static void count_lost(sl_uprobe_attach *a)
 {
     uint64_t lost = sl_kernel_counter(a->maps.dropped);
@@ -447,7 +464,7 @@ static void count_lost(sl_uprobe_attach *a)
 static void *run(void *user)
 {
     sl_uprobe_attach *a = user;
-    uint64_t busy_ns = sl_mono_ns();
+    uint64_t busy_ns = a->look_ns = sl_mono_ns();
     (void)pthread_setname_np(pthread_self(), "sl-uprobe");
     sl_uprobe_tell_attached(a->translator, a->pid, a->exe, a->library, a->found);
     while (!atomic_load(&a->stopping)) {
@@ -457,6 +474,7 @@ static void *run(void *user)
             busy_ns = now_ns;
         sl_uprobe_tell_missed(a->translator, now_ns, MISSED_NS);
         count_lost(a);
+        look_for_files(a, now_ns);
         (void)usleep((now_ns - busy_ns < BUSY_NS ? BUSY_MS : IDLE_MS) * 1000);
     }
     (void)drain(a);
