@@ -8,22 +8,12 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lib  # noqa: E402
+from flow_calls import add, server  # noqa: E402
 
-FLOW = ("--metrics-listen", "127.0.0.1:0", "--health-listen", "off", "--admin-listen", "off", "--api-listen", "127.0.0.1:0",
-        "--control-listen", "127.0.0.1:0", "--queue-listen", "127.0.0.1:0", "--drain-timeout", "5")
 ECHO = "name: echo\nsteps:\n  - {id: say, type: transform, function: template, template: 'echo: {{ message }}', output: [text]}\n"
 SLEEP = "name: sleepy\nsteps:\n  - {id: nap, type: action, action: sleep, seconds: %s}\n"
 LATE = "name: late\ntimeout_seconds: 1\nsteps:\n  - {id: nap, type: action, action: sleep, seconds: 30}\n"
 FAIL = "name: broken\nsteps:\n  - {id: open, type: transform, function: json, inputs: [message], output: [value]}\n"
-
-
-def server(*args, data=None):
-    return lib.Process("flow", "server", *FLOW, "--data-dir", data or lib.tmp(), *args)
-
-
-def add(api, *texts):
-    for text in texts:
-        assert lib.request("POST", api + "/workflows", text.encode()).status in (200, 201), text
 
 
 def start(api, name, **body):

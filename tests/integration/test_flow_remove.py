@@ -7,19 +7,14 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lib  # noqa: E402
+from flow_calls import post_deployment, server, status  # noqa: E402
 
-FLOW = ("--metrics-listen", "127.0.0.1:0", "--health-listen", "off", "--admin-listen", "off", "--api-listen", "127.0.0.1:0",
-        "--control-listen", "127.0.0.1:0", "--queue-listen", "127.0.0.1:0", "--drain-timeout", "1")
 NAP = "name: nap\nsteps:\n  - {id: nap, type: action, action: sleep, seconds: '{{ seconds }}'}\n"
 FILE = """name: %s
 default-service: nap
 services:
   nap: {name: Nap, source: {type: local, location: .}, import-path: nap.yaml}
 """
-
-
-def server(*args, data=None):
-    return lib.Process("flow", "server", *FLOW, "--data-dir", data or lib.tmp(), *args)
 
 
 def folder():
@@ -29,17 +24,8 @@ def folder():
     return path
 
 
-def post_deployment(api, name, base, **query):
-    edge = "edge-of-the-form"
-    body = (f"--{edge}\r\nContent-Disposition: form-data; name=\"config_file\"; filename=\"upload\"\r\n"
-            f"Content-Type: application/octet-stream\r\n\r\n{FILE % name}\r\n--{edge}--\r\n").encode()
-    more = "".join(f"&{k}={v}" for k, v in query.items())
-    return lib.request("POST", f"{api}/deployments/create?base_path={base}{more}", body,
-                       {"Content-Type": f"multipart/form-data; boundary={edge}"})
-
-
 def deploy(api, name, base):
-    reply = post_deployment(api, name, base)
+    reply = post_deployment(api, FILE % name, base_path=base)
     lib.equal(reply.status, 200, reply.text)
 
 
@@ -47,10 +33,6 @@ def task(api, name, seconds):
     reply = lib.post(f"{api}/deployments/{name}/tasks/create", {"input": '{"seconds": %s}' % seconds})
     lib.equal(reply.status, 200, reply.text)
     return reply.json()["task_id"]
-
-
-def status(api, run):
-    return lib.get(f"{api}/runs/{run}").json()["status"]
 
 
 def states(process, name):
@@ -101,7 +83,7 @@ def test_a_reload_meanwhile_and_the_disk_agree():
         name, answers = f"Both{n}", {}
         deploy(api, name, base)
         asks = [threading.Thread(target=lambda: answers.update(gone=lib.request("DELETE", f"{api}/deployments/{name}").status)),
-                threading.Thread(target=lambda: answers.update(back=post_deployment(api, name, base, reload="true").status))]
+                threading.Thread(target=lambda: answers.update(back=post_deployment(api, FILE % name, base_path=base, reload="true").status))]
         for each in asks:
             each.start()
         for each in asks:

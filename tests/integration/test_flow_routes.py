@@ -9,9 +9,8 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lib  # noqa: E402
+from flow_calls import server  # noqa: E402
 
-FLOW = ("--metrics-listen", "127.0.0.1:0", "--health-listen", "off", "--admin-listen", "off", "--api-listen", "127.0.0.1:0",
-        "--control-listen", "127.0.0.1:0", "--queue-listen", "127.0.0.1:0", "--drain-timeout", "5")
 ECHO = "name: echo\nsteps:\n  - {id: a, type: transform, function: template, template: '{{ inputs.x }}', output: [text]}\n"
 QUEUE = [("GET", "/"), ("POST", "/topics/{topic}"), ("POST", "/messages/{topic}"), ("GET", "/messages/{topic}"), ("GET", "/queues"),
          ("POST", "/queues/{topic}/messages"), ("POST", "/queues/{topic}/lease"), ("GET", "/queues/{topic}/dead"),
@@ -25,10 +24,6 @@ CONTROL = [("GET", "/"), ("GET", "/queue_config"), ("POST", "/process_message"),
            ("GET", "/sessions/{id}/current_task"), ("GET", "/sessions/{id}/tasks/{task}/result"),
            ("GET", "/sessions/{id}/tasks/{task}/result_stream"), ("POST", "/sessions/{id}/tasks/{task}/send_event"),
            ("GET", "/sessions/{id}/state"), ("POST", "/sessions/{id}/state")]
-
-
-def server(*args):
-    return lib.Process("flow", "server", *FLOW, "--data-dir", lib.tmp(), *args)
 
 
 def routes(process):
