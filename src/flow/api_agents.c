@@ -81,18 +81,22 @@ static void bare_result(json_t *handler)
         (void)json_object_set(handler, "result", result);
 }
 
+/* False: answered. */
+static bool find_handler(sl_api_request *request, sl_str id, sl_agents_found *ret_found)
+{
+    int error = sl_agents_find(sl_api_user(request), id, ret_found);
+    if (error == SL_ENOENT)
+        no_handler(request);
+    else if (error)
+        sl_api_fail_code(request, error, "the handler cannot be read");
+    return !error;
+}
+
 static void reply_handler(sl_api_request *request, sl_str id, shape how)
 {
     sl_agents_found found;
-    int error = sl_agents_find(sl_api_user(request), id, &found);
-    if (error == SL_ENOENT) {
-        no_handler(request);
+    if (!find_handler(request, id, &found))
         return;
-    }
-    if (error) {
-        sl_api_fail_code(request, error, "the handler cannot be read");
-        return;
-    }
     if (how == RESULT)
         bare_result(found.handler);
     sl_api_reply(request, status_for(&found, how), found.handler);
@@ -417,15 +421,8 @@ static void cancel(sl_api_request *request, sl_str run_id)
 void sl_api_cancel_handler(sl_api_request *request)
 {
     sl_agents_found found;
-    int error = sl_agents_find(sl_api_user(request), sl_api_param(request, 0), &found);
-    if (error == SL_ENOENT) {
-        no_handler(request);
+    if (!find_handler(request, sl_api_param(request, 0), &found))
         return;
-    }
-    if (error) {
-        sl_api_fail_code(request, error, "the handler cannot be read");
-        return;
-    }
     json_decref(found.handler);
     if (!found.over)
         cancel(request, sl_str_c(found.run));
@@ -536,17 +533,14 @@ void sl_api_handler_send(sl_api_request *request)
         json_decref(body);
         return;
     }
-    int error = sl_agents_find(sl_api_user(request), sl_api_param(request, 0), &found);
-    json_decref(found.handler);
-    if (error == SL_ENOENT)
-        no_handler(request);
-    else if (error)
-        sl_api_fail_code(request, error, "the handler cannot be read");
-    else if (found.over)
-        sl_api_fail(request, 409, "Workflow already completed");
-    else if (found.worker)
-        send_to_worker(request, sl_str_c(found.run), event);
-    else
-        refuse_event(request, event);
+    if (find_handler(request, sl_api_param(request, 0), &found)) {
+        if (found.over)
+            sl_api_fail(request, 409, "Workflow already completed");
+        else if (found.worker)
+            send_to_worker(request, sl_str_c(found.run), event);
+        else
+            refuse_event(request, event);
+        json_decref(found.handler);
+    }
     json_decref(body);
 }
