@@ -1,9 +1,11 @@
 /* /workflows and /runs of the API server. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 
 #define MAX_LIST 1000u
 
@@ -282,39 +284,68 @@ void sl_api_cancel_run(sl_api_request *request)
 /* A run that failed or was cancelled: its steps that ended well are kept, the others run again. */
 typedef struct resuming {
     sl_api_request *request;
+    json_t *run; /* as it had ended */
     char id[SL_FLOW_ID_MAX];
 } resuming;
 
-static int put_left(void *user, const sl_run_left *left)
+static sl_str text_of(const json_t *run, const char *name)
 {
-    resuming *r = user;
-    sl_flow_server *server = sl_api_user(r->request);
-    (void)json_object_set_new(server->left, r->id,
-                              json_pack("{s:O,s:I}", "steps", left->steps, "last_seq", (json_int_t)left->last_seq));
-    /* A key of its own: that of the first message is taken. */
-    char key[SL_FLOW_ID_MAX + 24];
-    sl_flow_key_again(left, key, sizeof key);
-    return sl_task_put_again(server, left, sl_str_c(key));
+    return sl_str_c(json_string_value(json_object_get(run, name)));
 }
 
-static void resume_noted(void *user, int error)
+/* Its message is not in the queue: it has ended, as before. */
+static void end_again(sl_flow_server *server, const resuming *r)
+{
+    json_t *outputs = json_object_get(r->run, "outputs");
+    char *text = json_is_object(outputs) ? sl_json_text(outputs) : NULL;
+    sl_run_end_row row = {.run_id = sl_str_c(r->id),
+                          .status = text_of(r->run, "status"),
+                          .error = text_of(r->run, "error"),
+                          .error_type = text_of(r->run, "error_type"),
+                          .outputs = sl_str_c(text ? text : "{}"),
+                          .end_ns = sl_now_ns()};
+    (void)json_object_del(server->left, r->id);
+    sl_run_store_ended(server->runs, &row);
+    sl_run_store_sent(server->runs, row.run_id);
+    free(text);
+}
+
+static void resumed(void *user, int error)
 {
     resuming *r = user;
     sl_api_request *request = r->request;
     sl_flow_server *server = sl_api_user(request);
-    if (!error)
-        error = sl_run_store_one_left(server->runs, sl_str_c(r->id), put_left, r);
     if (error) {
-        sl_api_fail_code(request, error, "the run cannot go on");
+        end_again(server, r);
+        sl_task_refuse(request, error, "the run cannot go on");
     } else {
         sl_audit_add(server->audit, "run.resume", sl_str_c(r->id), sl_api_caller(request), sl_str_of(NULL, 0));
         sl_api_reply(request, 202, json_pack("{s:s,s:s}", "run_id", r->id, "status", "queued"));
     }
     sl_api_unref(request);
+    json_decref(r->run);
     sl_free(r);
 }
 
-static void start_resume(sl_api_request *request, sl_str id)
+static int put_left(void *user, const sl_run_left *left)
+{
+    resuming *r = user;
+    sl_flow_server *server = sl_api_user(r->request);
+    int error = sl_task_keep_left(server, left);
+    return error ? error : sl_task_put_again(server, left, resumed, r);
+}
+
+static void resume_noted(void *user, int error)
+{
+    resuming *r = user;
+    sl_flow_server *server = sl_api_user(r->request);
+    if (!error)
+        error = sl_run_store_one_left(server->runs, sl_str_c(r->id), put_left, r);
+    if (error)
+        resumed(r, error);
+}
+
+static void start_resume(sl_api_request *request, sl_str id, json_t *run)
 {
     sl_flow_server *server = sl_api_user(request);
     resuming *r = sl_calloc(1, sizeof *r);
@@ -324,12 +355,13 @@ static void start_resume(sl_api_request *request, sl_str id)
         return;
     }
     r->request = sl_api_ref(request);
+    r->run = json_incref(run);
     (void)json_object_del(server->cancelled, r->id);
     sl_run_store_reopen(server->runs, id);
     /* Comes behind the change of the run's status. */
     int error = sl_flow_store_put_then(server->store, "select 1", NULL, 0, resume_noted, r);
     if (error)
-        resume_noted(r, error);
+        resumed(r, error);
 }
 
 void sl_api_resume_run(sl_api_request *request)
@@ -346,6 +378,6 @@ void sl_api_resume_run(sl_api_request *request)
     else if (strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0)
         sl_api_fail(request, 409, "the run is %s; only one that failed or was cancelled can be resumed", status);
     else
-        start_resume(request, id);
+        start_resume(request, id, run);
     json_decref(run);
 }

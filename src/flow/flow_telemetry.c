@@ -204,6 +204,14 @@ static void count_run(sl_flow_meter *m, sl_flow_run *run)
     sl_updown_add(m->active, -1);
 }
 
+void sl_executor_count_failure(sl_executor *executor, sl_str workflow)
+{
+    SL_ASSERT(executor);
+    sl_attr labels[2] = {STR_ATTR("workflow_name", workflow), STR_ATTR("status", SL_STR("failure"))};
+    if (executor->meter->executions)
+        sl_counter_add(sl_instrument_bind(executor->meter->executions, labels, 2), 1);
+}
+
 void sl_flow_tell_run_ended(sl_flow_run *run)
 {
     sl_flow_meter *m = run->executor->meter;

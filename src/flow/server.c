@@ -59,6 +59,8 @@ static void on_tell(sl_timer *timer)
     sl_timer_set(&server->loop, &server->tell, on_tell, TELL_MS);
 }
 
+static void put_what_is_left(sl_flow_server *server);
+
 /* While draining: over when no run is under way. */
 static void on_watch(sl_timer *timer)
 {
@@ -70,6 +72,7 @@ static void on_watch(sl_timer *timer)
     sl_tasks_extend(server);
     prune(server);
     sl_leaving_sweep(server);
+    put_what_is_left(server);
     sl_timer_set(&server->loop, &server->keep, on_watch, server->draining ? SL_TIMER_TICK_MS : KEEP_MS);
 }
 
@@ -252,7 +255,6 @@ static int count_left(void *user, const sl_run_left *left)
 {
     leaving *l = user;
     sl_flow_server *server = l->server;
-    char id[SL_FLOW_ID_MAX];
     l->unsent |= left->unsent;
     if (!sl_str_eq_c(left->run.hash, "worker") && !sl_flows_version(server, left->run.hash)) {
         sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
@@ -265,10 +267,7 @@ static int count_left(void *user, const sl_run_left *left)
         }
         sl_free(problems);
     }
-    if (left->last_seq == 0 || !sl_str_to_c(left->run.id, id, sizeof id))
-        return 0;
-    json_t *kept = json_pack("{s:O?,s:I}", "steps", left->steps, "last_seq", (json_int_t)left->last_seq);
-    return json_object_set_new(server->left, id, kept) == 0 ? 0 : SL_ENOMEM;
+    return left->last_seq ? sl_task_keep_left(server, left) : 0;
 }
 
 /* The queue has the message in most cases, and knows its key then. */
@@ -276,20 +275,36 @@ static int put_left(void *user, const sl_run_left *left)
 {
     leaving *l = user;
     const struct timespec moment = {0, 1000000};
-    char key[SL_FLOW_ID_MAX + 24];
     int error;
     if (!left->unsent)
         return 0;
-    /* One that has begun was reopened: the key of its first message is taken. */
-    sl_flow_key_again(left, key, sizeof key);
-    while ((error = sl_task_put_again(l->server, left, sl_str_c(key))) == SL_EAGAIN && l->server->pending > 0) {
+    while ((error = sl_task_put_again(l->server, left, NULL, NULL)) == SL_EAGAIN && l->server->pending > 0) {
         sl_mailbox_deliver(&l->server->box); /* room comes with what is done */
         (void)nanosleep(&moment, NULL);
     }
     if (error)
-        (void)fprintf(stderr, "sightline: flow: run %.*s waits for the next start: its message cannot be put: %s\n",
-                      (int)left->run.id.len, left->run.id.ptr, sl_strerror(error));
+        (void)fprintf(stderr, "sightline: flow: run %.*s waits: its message cannot be put: %s\n", (int)left->run.id.len,
+                      left->run.id.ptr, sl_strerror(error));
+    l->server->puts_failed |= error != 0;
     return 0;
+}
+
+/* Once more, without waiting. */
+static int put_later(void *user, const sl_run_left *left)
+{
+    sl_flow_server *server = user;
+    int error = left->unsent ? sl_task_put_again(server, left, NULL, NULL) : 0;
+    server->puts_failed |= error != 0;
+    return error == SL_EAGAIN ? SL_EAGAIN : 0;
+}
+
+static void put_what_is_left(sl_flow_server *server)
+{
+    if (!server->puts_failed || server->draining)
+        return;
+    server->puts_failed = false;
+    if (sl_run_store_each_left(server->runs, put_later, server) != 0)
+        server->puts_failed = true;
 }
 
 /* Runs that were accepted and have not ended: their messages are in the queue, but for a crash between the two. */
@@ -316,7 +331,11 @@ static int open_work(sl_flow_server *server)
     if (!error)
         error = sl_replies_start(server); /* first: what is put again says where to answer */
     if (!error)
+        error = sl_dead_letters_start(server);
+    if (!error)
         error = take_up(server);
+    if (!error)
+        error = sl_dead_letters_take_up(server);
     if (!error)
         error = sl_deployments_load(server);
     if (!error)
@@ -340,6 +359,7 @@ static void close_handle(uv_handle_t *handle)
 
 static void close_surfaces(sl_flow_server *server)
 {
+    sl_dead_letters_stop(server);
     sl_streams_close(server);
     if (server->executor) {
         sl_tasks_abandon(server);
@@ -378,6 +398,7 @@ static void close_all(sl_flow_server *server)
         sl_queue_close(server->queue);
     sl_mailbox_deliver(&server->box);
     sl_cancels_free(server->cancels);
+    sl_dead_letters_free(server);
     sl_mailbox_close(&server->box);
     sl_waiters_free(server);
     (void)uv_run(&server->loop.uv, UV_RUN_DEFAULT);

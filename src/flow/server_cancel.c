@@ -64,7 +64,8 @@ void sl_task_was_heard_of(sl_flow_server *server, const char *id, bool first)
     if (!server->cancels)
         return;
     uint64_t until_ns = noted_ns(server, id);
-    if (!until_ns && first && sl_run_store_get(server->runs, sl_str_c(id), &run) == 0 && is_over(run))
+    if (!until_ns && first && sl_run_store_get(server->runs, sl_str_c(id), &run) == 0 && is_over(run) &&
+        !sl_run_failed_by_letter(run))
         until_ns = sl_now_ns();
     json_decref(run);
     if (until_ns)

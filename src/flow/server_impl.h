@@ -57,6 +57,7 @@ typedef struct sl_flow_waiter sl_flow_waiter;   /* server_tasks.c: a request tha
 typedef struct sl_flow_making sl_flow_making;   /* server_tasks.c: a task between its request and its answer */
 typedef struct sl_flow_leaving sl_flow_leaving; /* api_remove.c: a deployment that is taken down */
 typedef struct sl_flow_states sl_flow_states;   /* server_telemetry.c */
+typedef struct sl_dead_letters sl_dead_letters; /* server_dead.c */
 
 struct sl_flow_server {
     const sl_flow_server_options *options;
@@ -89,7 +90,9 @@ struct sl_flow_server {
     json_t *cancelled;     /* ids of runs that were cancelled and are not executed here: until when put, Unix ns */
     uint64_t forgotten_ns; /* until then of messages that were put, `cancelled` is not to be relied on */
     sl_cancels *cancels;   /* NULL: there is no other server */
-    json_t *handlers;      /* names that clients give to runs that are being made */
+    sl_dead_letters *dead_letters;
+    bool puts_failed; /* messages of tasks that are left could not be put: tried again now and then */
+    json_t *handlers; /* names that clients give to runs that are being made */
     sl_flow_task *tasks;
     size_t task_count, max_tasks;
     sl_flow_stream *streams;
@@ -170,15 +173,22 @@ typedef void (*sl_task_made_fn)(void *user, int error, sl_str id, bool existed);
 SL_MUST_CHECK int sl_task_make(sl_flow_server *server, const sl_task_new *task, sl_task_made_fn fn, void *user);
 /* Answers a request whose task is not made: with what queue or store say of their disks, where that is why. */
 void sl_task_refuse(sl_api_request *request, int error, const char *what);
-/* The message of a task that was accepted in an earlier life, put once more, under this idempotency key. Errors:
- * SL_EAGAIN (the queue has no room now), SL_ENOMEM, SL_ETOOBIG, SL_EIO, SL_ECLOSED. */
-SL_MUST_CHECK int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key);
+/*
+ * The message of a task that was accepted before, put once more. `done` (may be NULL: it is tried again later) comes on
+ * the loop when it is known whether the queue has it. Errors: SL_EAGAIN (the queue has no room now), SL_ENOMEM,
+ * SL_ETOOBIG, SL_EIO, SL_ECLOSED; then `done` never comes.
+ */
+SL_MUST_CHECK int sl_task_put_again(sl_flow_server *server, const sl_run_left *left,
+                                    void (*done)(void *user, int error), void *user);
+/* The topic of its message. Errors: SL_EIO, SL_ETOOBIG. */
+SL_MUST_CHECK int sl_task_topic(sl_flow_server *server, const sl_run_left *left,
+                                char ret_topic[SL_QUEUE_MAX_TOPIC_BYTES + 1]);
+/* Where it goes on when its message comes. Errors: SL_ENOMEM. */
+SL_MUST_CHECK int sl_task_keep_left(sl_flow_server *server, const sl_run_left *left);
 /* What a worker says of a task, to the server that has it. Takes `data`. `done` as that of a put; NULL: nobody is told.
  * Errors: SL_ENOMEM, those of a put; then `done` never comes. */
 SL_MUST_CHECK int sl_answer_put(sl_flow_server *server, const char *topic, const char *action, json_t *data,
                                 const char *key, sl_span *span, sl_queue_done_fn done, void *user);
-/* The key of such a message: the run's id, and where it goes on. */
-void sl_flow_key_again(const sl_run_left *left, char *key, size_t size);
 bool sl_task_id_is_good(sl_str id);
 /* True when the task is still being made: sl_task_released(task) comes when it is known whether it may run. */
 bool sl_task_hold(sl_flow_server *server, const char *id, sl_flow_task *task);
@@ -241,6 +251,17 @@ bool sl_reply_apply(sl_flow_server *server, json_t *message);
 void sl_reply_ends(json_t *message, char ret_id[SL_FLOW_ID_MAX]);
 /* On the writer's thread, behind what was written of a run's end: SL_EIO when the run has not ended in the file. */
 SL_MUST_CHECK int sl_run_end_is_kept(sl_db *db, const char *id);
+
+/* ---- server_dead.c ---- */
+/* Begins to listen: tasks fail whose messages become dead letters. Errors: SL_EIO, SL_ENOMEM. */
+SL_MUST_CHECK int sl_dead_letters_start(sl_flow_server *server);
+/* Fails tasks of an earlier life that have become dead letters since. Errors: those of sl_run_store_each_left. */
+SL_MUST_CHECK int sl_dead_letters_take_up(sl_flow_server *server);
+/* No task is failed any more; then, behind the end of the queue, freed. */
+void sl_dead_letters_stop(sl_flow_server *server);
+void sl_dead_letters_free(sl_flow_server *server);
+/* As sl_run_store_get has it: what comes of it now is worth more than its failure. */
+bool sl_run_failed_by_letter(const json_t *run);
 
 /* ---- server_streams.c ---- */
 

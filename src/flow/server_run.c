@@ -322,6 +322,28 @@ static bool is_own(const sl_flow_task *task)
     return !server->options->cluster.len || (home && strcmp(home, server->answers) == 0);
 }
 
+static int keep_left(void *user, const sl_run_left *left)
+{
+    return sl_task_keep_left(user, left);
+}
+
+/* Another message of it is worked on here, or its end is on its way to disk. */
+static bool is_under_way(const sl_flow_task *task)
+{
+    const sl_flow_task *t = task->server->tasks;
+    while (t && (t == task || strcmp(t->id, task->id) != 0))
+        t = t->next;
+    return t != NULL;
+}
+
+/* The first message of a task of this life, for the first time: nothing can be known of it. */
+static bool is_first(const sl_flow_task *task)
+{
+    const sl_queue_message *m = task->message;
+    return m->delivery < 2 && m->put_ns >= task->server->start_ns && m->put_ns > task->server->forgotten_ns &&
+           sl_str_eq_c(m->idempotency_key, task->id);
+}
+
 /*
  * True when the task needs no run: it has ended already, was cancelled while it waited, or its run was never accepted
  * (the server died before both were on disk). In a cluster the run may be another server's.
@@ -333,8 +355,7 @@ static bool is_over(sl_flow_task *task)
     (void)json_object_del(server->cancelled, task->id);
     if (cancelled)
         return true;
-    if (task->message->delivery < 2 && task->message->put_ns >= server->start_ns &&
-        task->message->put_ns > server->forgotten_ns)
+    if (is_first(task))
         return false;
     json_t *run = NULL;
     int error = sl_run_store_get(server->runs, sl_str_c(task->id), &run);
@@ -342,8 +363,11 @@ static bool is_over(sl_flow_task *task)
         return error == SL_ENOENT && hash_of(task).len && !*task->home && is_own(task);
     const char *status = json_string_value(json_object_get(run, "status"));
     bool over = status && strcmp(status, "queued") != 0 && strcmp(status, "running") != 0;
+    bool back = over && sl_run_failed_by_letter(run);
     json_decref(run);
-    return over;
+    if (back) /* it goes on behind the steps that have ended; without memory, from the first one */
+        (void)!sl_run_store_one_left(server->runs, sl_str_c(task->id), keep_left, server);
+    return over && !back;
 }
 
 static void start_spans(sl_flow_task *task, sl_str service)
@@ -405,6 +429,10 @@ static void start_task(sl_flow_task *task)
     sl_flow_server *server = task->server;
     if (is_over(task)) {
         (void)ack(task);
+        return;
+    }
+    if (!is_first(task) && is_under_way(task)) { /* it comes again, and is over then */
+        task_free(task);
         return;
     }
     sl_flow *flow = sl_flows_version(server, hash_of(task));

@@ -82,6 +82,8 @@ typedef struct loose {
     sl_flow_server *server;
     sl_mail mail;
     char run[SL_FLOW_ID_MAX]; /* empty: of no run */
+    void (*done)(void *user, int error);
+    void *user;
     int error;
 } loose;
 
@@ -91,6 +93,10 @@ static void loose_done(sl_mail *mail)
     l->server->pending--;
     if (*l->run && !l->error)
         sl_run_store_sent(l->server->runs, sl_str_c(l->run));
+    else if (*l->run && !l->done)
+        l->server->puts_failed = true;
+    if (l->done)
+        l->done(l->user, l->error);
     sl_free(l);
 }
 
@@ -110,23 +116,39 @@ static sl_str type_of(const sl_flow_server *server, const char *topic)
     return text.len > namespace ? sl_str_sub(text, namespace, text.len) : text;
 }
 
-/* Puts text without telling anybody but the store: the message of `run`, unless that is empty. */
-static int put_loose(sl_flow_server *server, const sl_queue_put *put, sl_str run, const sl_queue_about *about)
+/* Takes `l`. */
+static int start_loose(loose *l, sl_flow_server *server, const sl_queue_put *put, const sl_queue_about *about)
+{
+    SL_ASSERT(l);
+    l->server = server;
+    l->mail.deliver = loose_done;
+    int error = sl_queue_publish(server->queue_telemetry, server->queue, put, about, loose_put, l);
+    if (error)
+        sl_free(l);
+    else
+        server->pending++;
+    return error;
+}
+
+/* Puts text without telling anybody. */
+static int put_loose(sl_flow_server *server, const sl_queue_put *put, const sl_queue_about *about)
+{
+    loose *l = sl_calloc(1, sizeof *l);
+    return l ? start_loose(l, server, put, about) : SL_ENOMEM;
+}
+
+/* The message of a run, of which the store is told. */
+static int put_run(sl_flow_server *server, const sl_queue_put *put, sl_str run, void (*done)(void *user, int error),
+                   void *user)
 {
     loose *l = sl_calloc(1, sizeof *l);
     if (!l || !sl_str_to_c(run, l->run, sizeof l->run)) {
         sl_free(l);
         return SL_ENOMEM;
     }
-    l->server = server;
-    l->mail.deliver = loose_done;
-    server->pending++;
-    int error = sl_queue_publish(server->queue_telemetry, server->queue, put, about, loose_put, l);
-    if (error) {
-        l->error = error;
-        loose_done(&l->mail);
-    }
-    return error;
+    l->done = done;
+    l->user = user;
+    return start_loose(l, server, put, NULL);
 }
 
 void sl_message_put(sl_flow_server *server, const char *topic, json_t *data, sl_str key, sl_span *parent)
@@ -138,8 +160,7 @@ void sl_message_put(sl_flow_server *server, const char *topic, json_t *data, sl_
     json_t *message = message_of(about.type, "send_event", data, parent);
     char *body = message ? sl_json_text(message) : NULL;
     sl_queue_put put = {.topic = sl_str_c(topic), .body = sl_str_c(body), .idempotency_key = key};
-    int error = body ? put_loose(server, &put, sl_str_of("", 0), sl_span_context_is_valid(&context) ? &about : NULL)
-                     : SL_ENOMEM;
+    int error = body ? put_loose(server, &put, sl_span_context_is_valid(&context) ? &about : NULL) : SL_ENOMEM;
     (void)error; /* as if nobody had listened */
     free(body);
     json_decref(message);
@@ -160,7 +181,7 @@ int sl_answer_put(sl_flow_server *server, const char *topic, const char *action,
         .topic = sl_str_c(topic), .body = sl_str_c(body), .idempotency_key = sl_str_c(key), .trace = sl_str_c(trace)};
     int error = !body  ? SL_ENOMEM
                 : done ? sl_queue_publish(server->queue_telemetry, server->queue, &put, NULL, done, user)
-                       : put_loose(server, &put, sl_str_of("", 0), NULL);
+                       : put_loose(server, &put, NULL);
     free(body);
     json_decref(message);
     return error;
@@ -464,19 +485,43 @@ static bool topic_again(sl_flow_server *server, const sl_run_left *left, const s
     return len >= 0 && (size_t)len < size;
 }
 
-void sl_flow_key_again(const sl_run_left *left, char *key, size_t size)
+int sl_task_topic(sl_flow_server *server, const sl_run_left *left, char ret_topic[SL_QUEUE_MAX_TOPIC_BYTES + 1])
+{
+    char deployment[SL_QUEUE_MAX_TOPIC_BYTES], session[SL_FLOW_ID_MAX];
+    sl_str found[2] = {{deployment, 0}, {session, 0}};
+    int error = sl_flow_store_query(server->store, "select deployment, session from tasks where id = ?1", &left->run.id,
+                                    1, topic_row, found);
+    return error ? error : topic_again(server, left, found, ret_topic) ? 0 : SL_ETOOBIG;
+}
+
+int sl_task_keep_left(sl_flow_server *server, const sl_run_left *left)
+{
+    SL_ASSERT(left);
+    char id[SL_FLOW_ID_MAX];
+    if (!sl_str_to_c(left->run.id, id, sizeof id))
+        return 0;
+    json_t *kept = json_pack("{s:O?,s:I}", "steps", left->steps, "last_seq", (json_int_t)left->last_seq);
+    return json_object_set_new(server->left, id, kept) == 0 ? 0 : SL_ENOMEM;
+}
+
+/* The key of its message: the run's id, and what makes it another one than those before. One that was reopened has had
+ * a message: with a key that is known the new one would be taken for it, which may be a dead letter. */
+static void key_again(const sl_run_left *left, char *key, size_t size)
 {
     SL_ASSERT(left && key && size);
     int len = (int)left->run.id.len;
-    if (left->last_seq)
+    if (left->reopened)
+        (void)snprintf(key, size, "%.*s:%llx", len, left->run.id.ptr, (unsigned long long)sl_now_ns());
+    else if (left->last_seq)
         (void)snprintf(key, size, "%.*s:%llu", len, left->run.id.ptr, (unsigned long long)left->last_seq);
     else
         (void)snprintf(key, size, "%.*s", len, left->run.id.ptr);
 }
 
-int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str key)
+int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, void (*done)(void *user, int error), void *user)
 {
     SL_ASSERT(left);
+    char key[SL_FLOW_ID_MAX + 24];
     char deployment[SL_QUEUE_MAX_TOPIC_BYTES], session[SL_FLOW_ID_MAX], id[SL_FLOW_ID_MAX];
     char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
     sl_str found[2] = {{deployment, 0}, {session, 0}};
@@ -498,9 +543,12 @@ int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, sl_str ke
     sl_replies_address(server, data);
     json_t *message = message_of(workflow, "new_task", data, NULL);
     char *body = message ? sl_json_text(message) : NULL;
-    sl_queue_put put = {
-        .topic = sl_str_c(topic), .body = sl_str_c(body), .idempotency_key = key, .trace = left->run.traceparent};
-    error = body ? put_loose(server, &put, left->run.id, NULL) : SL_ENOMEM;
+    key_again(left, key, sizeof key);
+    sl_queue_put put = {.topic = sl_str_c(topic),
+                        .body = sl_str_c(body),
+                        .idempotency_key = sl_str_c(key),
+                        .trace = left->run.traceparent};
+    error = body ? put_run(server, &put, left->run.id, done, user) : SL_ENOMEM;
     free(body);
     json_decref(message);
     return error;

@@ -74,7 +74,9 @@ static const char schema[] =
     "create table if not exists flow_events(run text not null, seq integer not null, body text not null,"
     " primary key(run, seq)) strict, without rowid;"
     /* Runs whose message may not be in the queue: a crash came between the two files. */
-    "create table if not exists flow_unsent(run text primary key) strict, without rowid;";
+    "create table if not exists flow_unsent(run text primary key) strict, without rowid;"
+    /* Of these, those that have had a message before, whose key is taken. */
+    "create table if not exists flow_reopened(run text primary key) strict, without rowid;";
 
 static int write_prune(job *j, sqlite3 *db);
 
@@ -238,6 +240,9 @@ static void put(sqlite3_stmt *s, int at, sl_str text)
 
 /* ---- what is written ---- */
 
+#define INSERT_UNSENT "insert or ignore into flow_unsent(run) values(?1)"
+#define NOT_ENDED "(ended_ns is null or error_type = '" SL_RUN_DEAD_LETTER "')"
+
 /* 1: found. */
 static int find_accepted(job *j)
 {
@@ -257,9 +262,10 @@ static int find_accepted(job *j)
     return code == SQLITE_ROW ? 1 : sl_db_error(code);
 }
 
-static int write_unsent(job *j, sl_str run_id)
+/* A statement about a run. */
+static int write_id(job *j, const char *text, sl_str run_id)
 {
-    sqlite3_stmt *s = prepare(j, "insert or ignore into flow_unsent(run) values(?1)");
+    sqlite3_stmt *s = prepare(j, text);
     if (!s)
         return SL_EIO;
     put(s, 1, run_id);
@@ -315,7 +321,7 @@ static int write_accept(job *j, sqlite3 *db)
     if (!error)
         error = write_run(j);
     if (!error)
-        error = write_unsent(j, j->of.accept.id);
+        error = write_id(j, INSERT_UNSENT, j->of.accept.id);
     return undo(db, error);
 }
 
@@ -344,7 +350,8 @@ static int write_started(job *j, sqlite3 *db)
 {
     (void)db;
     sqlite3_stmt *s = prepare(j, "update flow_runs set status = 'running', started_ns = coalesce(started_ns, ?2), "
-                                 "trace_id = ?3 where id = ?1 and ended_ns is null");
+                                 "trace_id = ?3, ended_ns = null, error = null, error_type = null, outputs = null "
+                                 "where id = ?1 and " NOT_ENDED);
     if (!s)
         return SL_EIO;
     put(s, 1, j->of.other.run_id);
@@ -376,12 +383,8 @@ void sl_run_store_started(sl_run_store *store, sl_str run_id, uint64_t start_ns,
 
 static int write_sent(job *j, sqlite3 *db)
 {
-    (void)db;
-    sqlite3_stmt *s = prepare(j, "delete from flow_unsent where run = ?1");
-    if (!s)
-        return SL_EIO;
-    put(s, 1, j->of.other.run_id);
-    return sl_db_exec(s);
+    int error = write_id(j, "delete from flow_unsent where run = ?1", j->of.other.run_id);
+    return undo(db, error ? error : write_id(j, "delete from flow_reopened where run = ?1", j->of.other.run_id));
 }
 
 void sl_run_store_sent(sl_run_store *store, sl_str run_id)
@@ -398,7 +401,10 @@ static int write_reopened(job *j, sqlite3 *db)
         return SL_EIO;
     put(s, 1, j->of.other.run_id);
     int error = sl_db_exec(s);
-    return undo(db, error ? error : write_unsent(j, j->of.other.run_id));
+    if (!error)
+        error = write_id(j, INSERT_UNSENT, j->of.other.run_id);
+    return undo(db,
+                error ? error : write_id(j, "insert or ignore into flow_reopened(run) values(?1)", j->of.other.run_id));
 }
 
 void sl_run_store_reopen(sl_run_store *store, sl_str run_id)
@@ -474,7 +480,7 @@ static int write_end(job *j, sqlite3 *db)
     sqlite3_stmt *s =
         prepare(j, "update flow_runs set status = ?2, error = ?3, error_type = ?4, outputs = ?5, ended_ns "
                    "= ?6, input_tokens = input_tokens + ?7, output_tokens = output_tokens + ?8, cost_usd "
-                   "= cost_usd + ?9 where id = ?1 and ended_ns is null");
+                   "= cost_usd + ?9 where id = ?1 and " NOT_ENDED);
     if (!s)
         return SL_EIO;
     put(s, 1, r->run_id);
@@ -514,6 +520,7 @@ static int write_prune(job *j, sqlite3 *db)
         "delete from flow_steps where run not in (select id from flow_runs) and %lld", /* late words of workers */
         "delete from flow_events where run not in (select id from flow_runs) and %lld",
         "delete from flow_unsent where run not in (select id from flow_runs where ended_ns is null) and %lld",
+        "delete from flow_reopened where run not in (select run from flow_unsent) and %lld",
         "delete from flow_sources where hash not in (select hash from flow_runs) and %lld"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char text[160];

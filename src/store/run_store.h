@@ -54,6 +54,10 @@ SL_MUST_CHECK int sl_run_store_accept(sl_run_store *store, const sl_run_new *run
 /* Whoever runs it has been told of the run: sl_run_left.unsent is false from now on. */
 void sl_run_store_sent(sl_run_store *store, sl_str run_id);
 
+/* Error type of a run that failed because its message, or its result, became a dead letter. It is as good as left:
+ * whatever is heard of it, a start or an end, takes the place of that failure. */
+#define SL_RUN_DEAD_LETTER "dead_letter"
+
 /* The run runs (again). */
 void sl_run_store_started(sl_run_store *store, sl_str run_id, uint64_t start_ns, sl_str trace_id);
 
@@ -119,11 +123,12 @@ typedef struct sl_run_left {
     json_t *steps;     /* path to {"status","attempts","value"}: for sl_flow_run_options.resume */
     uint64_t last_seq; /* of its events */
     bool unsent;       /* accepted, or reopened, and sl_run_store_sent did not come */
+    bool reopened;     /* and so has had a message before */
 } sl_run_left;
 /* Tells each, oldest first. Errors: SL_EIO, SL_ENOMEM, or what `fn` returns (then it stops). */
 SL_MUST_CHECK int sl_run_store_each_left(sl_run_store *store, int (*fn)(void *user, const sl_run_left *left),
                                          void *user);
-/* Tells the one run, when it is left. Errors: SL_ENOENT; those above. */
+/* Tells the one run, when it is left, or failed by a dead letter. Errors: SL_ENOENT; those above. */
 SL_MUST_CHECK int sl_run_store_one_left(sl_run_store *store, sl_str run_id,
                                         int (*fn)(void *user, const sl_run_left *left), void *user);
 

@@ -255,7 +255,8 @@ static int tell(sl_run_store *store, sqlite3_stmt *s, int (*fn)(void *user, cons
                                 .max_concurrency = (uint64_t)sqlite3_column_int64(s, 7),
                                 .timeout_ms = (uint64_t)sqlite3_column_int64(s, 8),
                                 .created_ns = (uint64_t)sqlite3_column_int64(s, 9)},
-                        .unsent = sqlite3_column_type(s, 10) != SQLITE_NULL};
+                        .unsent = sqlite3_column_type(s, 10) != SQLITE_NULL,
+                        .reopened = sqlite3_column_type(s, 11) != SQLITE_NULL};
     int error = ended_steps(store, left.run.id, &left.steps);
     if (!error)
         error = last_seq(store, left.run.id, &left.last_seq);
@@ -267,8 +268,8 @@ static int tell(sl_run_store *store, sqlite3_stmt *s, int (*fn)(void *user, cons
 
 #define LEFT                                                                                                           \
     "select id, workflow, r.hash, source, inputs, idempotency_key, traceparent, max_concurrency, timeout_ms, "         \
-    "created_ns, u.run from flow_runs r join flow_sources f on f.hash = r.hash left join flow_unsent u on u.run = "    \
-    "r.id where ended_ns is null"
+    "created_ns, u.run, p.run from flow_runs r join flow_sources f on f.hash = r.hash left join flow_unsent u on "     \
+    "u.run = r.id left join flow_reopened p on p.run = r.id where "
 
 int sl_run_store_one_left(sl_run_store *store, sl_str run_id, int (*fn)(void *user, const sl_run_left *left),
                           void *user)
@@ -276,7 +277,7 @@ int sl_run_store_one_left(sl_run_store *store, sl_str run_id, int (*fn)(void *us
     if (!store || !fn)
         return SL_EINVAL;
     sqlite3_stmt *s;
-    int error = prepare(store, LEFT " and id = ?1", &s);
+    int error = prepare(store, LEFT "(ended_ns is null or error_type = '" SL_RUN_DEAD_LETTER "') and id = ?1", &s);
     if (error)
         return error;
     put(s, 1, run_id);
@@ -292,7 +293,7 @@ int sl_run_store_each_left(sl_run_store *store, int (*fn)(void *user, const sl_r
     if (!store || !fn)
         return SL_EINVAL;
     sqlite3_stmt *s;
-    int error = prepare(store, LEFT " order by seq", &s);
+    int error = prepare(store, LEFT "ended_ns is null order by seq", &s);
     if (error)
         return error;
     int code;

@@ -264,6 +264,76 @@ SL_TEST(runs_without_a_message_are_found_again)
     remove_folder();
 }
 
+static int see_reopened(void *user, const sl_run_left *left)
+{
+    *(int *)user = left->reopened;
+    return 0;
+}
+
+static int reopened(rig *r, const char *id)
+{
+    int seen = -1;
+    settle(r);
+    return sl_run_store_one_left(r->store, sl_str_c(id), see_reopened, &seen) == 0 ? seen : -1;
+}
+
+static void end_with(rig *r, const char *id, const char *status, const char *type)
+{
+    sl_run_store_ended(r->store, &(sl_run_end_row){.run_id = sl_str_c(id),
+                                                   .status = sl_str_c(status),
+                                                   .error_type = sl_str_c(type),
+                                                   .outputs = SL_STR("{}"),
+                                                   .end_ns = 1});
+}
+
+static bool stands(rig *r, const char *id, const char *status, const char *type)
+{
+    json_t *run = NULL;
+    settle(r);
+    if (sl_run_store_get(r->store, sl_str_c(id), &run) != 0)
+        return false;
+    const char *found = json_string_value(json_object_get(run, "error_type"));
+    bool good =
+        strcmp(json_string_value(json_object_get(run, "status")), status) == 0 && strcmp(found ? found : "", type) == 0;
+    json_decref(run);
+    return good;
+}
+
+/* A failure by a dead letter gives way to whatever is heard of the run; no other end does. */
+SL_TEST(runs_come_back_from_dead_letters)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", ""), 0);
+    CHECK_EQ(reopened(&r, "one"), 0);
+    end_with(&r, "one", "failed", SL_RUN_DEAD_LETTER);
+    CHECK(stands(&r, "one", "failed", SL_RUN_DEAD_LETTER));
+    CHECK_EQ(reopened(&r, "one"), 0); /* it is left */
+    sl_run_store_started(r.store, SL_STR("one"), 5, SL_STR("trace"));
+    CHECK(stands(&r, "one", "running", ""));
+    end_with(&r, "one", "failed", SL_RUN_DEAD_LETTER);
+    end_with(&r, "one", "succeeded", "");
+    CHECK(stands(&r, "one", "succeeded", ""));
+    end_with(&r, "one", "failed", SL_RUN_DEAD_LETTER); /* too late */
+    sl_run_store_started(r.store, SL_STR("one"), 5, SL_STR("trace"));
+    CHECK(stands(&r, "one", "succeeded", ""));
+    CHECK_EQ(reopened(&r, "one"), -1);
+    CHECK_EQ(take_run(&r, "two", ""), 0);
+    end_with(&r, "two", "failed", "timeout");
+    sl_run_store_started(r.store, SL_STR("two"), 5, SL_STR("trace"));
+    CHECK(stands(&r, "two", "failed", "timeout"));
+    sl_run_store_reopen(r.store, SL_STR("two"));
+    CHECK_EQ(reopened(&r, "two"), 1);
+    rig_done(&r);
+    rig_init(&r, 0);
+    CHECK_EQ(reopened(&r, "two"), 1);
+    sl_run_store_sent(r.store, SL_STR("two"));
+    CHECK_EQ(reopened(&r, "two"), 0);
+    rig_done(&r);
+    remove_folder();
+}
+
 /* A child that accepts runs and says which, until it is killed. */
 static void accept_until_killed(int out)
 {

@@ -238,4 +238,5 @@ def test_answers_without_an_address_come_home():
             lib.equal(each.stop(), 0)
 
 
-lib.main(globals())
+if __name__ == "__main__":
+    lib.main(globals())
