@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ bool sl_exec_find_program(const char *argv0, char ret_path[SL_EXEC_PATH_MAX])
     SL_ASSERT(argv0 && ret_path);
     const char *given = getenv("PATH");
     sl_str rest = sl_str_c(given ? given : "/bin:/usr/bin"), folder;
+    struct stat st;
     if (strchr(argv0, '/')) {
         int len = snprintf(ret_path, SL_EXEC_PATH_MAX, "%s", argv0);
         return len > 0 && len < SL_EXEC_PATH_MAX;
@@ -29,7 +31,8 @@ bool sl_exec_find_program(const char *argv0, char ret_path[SL_EXEC_PATH_MAX])
     while (*argv0 && sl_str_split(&rest, ':', &folder)) {
         int len = snprintf(ret_path, SL_EXEC_PATH_MAX, "%.*s/%s", folder.len ? (int)folder.len : 1,
                            folder.len ? folder.ptr : ".", argv0);
-        if (len > 0 && len < SL_EXEC_PATH_MAX && access(ret_path, X_OK) == 0)
+        if (len > 0 && len < SL_EXEC_PATH_MAX && access(ret_path, X_OK) == 0 && stat(ret_path, &st) == 0 &&
+            S_ISREG(st.st_mode))
             return true;
     }
     return false;

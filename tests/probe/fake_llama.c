@@ -508,6 +508,12 @@ bool llama_batch_ext_set_output_logits(llama_batch_ext *batch, int32_t index, bo
     batch->sum += value;
     return index < batch->n;
 }
+bool llama_batch_ext_set_output_embd(llama_batch_ext *batch, int32_t index, bool value)
+{
+    CALLED(batch);
+    batch->sum += 2 * value;
+    return index < batch->n;
+}
 int32_t llama_process(llama_context *context, int32_t type, llama_batch_ext *batch)
 {
     CALLED(context);

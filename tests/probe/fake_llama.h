@@ -113,6 +113,7 @@ int32_t llama_batch_ext_add_embd(llama_batch_ext *batch, int32_t seq, llama_embd
 bool llama_batch_ext_add_seq(llama_batch_ext *batch, int32_t index, int32_t seq);
 bool llama_batch_ext_set_pos(llama_batch_ext *batch, int32_t index, const int32_t *pos);
 bool llama_batch_ext_set_output_logits(llama_batch_ext *batch, int32_t index, bool value);
+bool llama_batch_ext_set_output_embd(llama_batch_ext *batch, int32_t index, bool value);
 int32_t llama_process(llama_context *context, int32_t type, llama_batch_ext *batch);
 int32_t llama_tokenize(const void *vocab, const char *text, int32_t len, int32_t *tokens, int32_t room, bool special,
                        bool parse);

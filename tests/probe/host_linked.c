@@ -174,6 +174,7 @@ static void all_process(void)
         SHOW("%d", llama_batch_ext_set_pos(b, i, &pos[i]));
     SHOW("%d", llama_batch_ext_add_seq(b, 2, 9));
     SHOW("%d", llama_batch_ext_set_output_logits(b, 2, true));
+    SHOW("%d", llama_batch_ext_set_output_embd(b, 2, false)); /* it has its logits still */
     SHOW("%d", llama_process(context, 1, b));
     DO(llama_batch_ext_clear(b));
     SHOW("%d", llama_batch_ext_add_embd(b, 2, embd));

@@ -107,17 +107,15 @@ static void end(const loading *load, const sl_host_scope *scope, void *model, un
 
 /* ---- loading ---- */
 
-void *hook_llama_model_load_from_file(const char *path, sl_params_block params)
+static void *load_one(load_one_fn real, sl_hook_id id, const char *path, const sl_params_block *params)
 {
-    sl_host_look();
-    load_one_fn real = SL_REAL(load_one_fn, llama_model_load_from_file, (sl_host_object *)NULL);
     sl_host_scope scope;
     loading load;
     sl_params_block copy;
     if (!real)
         return NULL;
-    unsigned lib = sl_host_lib_of(SL_HOOK_llama_model_load_from_file, (const void *)real);
-    sl_host_params(&copy, &params, lib, "llama_model_default_params");
+    unsigned lib = sl_host_lib_of(id, (const void *)real);
+    sl_host_params(&copy, params, lib, "llama_model_default_params");
     if (!begin(&load, &scope))
         return real(path, copy);
     void *model = real(path, copy);
@@ -125,22 +123,18 @@ void *hook_llama_model_load_from_file(const char *path, sl_params_block params)
     return model;
 }
 
+void *hook_llama_model_load_from_file(const char *path, sl_params_block params)
+{
+    sl_host_look();
+    load_one_fn real = SL_REAL(load_one_fn, llama_model_load_from_file, (sl_host_object *)NULL);
+    return load_one(real, SL_HOOK_llama_model_load_from_file, path, &params);
+}
+
 void *hook_llama_load_model_from_file(const char *path, sl_params_block params)
 {
     sl_host_look();
     load_one_fn real = SL_REAL(load_one_fn, llama_load_model_from_file, (sl_host_object *)NULL);
-    sl_host_scope scope;
-    loading load;
-    sl_params_block copy;
-    if (!real)
-        return NULL;
-    unsigned lib = sl_host_lib_of(SL_HOOK_llama_load_model_from_file, (const void *)real);
-    sl_host_params(&copy, &params, lib, "llama_model_default_params");
-    if (!begin(&load, &scope))
-        return real(path, copy);
-    void *model = real(path, copy);
-    end(&load, &scope, model, lib, path, 1);
-    return model;
+    return load_one(real, SL_HOOK_llama_load_model_from_file, path, &params);
 }
 
 void *hook_llama_model_load_from_splits(const char **paths, size_t count, sl_params_block params)

@@ -281,28 +281,32 @@ bool hook_llama_batch_ext_set_pos(void *batch, int32_t index, const int32_t *pos
     return done;
 }
 
+/* A token has an output while it is to give either: `kind` is a bit for each. */
+static bool set_output(set_output_fn real, sl_hook_id id, const sl_host_object *object, void *batch, int32_t index,
+                       bool value, int8_t kind)
+{
+    if (!real)
+        return false;
+    bool done = real(batch, index, value);
+    if (done && sl_host_recording(id, (void *)real) && holds(copy_of(object), index)) {
+        int8_t *output = &copy_of(object)->output[index];
+        *output = (int8_t)(value ? *output | kind : *output & ~kind);
+    }
+    return done;
+}
+
 bool hook_llama_batch_ext_set_output_logits(void *batch, int32_t index, bool value)
 {
     const sl_host_object *object = sl_host_object_find(batch, SL_HOST_BATCH);
     set_output_fn real = SL_REAL(set_output_fn, llama_batch_ext_set_output_logits, object);
-    if (!real)
-        return false;
-    bool done = real(batch, index, value);
-    if (done && RECORDING(llama_batch_ext_set_output_logits, real) && holds(copy_of(object), index))
-        copy_of(object)->output[index] = value;
-    return done;
+    return set_output(real, SL_HOOK_llama_batch_ext_set_output_logits, object, batch, index, value, 1);
 }
 
 bool hook_llama_batch_ext_set_output_embd(void *batch, int32_t index, bool value)
 {
     const sl_host_object *object = sl_host_object_find(batch, SL_HOST_BATCH);
     set_output_fn real = SL_REAL(set_output_fn, llama_batch_ext_set_output_embd, object);
-    if (!real)
-        return false;
-    bool done = real(batch, index, value);
-    if (done && RECORDING(llama_batch_ext_set_output_embd, real) && holds(copy_of(object), index))
-        copy_of(object)->output[index] = value;
-    return done;
+    return set_output(real, SL_HOOK_llama_batch_ext_set_output_embd, object, batch, index, value, 2);
 }
 
 static sl_batch_block as_batch(const builder *b)

@@ -58,16 +58,31 @@ void hook_llama_synchronize(void *context)
     end(object, start_ns);
 }
 
+static float *get_all(all_fn real, sl_hook_id id, sl_host_object *object, void *context)
+{
+    if (!real)
+        return NULL;
+    uint64_t start_ns = sl_host_recording(id, (void *)real) ? begin(object) : 0;
+    float *result = real(context);
+    end(object, start_ns);
+    return result;
+}
+
+static float *get_row(row_fn real, sl_hook_id id, sl_host_object *object, void *context, int32_t row)
+{
+    if (!real)
+        return NULL;
+    uint64_t start_ns = sl_host_recording(id, (void *)real) ? begin(object) : 0;
+    float *result = real(context, row);
+    end(object, start_ns);
+    return result;
+}
+
 float *hook_llama_get_logits(void *context)
 {
     sl_host_object *object = sl_host_object_find(context, SL_HOST_CONTEXT);
     all_fn real = SL_REAL(all_fn, llama_get_logits, object);
-    if (!real)
-        return NULL;
-    uint64_t start_ns = RECORDING(llama_get_logits, real) ? begin(object) : 0;
-    float *result = real(context);
-    end(object, start_ns);
-    return result;
+    return get_all(real, SL_HOOK_llama_get_logits, object, context);
 }
 
 float *hook_llama_get_logits_ith(void *context, int32_t row)
@@ -92,36 +107,21 @@ float *hook_llama_get_embeddings(void *context)
 {
     sl_host_object *object = sl_host_object_find(context, SL_HOST_CONTEXT);
     all_fn real = SL_REAL(all_fn, llama_get_embeddings, object);
-    if (!real)
-        return NULL;
-    uint64_t start_ns = RECORDING(llama_get_embeddings, real) ? begin(object) : 0;
-    float *result = real(context);
-    end(object, start_ns);
-    return result;
+    return get_all(real, SL_HOOK_llama_get_embeddings, object, context);
 }
 
 float *hook_llama_get_embeddings_ith(void *context, int32_t row)
 {
     sl_host_object *object = sl_host_object_find(context, SL_HOST_CONTEXT);
     row_fn real = SL_REAL(row_fn, llama_get_embeddings_ith, object);
-    if (!real)
-        return NULL;
-    uint64_t start_ns = RECORDING(llama_get_embeddings_ith, real) ? begin(object) : 0;
-    float *result = real(context, row);
-    end(object, start_ns);
-    return result;
+    return get_row(real, SL_HOOK_llama_get_embeddings_ith, object, context, row);
 }
 
 float *hook_llama_get_embeddings_seq(void *context, int32_t seq)
 {
     sl_host_object *object = sl_host_object_find(context, SL_HOST_CONTEXT);
     row_fn real = SL_REAL(row_fn, llama_get_embeddings_seq, object);
-    if (!real)
-        return NULL;
-    uint64_t start_ns = RECORDING(llama_get_embeddings_seq, real) ? begin(object) : 0;
-    float *result = real(context, seq);
-    end(object, start_ns);
-    return result;
+    return get_row(real, SL_HOOK_llama_get_embeddings_seq, object, context, seq);
 }
 
 /* Sampling on the device: negative where nothing was sampled for the row. */

@@ -289,37 +289,29 @@ ssize_t hook_sendmsg(int fd, const struct msghdr *message, int flags)
     return was_written(fd, ref, message->msg_iov, message->msg_iovlen, real(fd, message, flags));
 }
 
-static ssize_t was_sent(int fd, sl_http_ref ref, ssize_t result)
+static ssize_t send_file(sendfile_fn real, int to, int from, off_t *offset, size_t count)
 {
+    sl_http_ref ref = sl_http_find(to);
+    if (SL_UNLIKELY(!real))
+        return missing();
+    ssize_t result = real(to, from, offset, count);
     int kept = errno;
-    if (result > 0)
-        sl_http_was_sent(fd, ref, (uint64_t)result);
-    else if (result < 0)
-        sl_http_failed(fd, ref, kept);
+    if (ref && result > 0)
+        sl_http_was_sent(to, ref, (uint64_t)result);
+    else if (ref && result < 0)
+        sl_http_failed(to, ref, kept);
     errno = kept;
     return result;
 }
 
 ssize_t hook_sendfile(int to, int from, off_t *offset, size_t count)
 {
-    sendfile_fn real = REAL(sendfile_fn, sendfile);
-    sl_http_ref ref = sl_http_find(to);
-    if (SL_UNLIKELY(!real))
-        return missing();
-    if (!ref)
-        return real(to, from, offset, count);
-    return was_sent(to, ref, real(to, from, offset, count));
+    return send_file(REAL(sendfile_fn, sendfile), to, from, offset, count);
 }
 
 ssize_t hook_sendfile64(int to, int from, off_t *offset, size_t count)
 {
-    sendfile_fn real = REAL(sendfile_fn, sendfile64);
-    sl_http_ref ref = sl_http_find(to);
-    if (SL_UNLIKELY(!real))
-        return missing();
-    if (!ref)
-        return real(to, from, offset, count);
-    return was_sent(to, ref, real(to, from, offset, count));
+    return send_file(REAL(sendfile_fn, sendfile64), to, from, offset, count);
 }
 
 /* ---- ending ---- */

@@ -305,9 +305,10 @@ static uint64_t on_site(void *user, uint64_t address)
         if (a->sites[i].address == address)
             return a->sites[i].since_ns;
     }
+    if (a->site_count == SL_UPROBE_MAX_SITES)
+        return UINT64_MAX;
     uint64_t since_ns = watch_address(a, address);
-    if (a->site_count < SL_UPROBE_MAX_SITES)
-        a->sites[a->site_count++] = (site){address, since_ns};
+    a->sites[a->site_count++] = (site){address, since_ns};
     return since_ns;
 }
 
