@@ -26,7 +26,8 @@ typedef struct tls_site {
     _Atomic size_t read_bytes;
     tls_manner manner;
     sl_str answer;
-    size_t expected; /* bytes of a request */
+    size_t expected;     /* bytes of a request */
+    size_t first_record; /* of the answer; 0: as OpenSSL cuts it */
 } tls_site;
 
 static X509 *make_certificate(EVP_PKEY *key, const char *names)
@@ -80,7 +81,8 @@ static void talk(tls_site *site, SSL *ssl)
         if (got < site->expected)
             continue;
         got = 0;
-        if (!write_all(ssl, site->answer) || site->manner == BREAKS)
+        if (!write_all(ssl, sl_str_sub(site->answer, 0, site->first_record)) ||
+            !write_all(ssl, sl_str_sub(site->answer, site->first_record, site->answer.len)) || site->manner == BREAKS)
             return;
         if (site->manner == ENDS) {
             (void)SSL_shutdown(ssl);
@@ -382,6 +384,37 @@ SL_TEST(a_paused_call_reads_nothing_and_loses_nothing)
         tls_stop(site);
         free(big);
     }
+}
+
+/* All has come, the rest is in OpenSSL's buffer: the socket will never tell of anything again. */
+SL_TEST(a_resumed_call_reads_what_is_buffered)
+{
+    enum { FIRST = 1000, RECORD = 16384, LEN = FIRST + 4 * RECORD }; /* the last record goes over the loop's buffer */
+    char *text = malloc(LEN + 1);
+    int head = sprintf(text, "HTTP/1.1 200 OK\r\nContent-Length: 66494\r\n\r\n");
+    REQUIRE(head + 66494 == LEN);
+    memset(text + head, 'x', 66494);
+    tls_site *site = tls_start_as(LOCAL, ANSWERS, sl_str_of(text, LEN));
+    site->first_record = FIRST;
+    client *c = client_of(site);
+    asked a = {.pause_at_head = true};
+    start(c, &a);
+    while (a.call.phase < SL_CALL_WAIT)
+        (void)uv_run(&c->loop.uv, UV_RUN_ONCE);
+    nf_sleep_ms(100); /* it all comes */
+    let_run(c, 20);
+    CHECK_EQ(a.reads, 1);
+    CHECK(!a.over);
+    sl_call_pause(&a.call, false);
+    for (int i = 0; i < 100 && !a.over; i++)
+        let_run(c, 20);
+    CHECK(a.over);
+    CHECK_EQ(a.body.len, 66494);
+    sl_call_cancel(&a.call);
+    sl_buf_done(&a.body);
+    client_free(c);
+    tls_stop(site);
+    free(text);
 }
 
 SL_TEST(a_paused_call_may_be_cancelled)

@@ -38,7 +38,11 @@ static void check_same(const sl_span_buf *a, const sl_span_buf *b)
     REQUIRE(a->len == b->len && a->count == b->count);
     CHECK(memcmp(a->data, b->data, a->len) == 0);
     CHECK(memcmp(&a->seen, &b->seen, sizeof a->seen) == 0);
-    CHECK(memcmp(a->entries, b->entries, a->count * sizeof *a->entries) == 0);
+    for (size_t i = 0; i < a->count; i++) { /* one by one: between them and behind them nothing is said */
+        const sl_span_entry *x = &a->entries[i], *y = &b->entries[i];
+        CHECK(x->hash == y->hash && x->offset == y->offset && x->len == y->len && x->key_at == y->key_at &&
+              x->key_len == y->key_len);
+    }
 }
 
 /* Two spans, one by each way. */
