@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "src/base/rng.h"
+#include "src/store/collection_set.h"
 #include "tests/harness/sl_test.h"
 
 static float random_float(sl_rng *rng)
