@@ -213,6 +213,13 @@ static inline void stream_post(stream *s, uint32_t id)
     stream_put(s, SL_PROBE_POST, &e, sizeof e, NULL, 0);
 }
 
+/* Two prompts, and a request with a parent. */
+static const int32_t P1[] = {1, 10, 11, 12, 13, 14, 15, 16};
+static const int32_t P2[] = {1, 20, 21, 22, 23, 24};
+static const char traced[] = "POST /v1/chat/completions?x=1 HTTP/1.1\n"
+                             "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n"
+                             "tracestate: a=b\nuser-agent: OpenAI/Python 3\nhost: localhost:8086\n";
+
 #define COMPLETION "POST /completion HTTP/1.1\nhost: 127.0.0.1:8080\nuser-agent: test\n"
 
 /* A request with one prompt, posted. */

@@ -2,7 +2,7 @@
 #include "src/probe/test_probe_stream.h"
 #include "src/probe/token_times.h"
 
-static const int32_t P[] = {1, 10, 11, 12, 13, 14, 15, 16};
+#define P P1
 #define LEN 8u
 #define THREAD STREAM_MAIN_THREAD
 
@@ -262,5 +262,113 @@ SL_TEST(a_token_is_taken_between_its_sample_and_what_comes_next)
     end_of(&s, 1, 2, 1);
     end_of(&s, 2, 2, 1);
     stream_close(&s);
+    stream_done(&s);
+}
+
+/* ---- by slots, counts and order ---- */
+
+/* Two requests ask for the same; which sequence is whose is guessed by their order. */
+static void twins(stream *s, int first_slot, int second_slot)
+{
+    stream_model(s);
+    stream_ask(s, 1, P1, 8);
+    stream_ask(s, 2, P1, 8);
+    stream_run(s, 0, 0, P1, 8, 1);
+    stream_run(s, 1, 0, P1, 8, 1);
+    stream_decode(s);
+    for (int i = 0; i < 3; i++) {
+        int32_t token = 99;
+        stream_run(s, 0, 8 + i, &token, 1, 1);
+        stream_run(s, 1, 8 + i, &token, 1, 1);
+        stream_decode(s);
+    }
+    stream_end(s, 1, first_slot, 8, 0, 4);
+    stream_end(s, 2, second_slot, 8, 0, 4);
+    stream_wait(s, 600000); /* for what cannot come any more */
+    stream_tick(s);
+    stream_close(s);
+}
+
+SL_TEST(twins_are_told_apart_by_the_slot_in_the_answer)
+{
+    for (int swapped = 0; swapped < 2; swapped++) {
+        stream s;
+        REQUIRE(stream_open(&s));
+        twins(&s, swapped, 1 - swapped);
+        for (size_t i = 0; i < 2; i++) {
+            const sl_otlp_span *server = stream_span(&s, "POST /completion", i);
+            CHECK_STR(stream_text(server, "llama.correlation"), "exact");
+            CHECK_EQ(stream_int(server, "slot.id"), i == 0 ? swapped : 1 - swapped);
+            CHECK_EQ(stream_int(stream_child(&s, server, "process_prompt"), "slot.id"), i == 0 ? swapped : 1 - swapped);
+            CHECK_EQ(stream_int(stream_child(&s, server, "generate_tokens"), "completion.tokens"), 4);
+        }
+        /* the batch is nobody's child; it is linked to both */
+        const sl_otlp_span *decode = stream_span(&s, "llama_decode", 0);
+        CHECK_EQ(decode->parent_span_id.len, 0);
+        CHECK(stream_is_linked(decode, stream_span(&s, "POST /completion", 0)));
+        CHECK(stream_is_linked(decode, stream_span(&s, "POST /completion", 1)));
+        CHECK_EQ(s.stats.mismatches, 0);
+        stream_done(&s);
+    }
+}
+
+SL_TEST(twins_that_nothing_tells_apart_are_marked)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    twins(&s, -1, -1);
+    for (size_t i = 0; i < 2; i++) {
+        const sl_otlp_span *server = stream_span(&s, "POST /completion", i);
+        CHECK_STR(stream_text(server, "llama.correlation"), "ambiguous");
+        CHECK_EQ(stream_int(stream_child(&s, server, "process_prompt"), "prompt.tokens"), 8);
+    }
+    CHECK_EQ(s.stats.ambiguous, 2);
+    stream_done(&s);
+}
+
+SL_TEST(twins_are_told_apart_by_their_counts)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_ask(&s, 1, P1, 8);
+    stream_ask(&s, 2, P1, 8);
+    stream_run(&s, 0, 0, P1, 8, 1);
+    stream_run(&s, 1, 0, P1, 8, 1);
+    stream_decode(&s);
+    stream_generate(&s, 0, 8, 5);
+    stream_generate(&s, 1, 8, 2);
+    stream_end(&s, 1, -1, 8, 0, 3); /* the second slot's */
+    stream_generate(&s, 0, 13, 1);
+    stream_end(&s, 2, -1, 8, 0, 7);
+    stream_close(&s);
+    CHECK_EQ(stream_int(stream_span(&s, "POST /completion", 0), "slot.id"), 1);
+    CHECK_EQ(stream_int(stream_span(&s, "POST /completion", 1), "slot.id"), 0);
+    CHECK_EQ(s.stats.exact, 2);
+    CHECK_EQ(s.stats.mismatches, 0);
+    stream_done(&s);
+}
+
+SL_TEST(a_twin_that_is_answered_before_the_other_has_a_slot)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_ask(&s, 1, P1, 8);
+    stream_ask(&s, 2, P1, 8);
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_generate(&s, 0, 8, 2);
+    stream_end(&s, 2, 0, 8, 0, 3); /* the later one came first */
+    stream_prompt(&s, 1, P1, 0, 8);
+    stream_generate(&s, 1, 8, 1);
+    stream_end(&s, 1, 1, 8, 0, 2);
+    stream_close(&s);
+    CHECK_EQ(stream_int(stream_span(&s, "POST /completion", 0), "slot.id"), 0);
+    CHECK_EQ(stream_int(stream_span(&s, "POST /completion", 1), "slot.id"), 1);
+    CHECK_EQ(
+        stream_int(stream_child(&s, stream_span(&s, "POST /completion", 1), "generate_tokens"), "completion.tokens"),
+        2);
+    CHECK_EQ(s.stats.exact, 2);
+    CHECK_EQ(s.stats.mismatches, 0);
     stream_done(&s);
 }
