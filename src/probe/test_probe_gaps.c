@@ -3,6 +3,7 @@
 
 #include "src/base/limits.h"
 #include "src/probe/test_probe_stream.h"
+#include "src/probe/track.h"
 
 /* A little of everything. */
 static void play(stream *s)
@@ -147,6 +148,35 @@ SL_TEST(what_is_open_while_events_are_damaged_is_partial)
     stream_close(&s);
     CHECK(stream_true(stream_span(&s, "POST /completion", 0), "llama.partial"));
     CHECK(!stream_true(stream_span(&s, "POST /completion", 1), "llama.partial"));
+    stream_done(&s);
+}
+
+/* One turn that is idle pushes out the oldest of those that are kept: which stands right behind it in the list. */
+SL_TEST(kept_turns_go_while_idle_ones_are_looked_at)
+{
+    stream s;
+    REQUIRE(stream_open(&s));
+    stream_model(&s);
+    stream_request(&s, 1, "POST /v1/chat/completions HTTP/1.1\nhost: h\n");
+    stream_request(&s, 2, "POST /v1/chat/completions HTTP/1.1\nhost: h\n");
+    s.thread = 77; /* of work for all requests: whose it is their answers may tell */
+    stream_prompt(&s, 0, P1, 0, 8);
+    stream_prompt(&s, 1, P1, 0, 8); /* the idle one */
+    stream_seq_op(&s, SL_PROBE_SEQ_RM, 0, 0, -1, -1, 0);
+    for (uint32_t i = 1; i < SL_TRACK_GHOSTS; i++) {
+        stream_prompt(&s, 2, P1, 0, 8);
+        stream_seq_op(&s, SL_PROBE_SEQ_RM, 2, 0, -1, -1, 0);
+    }
+    stream_wait(&s, 3000000);
+    stream_tick(&s);
+    stream_prompt(&s, 0, P2, 0, 6);
+    stream_wait(&s, 70000000);
+    stream_tick(&s);
+    stream_close(&s);
+    size_t told = 0;
+    while (stream_span(&s, "llama.generate", told))
+        told++;
+    CHECK_EQ(told, SL_TRACK_GHOSTS + 2);
     stream_done(&s);
 }
 

@@ -141,10 +141,12 @@ void sl_track_turn_leave(sl_probe_assembler *a, sl_track_seq *seq)
 void sl_track_turns_age(sl_probe_assembler *a, uint64_t now_ns)
 {
     SL_ASSERT(a);
-    for (sl_track_turn *turn = a->turns, *next; turn; turn = next) {
-        next = turn->next;
-        if (turn->on_sequence && !turn->request && !turn->closed && sl_track_span_of(turn->last_ns, now_ns) > IDLE_NS)
+    for (sl_track_turn *turn = a->turns; turn;) {
+        bool idle =
+            turn->on_sequence && !turn->request && !turn->closed && sl_track_span_of(turn->last_ns, now_ns) > IDLE_NS;
+        if (idle)
             sl_track_turn_leave(a, &turn->context->seqs[turn->seq]);
+        turn = idle ? a->turns : turn->next; /* with it a kept one may have gone, whichever */
     }
     for (size_t i = 0; i < SL_TRACK_GHOSTS; i++) {
         sl_track_turn *ghost = a->ghosts[i];
