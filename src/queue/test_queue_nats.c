@@ -1,6 +1,8 @@
 /* The JetStream engine against a real nats-server, where there is one. */
 #include "src/queue/queue.h"
 
+#include <stdatomic.h>
+
 #include "src/queue/test_nats_server.h"
 #include "src/queue/test_queue_fixture.h"
 #include "tests/harness/sl_test.h"
@@ -194,19 +196,19 @@ SL_TEST(two_processes_and_one_end)
 }
 
 typedef struct seen {
-    int count;
+    atomic_int count; /* the last that is written */
     char id[SL_QUEUE_ID_BYTES], text[256], topic[64];
 } seen;
 
 static void note_dead(void *user, const sl_queue_dead *d)
 {
     seen *s = user;
-    s->count++;
     memcpy(s->id, d->id, sizeof s->id);
     (void)sl_str_to_c(d->topic, s->topic, sizeof s->topic);
     (void)snprintf(s->text, sizeof s->text, "%.*s|%.*s|%.*s|%u", (int)d->body.len, d->body.ptr,
                    (int)d->idempotency_key.len, d->idempotency_key.ptr, (int)d->reason.len, d->reason.ptr,
                    d->deliveries);
+    s->count++;
 }
 
 SL_TEST(dead_letters_of_the_broker)
