@@ -501,7 +501,11 @@ static int unpack_answer(sl_grpc_client *c)
         return fail(c, SL_EPROTO, "a malformed gRPC message");
     sl_str bytes = sl_str_of(c->answer.data + PREFIX_BYTES, len);
     int error = head[0] ? sl_gzip_unpack(bytes, &c->body) : sl_buf_put_str(&c->body, bytes);
-    return error ? fail(c, error == SL_ELIMIT ? SL_ETOOBIG : error, "the answer cannot be unpacked") : 0;
+    if (!error)
+        return 0;
+    if (error == SL_EPARSE)
+        error = SL_EPROTO; /* no reason to send again what was taken */
+    return fail(c, error == SL_ELIMIT ? SL_ETOOBIG : error, "the answer cannot be unpacked");
 }
 
 /* What the closed stream means. */
