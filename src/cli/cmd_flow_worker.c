@@ -189,6 +189,8 @@ static int work(runner *r)
     int error = sl_flow_worker_run(&o);
     if (error == SL_EINVAL)
         return sl_fail(SL_EXIT_USAGE, "--queue: \"%s\" is no address; give such as http://127.0.0.1:8001", url);
+    if (error == SL_ECONFIG)
+        return SL_EXIT_FAILED; /* it has said why */
     return error ? sl_fail(SL_EXIT_FAILED, "flow worker: the queue: %s", sl_strerror(error)) : 0;
 }
 

@@ -200,9 +200,14 @@ static void removed(void *user, int error)
     } else {
         size_t count = json_array_size(left), cancelled = r->cancel ? cancel_all(server, left) : 0;
         sl_audit_add(server->audit, "deployment.delete", name, sl_api_caller(r->request), sl_str_of(NULL, 0));
-        sl_api_reply(r->request, 200,
-                     json_pack("{s:s%,s:I,s:I}", "name", name.ptr, name.len, "tasks", (json_int_t)count, "cancelled",
-                               (json_int_t)cancelled));
+        json_t *answer = json_pack("{s:s%,s:I,s:I}", "name", name.ptr, name.len, "tasks", (json_int_t)count,
+                                   "cancelled", (json_int_t)cancelled);
+        if (d->of_file)
+            (void)json_object_set_new(
+                answer, "warning",
+                json_string("its file is still where LLAMA_DEPLOY_APISERVER_RC_PATH or "
+                            "..._DEPLOYMENT_FILE_PATH tells: it is up again with the next start"));
+        sl_api_reply(r->request, 200, answer);
     }
     json_decref(left);
     sl_deployment_unref(r->deployment);
@@ -286,8 +291,11 @@ static int adopt(void *user, const sl_run_left *left)
     sl_free(problems);
     if (error) /* it was good when it was accepted: its message waits for a version that reads it */
         return error == SL_ENOMEM ? error : 0;
-    (void)snprintf(topic, sizeof topic, "%s.%.100s.%.*s", server->topics, l->name,
-                   (int)(service.len < 100 ? service.len : 100), service.ptr);
+    int len = snprintf(topic, sizeof topic, "%s.%s.%.*s", server->topics, l->name, (int)service.len, service.ptr);
+    if (len < 0 || (size_t)len >= sizeof topic) { /* of another namespace: nobody reads it here */
+        sl_flow_unref(flow);
+        return 0;
+    }
     error = sl_flows_keep_version(server, flow);
     if (!error)
         error = sl_consumer_new(server, service, topic, flow, &l->consumers[l->consumer_count]);

@@ -43,11 +43,7 @@ static void prune(sl_flow_server *server)
         return;
     server->pruned_ns = sl_mono_ns();
     sl_run_store_prune(server->runs, sl_now_ns() - keep_ns);
-    /* And the tasks that were theirs; the newest may be on their way. */
-    sl_flow_store_put(server->store,
-                      "delete from tasks where id not in (select id from flow_runs) and number < "
-                      "(select max(t.number) from tasks t join flow_runs r on r.id = t.id)",
-                      NULL, 0);
+    sl_flow_store_prune_tasks(server->store);
     sl_agents_forget(server);
 }
 
@@ -449,9 +445,12 @@ int sl_flow_server_run(const sl_flow_server_options *options)
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
-    const char *topics = getenv("CONTROL_PLANE_TOPIC_NAMESPACE");
     server->options = options;
-    server->topics = topics && *topics && strlen(topics) <= 100 ? topics : "llama_deploy";
+    server->topics = sl_flow_namespace();
+    if (!server->topics) {
+        sl_free(server);
+        return 1;
+    }
     server->max_tasks = options->max_runs;
     server->start_ns = sl_now_ns();
     if (sl_loop_init(&server->loop) != 0) {

@@ -111,24 +111,38 @@ static int load_flow(sl_str base, const sl_deploy_service *service, char *reason
     return error;
 }
 
-static sl_flow_consumer *consumer_of(sl_flow_server *server, const char *topic)
+/* The topic of a service that is run here. It must be its own: not cut off, nor another's, as names hold dots. */
+static int topic_of(sl_flow_server *server, const sl_deploy_file *file, const sl_deploy_service *service, char *reason,
+                    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1])
 {
-    for (sl_flow_consumer *c = server->consumers; c; c = c->next) {
-        if (c->flow && strcmp(c->topic, topic) == 0)
-            return c;
+    SL_ASSERT(file && service);
+    const char *name = service->id.ptr;
+    int len = snprintf(topic, SL_QUEUE_MAX_TOPIC_BYTES + 1, "%s.%s.%s", server->topics, file->name.ptr, name);
+    if (len < 0 || len > SL_QUEUE_MAX_TOPIC_BYTES) {
+        (void)snprintf(reason, REASON_BYTES,
+                       "service %s: its topic, of namespace, deployment and service, would have %d bytes; at most %d: "
+                       "give it a shorter name",
+                       name, len, SL_QUEUE_MAX_TOPIC_BYTES);
+        return SL_ECONFIG;
     }
-    return NULL;
+    const sl_flow_consumer *c = sl_consumer_of(server, topic);
+    if (!c || sl_str_eq(c->service, service->id)) /* of this deployment, which is loaded anew */
+        return 0;
+    (void)snprintf(reason, REASON_BYTES,
+                   "service %s: its topic %.255s is that of another workflow; give it another name", name, topic);
+    return SL_ECONFIG;
 }
 
 /* Where the service's tasks go, to the flow, of which it takes no reference. */
 static int start_service(sl_flow_server *server, sl_flow_deployment *d, sl_flow_service *service, sl_flow *flow)
 {
     SL_ASSERT(service->file);
-    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
+    char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1], reason[REASON_BYTES];
     if (!flow)
         return 0;
-    (void)snprintf(topic, sizeof topic, "%s.%.100s.%.100s", server->topics, d->file->name.ptr, service->file->id.ptr);
-    sl_flow_consumer *c = consumer_of(server, topic); /* a reload, or one that was being taken down */
+    if (topic_of(server, d->file, service->file, reason, topic)) /* two services of one file */
+        return SL_ECONFIG;
+    sl_flow_consumer *c = sl_consumer_of(server, topic); /* a reload, or one that was being taken down */
     int error = c ? sl_consumer_watch(c) : sl_consumer_new(server, service->file->id, topic, flow, &c);
     if (error)
         return error;
@@ -148,7 +162,10 @@ static int load_all(sl_flow_server *server, const sl_flow_deployment *d, sl_str 
     for (size_t i = 0; i < d->file->service_count && !error; i++) {
         if (d->file->services[i].kind == SL_SERVICE_WORKER)
             continue;
-        error = load_flow(base, &d->file->services[i], reason, &flows[i]);
+        char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
+        error = topic_of(server, d->file, &d->file->services[i], reason, topic);
+        if (!error)
+            error = load_flow(base, &d->file->services[i], reason, &flows[i]);
         if (!error)
             error = sl_flows_keep_version(server, flows[i]);
     }
@@ -227,6 +244,7 @@ int sl_deployment_add(sl_flow_server *server, sl_deploy_file *file, sl_str base_
         error = SL_ENOMEM;
     } else {
         d->refs = 1;
+        d->of_file = old && old->of_file;
         d->file = file;
         error = start_all(server, d, base_path, reason);
     }
@@ -284,6 +302,8 @@ static void load_file(sl_flow_server *server, const char *path)
     else
         error = sl_deployment_add(server, file, slash ? sl_str_of(path, (size_t)(slash - path)) : SL_STR("."), true,
                                   reason);
+    if (!error) /* it has the file now */
+        sl_deployment_find(server, file->name)->of_file = true;
     if (error)
         (void)fprintf(stderr, "sightline: flow: %s: the deployment is not up: %s\n", path, reason);
     if (in)

@@ -111,6 +111,15 @@ int sl_consumer_new(sl_flow_server *server, sl_str service, const char *topic, s
     return 0;
 }
 
+sl_flow_consumer *sl_consumer_of(sl_flow_server *server, const char *topic)
+{
+    SL_ASSERT(server && topic);
+    sl_flow_consumer *c = server->consumers;
+    while (c && strcmp(c->topic, topic) != 0)
+        c = c->next;
+    return c;
+}
+
 /* ---- workflows ---- */
 
 static void topic_of(const sl_flow_server *server, sl_str name, char *text, size_t size)
@@ -167,8 +176,9 @@ int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool *ret_created)
         c->flow = sl_flow_ref(flow);
     } else if (!error) {
         topic_of(server, name, topic, sizeof topic);
-        error =
-            workflow_count(server) < SL_FLOW_MAX_WORKFLOWS ? sl_consumer_new(server, name, topic, flow, &c) : SL_ELIMIT;
+        error = workflow_count(server) >= SL_FLOW_MAX_WORKFLOWS ? SL_ELIMIT
+                : sl_consumer_of(server, topic)                 ? SL_EEXIST
+                                                                : sl_consumer_new(server, name, topic, flow, &c);
     }
     if (!error)
         *ret_created = created;
@@ -197,8 +207,9 @@ static bool load_row(void *user, const sl_str *columns, size_t count)
     SL_ASSERT(count == 1);
     (void)count;
     if (problems && sl_flow_load(columns[0], problems, &flow) == 0) {
-        if (sl_flows_add(server, flow, &created) != 0)
-            (void)fprintf(stderr, "sightline: flow: a stored workflow cannot be taken up: no memory\n");
+        int error = sl_flows_add(server, flow, &created);
+        if (error)
+            (void)fprintf(stderr, "sightline: flow: a stored workflow cannot be taken up: %s\n", sl_strerror(error));
     } else if (problems) {
         say_problems("stored workflow", problems); /* a newer version may refuse what an older one took */
     }

@@ -45,7 +45,8 @@ typedef struct sl_flow_service {
 } sl_flow_service;
 
 typedef struct sl_flow_deployment {
-    size_t refs; /* the server's, and those of requests that wait for the disk: a reload replaces it meanwhile */
+    bool of_file; /* of the environment: it is up again with the next start */
+    size_t refs;  /* the server's, and those of requests that wait for the disk: a reload replaces it meanwhile */
     sl_deploy_file *file;
     sl_flow_service services[SL_DEPLOY_MAX_SERVICES];
     const char *state; /* "loading_services", "ready", "starting_services", "running", "stopped" */
@@ -116,13 +117,16 @@ struct sl_flow_server {
 SL_MUST_CHECK int sl_flows_load(sl_flow_server *server); /* from the store, and the options' files */
 void sl_flows_free(sl_flow_server *server);
 sl_flow_consumer *sl_flows_find(sl_flow_server *server, sl_str name); /* of /workflows; NULL: none */
-/* Adds a workflow or its next version; takes the reference. `*ret_created`: there was none of the name. */
+/* Adds a workflow or its next version; takes the reference. `*ret_created`: there was none of the name. Errors:
+ * SL_ETOOBIG (the name), SL_EEXIST (its topic is that of a deployment's service), SL_ELIMIT, SL_ENOMEM. */
 SL_MUST_CHECK int sl_flows_add(sl_flow_server *server, sl_flow *flow, bool *ret_created);
 /* To disk; `done` says whether it is there. Errors: SL_ENOMEM; then `done` never comes. */
 SL_MUST_CHECK int sl_flows_save(sl_flow_server *server, const sl_flow *flow, void (*done)(void *user, int error),
                                 void *user);
 /* The version of a hash; NULL: not known. */
 sl_flow *sl_flows_version(sl_flow_server *server, sl_str hash);
+/* Who reads a topic here; NULL: nobody. */
+sl_flow_consumer *sl_consumer_of(sl_flow_server *server, const char *topic);
 SL_MUST_CHECK int sl_flows_keep_version(sl_flow_server *server, sl_flow *flow);
 /* A consumer of a topic; `flow` may be NULL (answers). Errors: SL_ENOMEM, those of sl_queue_watch. */
 SL_MUST_CHECK int sl_consumer_new(sl_flow_server *server, sl_str service, const char *topic, sl_flow *flow,

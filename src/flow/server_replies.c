@@ -1,5 +1,6 @@
 /* What workers elsewhere say of their tasks: QueueMessages in the topic of the control plane. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
@@ -8,6 +9,7 @@
 #include "src/llm/json_text.h"
 
 #define REPLIES "control_plane" /* message type that workers answer to */
+#define MAX_NAMESPACE 100u
 #define MAX_UNDER_WAY 1024u
 #define MAX_INDEX INT32_MAX /* of a stream's event */
 #define PASS_STEP_MS 20u    /* an answer that is another server's waits longer each time that it is passed on */
@@ -310,6 +312,18 @@ void sl_replies_take(sl_flow_server *server)
 }
 
 /* ---- where ---- */
+
+const char *sl_flow_namespace(void)
+{
+    const char *topics = getenv("CONTROL_PLANE_TOPIC_NAMESPACE");
+    if (!topics || !*topics)
+        return "llama_deploy";
+    if (strlen(topics) <= MAX_NAMESPACE)
+        return topics;
+    (void)fprintf(stderr, "sightline: flow: CONTROL_PLANE_TOPIC_NAMESPACE has %zu bytes; give at most %u\n",
+                  strlen(topics), MAX_NAMESPACE);
+    return NULL;
+}
 
 /* The server's id: made once, so that what workers answer while it is down reaches it. */
 static int read_id(const sl_flow_server *server, char ret_id[17])

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What topics of tasks begin with: CONTROL_PLANE_TOPIC_NAMESPACE. NULL: it is too long, as stderr has been told. */
+const char *sl_flow_namespace(void);
 /* Whether a topic below the namespace `topics` is that of one server's answers. `topic` may be NULL. */
 bool sl_replies_is_topic(const char *topics, const char *topic);
 /* The key of a result: of the first run of a task, or of one that goes on behind an event. */

@@ -277,3 +277,11 @@ void sl_flow_store_close(sl_flow_store *store)
     sl_db_close(store->db);
     sl_free(store);
 }
+
+void sl_flow_store_prune_tasks(sl_flow_store *store)
+{
+    sl_flow_store_put(store,
+                      "delete from tasks where id not in (select id from flow_runs) and number < "
+                      "(select max(t.number) from tasks t join flow_runs r on r.id = t.id)",
+                      NULL, 0);
+}

@@ -42,6 +42,8 @@ SL_MUST_CHECK int sl_flow_store_put_then(sl_flow_store *store, const char *sql, 
 /* Rows of a query, each as a list of texts, until `row` returns false. Errors: SL_EIO. */
 SL_MUST_CHECK int sl_flow_store_query(sl_flow_store *store, const char *sql, const sl_str *values, size_t count,
                                       bool (*row)(void *user, const sl_str *columns, size_t column_count), void *user);
+/* Rows of tasks whose runs have been removed; the newest ones' runs may be on their way. */
+void sl_flow_store_prune_tasks(sl_flow_store *store);
 /* Changes that failed. */
 uint64_t sl_flow_store_failures(const sl_flow_store *store);
 

@@ -142,6 +142,33 @@ SL_TEST(what_was_given_is_written_before_it_closes)
     remove_dir(dir);
 }
 
+/* Tasks go with their runs; one whose run is not accepted yet stays. */
+SL_TEST(tasks_of_runs_that_were_removed_go)
+{
+    static const char *const tasks[] = {"old", "kept", "older", "last", "coming"};
+    char dir[64], text[128] = "";
+    site s;
+    make_dir(dir);
+    open_site(&s, dir);
+    sl_flow_store_put(s.store, "create table if not exists flow_runs(id text not null unique)", NULL, 0);
+    for (size_t i = 0; i < 5; i++) {
+        const sl_str values[] = {sl_str_c(tasks[i])};
+        sl_flow_store_put(s.store,
+                          "insert into tasks(id, service, deployment, session, input) values(?1, 's', 'd', 'x', '')",
+                          values, 1);
+        if (i == 1 || i == 3)
+            sl_flow_store_put(s.store, "insert into flow_runs(id) values(?1)", values, 1);
+    }
+    sl_flow_store_prune_tasks(s.store);
+    CHECK_EQ(sl_flow_store_failures(s.store), 0);
+    close_site(&s);
+    open_site(&s, dir);
+    CHECK_EQ(sl_flow_store_query(s.store, "select id from tasks order by number", NULL, 0, add_text, text), 0);
+    CHECK(strcmp(text, "kept last coming ") == 0);
+    close_site(&s);
+    remove_dir(dir);
+}
+
 SL_TEST(a_folder_that_is_not_there)
 {
     site s;

@@ -787,9 +787,10 @@ static void close_worker(worker *w)
 int sl_flow_worker_run(const sl_flow_worker_options *options)
 {
     SL_ASSERT(options && options->services && options->flow_count > 0);
-    const char *topics = getenv("CONTROL_PLANE_TOPIC_NAMESPACE");
     worker w = {.o = options, .loop = options->loop};
-    w.topics = topics && *topics && strlen(topics) <= 100 ? topics : "llama_deploy";
+    w.topics = sl_flow_namespace();
+    if (!w.topics)
+        return SL_ECONFIG;
     w.concurrency = options->concurrency ? options->concurrency : DEFAULT_CONCURRENCY;
     w.lease_ms = options->lease_ms ? options->lease_ms : LEASE_MS;
     w.tracer = options->sdk ? sl_tracer_named(options->sdk, "sightline.workflow") : NULL;
