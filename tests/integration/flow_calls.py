@@ -1,7 +1,9 @@
 """For tests of the flow plane that talk to the addresses of a server: workflows, runs, deployments, and what is sent."""
+import contextlib
 import json
 import os
 import socket
+import subprocess
 
 import lib
 
@@ -122,3 +124,35 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def worker(queue, *texts, args=()):
+    """`sightline flow worker` for workflow files, at the address of a queue."""
+    paths = []
+    for number, text in enumerate(texts):
+        paths.append(os.path.join(lib.tmp(), f"{number}.yaml"))
+        with open(paths[-1], "w") as file:
+            file.write(text)
+    return lib.Process("flow", "worker", "--queue", queue, *args, *paths)
+
+
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def broker():
+    """A nats-server with JetStream; its URL."""
+    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
+    process = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    try:
+        lib.until(lambda: can_connect(port), what="the broker")
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()

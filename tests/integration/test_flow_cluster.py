@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""What one server of a cluster asks for, and another one, or a worker, has to do: cancelling, and answers without an address."""
-import contextlib
+"""Servers and workers on one broker: messages, answers, cancelling, a disk that is full."""
 import json
 import os
 import socket
@@ -10,69 +9,13 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lib  # noqa: E402
+from flow_calls import ECHO, FAIL, add, broker, can_connect, ended, free_port, lines, server, start, status, worker  # noqa: E402
 
-FLOW = ("--metrics-listen", "127.0.0.1:0", "--health-listen", "off", "--admin-listen", "off", "--api-listen", "127.0.0.1:0",
-        "--control-listen", "127.0.0.1:0", "--queue-listen", "127.0.0.1:0", "--drain-timeout", "5")
-ECHO = "name: echo\nsteps:\n  - {id: say, type: transform, function: template, template: 'echo: {{ message }}', output: [text]}\n"
 SLEEP = "name: sleepy\nsteps:\n  - {id: nap, type: action, action: sleep, seconds: 60}\n"
-
-
-def server(*args):
-    return lib.Process("flow", "server", *FLOW, "--data-dir", lib.tmp(), *args)
-
-
-def worker(queue, *texts, more=()):
-    args = []
-    for n, text in enumerate(texts):
-        path = os.path.join(lib.tmp(), f"{n}.yaml")
-        with open(path, "w") as file:
-            file.write(text)
-        args.append(path)
-    return lib.Process("flow", "worker", *args, "--queue", queue, *more)
-
-
-@contextlib.contextmanager
-def broker():
-    program, folder = lib.need("nats-server"), lib.tmp()
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    process = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def there():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return True
-        return False
-    try:
-        lib.until(there, what="the broker")
-        yield f"nats://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def add(api, *texts):
-    for text in texts:
-        assert lib.request("POST", api + "/workflows", text.encode()).status in (200, 201), text
-
-
-def start(api, name, inputs=None):
-    reply = lib.post(f"{api}/workflows/{name}/runs", {"inputs": inputs or {}})
-    lib.equal(reply.status, 202, reply.text)
-    return reply.json()["run_id"]
 
 
 def events(api, run):
     return [json.loads(line) for line in lib.get(f"{api}/runs/{run}/events").text.splitlines()]
-
-
-def status(api, run):
-    return lib.get(f"{api}/runs/{run}").json()["status"]
-
-
-def ended(api, run):
-    return lib.until(lambda: (lambda r: r if r["status"] not in ("queued", "running") else None)(lib.get(f"{api}/runs/{run}").json()),
-                     what=f"the end of {run}")
 
 
 def until_runs(api, run):
@@ -104,7 +47,7 @@ def test_a_cancel_reaches_the_server_that_runs_it():
         until_runs(api, handler)
         lib.equal(lib.post(f"{api}/handlers/{handler}/cancel").json(), {"status": "cancelled"})
         again = start(api, "echo", {"message": "on"})
-        lib.equal(ended(api, again)["outputs"], {"say": {"text": "echo: on"}})
+        lib.equal(ended(api, again)["outputs"], {"shout": {"text": "echo: on"}})
         for each in (asks, runs):
             lib.equal(each.stop(), 0)
 
@@ -156,7 +99,7 @@ def test_a_word_of_an_earlier_cancel_does_not_reach_a_run_that_was_put_since():
         lib.equal(status(api, first), "running")
         say(url, f"cancel llama_deploy {first} {time.time_ns()}")
         lib.equal(ended(api, first)["status"], "cancelled")
-        lib.equal(ended(api, second)["outputs"], {"say": {"text": "echo: still here"}})
+        lib.equal(ended(api, second)["outputs"], {"shout": {"text": "echo: still here"}})
         for each in (asks, runs):
             lib.equal(each.stop(), 0)
 
@@ -178,7 +121,7 @@ def test_a_cancel_reaches_a_worker_over_http_with_its_next_extension():
     process = server("--flow-runs", 0)
     api = process.url("api")
     add(api, SLEEP)
-    each = worker(process.url("queue"), SLEEP, more=("--lease", 3))
+    each = worker(process.url("queue"), SLEEP, args=("--lease", 3))
     run = start(api, "sleepy")
     until_runs(api, run)
     is_stopped(api, run, 4 * lib.SLOW)
@@ -236,6 +179,104 @@ def test_answers_without_an_address_come_home():
         lib.equal(lib.get(f"{queue}/queues/llama_deploy.control_plane/dead").json()["messages"], [])
         for each in servers:
             lib.equal(each.stop(), 0)
+
+
+def test_a_cluster_holds_the_messages():
+    with broker() as url:
+        check = lib.run("flow", "worker", "--queue", "nats://127.0.0.1:1", "--help")
+        lib.equal(check.returncode, 0)
+        process = server("--queue", url, "--flow-runs", 0)
+        api = process.url("api")
+        add(api, ECHO)
+        add(api, FAIL)
+        runs = [start(api, "echo", {"message": str(i)}, idempotency_key=f"k{i}") for i in range(20)]
+        broken = start(api, "broken")
+        workers = [worker(url, ECHO, FAIL) for _ in range(2)]
+        for i, run in enumerate(runs):
+            lib.equal(ended(api, run)["outputs"], {"shout": {"text": f"echo: {i}"}})
+        lib.equal(ended(api, broken)["status"], "failed")
+        lib.equal([e["event"] for e in lines(lib.get(f"{api}/runs/{runs[0]}/events").text)], ["run_started", "step_started", "step_ended", "run_ended"])
+        for each in workers:
+            lib.equal(each.stop(), 0)
+        lib.equal(process.stop(), 0)
+        own = server("--queue", url)
+        add(own.url("api"), ECHO)
+        lib.equal(ended(own.url("api"), start(own.url("api"), "echo", {"message": "here"}))["status"], "succeeded")
+
+
+def test_servers_of_a_cluster_have_their_own_answers():
+    """Two servers run one another's tasks, and workers answer to the one that asked."""
+    with broker() as url:
+        for here in (4, 0):  # tasks that the servers run themselves: all of them, or none
+            servers = [server("--queue", url, "--flow-runs", here) for _ in range(2)]
+            apis = [s.url("api") for s in servers]
+            for api in apis:
+                add(api, ECHO)
+                add(api, FAIL)
+            workers = [] if here else [worker(url, ECHO, FAIL)]
+            runs = [(api, start(api, "echo", {"message": f"{n}"}), n) for n in range(20) for api in apis]
+            broken = [(api, start(api, "broken")) for api in apis]
+            for api, run, n in runs:
+                lib.equal(ended(api, run)["outputs"], {"shout": {"text": f"echo: {n}"}})
+                lib.equal([e["event"] for e in lines(lib.get(f"{api}/runs/{run}/events").text)][-1], "run_ended")
+            for api, run in broken:
+                lib.equal(ended(api, run)["status"], "failed")
+            for each in workers + servers:
+                lib.equal(each.stop(), 0)
+
+
+def test_a_broker_whose_disk_is_full_refuses_clearly_and_keeps_what_it_took():
+    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
+    config = os.path.join(lib.tmp(), "nats.conf")
+
+    def mounted(*options):
+        return subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", folder], stderr=subprocess.DEVNULL).returncode == 0
+    if os.geteuid() != 0 or not mounted("size=16m"):
+        raise lib.Skip("a file system of its own cannot be mounted here")
+    with open(config, "w") as file:  # more than there is: the disk itself ends first
+        file.write(f'listen: 127.0.0.1:{port}\njetstream {{ store_dir: "{folder}", max_file: 4G }}\n')
+
+    def start_broker():
+        broker = subprocess.Popen([program, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        lib.until(lambda: can_connect(port), what="the broker")
+        return broker
+    broker = start_broker()
+    try:
+        url = f"nats://127.0.0.1:{port}"
+        process = server("--queue", url, "--flow-runs", 0)
+        api = process.url("api")
+        add(api, ECHO)
+        accepted, refused = [], []
+        for n in range(400):
+            reply = lib.post(f"{api}/workflows/echo/runs", {"inputs": {"message": f"{n}", "ballast": "x" * 200000}})
+            if reply.status == 202:
+                accepted.append((reply.json()["run_id"], n))
+            else:
+                refused.append(reply)
+            if len(refused) == 3:
+                break
+        assert len(accepted) > 5 and len(refused) == 3, (len(accepted), len(refused))
+        for reply in refused:
+            lib.equal(reply.status, 503, reply.text)
+            lib.contains(reply.json()["detail"], "the run is not accepted")
+            lib.contains(reply.json()["detail"], "its disk may be full")
+        states = {r["status"] for r in lib.get(f"{api}/runs?limit=1000").json()["runs"]}
+        lib.equal(states, {"queued", "failed"})  # what was refused says so, nothing is lost from sight
+        broker.kill()
+        broker.wait()
+        subprocess.run(["mount", "-o", "remount,size=400m", folder], check=True)
+        broker = start_broker()
+        each = worker(url, ECHO)
+        for run, n in accepted:
+            lib.equal(ended(api, run)["outputs"], {"shout": {"text": f"echo: {n}"}})
+        lib.equal(ended(api, start(api, "echo", {"message": "room"}))["status"], "succeeded")
+        lib.equal(each.stop(), 0)
+        lib.equal(process.stop(), 0)
+        print(f"     {len(accepted)} accepted before the disk was full: {refused[0].json()['detail']}")
+    finally:
+        broker.kill()
+        broker.wait()
+        subprocess.run(["umount", "-l", folder])
 
 
 if __name__ == "__main__":

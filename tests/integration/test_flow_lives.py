@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""The flow plane: kills, restarts, ends, workers that die, clusters."""
+"""The flow plane: kills, restarts, ends, workers that die."""
 import os
 import signal
-import socket
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lib  # noqa: E402
-from flow_calls import ECHO, FAIL, SLEEP, add, deploy, deployment_folder, ended, free_port, lines, server, start, task  # noqa: E402
+from flow_calls import ECHO, FAIL, SLEEP, add, deploy, deployment_folder, ended, lines, server, start, task, worker  # noqa: E402
 
 
 def test_what_was_accepted_survives_a_kill():
@@ -55,15 +54,6 @@ def alive(api):
         return lib.get(api + "/status/", timeout=1).status == 200
     except OSError:
         return False
-
-
-def worker(queue, *files, args=()):
-    paths = []
-    for i, text in enumerate(files):
-        paths.append(os.path.join(lib.tmp(), f"{i}.yaml"))
-        with open(paths[-1], "w") as file:
-            file.write(text)
-    return lib.Process("flow", "worker", "--queue", queue, *args, *paths)
 
 
 def test_workers_elsewhere_run_what_the_server_accepts():
@@ -113,129 +103,6 @@ def test_a_worker_that_is_told_to_end_gives_back_or_ends():
     lib.until(lambda: lib.get(f"{api}/runs/{run}").json()["status"] == "running")
     lib.equal(first.stop(), 0)
     lib.equal(ended(api, run)["status"], "succeeded")
-
-
-def test_a_cluster_holds_the_messages():
-    import subprocess
-    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
-    broker = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"nats://127.0.0.1:{port}"
-        lib.until(lambda: can_connect(port), what="the broker")
-        check = lib.run("flow", "worker", "--queue", "nats://127.0.0.1:1", "--help")
-        lib.equal(check.returncode, 0)
-        process = server("--queue", url, "--flow-runs", 0)
-        api = process.url("api")
-        add(api, ECHO)
-        add(api, FAIL)
-        runs = [start(api, "echo", {"message": str(i)}, idempotency_key=f"k{i}") for i in range(20)]
-        broken = start(api, "broken")
-        workers = [worker(url, ECHO, FAIL) for _ in range(2)]
-        for i, run in enumerate(runs):
-            lib.equal(ended(api, run)["outputs"], {"shout": {"text": f"echo: {i}"}})
-        lib.equal(ended(api, broken)["status"], "failed")
-        lib.equal([e["event"] for e in lines(lib.get(f"{api}/runs/{runs[0]}/events").text)], ["run_started", "step_started", "step_ended", "run_ended"])
-        for each in workers:
-            lib.equal(each.stop(), 0)
-        lib.equal(process.stop(), 0)
-        own = server("--queue", url)
-        add(own.url("api"), ECHO)
-        lib.equal(ended(own.url("api"), start(own.url("api"), "echo", {"message": "here"}))["status"], "succeeded")
-    finally:
-        broker.kill()
-        broker.wait()
-
-
-def test_a_broker_whose_disk_is_full_refuses_clearly_and_keeps_what_it_took():
-    import subprocess
-    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
-    config = os.path.join(lib.tmp(), "nats.conf")
-
-    def mounted(*options):
-        return subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", folder], stderr=subprocess.DEVNULL).returncode == 0
-    if os.geteuid() != 0 or not mounted("size=16m"):
-        raise lib.Skip("a file system of its own cannot be mounted here")
-    with open(config, "w") as file:  # more than there is: the disk itself ends first
-        file.write(f'listen: 127.0.0.1:{port}\njetstream {{ store_dir: "{folder}", max_file: 4G }}\n')
-
-    def start_broker():
-        broker = subprocess.Popen([program, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        lib.until(lambda: can_connect(port), what="the broker")
-        return broker
-    broker = start_broker()
-    try:
-        url = f"nats://127.0.0.1:{port}"
-        process = server("--queue", url, "--flow-runs", 0)
-        api = process.url("api")
-        add(api, ECHO)
-        accepted, refused = [], []
-        for n in range(400):
-            reply = lib.post(f"{api}/workflows/echo/runs", {"inputs": {"message": f"{n}", "ballast": "x" * 200000}})
-            if reply.status == 202:
-                accepted.append((reply.json()["run_id"], n))
-            else:
-                refused.append(reply)
-            if len(refused) == 3:
-                break
-        assert len(accepted) > 5 and len(refused) == 3, (len(accepted), len(refused))
-        for reply in refused:
-            lib.equal(reply.status, 503, reply.text)
-            lib.contains(reply.json()["detail"], "the run is not accepted")
-            lib.contains(reply.json()["detail"], "its disk may be full")
-        states = {r["status"] for r in lib.get(f"{api}/runs?limit=1000").json()["runs"]}
-        lib.equal(states, {"queued", "failed"})  # what was refused says so, nothing is lost from sight
-        broker.kill()
-        broker.wait()
-        subprocess.run(["mount", "-o", "remount,size=400m", folder], check=True)
-        broker = start_broker()
-        each = worker(url, ECHO)
-        for run, n in accepted:
-            lib.equal(ended(api, run)["outputs"], {"shout": {"text": f"echo: {n}"}})
-        lib.equal(ended(api, start(api, "echo", {"message": "room"}))["status"], "succeeded")
-        lib.equal(each.stop(), 0)
-        lib.equal(process.stop(), 0)
-        print(f"     {len(accepted)} accepted before the disk was full: {refused[0].json()['detail']}")
-    finally:
-        broker.kill()
-        broker.wait()
-        subprocess.run(["umount", "-l", folder])
-
-
-def test_servers_of_a_cluster_have_their_own_answers():
-    """Two servers run one another's tasks, and workers answer to the one that asked."""
-    import subprocess
-    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
-    broker = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"nats://127.0.0.1:{port}"
-        lib.until(lambda: can_connect(port), what="the broker")
-        for here in (4, 0):  # tasks that the servers run themselves: all of them, or none
-            servers = [server("--queue", url, "--flow-runs", here) for _ in range(2)]
-            apis = [s.url("api") for s in servers]
-            for api in apis:
-                add(api, ECHO)
-                add(api, FAIL)
-            workers = [] if here else [worker(url, ECHO, FAIL)]
-            runs = [(api, start(api, "echo", {"message": f"{n}"}), n) for n in range(20) for api in apis]
-            broken = [(api, start(api, "broken")) for api in apis]
-            for api, run, n in runs:
-                lib.equal(ended(api, run)["outputs"], {"shout": {"text": f"echo: {n}"}})
-                lib.equal([e["event"] for e in lines(lib.get(f"{api}/runs/{run}/events").text)][-1], "run_ended")
-            for api, run in broken:
-                lib.equal(ended(api, run)["status"], "failed")
-            for each in workers + servers:
-                lib.equal(each.stop(), 0)
-    finally:
-        broker.kill()
-        broker.wait()
-
-
-def can_connect(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
-    except OSError:
-        return False
 
 
 def test_sigterm_lets_runs_end():
