@@ -38,7 +38,7 @@ static bool restore(sl_node *node)
         return false;
     node->attempt.attempt = (unsigned)json_integer_value(json_object_get(step, "attempts"));
     if (status == SL_STEP_SUCCEEDED) /* one that was skipped gave nothing, and null is something */
-        node->value = json_incref(json_object_get(step, "value"));
+        node->value = json_object_get(step, "value") ? json_incref(json_object_get(step, "value")) : json_null();
     node->phase = SL_NODE_WAITING;
     if (status == SL_STEP_SUCCEEDED && sl_node_has_blocks(node))
         sl_block_restore_children(node);

@@ -327,6 +327,13 @@ static int keep_left(void *user, const sl_run_left *left)
     return sl_task_keep_left(user, left);
 }
 
+/* Steps that have ended, as whoever put the message knew them. NULL: none. */
+static json_t *steps_of(const sl_flow_task *task)
+{
+    json_t *steps = json_object_get(json_object_get(task->root, "data"), "steps");
+    return json_is_object(steps) ? steps : NULL;
+}
+
 /* Another message of it is worked on here, or its end is on its way to disk. */
 static bool is_under_way(const sl_flow_task *task)
 {
@@ -399,7 +406,7 @@ static int start_run(sl_flow_task *task, sl_flow *flow, json_t *inputs)
     sl_span_get_context(task->running, &parent);
     sl_flow_run_options options = {.run_id = sl_str_c(task->id),
                                    .parent = sl_span_context_is_valid(&parent) ? &parent : NULL,
-                                   .resume = json_object_get(left, "steps"),
+                                   .resume = left ? json_object_get(left, "steps") : steps_of(task),
                                    .last_seq = left ? (uint64_t)json_integer_value(json_object_get(left, "last_seq"))
                                                     : last_seq_of(task),
                                    .durable = !*task->home,

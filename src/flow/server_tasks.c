@@ -7,6 +7,8 @@
 #include "src/flow/server_impl.h"
 #include "src/llm/json_text.h"
 
+#define MAX_STEPS_BYTES (1024u * 1024) /* in the message of a run that goes on */
+
 struct sl_flow_waiter {
     sl_flow_waiter *next;
     char id[SL_FLOW_ID_MAX];
@@ -518,6 +520,17 @@ static void key_again(const sl_run_left *left, char *key, size_t size)
         (void)snprintf(key, size, "%.*s", len, left->run.id.ptr);
 }
 
+/* Steps that have ended go with the message: whoever runs it need not have them. Without room they run again. */
+static void add_steps(const sl_flow_server *server, const sl_run_left *left, json_t *data)
+{
+    if (!server->options->cluster.len || !json_object_size(left->steps))
+        return;
+    char *text = sl_json_text(left->steps);
+    if (text && strlen(text) <= MAX_STEPS_BYTES)
+        (void)json_object_set(data, "steps", left->steps);
+    free(text);
+}
+
 int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, void (*done)(void *user, int error), void *user)
 {
     SL_ASSERT(left);
@@ -540,6 +553,7 @@ int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, void (*do
         (void)json_object_set_new(data, "workflow_hash", json_stringn(left->run.hash.ptr, left->run.hash.len));
     if (left->last_seq) /* whoever runs it goes on counting: its letters are others than those of the run before */
         (void)json_object_set_new(data, "last_seq", json_integer((json_int_t)left->last_seq));
+    add_steps(server, left, data);
     sl_replies_address(server, data);
     json_t *message = message_of(workflow, "new_task", data, NULL);
     char *body = message ? sl_json_text(message) : NULL;

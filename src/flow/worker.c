@@ -67,6 +67,7 @@ struct job {
     bool busy, acking; /* the cluster has not answered yet */
     sl_timer retry;
     uint64_t events, last_seq; /* of an earlier run of the task */
+    json_t *steps;             /* that have ended there; NULL: none is known */
     bool ended;                /* the last letter is written */
 };
 
@@ -165,6 +166,7 @@ static void job_free(job *j)
     sl_span_end(j->running);
     sl_span_end(j->process);
     sl_flow_run_unref(j->run);
+    json_decref(j->steps);
     sl_queue_message_free(j->native);
     sl_free(j);
     if (w->draining && w->job_count == 0)
@@ -473,6 +475,8 @@ static json_t *read_task(job *j, sl_str body)
         (void)snprintf(j->session, sizeof j->session, "%s", session ? session : "");
         json_int_t last = json_integer_value(json_object_get(data, "last_seq"));
         j->last_seq = last > 0 ? (uint64_t)last : 0;
+        json_t *steps = json_object_get(data, "steps");
+        j->steps = json_is_object(steps) ? json_incref(steps) : NULL;
         const char *home = json_string_value(json_object_get(data, "answer_topic"));
         if (sl_replies_is_topic(j->worker->topics, home))
             (void)snprintf(j->home, sizeof j->home, "%s", home);
@@ -522,6 +526,7 @@ static void begin(source *s, json_t *message, sl_queue_message *native)
     sl_span_get_context(j->running, &parent);
     sl_flow_run_options options = {.run_id = sl_str_c(j->id),
                                    .parent = sl_span_context_is_valid(&parent) ? &parent : NULL,
+                                   .resume = j->steps,
                                    .last_seq = j->last_seq,
                                    .on_event = on_event,
                                    .user = j};

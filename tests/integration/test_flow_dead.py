@@ -12,6 +12,8 @@ import flow  # noqa: E402
 import lib  # noqa: E402
 import test_flow_cluster as cluster  # noqa: E402
 
+TWO = ("name: two\nsteps:\n  - {id: a, type: action, action: queue, topic: counted, message: 'x'}\n"
+       "  - {id: b, type: action, action: sleep, seconds: 60, depends_on: [a]}\n")
 NAP = "name: nap\nsteps:\n  - {id: a, type: action, action: sleep, seconds: 1}\n"
 
 
@@ -161,6 +163,29 @@ def test_a_letter_of_another_server_of_the_cluster():
         lib.equal(lib.post(f"{home.api}/runs/{run}/resume").status, 202)
         cluster.answer(other.queue, lease(other.queue), "again")
         lib.equal(home.ended(run)["outputs"], {"result": "again"})
+        for each in (home, other):
+            lib.equal(each.stop(), 0)
+
+
+def test_finished_steps_go_to_the_server_that_goes_on():
+    with cluster.broker() as url:
+        home = flow.Server("--queue", url)
+        home.add(TWO)
+        run = home.start("two")
+        lib.until(lambda: [s["status"] for s in home.run(run)["steps"]] == ["succeeded"], what="the first step")
+        lib.equal(lib.post(f"{home.api}/runs/{run}/cancel").status, 202)
+        lib.equal(home.ended(run)["status"], "cancelled")
+        lib.equal(home.stop(), 0)
+        home = flow.Server("--queue", url, "--flow-runs", "0", data=home.data)
+        other = flow.Server("--queue", url)
+        other.add(TWO)
+        lib.equal(lib.post(f"{home.api}/runs/{run}/resume").status, 202)
+        lib.until(lambda: home.run(run)["status"] == "running", what="the run at the other server")
+        time.sleep(0.3)
+        lib.equal(lib.post(f"{home.api}/runs/{run}/cancel").status, 202)
+        lib.equal(home.ended(run)["status"], "cancelled")
+        made = lib.request("POST", f"{other.queue}/queues/counted/lease?wait=1&lease=30&max=5", b"", timeout=20).json()["messages"]
+        lib.equal(len(made), 1, "the first step ran once")
         for each in (home, other):
             lib.equal(each.stop(), 0)
 
