@@ -88,6 +88,26 @@ static bool read_real(sl_str text, double *ret_value)
     return true;
 }
 
+/* 0x1F and 0o17, without a sign. */
+static bool read_based(sl_str text, int64_t *ret_value)
+{
+    SL_ASSERT(ret_value);
+    unsigned bits = sl_str_starts(text, SL_STR("0x")) ? 4 : sl_str_starts(text, SL_STR("0o")) ? 3 : 0;
+    uint64_t value = 0;
+    if (!bits || text.len == 2)
+        return false;
+    for (size_t at = 2; at < text.len; at++) {
+        unsigned char c = (unsigned char)text.ptr[at];
+        unsigned digit = c <= '9' ? (unsigned)(c - '0') : (c | 0x20u) - 'a' + 10u;
+        bool good = (c >= '0' && c <= '9') || ((c | 0x20u) >= 'a' && (c | 0x20u) <= 'f');
+        if (!good || digit >= 1u << bits || value > (uint64_t)INT64_MAX >> bits)
+            return false;
+        value = value << bits | digit;
+    }
+    *ret_value = (int64_t)value;
+    return true;
+}
+
 static bool is_one_of(sl_str text, const char *const *words)
 {
     for (; *words; words++) {
@@ -110,7 +130,8 @@ void sl_node_resolve(sl_node *node)
     } else if (is_one_of(text, trues) || is_one_of(text, falses)) {
         node->type = SL_NODE_BOOL;
         node->is.boolean = is_one_of(text, trues);
-    } else if (looks_whole(text) && sl_str_to_i64(digits, &node->is.whole) == 0) {
+    } else if ((looks_whole(text) && sl_str_to_i64(digits, &node->is.whole) == 0) ||
+               read_based(text, &node->is.whole)) {
         node->type = SL_NODE_INT;
     } else if (read_real(text, &node->is.real)) {
         node->type = SL_NODE_REAL;
