@@ -109,8 +109,12 @@ static json_t *answers_of(const sl_api_route *route)
         (void)error;
         put_answer(answers, (int)status, status < 300 && route->produces ? route->produces : "application/json");
     }
-    if (!route->open)
+    if (route->body != SL_API_NO_BODY)
+        put_answer(answers, 413, "application/json");
+    if (!route->open) {
         put_answer(answers, 401, "application/json");
+        put_answer(answers, 503, "application/json"); /* a disk that cannot be read, no memory */
+    }
     return answers;
 }
 
