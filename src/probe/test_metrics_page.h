@@ -103,4 +103,10 @@ static inline sl_probe_metrics *page_host(sl_sdk *sdk)
     return m;
 }
 
+static inline void page_end(sl_sdk *sdk, sl_probe_metrics *m)
+{
+    sl_probe_metrics_free(m);
+    sl_sdk_free(sdk);
+}
+
 #endif

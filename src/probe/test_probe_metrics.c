@@ -87,8 +87,7 @@ SL_TEST(upstreams_names_types_and_help)
     /* A counter without "_total" cannot be one in OpenMetrics. */
     CHECK(page_has(sdk, SL_PROMETHEUS_OPENMETRICS, "# TYPE llamacpp:n_tokens_max unknown\n"));
     CHECK(page_has(sdk, SL_PROMETHEUS_OPENMETRICS, "# TYPE llamacpp:prompt_tokens counter\n"));
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(prompts_and_tokens)
@@ -140,8 +139,7 @@ SL_TEST(a_prompt_that_was_given_up_has_tokens_and_no_times)
     sl_probe_metrics_prefill(m, &(sl_probe_prefill){.context = 1, .tokens = 5, .duration_ns = MS});
     CHECK(page_pair(sdk, "request_prefill_time_seconds_count{model=\"tiny\"}") == 1);
     CHECK(page_pair(sdk, "time_to_first_token_seconds_count{model=\"tiny\"}") <= 0);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(batches)
@@ -178,8 +176,7 @@ SL_TEST(batches)
     CHECK(sl_probe_metrics_totals(sdk, &totals));
     CHECK_EQ(totals.batches, 7);
     CHECK_EQ(totals.batches_failed, 5);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(contexts_and_sequences)
@@ -218,8 +215,7 @@ SL_TEST(contexts_and_sequences)
     CHECK(page_pair(sdk, "kv_cache_tokens") == 0);
     CHECK(page_value(sdk, "llamacpp_context_size_tokens{host=\"0\",context=\"1\",model=\"tiny\"}") == 0);
     sl_probe_metrics_context_freed(m, 1);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(shared_tokens_are_no_more_than_everything)
@@ -234,8 +230,7 @@ SL_TEST(shared_tokens_are_no_more_than_everything)
     sl_probe_metrics_tick(m, MS, 0);
     CHECK(page_pair(sdk, "kv_cache_usage_ratio") == 1);
     CHECK_NEAR(page_value(sdk, "llamacpp_context_usage_ratio"), 50 / 64.);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(what_is_not_known_of_a_context)
@@ -263,8 +258,7 @@ SL_TEST(what_is_not_known_of_a_context)
     /* Work of an unknown context, and of an unknown model, has a name all the same. */
     sl_probe_metrics_token(m, 9, MS, NULL);
     CHECK(page_pair(sdk, "inter_token_latency_seconds_count{model=\"unknown\"}") == 1);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(names_of_models)
@@ -331,8 +325,7 @@ SL_TEST(loads_of_models)
     sl_probe_metrics_model_freed(m, 2);
     sl_probe_metrics_model_freed(m, 2);
     CHECK(page_value(sdk, "llamacpp_model_info{model=\"a\",description=\"llama F32\"}") == 0);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(memory_by_use_and_device)
@@ -408,8 +401,7 @@ SL_TEST(requests)
     char *text = page_text(sdk, SL_PROMETHEUS_TEXT);
     CHECK(text && !strstr(text, "secret"));
     free(text);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 /* A host with a context for each chat: the series are those of the places that contexts had at once. */
@@ -430,8 +422,7 @@ SL_TEST(contexts_that_come_and_go_use_their_labels_again)
     char *text = page_text(sdk, SL_PROMETHEUS_TEXT);
     CHECK(text && !strstr(text, "context=\"4\"") && !strstr(text, "otel_metric_overflow"));
     free(text);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(errors_of_requests)
@@ -589,8 +580,7 @@ SL_TEST(rates_look_back_a_minute)
     CHECK_NEAR(page_pair(sdk, "predicted_tokens_seconds"), 250);
     sl_probe_metrics_tick(m, 161 * second, 0);
     CHECK_NEAR(page_pair(sdk, "predicted_tokens_seconds"), 0);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(losses_and_memory_of_the_host)
@@ -628,8 +618,7 @@ SL_TEST(changes_of_sequences)
     CHECK(page_value(sdk, "llamacpp_sequence_operations_total{operation=\"shift\"}") == 1);
     CHECK(page_value(sdk, "llamacpp_sequence_operations_total{operation=\"save\"}") == 2);
     CHECK(page_value(sdk, "llamacpp_state_bytes_total{operation=\"save\"}") == 8192);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(exemplars_lead_to_the_trace)
@@ -649,8 +638,7 @@ SL_TEST(exemplars_lead_to_the_trace)
     CHECK(strstr(text, "llamacpp_time_to_first_token_seconds_bucket{model=\"tiny\",le=\"0.001\"} 1 # {trace_id="));
     free(text);
     sl_span_end(span);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(everything_has_its_maximum)
@@ -671,8 +659,7 @@ SL_TEST(everything_has_its_maximum)
     CHECK_EQ(strlen(m->body->models[0]->name), SL_PROBE_MODEL_BYTES - 1);
     CHECK_EQ(m->contexts[0].sequence_count, SL_PROBE_MAX_METRIC_SEQUENCES);
     CHECK_EQ(m->body->capacity_tokens, 10 * SL_PROBE_MAX_METRIC_CONTEXTS);
-    sl_probe_metrics_free(m);
-    sl_sdk_free(sdk);
+    page_end(sdk, m);
 }
 
 SL_TEST(without_memory_nothing_breaks)
