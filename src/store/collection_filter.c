@@ -302,6 +302,11 @@ static bool matches(const json_t *value, const json_t *operand)
 /* False when the two are not to be compared. */
 static bool order_of(const json_t *a, const json_t *b, int *ret_order)
 {
+    if (json_is_integer(a) && json_is_integer(b)) { /* times in nanoseconds have more digits than a double */
+        json_int_t x = json_integer_value(a), y = json_integer_value(b);
+        *ret_order = (x > y) - (x < y);
+        return true;
+    }
     if (json_is_number(a) && json_is_number(b)) {
         double x = json_number_value(a), y = json_number_value(b);
         *ret_order = (x > y) - (x < y);
