@@ -8,6 +8,7 @@
 #define SCOPE "sightline.llama"
 #define SLOW_BUDGET 20u /* spans of slow batches in a second */
 #define SECOND_NS 1000000000u
+#define CLOCK_JUMP_NS 100000000 /* less is two clocks that are read one after the other */
 
 int sl_probe_assembler_new(const sl_probe_options *options, sl_probe_assembler **ret_assembler)
 {
@@ -171,6 +172,17 @@ void sl_probe_assembler_tick(sl_probe_assembler *assembler, uint64_t now_ns, uin
     sl_track_models_age(a, now_ns);
     sl_track_load(a);
     sl_probe_metrics_tick(a->metrics, now_ns, ring_dropped);
+}
+
+void sl_probe_assembler_clock(sl_probe_assembler *assembler, int64_t unix_offset_ns)
+{
+    SL_ASSERT(assembler);
+    int64_t moved = assembler->clock_known ? unix_offset_ns - assembler->clock_ns : 0;
+    if (assembler->clock_known && moved < CLOCK_JUMP_NS && moved > -CLOCK_JUMP_NS)
+        return;
+    assembler->options.unix_offset_ns += moved;
+    assembler->clock_ns = unix_offset_ns;
+    assembler->clock_known = true;
 }
 
 void sl_probe_assembler_damaged(sl_probe_assembler *assembler, uint64_t damaged)

@@ -47,6 +47,11 @@ void sl_probe_assembler_free(sl_probe_assembler *assembler);
 void sl_probe_assembler_event(void *assembler, const sl_probe_event *event, size_t size);
 /* About ten times a second, also when nothing comes: ages, gauges from /proc, rates. */
 void sl_probe_assembler_tick(sl_probe_assembler *assembler, uint64_t now_ns, uint64_t ring_dropped);
+/*
+ * What Unix time minus CLOCK_MONOTONIC is in this process; the first call says what it was when the ring was found.
+ * Where it jumps (the clock was set, the machine has slept), times from then on jump with it.
+ */
+void sl_probe_assembler_clock(sl_probe_assembler *assembler, int64_t unix_offset_ns);
 /* How many events so far were broken, or never finished: told before the tick. */
 void sl_probe_assembler_damaged(sl_probe_assembler *assembler, uint64_t damaged);
 /* The host is gone: what is open ends now, with status ERROR when `crashed`. */

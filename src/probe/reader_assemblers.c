@@ -2,7 +2,18 @@
 #include "src/probe/reader.h"
 
 #include "src/base/assert.h"
+#include "src/base/clock.h"
 #include "src/probe/quota_watch.h"
+
+#define CLOCKS_APART_NS 10000000u
+
+/* Reads both clocks; not when it was interrupted in between. */
+static void follow_clock(sl_probe_assembler *assembler)
+{
+    uint64_t before = sl_mono_ns(), unix_ns = sl_now_ns(), after = sl_mono_ns();
+    if (after - before < CLOCKS_APART_NS)
+        sl_probe_assembler_clock(assembler, (int64_t)(unix_ns - before));
+}
 
 static int open_assembler(void *user, const sl_probe_ring_info *info, void **ret_host)
 {
@@ -12,13 +23,16 @@ static int open_assembler(void *user, const sl_probe_ring_info *info, void **ret
     options.unix_offset_ns = info->unix_offset_ns;
     sl_probe_assembler *assembler;
     int error = sl_probe_assembler_new(&options, &assembler);
-    if (!error)
-        *ret_host = assembler;
-    return error;
+    if (error)
+        return error;
+    follow_clock(assembler);
+    *ret_host = assembler;
+    return 0;
 }
 
 static void tick(void *host, uint64_t now_ns, uint64_t dropped, uint64_t bad)
 {
+    follow_clock(host);
     sl_probe_assembler_damaged(host, bad);
     sl_probe_assembler_tick(host, now_ns, dropped);
 }

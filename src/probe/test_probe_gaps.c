@@ -151,6 +151,34 @@ SL_TEST(what_is_open_while_events_are_damaged_is_partial)
     stream_done(&s);
 }
 
+/* A laptop that slept: CLOCK_MONOTONIC has not counted that. */
+SL_TEST(times_follow_a_clock_that_jumps)
+{
+    stream s;
+    const int64_t hour = 3600000000000, none = 99000000;
+    REQUIRE(stream_open(&s));
+    sl_probe_assembler_clock(s.assembler, 1000); /* of this process, whatever that of the ring is */
+    stream_request(&s, 1, COMPLETION);
+    stream_end_as(&s, 1, SL_PROBE_END_COMPLETE, "");
+    sl_probe_assembler_clock(s.assembler, 1000 + none);
+    sl_probe_assembler_clock(s.assembler, 1000 - none);
+    stream_request(&s, 2, COMPLETION);
+    stream_end_as(&s, 2, SL_PROBE_END_COMPLETE, "");
+    sl_probe_assembler_clock(s.assembler, 1000 + hour);
+    sl_probe_assembler_clock(s.assembler, 1000 + hour);
+    stream_request(&s, 3, COMPLETION);
+    sl_probe_assembler_clock(s.assembler, 1000); /* set back in the midst of a request */
+    stream_end_as(&s, 3, SL_PROBE_END_COMPLETE, "");
+    stream_close(&s);
+    const sl_otlp_span *at[3];
+    for (size_t i = 0; i < 3; i++)
+        REQUIRE((at[i] = stream_span(&s, "POST /completion", i)) != NULL);
+    CHECK(at[0]->start_ns < at[1]->start_ns && at[1]->start_ns - at[0]->start_ns < 1000000000);
+    CHECK(at[2]->start_ns - at[1]->start_ns >= (uint64_t)hour);
+    CHECK(at[2]->end_ns >= at[2]->start_ns);
+    stream_done(&s);
+}
+
 /* One turn that is idle pushes out the oldest of those that are kept: which stands right behind it in the list. */
 SL_TEST(kept_turns_go_while_idle_ones_are_looked_at)
 {

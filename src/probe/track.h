@@ -243,6 +243,8 @@ struct sl_probe_assembler {
     int32_t *scratch;     /* tokens of one sequence that lie apart in a batch */
     uint32_t slow_budget; /* spans for slow batches that may still be made in this second */
     uint64_t budget_ns, now_ns;
+    int64_t clock_ns; /* see sl_probe_assembler_clock */
+    bool clock_known;
     uint64_t dropped; /* events of the ring, so far */
     uint64_t damaged; /* the same */
     sl_track_model *models[SL_PROBE_MAX_MODELS];
