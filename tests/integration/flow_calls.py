@@ -90,6 +90,18 @@ def lines(text):
     return [json.loads(line) for line in text.splitlines() if line]
 
 
+def audited(data):
+    """(action, object) of the audit log of a server that has ended."""
+    with open(data + "/audit.jsonl") as file:
+        return [(entry["action"], entry["object"]) for entry in map(json.loads, file)]
+
+
+def requests(process, method, route, status):
+    """How many of them the metrics have."""
+    return lib.total(lib.metrics(process.url("metrics")), "http_server_request_duration_seconds_count", http_route=route,
+                     http_request_method=method, http_response_status_code=status)
+
+
 def form(text):
     edge = "edge-of-the-form"
     body = (f"--{edge}\r\nContent-Disposition: form-data; name=\"config_file\"; filename=\"upload\"\r\n"

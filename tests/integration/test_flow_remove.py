@@ -7,7 +7,7 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lib  # noqa: E402
-from flow_calls import post_deployment, server, status  # noqa: E402
+from flow_calls import audited, post_deployment, requests, server, status  # noqa: E402
 
 NAP = "name: nap\nsteps:\n  - {id: nap, type: action, action: sleep, seconds: '{{ seconds }}'}\n"
 FILE = """name: %s
@@ -113,6 +113,19 @@ def test_its_tasks_are_cancelled_when_that_is_asked_for():
     other = task(api, "Staying", 0.1)
     lib.until(lambda: status(api, other) == "succeeded", what="a task of another deployment")
     lib.equal(process.stop(), 0)
+
+
+def test_it_is_in_the_audit_log_and_counted():
+    data, base = lib.tmp(), folder()
+    process = server(data=data)
+    api = process.url("api")
+    deploy(api, "Going", base)
+    lib.equal(lib.request("DELETE", f"{api}/deployments/Nobody").status, 404)
+    lib.equal(lib.request("DELETE", f"{api}/deployments/Going").status, 200)
+    for code in ("200", "404"):
+        lib.until(lambda: requests(process, "DELETE", "/deployments/{deployment_name}", code) == 1, what="that it is counted")
+    lib.equal(process.stop(), 0)
+    lib.equal(audited(data), [("deployment.create", "Going"), ("deployment.delete", "Going")])
 
 
 def test_a_start_goes_on_with_what_is_left():
