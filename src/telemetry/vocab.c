@@ -164,15 +164,3 @@ const sl_view *sl_vocab_view_at(size_t index, sl_vocab *ret_vocab)
     *ret_vocab = view_rows[index].vocab;
     return &view_rows[index].view;
 }
-
-int sl_vocab_add_views(sl_sdk *sdk, sl_vocab vocab)
-{
-    for (size_t i = 0; i < sl_vocab_view_count(); i++) {
-        if (view_rows[i].vocab != vocab)
-            continue;
-        int error = sl_view_add(sdk, &view_rows[i].view);
-        if (error)
-            return error;
-    }
-    return 0;
-}

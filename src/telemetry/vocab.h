@@ -93,7 +93,4 @@ sl_instrument *sl_metric_declare_in(sl_meter *meter, sl_metric_id id, unsigned v
 size_t sl_vocab_view_count(void);
 const sl_view *sl_vocab_view_at(size_t index, sl_vocab *ret_vocab);
 
-/* Adds the views of a vocabulary (vocab_views.def). Errors: as sl_view_add. */
-SL_MUST_CHECK int sl_vocab_add_views(sl_sdk *sdk, sl_vocab vocab);
-
 #endif
