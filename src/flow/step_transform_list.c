@@ -39,9 +39,7 @@ static int map_template(sl_transform *t, json_t *items, sl_str text, json_t **re
         if (!error)
             error = sl_flow_spend(&t->work, 50 + text.len / 16);
         if (!error)
-            error = sl_template_render(template, scope, &out, t->fault);
-        if (!error)
-            error = sl_flow_spend_bytes(&t->work, out.len);
+            error = sl_template_render_within(template, scope, &t->work, &out);
         if (!error)
             error = sl_transform_add(t, list, json_stringn_nocheck(out.len ? out.data : "", out.len));
         sl_buf_done(&out);

@@ -348,19 +348,36 @@ static void init_renderer(renderer *r, json_t *context, sl_buf *out, sl_flow_fau
     r->work = (sl_flow_work){.steps = SL_MAX_TEMPLATE_STEPS, .bytes = SL_MAX_TEMPLATE_OUTPUT_BYTES, .fault = fault};
 }
 
+static int render_all(const sl_template *template, renderer *r)
+{
+    size_t before = r->out->len;
+    frame root = {.value = r->root};
+    int error = render(r, &root, template->root);
+    if (error) {
+        r->out->len = before;
+        if (error == SL_ENOMEM)
+            sl_flow_fault_set(r->work.fault, 0, 0, "out of memory");
+    }
+    return error;
+}
+
 int sl_template_render(const sl_template *template, json_t *context, sl_buf *out, sl_flow_fault *fault)
 {
     SL_ASSERT(template && out);
     renderer r;
-    size_t before = out->len;
     init_renderer(&r, context, out, fault);
-    frame root = {.value = r.root};
-    int error = render(&r, &root, template->root);
-    if (error) {
-        out->len = before;
-        if (error == SL_ENOMEM)
-            sl_flow_fault_set(fault, 0, 0, "out of memory");
-    }
+    return render_all(template, &r);
+}
+
+int sl_template_render_within(const sl_template *template, json_t *context, sl_flow_work *work, sl_buf *out)
+{
+    SL_ASSERT(template && work && out);
+    renderer r;
+    init_renderer(&r, context, out, work->fault);
+    r.work = *work;
+    int error = render_all(template, &r);
+    work->steps = r.work.steps;
+    work->bytes = r.work.bytes;
     return error;
 }
 

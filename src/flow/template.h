@@ -26,6 +26,10 @@ SL_MUST_CHECK int sl_template_new(sl_str text, sl_flow_fault *fault, sl_template
 void sl_template_free(sl_template *template);
 /* Appends the text to `out`. What is not bound renders as nothing. Errors: SL_ETOOBIG, SL_ENOMEM. */
 SL_MUST_CHECK int sl_template_render(const sl_template *template, json_t *context, sl_buf *out, sl_flow_fault *fault);
+/* The same as one part of a larger work (src/flow/expr_value.h): what it takes is taken from there. */
+struct sl_flow_work;
+SL_MUST_CHECK int sl_template_render_within(const sl_template *template, json_t *context, struct sl_flow_work *work,
+                                            sl_buf *out);
 /*
  * As a value: a template that is one path and nothing else gives what is bound there as it is (a list stays a list;
  * unbound: JSON null); every other one gives its text as a JSON string. Ownership: the caller holds a reference.

@@ -338,6 +338,24 @@ SL_TEST(work_is_bounded)
     json_decref(c);
 }
 
+/* A template for each item is one work: else a short file would hold up everything else for minutes. */
+SL_TEST(templates_of_items_share_their_limit)
+{
+    json_t *list = json_array(), *c = json_object(), *value = NULL;
+    for (int i = 0; i < 4000; i++)
+        (void)json_array_append_new(list, json_integer(1));
+    (void)json_object_set_new(c, "list", list);
+    json_t *p = quoted("{'function':'map','inputs':['list'],"
+                       "'template':'{{#each list}}{{#if this}}{{/if}}{{/each}}'}");
+    sl_step step = {.id = "t", .params = p};
+    sl_flow_fault fault = {0};
+    CHECK_EQ(sl_transform_run(&step, p, c, &value, &fault), SL_ETOOBIG);
+    CHECK(value == NULL && fault.message[0]);
+    json_decref(value);
+    json_decref(p);
+    json_decref(c);
+}
+
 SL_TEST(the_step_ends_once)
 {
     bench_step b;
