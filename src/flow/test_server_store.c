@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "src/store/test_gate.h"
 #include "tests/harness/sl_test.h"
 
 typedef struct site {
@@ -184,55 +185,6 @@ SL_TEST(a_folder_that_is_not_there)
 
 /* ---- a writer that is full of others' work: of runs, in the same file ---- */
 
-typedef struct gate {
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
-    bool began, open;
-} gate;
-
-static int wait_at_gate(void *user, sqlite3 *db)
-{
-    gate *g = user;
-    (void)db;
-    pthread_mutex_lock(&g->lock);
-    g->began = true;
-    pthread_cond_broadcast(&g->moved);
-    while (!g->open)
-        pthread_cond_wait(&g->moved, &g->lock);
-    pthread_mutex_unlock(&g->lock);
-    return 0;
-}
-
-static int do_nothing(void *user, sqlite3 *db)
-{
-    (void)user;
-    (void)db;
-    return 0;
-}
-
-static void fill_writer(site *s, gate *g)
-{
-    sl_db *db = sl_flow_store_db(s->store);
-    memset(g, 0, sizeof *g);
-    (void)pthread_mutex_init(&g->lock, NULL);
-    (void)pthread_cond_init(&g->moved, NULL);
-    CHECK_EQ(sl_db_submit(db, &(sl_db_job){.run = wait_at_gate, .user = g}), 0);
-    pthread_mutex_lock(&g->lock);
-    while (!g->began)
-        pthread_cond_wait(&g->moved, &g->lock);
-    pthread_mutex_unlock(&g->lock);
-    while (sl_db_submit(db, &(sl_db_job){.run = do_nothing, .plain = true}) == 0)
-        ;
-}
-
-static void open_gate(gate *g)
-{
-    pthread_mutex_lock(&g->lock);
-    g->open = true;
-    pthread_cond_broadcast(&g->moved);
-    pthread_mutex_unlock(&g->lock);
-}
-
 static void put_numbered(site *s, int *numbers, int count)
 {
     for (int i = 0; i < count; i++) {
@@ -246,6 +198,16 @@ static void put_numbered(site *s, int *numbers, int count)
     }
 }
 
+/* A site whose writer is full, with things for it to write. */
+static void open_full(site *s, char *dir, gate *g, int *numbers, int count)
+{
+    make_dir(dir);
+    open_site(s, dir);
+    fill_writer(sl_flow_store_db(s->store), g, true);
+    told = 0;
+    put_numbered(s, numbers, count);
+}
+
 /* None of the store's own is under way whose end would tell that there is room again. */
 SL_TEST(what_others_leave_no_room_for_is_written_all_the_same)
 {
@@ -253,11 +215,7 @@ SL_TEST(what_others_leave_no_room_for_is_written_all_the_same)
     int numbers[20];
     gate g;
     site s;
-    make_dir(dir);
-    open_site(&s, dir);
-    fill_writer(&s, &g);
-    told = 0;
-    put_numbered(&s, numbers, 20);
+    open_full(&s, dir, &g, numbers, 20);
     for (int i = 0; i < 20; i++)
         (void)uv_run(&s.loop.uv, UV_RUN_NOWAIT);
     CHECK_EQ(told, 0);
@@ -269,6 +227,7 @@ SL_TEST(what_others_leave_no_room_for_is_written_all_the_same)
     CHECK_STR(sl_str_c(text), "20 ");
     CHECK_EQ(sl_flow_store_failures(s.store), 0);
     close_site(&s);
+    gate_done(&g);
     remove_dir(dir);
 }
 
@@ -278,13 +237,10 @@ SL_TEST(closing_writes_what_has_no_room_yet)
     int numbers[5];
     gate g;
     site s;
-    make_dir(dir);
-    open_site(&s, dir);
-    fill_writer(&s, &g);
-    told = 0;
-    put_numbered(&s, numbers, 5);
+    open_full(&s, dir, &g, numbers, 5);
     open_gate(&g);
     close_site(&s);
+    gate_done(&g);
     CHECK_EQ(told, 5);
     open_site(&s, dir);
     CHECK_EQ(sl_flow_store_query(s.store, "select count(*) from sessions", NULL, 0, add_text, text), 0);

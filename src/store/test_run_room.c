@@ -2,67 +2,10 @@
  * Runs on disk when the writer is full of others' work, when a statement of a job fails, when memory does: nothing that
  * was taken is lost, and nothing that was refused is half there.
  */
-#include <pthread.h>
-
+#include "src/store/test_gate.h"
 #include "src/store/test_run_fixture.h"
 
 /* ---- a writer that others keep busy ---- */
-
-typedef struct gate {
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
-    bool began, open;
-} gate;
-
-/* A job that holds the writer until the gate opens. */
-static int wait_at_gate(void *user, sqlite3 *db)
-{
-    gate *g = user;
-    (void)db;
-    pthread_mutex_lock(&g->lock);
-    g->began = true;
-    pthread_cond_broadcast(&g->moved);
-    while (!g->open)
-        pthread_cond_wait(&g->moved, &g->lock);
-    pthread_mutex_unlock(&g->lock);
-    return 0;
-}
-
-static int do_nothing(void *user, sqlite3 *db)
-{
-    (void)user;
-    (void)db;
-    return 0;
-}
-
-/* The writer stands in a job of somebody else, and all places behind it are taken by others. */
-static void fill_writer(rig *r, gate *g)
-{
-    (void)pthread_mutex_init(&g->lock, NULL);
-    (void)pthread_cond_init(&g->moved, NULL);
-    g->began = g->open = false;
-    CHECK_EQ(sl_db_submit(r->db, &(sl_db_job){.run = wait_at_gate, .user = g}), 0);
-    pthread_mutex_lock(&g->lock);
-    while (!g->began)
-        pthread_cond_wait(&g->moved, &g->lock);
-    pthread_mutex_unlock(&g->lock);
-    while (sl_db_submit(r->db, &(sl_db_job){.run = do_nothing}) == 0)
-        ;
-}
-
-static void open_gate(gate *g)
-{
-    pthread_mutex_lock(&g->lock);
-    g->open = true;
-    pthread_cond_broadcast(&g->moved);
-    pthread_mutex_unlock(&g->lock);
-}
-
-static void gate_done(gate *g)
-{
-    (void)pthread_cond_destroy(&g->moved);
-    (void)pthread_mutex_destroy(&g->lock);
-}
 
 static void turn(rig *r, unsigned times)
 {
@@ -98,7 +41,7 @@ SL_TEST(what_others_leave_no_room_for_is_written_all_the_same)
             end_run(&r, "one", "failed");
             settle(&r);
         }
-        fill_writer(&r, &g);
+        fill_writer(r.db, &g, false);
         if (kind == 0)
             end_run(&r, "one", "succeeded");
         else if (kind == 1)
@@ -135,7 +78,7 @@ SL_TEST(writes_that_waited_keep_their_order)
     make_folder();
     rig_init(&r, 3);
     CHECK_EQ(take_run(&r, "one", ""), 0);
-    fill_writer(&r, &g);
+    fill_writer(r.db, &g, false);
     for (uint64_t i = 1; i <= 50; i++) {
         char body[32];
         (void)snprintf(body, sizeof body, "{\"seq\":%llu}", (unsigned long long)i);
@@ -173,7 +116,7 @@ SL_TEST(closing_waits_for_what_has_no_room)
     make_folder();
     rig_init(&r, 2);
     CHECK_EQ(take_run(&r, "one", ""), 0);
-    fill_writer(&r, &g);
+    fill_writer(r.db, &g, false);
     end_run(&r, "one", "cancelled");
     open_gate(&g); /* no turn of the loop: the close itself brings it */
     rig_done(&r);
