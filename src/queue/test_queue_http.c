@@ -568,6 +568,22 @@ static void check_hex(sl_str bytes, const char *text)
     CHECK_STR(sl_str_of(hex, 2 * bytes.len), text);
 }
 
+SL_TEST(of_two_parents_of_a_request_neither_goes_with_the_message)
+{
+    site *s = site_new(NULL, false, (sl_queue_options){.path = NULL});
+    json_decref(ask(s, "POST", "/queues/t/messages",
+                    "traceparent: " PRODUCER
+                    "\r\nTraceParent: 00-11111111111111111111111111111111-2222222222222222-01\r\n",
+                    "x", 201));
+    json_t *lease = ask(s, "POST", "/queues/t/lease?wait=5", "", "", 200);
+    const json_t *m = first_of(lease);
+    REQUIRE(m);
+    const json_t *trace = json_object_get(m, "traceparent");
+    CHECK(!trace || json_string_length(trace) == 0);
+    json_decref(lease);
+    site_end(s);
+}
+
 SL_TEST(the_trace_goes_from_producer_to_worker)
 {
     site *s = site_new(NULL, true, (sl_queue_options){.path = NULL});

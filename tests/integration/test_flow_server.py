@@ -176,6 +176,18 @@ def test_keys_are_asked_for_when_there_is_one():
     lib.contains(refused.stderr, "--api-key")
 
 
+def test_of_two_parents_neither_is_one():
+    process = server()
+    api = process.url("api")
+    add(api, ECHO)
+    trace, body = "0af7651916cd43dd8448eb211c80319c", b'{"inputs":{"message":"x"}}'
+    parent = f"traceparent: 00-{trace}-b7ad6b7169203331-01\r\n"
+    head = f"POST /workflows/echo/runs HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    answers = [lib.raw(api, (head + parent * times + "\r\n").encode() + body) for times in (1, 2)]
+    runs = [json.loads(answer.split(b"\r\n\r\n", 1)[1])["run_id"] for answer in answers]
+    lib.equal([ended(api, run)["trace_id"] == trace for run in runs], [True, False])
+
+
 def test_one_trace_from_request_to_step():
     process = server()
     api, admin = process.url("api"), process.url("admin")
