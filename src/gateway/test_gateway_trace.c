@@ -248,3 +248,222 @@ SL_TEST(usage_that_nobody_told_is_counted_once_by_its_reason)
         script_stop(s);
     }
 }
+
+/* ---- what a request and its answer say ---- */
+
+/* Asks once; `ret_all` has the attempt's span first, then that of the request. */
+static int ask_once(const char *answer, const char *body, recorded *ret_all, sl_segment **ret_segment, sl_sdk **ret_sdk)
+{
+    script *s = script_start(answer);
+    front *f = front_new(s->server.port);
+    *ret_segment = front_record(f);
+    *ret_sdk = f->sdk;
+    front_start(f);
+    nf_message m = ask(f, body);
+    int status = m.status;
+    nf_message_free(&m);
+    front_stop(f);
+    script_stop(s);
+    memset(ret_all, 0, sizeof *ret_all);
+    (void)sl_segment_drain(*ret_segment, SL_RING_SPANS, keep_span, ret_all);
+    CHECK_EQ(ret_all->count, 2);
+    return status;
+}
+
+/* An attribute as text: numbers in decimal, lists by their first item, "" when it is not there. */
+static void attr_text(const sl_otlp_span *span, const char *key, char text[64])
+{
+    sl_otlp_any any = attr(span, key);
+    sl_str item;
+    if (any.type == SL_VALUE_ARRAY) {
+        sl_otlp_iter it = sl_otlp_items(any.str, SL_OTLP_ARRAY_ITEMS);
+        if (!sl_otlp_next(&it, &item) || sl_otlp_read_any(item, &any) != 0)
+            memset(&any, 0, sizeof any);
+    }
+    text[0] = 0;
+    if (any.type == SL_VALUE_STRING)
+        (void)snprintf(text, 64, "%.*s", (int)any.str.len, any.str.ptr);
+    else if (any.type == SL_VALUE_INT)
+        (void)snprintf(text, 64, "%lld", (long long)any.integer);
+    else if (any.type == SL_VALUE_DOUBLE)
+        (void)snprintf(text, 64, "%g", any.real);
+    else if (any.type == SL_VALUE_BOOL)
+        (void)snprintf(text, 64, "%s", any.boolean ? "true" : "false");
+}
+
+SL_TEST(what_a_request_asks_for_stands_on_its_span)
+{
+    static const struct {
+        const char *member;
+        const char *key;
+        const char *value;
+    } rows[] = {
+        {"\"temperature\":0.5", "gen_ai.request.temperature", "0.5"},
+        {"\"temperature\":0", "gen_ai.request.temperature", "0"},
+        {"\"temperature\":\"hot\"", "gen_ai.request.temperature", ""},
+        {"\"temperature\":null", "gen_ai.request.temperature", ""},
+        {"\"top_p\":0.25", "gen_ai.request.top_p", "0.25"},
+        {"\"top_k\":40", "gen_ai.request.top_k", "40"},
+        {"\"max_tokens\":17", "gen_ai.request.max_tokens", "17"},
+        {"\"seed\":-3", "gen_ai.request.seed", "-3"},
+        {"\"frequency_penalty\":-1.5", "gen_ai.request.frequency_penalty", "-1.5"},
+        {"\"presence_penalty\":1.5", "gen_ai.request.presence_penalty", "1.5"},
+        {"\"stop\":\"END\"", "gen_ai.request.stop_sequences", "END"},
+        {"\"stop\":[\"A\",\"B\"]", "gen_ai.request.stop_sequences", "A"},
+        {"\"stop\":[]", "gen_ai.request.stop_sequences", ""},
+        {"\"n\":3", "gen_ai.request.choice.count", "3"},
+        {"\"n\":1", "gen_ai.request.choice.count", ""}, /* one is what everybody asks for */
+        {"\"n\":1.5", "gen_ai.request.choice.count", ""},
+        {"\"service_tier\":\"flex\"", "openai.request.service_tier", "flex"},
+        {"\"service_tier\":7", "openai.request.service_tier", ""},
+        {"\"response_format\":{\"type\":\"text\"}", "gen_ai.output.type", "text"},
+        {"\"response_format\":{\"type\":\"json_object\"}", "gen_ai.output.type", "json"},
+        {"\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{}}", "gen_ai.output.type", "json"},
+        {"\"response_format\":{}", "gen_ai.output.type", ""},
+        {"\"encoding_format\":\"base64\"", "gen_ai.request.encoding_formats", "base64"},
+        {"\"user\":\"planted\"", "user", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char body[256], text[64];
+        recorded all;
+        sl_segment *segment;
+        sl_sdk *sdk;
+        (void)snprintf(body, sizeof body, "{\"model\":\"m\",%s}", rows[i].member);
+        CHECK_EQ(ask_once(UNARY, body, &all, &segment, &sdk), 200);
+        if (all.count == 2) {
+            attr_text(&all.spans[0], rows[i].key, text);
+            if (strcmp(text, rows[i].value) != 0)
+                sl_test_failed(__FILE__, __LINE__, "%s: \"%s\"", rows[i].member, text);
+        }
+        recorded_done(&all);
+        record_done(sdk, segment);
+    }
+}
+
+SL_TEST(details_of_usage_stand_on_the_span)
+{
+    static const struct {
+        const char *usage;
+        const char *read, *written, *reasoning, *input;
+    } rows[] = {
+        {"\"prompt_tokens\":9,\"completion_tokens\":4", "", "", "", "9"},
+        {"\"prompt_tokens\":9,\"completion_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":6}", "6", "", "",
+         "9"},
+        {"\"prompt_tokens\":9,\"completion_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":0}", "0", "", "",
+         "9"},
+        {"\"prompt_tokens\":9,\"completion_tokens\":4,\"completion_tokens_details\":{\"reasoning_tokens\":3}", "", "",
+         "3", "9"},
+        {"\"prompt_tokens\":9,\"completion_tokens\":4,\"prompt_tokens_details\":null", "", "", "", "9"},
+        {"\"prompt_tokens\":9,\"completion_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":\"6\"}", "", "", "",
+         "9"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char body[512], answer[768], text[64];
+        recorded all;
+        sl_segment *segment;
+        sl_sdk *sdk;
+        int len = snprintf(body, sizeof body, "{\"model\":\"m\",\"usage\":{%s}}", rows[i].usage);
+        (void)snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len, body);
+        CHECK_EQ(ask_once(answer, "{\"model\":\"m\"}", &all, &segment, &sdk), 200);
+        if (all.count == 2) {
+            attr_text(&all.spans[0], "gen_ai.usage.input_tokens", text);
+            CHECK_STR(sl_str_c(text), rows[i].input);
+            attr_text(&all.spans[0], "gen_ai.usage.cache_read.input_tokens", text);
+            CHECK_STR(sl_str_c(text), rows[i].read);
+            attr_text(&all.spans[0], "gen_ai.usage.cache_write.input_tokens", text);
+            CHECK_STR(sl_str_c(text), rows[i].written);
+            attr_text(&all.spans[0], "gen_ai.usage.reasoning.output_tokens", text);
+            CHECK_STR(sl_str_c(text), rows[i].reasoning);
+            attr_text(&all.spans[1], "gen_ai.usage.input_tokens", text); /* on the request's span too */
+            CHECK_STR(sl_str_c(text), rows[i].input);
+        }
+        recorded_done(&all);
+        record_done(sdk, segment);
+    }
+}
+
+/* ---- prompts: only for who asked, never a key, never more than a part ---- */
+
+static bool is_anywhere(const recorded *all, const char *text)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        if (sl_str_find(all->spans[i].self, sl_str_c(text)) != SL_NPOS)
+            return true;
+    }
+    return false;
+}
+
+SL_TEST(prompts_are_recorded_for_who_asked)
+{
+    static const struct {
+        const char *variable, *value;
+        bool in_span;
+    } rows[] = {
+        {"LOG_QUERIES", NULL, false},
+        {"LOG_QUERIES", "false", false},
+        {"LOG_QUERIES", "true", true},
+        {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true", true},
+        {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "false", false},
+    };
+    static const char body[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"open sesame, my key is "
+                               "sk-abcdefghijklmnopqrstuvwx0123456789\"}]}";
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        recorded all;
+        sl_segment *segment;
+        sl_sdk *sdk;
+        if (rows[i].value)
+            (void)setenv(rows[i].variable, rows[i].value, 1);
+        CHECK_EQ(ask_once(UNARY, body, &all, &segment, &sdk), 200);
+        (void)unsetenv(rows[i].variable);
+        CHECK_EQ(is_anywhere(&all, "open sesame"), rows[i].in_span);
+        CHECK_EQ(is_anywhere(&all, "gen_ai.prompt"), rows[i].in_span);
+        CHECK(!is_anywhere(&all, "sk-abcdefghijklmnopqrstuvwx"));
+        CHECK_EQ(all.count == 2 && attr(&all.spans[1], "gen_ai.prompt").str.len > 0, false); /* not on the request's */
+        recorded_done(&all);
+        record_done(sdk, segment);
+    }
+}
+
+SL_TEST(long_prompts_are_cut_between_characters)
+{
+    enum { REPEATS = 3000 };
+    char *body = malloc(REPEATS * 3 + 200);
+    size_t len = (size_t)sprintf(body, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"");
+    for (int i = 0; i < REPEATS; i++)
+        len += (size_t)sprintf(body + len, "\xe2\x82\xac");
+    (void)sprintf(body + len, "END\"}]}");
+    recorded all;
+    sl_segment *segment;
+    sl_sdk *sdk;
+    (void)setenv("LOG_QUERIES", "true", 1);
+    CHECK_EQ(ask_once(UNARY, body, &all, &segment, &sdk), 200);
+    (void)unsetenv("LOG_QUERIES");
+    if (all.count == 2) {
+        sl_str prompt = attr(&all.spans[0], "gen_ai.prompt").str;
+        CHECK(prompt.len > 4000 && prompt.len <= 4096);
+        CHECK(sl_utf8_valid(prompt));
+        CHECK(sl_str_find(prompt, SL_STR("END")) == SL_NPOS);
+    }
+    recorded_done(&all);
+    record_done(sdk, segment);
+    free(body);
+}
+
+/* Where there is no prompt, none is made up. */
+SL_TEST(requests_without_a_prompt)
+{
+    static const char *const bodies[] = {"{\"model\":\"m\"}", "{\"model\":\"m\",\"messages\":null}",
+                                         "{\"model\":\"m\",\"prompt\":\"p\"}", "{\"model\":\"m\",\"input\":[]}"};
+    (void)setenv("LOG_QUERIES", "true", 1);
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        recorded all;
+        sl_segment *segment;
+        sl_sdk *sdk;
+        CHECK_EQ(ask_once(UNARY, bodies[i], &all, &segment, &sdk), 200);
+        if (i == 0)
+            CHECK(!is_anywhere(&all, "gen_ai.prompt"));
+        recorded_done(&all);
+        record_done(sdk, segment);
+    }
+    (void)unsetenv("LOG_QUERIES");
+}
