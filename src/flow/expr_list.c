@@ -11,7 +11,9 @@ int sl_fn_run_length(SL_FN_ARGS)
     (void)count;
     int error = 0;
     json_t *v = args[0];
-    size_t n = json_is_array(v) ? json_array_size(v) : json_is_object(v) ? json_object_size(v) : 0;
+    size_t n = json_is_array(v) ? json_array_size(v) : 0;
+    if (json_is_object(v)) /* without what is no member to anybody else */
+        n = json_object_size(v) - (json_object_get(v, SL_FLOW_TEXT_KEY) != NULL);
     if (json_is_string(v)) {
         error = sl_flow_spend(call->work, json_string_length(v) / 16);
         n = sl_fn_characters(sl_flow_str(v));

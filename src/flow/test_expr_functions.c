@@ -210,6 +210,7 @@ static const row rows[] = {
     {"len(true)", "!list, string or object"},
     {"length(l)", "3"},
     {"length(o)", "2"},
+    {"length(said)", "4"},
     {"length(nil)", "!not a null"},
     {"first([])", "null"},
     {"first('')", "null"},

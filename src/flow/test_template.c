@@ -423,3 +423,18 @@ SL_TEST(paths_of_conditions_are_told)
     sl_buf_done(&out);
     sl_condition_free(condition);
 }
+
+/* What stands for the whole of an output is no member of it. */
+SL_TEST(the_length_of_an_output_counts_its_members)
+{
+    json_t *c = json_loads("{\"o\":{\"\\u0001text\":{\"x\":1},\"result\":1,\"more\":2}}", 0, NULL);
+    sl_template *t = NULL;
+    sl_buf out;
+    sl_buf_init(&out, 1000);
+    CHECK_EQ(sl_template_new(SL_STR("{{length o}}{{#each o}} {{@key}}{{/each}}"), NULL, &t), 0);
+    CHECK_EQ(sl_template_render(t, c, &out, NULL), 0);
+    CHECK_STR(sl_buf_str(&out), "2 result more");
+    sl_template_free(t);
+    sl_buf_done(&out);
+    json_decref(c);
+}
