@@ -9,6 +9,7 @@
 
 #include "src/telemetry/exporter_factory.h"
 #include "src/wire/otlp_encode.h"
+#include "src/wire/otlp_json.h"
 #include "tests/harness/sl_test.h"
 
 typedef struct span_text {
@@ -112,6 +113,173 @@ SL_TEST(damaged_requests_are_survived)
             sl_buf_done(&text);
         }
     }
+    sl_buf_done(&request);
+}
+
+/* ---- values, events, data points: requests as JSON, read back ---- */
+
+static void text_of(sl_signal signal, const char *json, sl_buf *ret_text)
+{
+    static const sl_otlp_signal kinds[SL_SIGNAL_COUNT] = {SL_OTLP_TRACES, SL_OTLP_METRICS, SL_OTLP_LOGS};
+    sl_buf request;
+    sl_buf_init(&request, 1u << 20);
+    sl_buf_init(ret_text, 1u << 20);
+    CHECK_EQ(sl_otlp_from_json(kinds[signal], sl_str_c(json), &request), 0);
+    CHECK_EQ(sl_console_text(signal, sl_buf_str(&request), ret_text), 0);
+    sl_buf_done(&request);
+}
+
+#define SPAN_OPENS                                                                                                     \
+    "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"traceId\":\"61616161616161616161616161616161\",\"spanId\":"   \
+    "\"6262626262626262\",\"name\":\"s\",\"startTimeUnixNano\":\"1000\",\"endTimeUnixNano\":\"4000\","
+#define SPAN_CLOSES "}]}]}]}"
+
+SL_TEST(values_of_every_kind)
+{
+    static const struct {
+        const char *value, *shown;
+    } rows[] = {
+        {"{\"stringValue\":\"a b\"}", "\"a b\""},
+        {"{\"stringValue\":\"\"}", "\"\""},
+        {"{\"stringValue\":\"tab\\tquote\\\"back\\\\esc\\u001b\"}", "\"tab\\tquote\\\"back\\\\esc\\x1b\""},
+        {"{\"boolValue\":true}", "true"},
+        {"{\"boolValue\":false}", "false"},
+        {"{\"intValue\":\"-9223372036854775808\"}", "-9223372036854775808"},
+        {"{\"intValue\":7}", "7"},
+        {"{\"doubleValue\":0.5}", "0.5"},
+        {"{\"doubleValue\":-1e300}", "-1e+300"},
+        {"{\"arrayValue\":{\"values\":[]}}", "[]"},
+        {"{\"arrayValue\":{\"values\":[{\"intValue\":1},{\"stringValue\":\"x\"},{\"boolValue\":true}]}}",
+         "[1, \"x\", true]"},
+        {"{\"arrayValue\":{\"values\":[{\"arrayValue\":{\"values\":[{\"intValue\":1}]}}]}}", "[[1]]"},
+        {"{\"kvlistValue\":{\"values\":[]}}", "{}"},
+        {"{\"kvlistValue\":{\"values\":[{\"key\":\"a\",\"value\":{\"intValue\":1}},{\"key\":\"b\\n\",\"value\":{"
+         "\"kvlistValue\":{\"values\":[{\"key\":\"c\",\"value\":{\"doubleValue\":2.5}}]}}}]}}",
+         "{a=1, b\\n={c=2.5}}"},
+        {"{\"bytesValue\":\"AAECf/8=\"}", "0x0001027fff"},
+        {"{}", "null"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char json[1024], wanted[1024];
+        sl_buf text;
+        (void)snprintf(json, sizeof json, SPAN_OPENS "\"attributes\":[{\"key\":\"k\",\"value\":%s}]" SPAN_CLOSES,
+                       rows[i].value);
+        (void)snprintf(wanted, sizeof wanted,
+                       "trace 61616161616161616161616161616161  unknown_service\n  s  INTERNAL  3.0 us\n    k=%s\n",
+                       rows[i].shown);
+        text_of(SL_SIGNAL_TRACES, json, &text);
+        CHECK_STR(sl_buf_str(&text), wanted);
+        sl_buf_done(&text);
+    }
+}
+
+/* What is nested beyond all sense ends in an empty list, and what is long is cut between characters. */
+SL_TEST(values_have_bounds)
+{
+    char *json = malloc(20000);
+    size_t len = (size_t)sprintf(json, SPAN_OPENS "\"attributes\":[{\"key\":\"k\",\"value\":");
+    for (int i = 0; i < 12; i++)
+        len += (size_t)sprintf(json + len, "{\"arrayValue\":{\"values\":[");
+    len += (size_t)sprintf(json + len, "{\"intValue\":1}");
+    for (int i = 0; i < 12; i++)
+        len += (size_t)sprintf(json + len, "]}}");
+    (void)sprintf(json + len, "}]" SPAN_CLOSES);
+    sl_buf text;
+    text_of(SL_SIGNAL_TRACES, json, &text);
+    CHECK(sl_str_find(sl_buf_str(&text), SL_STR("k=[[[[[[[[[]]]]]]]]]\n")) != SL_NPOS);
+    sl_buf_done(&text);
+    len = (size_t)sprintf(json, SPAN_OPENS "\"attributes\":[{\"key\":\"k\",\"value\":{\"stringValue\":\"");
+    for (int i = 0; i < 1000; i++)
+        len += (size_t)sprintf(json + len, "\xe2\x82\xac");
+    (void)sprintf(json + len, "\"}}]" SPAN_CLOSES);
+    text_of(SL_SIGNAL_TRACES, json, &text);
+    CHECK(sl_utf8_valid(sl_buf_str(&text)));
+    CHECK(sl_str_find(sl_buf_str(&text), SL_STR("\xe2\x82\xac...[954 bytes more]\"\n")) != SL_NPOS);
+    sl_buf_done(&text);
+    free(json);
+}
+
+SL_TEST(events_and_status_of_a_span)
+{
+    sl_buf text;
+    text_of(SL_SIGNAL_TRACES,
+            SPAN_OPENS "\"kind\":3,\"status\":{\"code\":1},\"events\":[{\"timeUnixNano\":\"2500\",\"name\":\"first "
+                       "token\",\"attributes\":[{\"key\":\"a\",\"value\":{\"intValue\":1}},{\"key\":\"b\",\"value\":{"
+                       "\"intValue\":2}}]},{\"timeUnixNano\":\"500\",\"name\":\"before\\n\"}]" SPAN_CLOSES,
+            &text);
+    CHECK_STR(sl_buf_str(&text), "trace 61616161616161616161616161616161  unknown_service\n"
+                                 "  s  CLIENT  3.0 us  OK\n"
+                                 "    event first token +1.5 us a=1 b=2\n"
+                                 "    event before\\n +0.0 us \n");
+    sl_buf_done(&text);
+    text_of(SL_SIGNAL_TRACES, SPAN_OPENS "\"kind\":99,\"status\":{\"code\":2}" SPAN_CLOSES, &text);
+    CHECK(sl_str_find(sl_buf_str(&text), SL_STR("  s  INTERNAL  3.0 us  ERROR\n")) != SL_NPOS);
+    sl_buf_done(&text);
+}
+
+#define METRIC_OPENS "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",\"unit\":\"s\","
+#define METRIC_CLOSES "}]}]}]}"
+
+SL_TEST(data_points_of_every_kind)
+{
+    static const struct {
+        const char *data, *shown;
+    } rows[] = {
+        {"\"gauge\":{\"dataPoints\":[{\"asDouble\":0.25}]}", "metric m{} 0.25 s\n"},
+        {"\"gauge\":{\"dataPoints\":[{\"asInt\":\"-3\"}]}", "metric m{} -3 s\n"},
+        {"\"sum\":{\"dataPoints\":[{\"asInt\":\"5\",\"attributes\":[{\"key\":\"a\",\"value\":{\"stringValue\":\"x\"}},"
+         "{\"key\":\"b\",\"value\":{\"boolValue\":true}}]},{\"asInt\":\"6\"}]}",
+         "metric m{a=\"x\", b=true} 5 s\nmetric m{} 6 s\n"},
+        {"\"histogram\":{\"dataPoints\":[{\"count\":\"3\",\"sum\":4.5,\"bucketCounts\":[\"1\",\"2\"],"
+         "\"explicitBounds\":["
+         "1],\"attributes\":[{\"key\":\"a\",\"value\":{\"intValue\":1}}]}]}",
+         "metric m{a=1} count=3 sum=4.5 s\n"},
+        {"\"sum\":{\"dataPoints\":[]}", ""},
+        {"\"summary\":{\"dataPoints\":[{\"count\":\"1\",\"sum\":2}]}", ""}, /* nobody here makes such */
+        {"\"description\":\"nothing else\"", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char json[1024];
+        sl_buf text;
+        (void)snprintf(json, sizeof json, METRIC_OPENS "%s" METRIC_CLOSES, rows[i].data);
+        text_of(SL_SIGNAL_METRICS, json, &text);
+        if (!sl_str_eq_c(sl_buf_str(&text), rows[i].shown))
+            sl_test_failed(__FILE__, __LINE__, "%s: %.*s", rows[i].data, (int)text.len, text.data);
+        sl_buf_done(&text);
+    }
+    sl_buf text; /* a name may not steer the terminal, and a metric need not have a unit */
+    text_of(
+        SL_SIGNAL_METRICS,
+        "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\\u001b[2J\",\"gauge\":{\"dataPoints\":[{"
+        "\"asInt\":\"1\"}]}}]}]}]}",
+        &text);
+    CHECK_STR(sl_buf_str(&text), "metric m\\x1b[2J{} 1\n");
+    sl_buf_done(&text);
+}
+
+/* Each allocation failing in turn: an error, or the whole text; nothing is left behind. */
+SL_TEST(no_memory_for_the_text)
+{
+    span_text spans[] = {{TRACE_A, "child---", "root----", "inner", 1500000, 2500000, true},
+                         {TRACE_A, "root----", NULL, "outer", 1000000, 13000000000, false}};
+    sl_buf request, text, whole;
+    request_of(spans, 2, &request);
+    sl_buf_init(&whole, 1u << 20);
+    CHECK_EQ(sl_console_text(SL_SIGNAL_TRACES, sl_buf_str(&request), &whole), 0);
+    bool hit = true;
+    for (long n = 0; hit && n < 100; n++) {
+        sl_buf_init(&text, 1u << 20);
+        sl_test_fail_alloc(n);
+        int error = sl_console_text(SL_SIGNAL_TRACES, sl_buf_str(&request), &text);
+        hit = sl_test_alloc_failed();
+        sl_test_fail_alloc(-1);
+        CHECK_EQ(error, hit ? SL_ENOMEM : 0);
+        if (!error)
+            CHECK_STR_EQ(sl_buf_str(&text), sl_buf_str(&whole));
+        sl_buf_done(&text);
+    }
+    CHECK(!hit);
+    sl_buf_done(&whole);
     sl_buf_done(&request);
 }
 
