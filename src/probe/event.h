@@ -255,7 +255,7 @@ typedef struct sl_probe_frame {
 enum {
     SL_PROBE_END_COMPLETE = 1,
     SL_PROBE_END_CLOSED = 2,  /* connection closed before the end */
-    SL_PROBE_END_BY_PEER = 4, /* and it was the client that left */
+    SL_PROBE_END_BY_PEER = 4, /* the client had left by then */
 };
 typedef struct sl_probe_answer_end {
     sl_probe_event head;

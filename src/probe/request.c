@@ -579,16 +579,28 @@ void sl_track_requests_look(sl_probe_assembler *a, uint64_t now_ns)
         finish_request(a, request, NULL, request->end_ns, NULL); /* which may make another one certain */
 }
 
+/* What has ended it before its answer was whole; NULL: nothing. A stream may be ended in order and lack its end. */
+static const char *broken_by(const sl_track_request *request, const sl_probe_answer_end *event)
+{
+    sl_str tail = sl_str_of((const char *)(event + 1), event->head.count);
+    unsigned flags = event->head.flags;
+    bool left = flags & SL_PROBE_END_BY_PEER;
+    if (flags & SL_PROBE_END_COMPLETE) {
+        bool whole = !request->streaming || sl_str_find(tail, SL_STR("[DONE]")) != SL_NPOS ||
+                     sl_str_find(tail, SL_STR("\"timings\"")) != SL_NPOS;
+        return left && !whole ? "client_disconnected" : NULL;
+    }
+    return !(flags & SL_PROBE_END_CLOSED) ? NULL : left ? "client_disconnected" : "connection_closed";
+}
+
 void sl_track_request_end(sl_probe_assembler *a, const sl_probe_answer_end *event)
 {
     SL_ASSERT(a && event);
     sl_track_request *request = sl_track_request_find(a, event->request);
     if (!request)
         return;
-    const char *error = NULL;
-    if (!(event->head.flags & SL_PROBE_END_COMPLETE) && (event->head.flags & SL_PROBE_END_CLOSED))
-        error = event->head.flags & SL_PROBE_END_BY_PEER ? "client_disconnected" : "connection_closed";
-    if (!sl_track_hold(a, request, event))
+    const char *error = broken_by(request, event);
+    if (error || !sl_track_hold(a, request, event))
         finish_request(a, request, event, event->head.time_ns, error);
     sl_track_requests_look(a, event->head.time_ns);
 }

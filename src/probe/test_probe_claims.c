@@ -112,6 +112,33 @@ SL_TEST(who_ended_it_is_said)
     stream_done(&s);
 }
 
+/* The server ends the chunks in order, but not the stream: its reader had gone. */
+SL_TEST(a_stream_without_its_end_was_left)
+{
+    static const struct {
+        unsigned flags;
+        const char *tail, *error;
+        bool streams;
+    } rows[] = {
+        {SL_PROBE_END_COMPLETE | SL_PROBE_END_BY_PEER, "data: {\"content\":\"\"}\n\n", "client_disconnected", true},
+        {SL_PROBE_END_COMPLETE | SL_PROBE_END_BY_PEER, "data: {}\n\ndata: [DONE]\n\n", "", true},
+        {SL_PROBE_END_COMPLETE | SL_PROBE_END_BY_PEER, "data: {\"stop\":true,\"timings\":{}}\n\n", "", true},
+        {SL_PROBE_END_COMPLETE | SL_PROBE_END_BY_PEER, "{\"content\":\"\"}", "", false},
+        {SL_PROBE_END_COMPLETE, "data: {\"content\":\"\"}\n\n", "", true},
+    };
+    stream s;
+    REQUIRE(stream_open(&s));
+    for (uint32_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        stream_request(&s, i + 1, COMPLETION);
+        stream_answer(&s, i + 1, 200, rows[i].streams);
+        stream_end_as(&s, i + 1, rows[i].flags, rows[i].tail);
+    }
+    stream_close(&s);
+    for (uint32_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        CHECK_STR(stream_text(stream_span(&s, "POST /completion", i), "error.type"), rows[i].error);
+    stream_done(&s);
+}
+
 /* As llama-cpp-python does: an output of every token, and the memory cut back to what the next prompt shares. */
 SL_TEST(a_host_that_wants_every_output_has_prompts_too)
 {

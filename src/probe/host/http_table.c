@@ -97,12 +97,26 @@ static void tell_frame(const sl_http_watch_event *e)
     sl_host_commit(&p->head, sizeof *p, 0);
 }
 
-static void tell_answer_end(const sl_http_watch_event *e)
+/* Whether the other side has said that nothing more comes, or is gone: what the server may not have read yet. */
+static bool peer_has_left(int fd)
+{
+    struct pollfd p = {fd, POLLRDHUP, 0};
+    return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
+/* Servers end a stream in order also when they break it off because its reader has gone. */
+static uint16_t end_flags(const connection *c, uint16_t flags)
+{
+    bool ask = flags == SL_PROBE_END_COMPLETE && c->watch.is_event_stream && (unsigned)c->fd < SL_PROBE_MAX_FDS;
+    return ask && peer_has_left(c->fd) ? flags | SL_PROBE_END_BY_PEER : flags;
+}
+
+static void tell_answer_end(const connection *c, const sl_http_watch_event *e)
 {
     sl_probe_answer_end *p = (sl_probe_answer_end *)(void *)sl_host_take(SL_PROBE_ANSWER_END, sizeof *p, e->tail.len);
     if (!p)
         return;
-    p->head.flags = e->flags;
+    p->head.flags = end_flags(c, e->flags);
     p->head.count = (uint32_t)e->tail.len;
     p->bytes = e->bytes;
     p->request = e->request;
@@ -123,7 +137,7 @@ static void on_event(void *user, const sl_http_watch_event *e)
     else if (e->kind == SL_PROBE_FRAME)
         tell_frame(e);
     else
-        tell_answer_end(e);
+        tell_answer_end(user, e);
 }
 
 static sl_http_watch_sink sink_of(connection *c)
@@ -499,13 +513,6 @@ void sl_http_failed(int fd, sl_http_ref ref, int error)
 {
     if ((error == EPIPE || error == ECONNRESET || error == ETIMEDOUT || error == ENOTCONN) && sl_host_same_process())
         end(fd, ref, SL_HTTP_WATCH_BY_PEER);
-}
-
-/* Whether the other side has said that nothing more comes, or is gone: what the server may not have read yet. */
-static bool peer_has_left(int fd)
-{
-    struct pollfd p = {fd, POLLRDHUP, 0};
-    return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
 void sl_http_closing(int fd, sl_http_ref ref)

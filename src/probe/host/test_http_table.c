@@ -169,6 +169,28 @@ SL_TEST(a_close_tells_whether_the_client_had_left)
     }
 }
 
+SL_TEST(a_stream_that_ends_in_order_tells_whether_its_reader_was_there)
+{
+    int pair[2];
+    for (int leaves = 0; leaves < 2; leaves++) {
+        host_begin();
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+        sl_http_ref ref = opened(pair[0]);
+        was_read(pair[0], ref, GET, false);
+        was_written(pair[0], ref,
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+        if (leaves)
+            (void)close(pair[1]);
+        was_written(pair[0], ref, "0\r\n\r\n", false);
+        CHECK_EQ(atomic_load(&last_value),
+                 leaves ? SL_PROBE_END_COMPLETE | SL_PROBE_END_BY_PEER : SL_PROBE_END_COMPLETE);
+        sl_http_closing(pair[0], ref);
+        (void)close(pair[0]);
+        if (!leaves)
+            (void)close(pair[1]);
+    }
+}
+
 SL_TEST(nothing_is_known_while_nothing_is_recorded)
 {
     host_begin();
