@@ -34,7 +34,7 @@ static void taken_after(sl_track_turn *turn, uint64_t from_ns)
 
 void sl_token_times_batch(sl_probe_assembler *a, sl_track_context *context, uint64_t start_ns)
 {
-    SL_ASSERT(a && context->id && context->output_count <= SL_TRACK_OUTPUTS);
+    SL_ASSERT(a && context && context->output_count <= SL_TRACK_OUTPUTS);
     for (uint32_t i = 0; i < context->output_count; i++)
         taken_by(turn_at(context, context->outputs[i].seq), start_ns);
     context->output_count = 0;
