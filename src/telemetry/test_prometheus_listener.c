@@ -128,3 +128,121 @@ SL_TEST(a_listener_without_memory_is_not_made)
     }
     sl_sdk_free(sdk);
 }
+
+/* ---- OTEL_METRICS_EXPORTER=prometheus ---- */
+
+/* What the SDK has said last. */
+static void note(void *user, int error, const char *message)
+{
+    (void)error;
+    (void)snprintf(user, 512, "%s", message);
+}
+
+/* An SDK as the environment says, with that host (NULL: not set) and port. */
+static int sdk_of_environment(const char *host, uint16_t port, const char *disabled, char said[512], sl_sdk **ret_sdk)
+{
+    char text[16];
+    const sl_sdk_options options = {.on_error = note, .on_error_user = said};
+    said[0] = 0;
+    (void)snprintf(text, sizeof text, "%u", port);
+    (void)setenv("OTEL_METRICS_EXPORTER", "prometheus", 1);
+    (void)setenv("OTEL_TRACES_EXPORTER", "none", 1);
+    (void)setenv("OTEL_LOGS_EXPORTER", "none", 1);
+    (void)setenv("OTEL_SDK_DISABLED", disabled, 1);
+    (void)setenv("OTEL_EXPORTER_PROMETHEUS_PORT", text, 1);
+    if (host)
+        (void)setenv("OTEL_EXPORTER_PROMETHEUS_HOST", host, 1);
+    int error = sl_sdk_new(&options, ret_sdk);
+    static const char *const names[] = {"OTEL_METRICS_EXPORTER", "OTEL_TRACES_EXPORTER",
+                                        "OTEL_LOGS_EXPORTER",    "OTEL_EXPORTER_PROMETHEUS_PORT",
+                                        "OTEL_SDK_DISABLED",     "OTEL_EXPORTER_PROMETHEUS_HOST"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        (void)unsetenv(names[i]);
+    return error;
+}
+
+static uint16_t free_port(void)
+{
+    uint16_t port;
+    close(nf_listen(&port));
+    return port;
+}
+
+/* Whether anybody listens there. */
+static bool is_open(const char *address, uint16_t port)
+{
+    struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons(port)};
+    (void)inet_pton(AF_INET, address, &peer.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool open = connect(fd, (struct sockaddr *)&peer, sizeof peer) == 0;
+    close(fd);
+    return open;
+}
+
+SL_TEST(the_environment_turns_it_on)
+{
+    static const char *const hosts[] = {NULL, "localhost", "127.0.0.1", "0.0.0.0"};
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        uint16_t port = free_port();
+        char said[512];
+        sl_sdk *sdk = NULL;
+        REQUIRE(sdk_of_environment(hosts[i], port, "false", said, &sdk) == 0);
+        CHECK_STR(sl_str_c(said), "");
+        const sl_instrument_options mine = {.kind = SL_COUNTER, .name = "mine"};
+        sl_instrument_record(sl_instrument_new(sl_meter_named(sdk, "test"), &mine), 5, NULL, 0);
+        nf_message m = nf_ask(port, "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n");
+        CHECK_EQ(m.status, 200);
+        CHECK(m.data && strstr(m.data, "mine_total{otel_scope_name=\"test\"} 5\n"));
+        if (!hosts[i] || hosts[i][0] != '0')
+            CHECK(!is_open("127.0.0.2", port)); /* nowhere but there */
+        nf_message_free(&m);
+        CHECK_EQ(sl_sdk_shutdown(sdk, 2000), 0);
+        sl_sdk_free(sdk);
+        CHECK(!is_open("127.0.0.1", port)); /* gone with its SDK */
+    }
+}
+
+SL_TEST(a_port_that_is_taken_fails_the_start_and_says_so)
+{
+    uint16_t port;
+    char said[512];
+    sl_sdk *sdk = NULL;
+    int fd = nf_listen(&port);
+    CHECK_EQ(sdk_of_environment("127.0.0.1", port, "false", said, &sdk), SL_ECONFIG);
+    CHECK(!sdk);
+    CHECK(strstr(said, "OTEL_METRICS_EXPORTER=prometheus: ") != NULL);
+    CHECK(strstr(said, "is taken by another program") != NULL);
+    CHECK_EQ(sdk_of_environment("no-such-host.invalid", 0, "false", said, &sdk), SL_ECONFIG);
+    CHECK(strstr(said, "no-such-host.invalid") != NULL);
+    close(fd);
+}
+
+SL_TEST(who_is_disabled_does_not_listen)
+{
+    uint16_t port = free_port();
+    char said[512];
+    sl_sdk *sdk = NULL;
+    REQUIRE(sdk_of_environment("127.0.0.1", port, "true", said, &sdk) == 0);
+    CHECK(!is_open("127.0.0.1", port));
+    sl_sdk_free(sdk);
+}
+
+/* Longer than any host name: never every address instead. */
+SL_TEST(a_host_too_long_is_not_all_addresses)
+{
+    for (size_t len = 252; len <= 258; len++) {
+        char host[300], said[512];
+        sl_sdk *sdk = NULL;
+        memset(host, 'a', sizeof host);
+        host[len] = 0;
+        uint16_t port = free_port();
+        int error = sdk_of_environment(host, port, "false", said, &sdk);
+        if (!error) {
+            CHECK(!is_open("127.0.0.2", port)); /* localhost alone */
+        } else {
+            CHECK_EQ(error, SL_ECONFIG);
+            CHECK(said[0] != 0);
+        }
+        sl_sdk_free(sdk);
+    }
+}
