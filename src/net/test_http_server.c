@@ -921,7 +921,8 @@ SL_TEST(connections_stay_as_the_head_says)
         bool bare = strncmp(f->request, "HEAD", 4) == 0;
         bool read = nf_read_message(fd, false, bare, &m);
         if (!read || m.status != f->status || (!bare && !m.complete) || (f->body && !sl_str_eq_c(m.body, f->body)))
-            sl_test_failed(__FILE__, __LINE__, "row %zu: %d '%.*s'", i, m.status, (int)m.body.len, m.body.ptr);
+            sl_test_failed(__FILE__, __LINE__, "row %zu: %d '%.*s'", i, m.status, (int)m.body.len,
+                           m.body.ptr ? m.body.ptr : "");
         if (read)
             nf_message_free(&m);
         bool again = nf_read_message(fd, false, false, &m);
