@@ -71,8 +71,10 @@ static int refuse(const char *url, const char *id, const sl_fetch *fetch)
     sl_json_value root;
     char text[256];
     sl_str message = sl_str_of(NULL, 0);
-    if (sl_json_parse(sl_buf_str(&fetch->body), &root, NULL) == 0 &&
-        sl_json_string(sl_json_get(sl_json_get(root, "error"), "message"), text, sizeof text, &message) == 0 &&
+    bool json = sl_json_parse(sl_buf_str(&fetch->body), &root, NULL) == 0;
+    if (json && id && sl_json_string_is(sl_json_get(sl_json_get(root, "error"), "type"), SL_STR("ambiguous")))
+        return sl_fail(SL_EXIT_FAILED, "trace %s: several traces begin with these digits; give more of them", id);
+    if (json && sl_json_string(sl_json_get(sl_json_get(root, "error"), "message"), text, sizeof text, &message) == 0 &&
         message.len) {
         sl_buf shown; /* whoever answers does not write on the terminal */
         sl_buf_init(&shown, 4096);

@@ -65,6 +65,24 @@ def test_spans_by_post():
     lib.equal(lib.post(up.url("metrics") + "/v1/traces", request_of("ab" * 16), headers=kind).status, 404)
 
 
+def test_a_trace_by_its_first_digits():
+    up = lib.gateway(command="up")
+    kind = {"Content-Type": "application/x-protobuf"}
+    for trace in ("abcd" * 8, "abce" * 8, "abcdabcd" + "0" * 24):
+        lib.equal(lib.post(up.url("admin") + "/v1/traces", request_of(trace), headers=kind).status, 200)
+    lib.equal(traces(up, "abce")["trace_id"], "abce" * 8)
+    lib.equal(traces(up, "ABCE")["trace_id"], "abce" * 8, "either case")
+    lib.equal(traces(up, "abcdabcd0")["trace_id"], "abcdabcd" + "0" * 24)
+    for digits, status, says in (("abcd", 400, "several traces begin with these digits; give more of them"),
+                                 ("abcdabcd", 400, "several traces begin with these digits"), ("1234", 404, "not found"),
+                                 ("abc", 404, "not found"), ("nothex", 404, "not found"), ("abcd" * 8 + "0", 404, "not found")):
+        lib.equal(lib.get(up.url("admin") + "/traces/" + digits).status, status, digits)
+        done = lib.run("traces", digits, "--url", up.url("admin"))
+        lib.equal((done.returncode, done.stdout), (1, ""), digits)
+        lib.contains(done.stderr, f"sightline: trace {digits}: ", digits)
+        lib.contains(done.stderr, says, digits)
+
+
 def test_many_traces_by_post():
     """The view is bounded, whoever fills it."""
     up = lib.gateway(command="up")
