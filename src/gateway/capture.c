@@ -35,10 +35,9 @@ void sl_gw_capture_prompt(sl_gw_capture capture, sl_logger *logger, const sl_gw_
         return;
     SL_ASSERT(at->begin <= at->end && at->end <= request->plan->body.len);
     sl_str text = sl_str_sub(request->plan->body, at->begin, at->end - at->begin);
-    text.len = sl_utf8_prefix(text, SL_GW_CAPTURE_BYTES);
     sl_buf masked;
     sl_buf_init(&masked, (size_t)4 * SL_GW_CAPTURE_BYTES);
-    if (sl_redact_text(text, &masked) == 0) {
+    if (sl_redact_beginning(text, SL_GW_CAPTURE_BYTES, &masked) == 0) {
         if (in_span)
             sl_span_set(span, SL_STR("gen_ai.prompt"), sl_value_str(sl_buf_str(&masked)));
         if (in_log)

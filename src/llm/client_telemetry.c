@@ -88,10 +88,10 @@ static void set_prompt(sl_span *span, const sl_llm_request *request)
     if (value)
         (void)sl_json_put_value(&text, value);
     else
-        (void)sl_buf_put_str(&text, sl_str_sub(request->prompt, 0, PROMPT_BYTES));
-    sl_str cut = sl_buf_str(&text);
-    cut.len = sl_utf8_prefix(cut, PROMPT_BYTES);
-    if (sl_redact_text(sl_str_sub(cut, 0, sl_utf8_whole(cut)), &masked) == 0)
+        (void)sl_buf_put_str(&text, sl_str_sub(request->prompt, 0, 2 * PROMPT_BYTES));
+    sl_str whole = sl_buf_str(&text);
+    whole.len = sl_utf8_whole(whole);
+    if (sl_redact_beginning(whole, PROMPT_BYTES, &masked) == 0)
         SET_STR(span, "gen_ai.prompt", sl_buf_str(&masked));
     sl_buf_done(&text);
     sl_buf_done(&masked);

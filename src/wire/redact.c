@@ -5,6 +5,7 @@
 
 #define MAX_WORDS 16
 #define MAX_URL (64u * 1024)
+#define MAX_CUT_WORD 1024u
 #define MAX_NAME 128 /* longest name looked at in "name=value" */
 
 /* ---- Keys ---- */
@@ -353,6 +354,18 @@ int sl_redact_text(sl_str in, sl_buf *out)
         copied = i = to;
     }
     return error ? error : sl_buf_put_str(out, sl_str_sub(in, copied, in.len));
+}
+
+int sl_redact_beginning(sl_str in, size_t max, sl_buf *out)
+{
+    SL_ASSERT(out && max > MAX_CUT_WORD);
+    if (in.len > max) {
+        size_t len = sl_utf8_prefix(in, max), word = 0;
+        while (word < MAX_CUT_WORD && !strchr(" \t\r\n", in.ptr[len - word - 1]))
+            word++;
+        in.len = word < MAX_CUT_WORD ? len - word : len;
+    }
+    return sl_redact_text(in, out);
 }
 
 /* ---- addresses ---- */

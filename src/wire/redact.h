@@ -27,6 +27,12 @@ bool sl_key_is_sensitive(sl_str key);
 int sl_redact_text(sl_str in, sl_buf *out);
 
 /*
+ * sl_redact_text of the beginning of `in`, at most `max` bytes of it: where it is cut, the word that the cut goes
+ * through is left out (up to 1 KiB), because the beginning of a credential need not look like one.
+ */
+int sl_redact_beginning(sl_str in, size_t max, sl_buf *out);
+
+/*
  * An address as messages show it: whatever stands before its last '@' is masked, user names too, and so is what looks
  * like a credential behind it; cut between characters to `size`, with its NUL. Also for texts that are no address.
  */

@@ -235,6 +235,52 @@ SL_TEST(addresses_are_cut_after_they_were_masked)
     CHECK_STR(sl_str_c(text), SL_REDACTED);
 }
 
+/* At every place of the cut nothing of the secret is left, and what comes before it is. */
+SL_TEST(what_the_cut_goes_through_is_left_out)
+{
+    static const char secret[] = "sk-AbCdEfGh0123456789AbCdEfGh0123456789";
+    static char text[4096];
+    for (size_t place = 1500; place < 1500 + sizeof secret + 4; place++) {
+        sl_buf out;
+        sl_buf_init(&out, 8192);
+        memset(text, 'x', sizeof text);
+        for (size_t i = 9; i < sizeof text; i += 10)
+            text[i] = ' ';
+        memcpy(text + 1502, secret, sizeof secret - 1);
+        text[1501] = ' ';
+        CHECK_EQ(sl_redact_beginning(sl_str_of(text, sizeof text), place, &out), 0);
+        sl_str seen = sl_buf_str(&out);
+        CHECK_EQ(sl_str_find(seen, SL_STR("AbCd")), SL_NPOS);
+        CHECK(seen.len >= 1490 && seen.len <= place + 16);
+        CHECK(memcmp(seen.ptr, text, 1490) == 0);
+        sl_buf_done(&out);
+    }
+}
+
+SL_TEST(beginnings_that_need_no_cut_or_have_no_words)
+{
+    static char text[4096];
+    static const struct {
+        size_t len, max, want;
+        char fill;
+    } cases[] = {
+        {0, 2000, 0, 'x'},       {2000, 2000, 2000, 'x'}, {2001, 2000, 2000, 'x'},       {1999, 2000, 1999, ' '},
+        {4096, 2000, 2000, ' '}, {4096, 1025, 1025, 'x'}, {4096, 2000, 1999, (char)0xc3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sl_buf out;
+        sl_buf_init(&out, 8192);
+        memset(text, cases[i].fill, sizeof text);
+        if (cases[i].fill == (char)0xc3) { /* letters of two bytes: one begins at 1999 */
+            text[0] = 'x';
+            for (size_t at = 2; at < sizeof text; at += 2)
+                text[at] = (char)0xa9;
+        }
+        CHECK_EQ(sl_redact_beginning(sl_str_of(text, cases[i].len), cases[i].max, &out), 0);
+        CHECK_EQ(sl_buf_str(&out).len, cases[i].want);
+        sl_buf_done(&out);
+    }
+}
+
 SL_TEST(redaction_is_linear)
 {
     static char text[256 * 1024];
