@@ -96,6 +96,8 @@ def test_a_task_does_not_wait_for_a_poll():
 
 def test_memory_stays_at_fifty_callers():
     """There 1,000 calls by 50 callers ended for want of memory: each event wrote the whole session anew."""
+    if lib.SLOW > 1:
+        raise lib.Skip("a sanitizer holds on to what was freed")
     flow = server()
     steps = "".join(f'  - {{id: s{n}, type: transform, function: template, template: "{{{{ message }}}}", output: [text]}}\n' for n in range(20))
     deploy(flow, many="name: many\nsteps:\n" + steps)
@@ -108,7 +110,7 @@ def test_memory_stays_at_fifty_callers():
         before = resident_kib(flow.process.pid)
         lib.equal(set(pool.map(call, range(1000))), {200})
     grown = resident_kib(flow.process.pid) - before
-    assert grown < 12 * 1024 * lib.SLOW, f"1,000 calls left {grown} KiB"
+    assert grown < 12 * 1024, f"1,000 calls left {grown} KiB"
     lib.equal(flow.stop(), 0)
 
 
