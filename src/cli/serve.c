@@ -24,6 +24,7 @@
 #define FLOW_RING_BYTES (8u << 20)
 #define DEFAULT_ADMIN "http://127.0.0.1:4001" /* where `sightline traces` looks by itself */
 #define MAX_DRAIN_MS (86400u * 1000)
+#define MAX_CUT_MS 500u /* for ending the requests that have not ended by themselves */
 
 /* ---- configuration ---- */
 
@@ -383,6 +384,16 @@ static void worker_is_ready(void *user)
     sl_child_ready(user);
 }
 
+/*
+ * How long a worker waits for requests under way: a little less than the supervisor, which kills. Those that it then
+ * cuts off itself leave their spans and records.
+ */
+static uint32_t own_patience_ms(uint64_t drain_timeout_ms)
+{
+    uint64_t rest_ms = drain_timeout_ms / 4;
+    return (uint32_t)(drain_timeout_ms - (rest_ms < MAX_CUT_MS ? rest_ms : MAX_CUT_MS));
+}
+
 static int run_worker(void *user, const sl_child_start *start)
 {
     SL_ASSERT(start);
@@ -393,7 +404,7 @@ static int run_worker(void *user, const sl_child_start *start)
     o.config = start->generation;
     o.listen_fd = s->worker_fds[start->index];
     o.segment = s->telemetry_off ? NULL : s->segments[start->slot];
-    o.drain_timeout_ms = (uint32_t)s->drain_timeout_ms;
+    o.drain_timeout_ms = own_patience_ms(s->drain_timeout_ms);
     o.on_ready = worker_is_ready;
     o.user = &mine;
     if (o.segment)

@@ -87,6 +87,19 @@ def test_drain_timeout_bounds_the_wait():
     lib.equal(running.report()["ok"], 0)
 
 
+def test_what_the_drain_timeout_cuts_off_leaves_its_spans():
+    """The workers end such requests themselves, before the supervisor kills."""
+    count = 400
+    mock = lib.mock("--fault", "hang=1")
+    gateway = start(mock, "--drain-timeout", "1", env={"OTEL_TRACES_EXPORTER": "console"})
+    running = Background(gateway, "-n", count, "-c", count, "--timeout", "20")
+    lib.until(lambda: lib.total(lib.metrics(gateway.url("metrics")), "sightline_gateway_requests_in_flight") == count)
+    lib.equal(gateway.stop(within=10), 0)
+    lib.equal(running.report()["ok"], 0)
+    lib.equal(gateway.output().count("POST /v1/chat/completions  SERVER"), count)
+    lib.equal(gateway.output().count("chat claude-haiku  CLIENT"), count)
+
+
 def test_nothing_is_left_behind():
     mock = lib.mock()
     gateway = start(mock, "--workers", 2)
