@@ -94,19 +94,19 @@
 /* What the reader of one host's events remembers. */
 #define SL_PROBE_MAX_MODELS 64
 #define SL_PROBE_MAX_CONTEXTS 64
-#define SL_PROBE_MAX_SEQUENCES 1024            /* of one context */
-#define SL_PROBE_MAX_REQUESTS 4096             /* HTTP requests open at once */
-#define SL_PROBE_MAX_ASKS 8192                 /* prompts that wait for, or have, a slot */
-#define SL_PROBE_MAX_ASKS_EACH 1024            /* of one request */
-#define SL_PROBE_MAX_TOKENS (8u * 1024 * 1024) /* of prompts and of sequences' memory, kept for comparison */
-#define SL_PROBE_MAX_PARTS 1024                /* sequences in one batch */
-#define SL_PROBE_MAX_BUFFERS 1024              /* pieces of backend memory */
+#define SL_PROBE_MAX_SEQUENCES 1024             /* of one context */
+#define SL_PROBE_MAX_REQUESTS 4096              /* HTTP requests open at once */
+#define SL_PROBE_MAX_ASKS 8192                  /* prompts that wait for, or have, a slot */
+#define SL_PROBE_MAX_ASKS_EACH 1024             /* of one request */
+#define SL_PROBE_MAX_TOKENS (8u * 1024 * 1024)  /* of prompts and of sequences' memory, kept for comparison */
+#define SL_PROBE_MAX_PARTS 1024                 /* sequences in one batch */
+#define SL_PROBE_MAX_BUFFERS 1024               /* pieces of backend memory */
 #define SL_UPROBE_MAX_FILE (8ull << 30)         /* program or library whose symbols are read */
 #define SL_UPROBE_MAX_CALLS 256                 /* threads within a call at once */
 #define SL_UPROBE_MAX_SITES 256                 /* places that calls return to */
 #define SL_UPROBE_MAX_FILES 8                   /* with llama.cpp in them, of one process */
 #define SL_UPROBE_RING_BYTES (8u * 1024 * 1024) /* records on their way out of the kernel */
-#define SL_PROBE_MAX_TIES 16                   /* requests among which one is sought */
+#define SL_PROBE_MAX_TIES 16                    /* requests among which one is sought */
 
 /* Workflow files. */
 #define SL_MAX_FLOW_BYTES (4u * 1024 * 1024)

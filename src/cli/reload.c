@@ -82,10 +82,9 @@ const char *sl_reload_setting(unsigned bit)
 #undef LISTENER_SETTING
             "sightline.workers",
         "sightline.drain_timeout", "sightline.health_checks", "model_list, as workflows see it"};
-    for (unsigned i = 0; i < SL_KEPT_BITS; i++) {
-        if (bit == 1u << i)
-            return names[i];
-    }
-    SL_ASSERT(!"one of the bits");
-    return "";
+    unsigned i = 0;
+    while (i + 1 < SL_KEPT_BITS && bit != 1u << i)
+        i++;
+    SL_ASSERT(bit == 1u << i);
+    return names[i];
 }

@@ -282,4 +282,3 @@ SL_TEST(the_graph_has_every_step_once)
     check_member(graph, "description", "\"All of it.\"");
     sl_flow_unref(flow);
 }
-

@@ -131,8 +131,7 @@ static const rule rules[] = {
      FLOW "  - {id: l, type: loop, items: [a, b], steps: [" INNER("s", ", give: '{{ index }}{{ item }}'") "]}\n", NULL,
      SL_RUN_SUCCEEDED, "s s ", "{'l':{'count':2,'results':[{'result':'0a'},{'result':'1b'}]}}", ""},
     {"a name of its own for the item",
-     FLOW "  - {id: l, type: loop, as: word, items: [a], steps: [" INNER(
-         "s", ", give: '{{ word }}{{ item }}'") "]}\n",
+     FLOW "  - {id: l, type: loop, as: word, items: [a], steps: [" INNER("s", ", give: '{{ word }}{{ item }}'") "]}\n",
      NULL, SL_RUN_SUCCEEDED, "s ", "{'l':{'count':1,'results':[{'result':'aa'}]}}", ""},
     {"items of a step",
      FLOW STEP("a", ", give: [1, 2]") "  - {id: l, type: loop, depends_on: a, items: '{{ steps.a.result }}', steps: "

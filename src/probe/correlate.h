@@ -62,7 +62,8 @@ bool sl_track_ask_follow(sl_probe_assembler *a, sl_track_turn *turn, const sl_tr
  */
 void sl_track_settle(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts, bool complete);
 /*
- * Whether it may yet become certain which turn an answer means: by what other turns come to, or what their answers tell.
+ * Whether it may yet become certain which turn an answer means: by what other turns come to, or what their answers
+ * tell.
  */
 bool sl_track_is_undecided(sl_probe_assembler *a, sl_track_request *request, const sl_answer_facts *facts);
 /* Whether any turn may have been for a request that has found none. */

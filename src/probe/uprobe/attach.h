@@ -22,8 +22,8 @@ bool sl_uprobe_is_static(const char *path);
 
 /*
  * Sets the breakpoints. `exe`: the program's file when process `pid` is about to become it; NULL: process `pid` runs,
- * and all files that it has mapped, now or later, are looked at. Errors: SL_ENOENT (no function of llama.cpp is there), SL_EREFUSED
- * (the kernel refuses), SL_ENOMEM, SL_EIO; `*why` says more.
+ * and all files that it has mapped, now or later, are looked at. Errors: SL_ENOENT (no function of llama.cpp is there),
+ * SL_EREFUSED (the kernel refuses), SL_ENOMEM, SL_EIO; `*why` says more.
  */
 SL_MUST_CHECK int sl_uprobe_attach_new(uint32_t pid, const char *exe, sl_uprobe_attach **ret_attach,
                                        sl_uprobe_why *why);
