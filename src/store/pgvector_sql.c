@@ -235,6 +235,7 @@ static int find_roles(const sl_pg_table *table, const sl_pg_names *names, char *
 static bool is_plain(const roles *r, const sl_pg_column *c)
 {
     static const char *const bulk[] = {"vector", "halfvec", "sparsevec", "bytea", "tsvector"};
+    SL_ASSERT(r && c);
     if (c == r->id || c == r->content || c == r->embedding)
         return false;
     for (size_t i = 0; i < sizeof bulk / sizeof *bulk; i++)
