@@ -248,6 +248,7 @@ static void stash(sl_exchange *x, sl_str bytes)
 {
     if (bytes.len == 0)
         return;
+    SL_ASSERT(bytes.ptr);
     if (x->in.max == 0)
         sl_buf_init(&x->in, SL_HTTP_STASH_MAX + SL_LOOP_READ_BYTES);
     if (sl_buf_put_str(&x->in, bytes) != 0) {
