@@ -102,55 +102,56 @@ static unsigned digits_of(uint64_t value)
     return count + (value >= 10) + (value >= 100);
 }
 
+/* Writes the digits of a number, without a NUL; returns how many. */
+static size_t write_digits(char *text, uint64_t value)
+{
+    size_t count = digits_of(value), at = count;
+    SL_ASSERT(count <= 20);
+    do {
+        text[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (at > 0);
+    return count;
+}
+
 int sl_buf_put_u64(sl_buf *buf, uint64_t value)
 {
     char text[20];
     SL_ASSERT(buf->len <= buf->cap);
     if (SL_LIKELY(buf->cap - buf->len >= sizeof text)) {
-        char *begin = buf->data + buf->len, *end = begin + digits_of(value);
-        buf->len += (size_t)(end - begin);
-        do {
-            *--end = (char)('0' + value % 10);
-            value /= 10;
-        } while (end > begin);
+        buf->len += write_digits(buf->data + buf->len, value);
         return 0;
     }
-    size_t at = sizeof text;
-    do {
-        text[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    return sl_buf_put(buf, text + at, sizeof text - at);
+    return sl_buf_put(buf, text, write_digits(text, value));
 }
 
 int sl_buf_put_i64(sl_buf *buf, int64_t value)
 {
     if (value >= 0)
         return sl_buf_put_u64(buf, (uint64_t)value);
-    int error = sl_buf_reserve(buf, 20);
-    if (error)
-        return error;
-    (void)sl_buf_put_char(buf, '-');
-    return sl_buf_put_u64(buf, 0 - (uint64_t)value);
+    char text[21] = "-";
+    return sl_buf_put(buf, text, 1 + write_digits(text + 1, 0 - (uint64_t)value));
 }
 
-/* Numbers of at most three decimals, which most durations are, without the C library's long way. False: not one. */
-static bool put_short_fraction(sl_buf *buf, double value)
+/*
+ * Numbers of at most three decimals, which most durations are, without the C library's long way. Length of the text, 0
+ * for any other number.
+ */
+static size_t write_short_fraction(char text[24], double value)
 {
     double scaled = fabs(value) * 1000.0;
     if (!(scaled < 1e12 && scaled >= 1.0))
-        return false;
+        return 0;
     uint64_t thousandths = (uint64_t)(scaled + 0.5);
     if ((double)thousandths / 1000.0 != fabs(value))
-        return false;
+        return 0;
     char digits[4] = {'.', (char)('0' + thousandths / 100 % 10), (char)('0' + thousandths / 10 % 10),
                       (char)('0' + thousandths % 10)};
-    size_t len = thousandths % 10 ? 4 : thousandths % 100 ? 3 : 2;
-    if (value < 0)
-        (void)sl_buf_put_char(buf, '-');
-    (void)sl_buf_put_u64(buf, thousandths / 1000);
-    (void)sl_buf_put(buf, digits, len);
-    return true;
+    size_t len = thousandths % 10 ? 4 : thousandths % 100 ? 3 : 2, at = value < 0;
+    text[0] = '-';
+    at += write_digits(text + at, thousandths / 1000);
+    memcpy(text + at, digits, len);
+    return at + len;
 }
 
 /* A number as printf wrote it, with a dot for whatever the host's locale has between the digits (1 to 4 bytes). */
@@ -178,9 +179,10 @@ int sl_buf_put_double(sl_buf *buf, double value)
         return sl_buf_put_c(buf, "-0");
     if (fabs(value) < 1e15 && value == (double)(int64_t)value)
         return sl_buf_put_i64(buf, (int64_t)value);
-    if (put_short_fraction(buf, value))
-        return buf->failed;
     char text[40];
+    size_t len = write_short_fraction(text, value);
+    if (len)
+        return sl_buf_put(buf, text, len);
     for (int precision = 15; precision <= 17; precision++) {
         snprintf(text, sizeof text, "%.*g", precision, value);
         if (strtod(text, NULL) == value)
