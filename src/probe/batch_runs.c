@@ -47,7 +47,7 @@ static uint32_t next_run(const sl_batch_block *b, uint32_t i, uint32_t n, sl_pro
         last = has_output(b, end);
         outputs += last;
         end++;
-    } while (end < n && (!b->pos || b->pos[end] == b->pos[end - 1] + 1) && same_seqs(b, i, end, seqs));
+    } while (end < n && (!b->pos || b->pos[end] == (int64_t)b->pos[end - 1] + 1) && same_seqs(b, i, end, seqs));
     *ret_run = (sl_probe_run){
         .seq = seq_of(b, i, 0),
         .pos = b->pos ? b->pos[i] : -1,

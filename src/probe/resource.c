@@ -258,29 +258,48 @@ static void context_span(sl_probe_assembler *a, const sl_probe_context_new *even
     sl_span_end_at(span, sl_track_unix(a, event->head.time_ns));
 }
 
-/* Buffers taken while a context was made get their use by their sizes, which add up to the context's three. */
+/* What a buffer of so many bytes holds: the use that it completes, or else the one of which most is left. */
+static unsigned use_by_size(const uint64_t left[SL_PROBE_MEMORY_COUNT], uint64_t bytes)
+{
+    unsigned use = SL_PROBE_MEMORY_OTHER;
+    for (unsigned u = SL_PROBE_MEMORY_KV; u <= SL_PROBE_MEMORY_OUTPUT; u++) {
+        if (left[u] == bytes)
+            return u;
+        if (left[u] > bytes && (use == SL_PROBE_MEMORY_OTHER || left[u] > left[use]))
+            use = u;
+    }
+    return use;
+}
+
+/* The largest buffer of a context whose use is not known yet; NULL: none. */
+static sl_track_buffer *largest_unsettled(sl_probe_assembler *a, uint32_t context)
+{
+    sl_track_buffer *largest = NULL;
+    for (uint32_t i = 0; i < a->buffer_count; i++) {
+        sl_track_buffer *buffer = &a->buffers[i];
+        bool ours = buffer->phase == SL_PROBE_PHASE_CONTEXT && !buffer->settled &&
+                    (buffer->owner == context || buffer->owner == 0);
+        if (ours && (!largest || buffer->bytes > largest->bytes))
+            largest = buffer;
+    }
+    return largest;
+}
+
+/*
+ * Buffers taken while a context was made get their use by their sizes, which add up to the context's three. The largest
+ * first: of a use that lies on several devices, the small parts would fit any other.
+ */
 static void settle_buffers(sl_probe_assembler *a, const sl_probe_context_new *event)
 {
     uint64_t left[SL_PROBE_MEMORY_COUNT] = {0};
     left[SL_PROBE_MEMORY_KV] = event->kv_bytes;
     left[SL_PROBE_MEMORY_COMPUTE] = event->compute_bytes;
     left[SL_PROBE_MEMORY_OUTPUT] = event->output_bytes;
-    for (uint32_t i = 0; i < a->buffer_count; i++) {
-        sl_track_buffer *buffer = &a->buffers[i];
-        bool ours = buffer->phase == SL_PROBE_PHASE_CONTEXT && !buffer->settled &&
-                    (buffer->owner == event->context || buffer->owner == 0);
-        if (!ours)
-            continue;
-        uint64_t bytes = (uint64_t)buffer->bytes;
-        unsigned use = SL_PROBE_MEMORY_OTHER;
-        for (unsigned u = SL_PROBE_MEMORY_KV; u <= SL_PROBE_MEMORY_OUTPUT; u++) {
-            bool better =
-                left[u] == bytes || (left[u] > bytes && (use == SL_PROBE_MEMORY_OTHER || left[u] > left[use]));
-            if (better && !(use != SL_PROBE_MEMORY_OTHER && left[use] == bytes))
-                use = u;
-        }
+    sl_track_buffer *buffer;
+    while ((buffer = largest_unsettled(a, event->context))) {
+        unsigned use = use_by_size(left, (uint64_t)buffer->bytes);
         if (use != SL_PROBE_MEMORY_OTHER)
-            left[use] -= bytes;
+            left[use] -= (uint64_t)buffer->bytes;
         buffer->use = (uint8_t)use;
         buffer->settled = true;
         buffer->owner = event->context;
