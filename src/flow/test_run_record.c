@@ -17,20 +17,14 @@ typedef struct rig {
 static void make_folder(void)
 {
     (void)snprintf(folder, sizeof folder, "/tmp/sl-test-record-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!sl_test_mkdtemp(folder))
         abort();
     (void)snprintf(path, sizeof path, "%s/flow.db", folder);
 }
 
 static void remove_folder(void)
 {
-    static const char *const names[] = {"flow.db", "flow.db-wal", "flow.db-shm"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char name[192];
-        (void)snprintf(name, sizeof name, "%s/%s", folder, names[i]);
-        (void)unlink(name);
-    }
-    (void)rmdir(folder);
+    sl_test_rmtree(folder);
 }
 
 static void rig_open(rig *r)

@@ -35,18 +35,12 @@ static void close_site(site *s)
 static void make_dir(char *dir)
 {
     strcpy(dir, "/tmp/sl-test-flow-XXXXXX");
-    REQUIRE(mkdtemp(dir) != NULL);
+    REQUIRE(sl_test_mkdtemp(dir) != NULL);
 }
 
 static void remove_dir(const char *dir)
 {
-    static const char *const names[] = {"flow.db", "flow.db-wal", "flow.db-shm"};
-    char path[128];
-    for (size_t i = 0; i < 3; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-        unlink(path);
-    }
-    rmdir(dir);
+    sl_test_rmtree(dir);
 }
 
 static int told, last_error;

@@ -19,20 +19,14 @@ static char path[128];
 static void make_folder(void)
 {
     (void)snprintf(folder, sizeof folder, "/tmp/sl-test-queue-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!sl_test_mkdtemp(folder))
         abort();
     (void)snprintf(path, sizeof path, "%s/queue.db", folder);
 }
 
 static void remove_folder(void)
 {
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-lock"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        char name[192];
-        (void)snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
-        (void)unlink(name);
-    }
-    (void)rmdir(folder);
+    sl_test_rmtree(folder);
 }
 
 static sl_queue *open_with(sl_queue_options options)
@@ -769,7 +763,7 @@ SL_TEST(a_damaged_page_is_told_and_never_delivered)
             sl_queue_close(q);
         }
         remove_folder();
-        (void)mkdir(folder, 0700);
+        make_folder();
     }
     remove_folder();
 }

@@ -12,6 +12,7 @@
 
 #include "src/queue/test_queue_fixture.h"
 #include "tests/harness/sl_chance.h"
+#include "tests/harness/sl_disk.h"
 #include "tests/harness/sl_test.h"
 
 #define TOPICS 3
@@ -361,8 +362,9 @@ static void compare(void)
 
 static void run_operations(uint64_t seed, int operations)
 {
-    char folder[64] = "/tmp/sl-test-queue-model-XXXXXX";
-    REQUIRE(mkdtemp(folder));
+    char folder[64];
+    sl_disk_folder(folder, sizeof folder, "queue-model");
+    REQUIRE(sl_test_mkdtemp(folder));
     memset(&m, 0, sizeof m);
     m.state = seed;
     (void)snprintf(m.path, sizeof m.path, "%s/queue.db", folder);
@@ -393,17 +395,10 @@ static void run_operations(uint64_t seed, int operations)
     compare();
     do_list();
     sl_queue_close(m.queue);
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-lock"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        char name[192];
-        (void)snprintf(name, sizeof name, "%s%s", m.path, suffixes[i]);
-        (void)unlink(name);
-    }
-    (void)rmdir(folder);
 }
 
 SL_TEST(operations_by_chance_are_those_of_a_list)
 {
-    for (uint64_t seed = 1; seed <= 4; seed++)
-        run_operations(seed, 700);
+    for (uint64_t seed = 1; seed <= 5; seed++)
+        run_operations(seed, 2000);
 }

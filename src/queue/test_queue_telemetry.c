@@ -22,7 +22,7 @@ static bool site_open(site *s)
     sl_sdk_options options = {.ignore_environment = true, .no_default_exporters = true};
     memset(s, 0, sizeof *s);
     (void)snprintf(s->folder, sizeof s->folder, "/tmp/sl-test-queue-telemetry-XXXXXX");
-    if (!mkdtemp(s->folder))
+    if (!sl_test_mkdtemp(s->folder))
         return false;
     (void)snprintf(s->path, sizeof s->path, "%s/queue.db", s->folder);
     return sl_queue_open(&(sl_queue_options){.path = s->path}, error, sizeof error, &s->queue) == 0 &&
@@ -31,16 +31,9 @@ static bool site_open(site *s)
 
 static void site_close(site *s)
 {
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-lock"};
     sl_queue_telemetry_free(s->telemetry);
     sl_sdk_free(s->sdk);
     sl_queue_close(s->queue);
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        char name[128];
-        (void)snprintf(name, sizeof name, "%s%s", s->path, suffixes[i]);
-        (void)unlink(name);
-    }
-    (void)rmdir(s->folder);
 }
 
 static void put(site *s, const char *topic, uint64_t delay_ms)

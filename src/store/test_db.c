@@ -24,20 +24,14 @@ static char path[128];
 static void make_folder(void)
 {
     (void)snprintf(folder, sizeof folder, "/tmp/sl-test-db-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!sl_test_mkdtemp(folder))
         abort();
     (void)snprintf(path, sizeof path, "%s/t.db", folder);
 }
 
 static void remove_folder(void)
 {
-    static const char *const names[] = {"t.db", "t.db-wal", "t.db-shm", "full"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char name[192];
-        (void)snprintf(name, sizeof name, "%s/%s", folder, names[i]);
-        (void)unlink(name);
-    }
-    (void)rmdir(folder);
+    sl_test_rmtree(folder);
 }
 
 static int open_db(sl_db **ret_db, char *error, size_t size)

@@ -29,13 +29,7 @@ RF_UNUSED static void make_folder(void)
 
 RF_UNUSED static void remove_folder(void)
 {
-    static const char *const names[] = {"flow.db", "flow.db-wal", "flow.db-shm"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char name[192];
-        (void)snprintf(name, sizeof name, "%s/%s", folder, names[i]);
-        (void)unlink(name);
-    }
-    (void)rmdir(folder);
+    sl_test_rmtree(folder);
 }
 
 typedef struct rig {

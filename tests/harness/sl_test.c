@@ -133,13 +133,23 @@ static int remove_entry(const char *path, const struct stat *status, int kind, s
     return 0;
 }
 
+void sl_test_rmtree(const char *path)
+{
+    for (size_t i = 0; i < folder_count; i++) {
+        if (strcmp(folders[i], path) != 0)
+            continue;
+        (void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        free(folders[i]);
+        folders[i] = folders[--folder_count];
+        return;
+    }
+    sl_test_failed(__FILE__, __LINE__, "%s is no folder of this test", path);
+}
+
 static void remove_folders(void)
 {
-    while (folder_count) {
-        char *path = folders[--folder_count];
-        nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-        free(path);
-    }
+    while (folder_count)
+        sl_test_rmtree(folders[folder_count - 1]);
 }
 
 /* Runs one test; 0 passed, 1 failed, 2 skipped. */

@@ -37,6 +37,8 @@ long sl_test_waits(void);
  * At most SL_TEST_FOLDERS for each test, later ones give NULL. */
 #define SL_TEST_FOLDERS 32
 char *sl_test_mkdtemp(char *path);
+/* The same now; for a test that makes many, one after the other. */
+void sl_test_rmtree(const char *path);
 /* Blocks that this test may leave behind on purpose (process-wide singletons). */
 void sl_test_allow_leak(void);
 
