@@ -132,6 +132,16 @@ void sl_api_get_workflow(sl_api_request *request)
 
 /* ---- making runs ---- */
 
+/* Of a run that was there before. Empty: it cannot be read. */
+static json_t *status_of(sl_flow_server *server, sl_str id)
+{
+    json_t *run = NULL;
+    int error = sl_run_store_get(server->runs, id, &run);
+    json_t *status = error ? NULL : json_incref(json_object_get(run, "status"));
+    json_decref(run);
+    return status ? status : json_string("");
+}
+
 static void run_made(void *user, int error, sl_str id, bool existed)
 {
     sl_api_request *request = user;
@@ -141,7 +151,8 @@ static void run_made(void *user, int error, sl_str id, bool existed)
     } else {
         sl_audit_add(server->audit, "run.create", id, sl_api_caller(request), sl_api_param(request, 0));
         sl_api_reply(request, 202,
-                     json_pack("{s:s%,s:s,s:b}", "run_id", id.ptr, id.len, "status", "queued", "existed", existed));
+                     json_pack("{s:s%,s:o,s:b}", "run_id", id.ptr, id.len, "status",
+                               existed ? status_of(server, id) : json_string("queued"), "existed", existed));
     }
     sl_api_unref(request);
 }

@@ -105,7 +105,7 @@ static void record(sl_flow_server *server, sl_str id, const char *why)
     sl_run_store_ended(server->runs, &row);
     json_t *event = json_pack("{s:i,s:s,s:s%,s:s}", "seq", 1, "event", "run_ended", "run_id", id.ptr, id.len, "status",
                               "cancelled");
-    sl_streams_push(server, id, UINT64_MAX, event, true);
+    sl_streams_push(server, id, UINT64_MAX, event, SL_STREAM_ENDS);
     json_decref(event);
     sl_task_end end = {id, "cancelled", NULL, why, "cancelled"};
     sl_task_ended(server, &end);

@@ -92,7 +92,7 @@ static void fail_task(sl_flow_server *server, const char *id, const char *why)
         sl_executor_count_failure(server->executor, sl_str_c(workflow));
         json_t *event =
             json_pack("{s:s,s:s,s:s,s:s}", "event", "run_ended", "run_id", id, "status", "failed", "error", why);
-        sl_streams_push(server, run_id, UINT64_MAX, event, true);
+        sl_streams_push(server, run_id, UINT64_MAX, event, SL_STREAM_ENDS);
         json_decref(event);
         sl_task_end end = {run_id, "failed", NULL, why, SL_RUN_DEAD_LETTER};
         sl_task_ended(server, &end);

@@ -279,8 +279,10 @@ typedef struct sl_stream_agents {
     bool sse, internal, qualified;
 } sl_stream_agents;
 void sl_stream_start_agents(sl_flow_server *server, sl_api_request *request, sl_str id, const sl_stream_agents *wish);
-/* An event has happened. */
-void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *event, bool last);
+/* What comes behind an event: more; the word that the run has ended; nothing. */
+typedef enum sl_stream_then { SL_STREAM_GOES_ON = 0, SL_STREAM_WAITS, SL_STREAM_ENDS } sl_stream_then;
+/* An event has happened. One that waits is sent with the next; the last one when the run's end is on disk. */
+void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *event, sl_stream_then then);
 void sl_streams_close(sl_flow_server *server);
 
 /* ---- server_telemetry.c ---- */

@@ -55,7 +55,7 @@ static bool apply_stream(sl_flow_server *server, json_t *data, const char *id)
             sl_run_store_started(server->runs, sl_str_c(id), sl_now_ns(), sl_str_c(trace));
         }
         sl_run_store_event(server->runs, sl_str_c(id), seq, sl_str_c(text));
-        sl_streams_push(server, sl_str_c(id), seq, event, last);
+        sl_streams_push(server, sl_str_c(id), seq, event, last ? SL_STREAM_WAITS : SL_STREAM_GOES_ON);
         if (!last)
             sl_task_was_heard_of(server, id, first);
     }
@@ -70,7 +70,7 @@ static void publish_end(sl_flow_server *server, const char *id, const char *stat
 {
     /* Streams of workers that say no end of their own. */
     json_t *event = json_pack("{s:s,s:s,s:s}", "event", "run_ended", "run_id", id, "status", status);
-    sl_streams_push(server, sl_str_c(id), UINT64_MAX, event, true);
+    sl_streams_push(server, sl_str_c(id), UINT64_MAX, event, SL_STREAM_ENDS);
     json_decref(event);
 }
 

@@ -270,7 +270,7 @@ static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
         if (*task->home)
             tell_event(task, body, event->seq, span);
         else
-            sl_streams_push(server, sl_str_c(task->id), event->seq, body, last);
+            sl_streams_push(server, sl_str_c(task->id), event->seq, body, last ? SL_STREAM_ENDS : SL_STREAM_GOES_ON);
         task->events++;
         sl_span_end(span);
         json_decref(body);

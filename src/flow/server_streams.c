@@ -30,10 +30,11 @@ struct sl_flow_stream {
     bool over;             /* the client has gone, or all is said */
     bool busy;             /* waits for the disk, or is being sent: its memory stays */
     bool caught_up;
-    bool slow;     /* the client has not taken what was sent; goes on when it has */
-    bool finished; /* the end has been written */
-    bool end_seen; /* the run has ended: close when what was held is sent */
-    json_t *held;  /* events that happened before we had caught up */
+    bool slow;        /* the client has not taken what was sent; goes on when it has */
+    bool finished;    /* the end has been written */
+    bool end_seen;    /* the run has ended: close when that is on disk, and what was held is sent */
+    bool asked_twice; /* whether it is on disk */
+    json_t *held;     /* events that happened before we had caught up */
     sl_buf text;
 };
 
@@ -222,13 +223,14 @@ static void go_on(sl_flow_stream *s)
     SL_ASSERT(!s->busy && s->caught_up);
     bool last = false;
     if (!s->agents) {
-        last = s->end_seen || has_ended(s->server, s->id);
+        last = has_ended(s->server, s->id) || (s->end_seen && s->asked_twice); /* the disk may have failed */
     } else if (put_end(s, &last) != 0) { /* unreadable, or removed: it is not known whether there is more */
         sl_api_stream_abort(s->request);
         return;
     }
-    if (!last && s->agents && s->end_seen) { /* its end came while this was written: it is on disk next time */
-        s->end_seen = false;
+    if (!last && s->end_seen) { /* its end came while this was written: it is on disk next time */
+        s->end_seen = !s->agents;
+        s->asked_twice = true;
         catch_up(s);
         return;
     }
@@ -335,9 +337,10 @@ void sl_stream_start_agents(sl_flow_server *server, sl_api_request *request, sl_
     stream_open(s);
 }
 
-void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *event, bool last)
+void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *event, sl_stream_then then)
 {
     SL_ASSERT(server);
+    bool last = then == SL_STREAM_ENDS;
     for (sl_flow_stream *s = server->streams, *next; s; s = next) {
         next = s->next;
         if (!event || s->over || s->finished || !sl_str_eq_c(id, s->id))
@@ -355,10 +358,10 @@ void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *ev
             put_event(s, event);
             s->last = seq;
         }
-        if (s->agents && last)
-            catch_up(s); /* its outputs come from the disk */
-        else
-            (void)flush(s, last);
+        if (last)
+            catch_up(s); /* who reads the end can read the run's: it is on disk then */
+        else if (then == SL_STREAM_GOES_ON)
+            (void)flush(s, false);
     }
 }
 
