@@ -12,6 +12,7 @@
 #include "src/flow/services_env.h"
 #include "src/flow/worker.h"
 #include "src/store/collection.h"
+#include "src/telemetry/otel_config.h"
 #include "src/telemetry/sdk_impl.h"
 #include "src/wire/redact.h"
 #include "src/wire/url.h"
@@ -94,20 +95,39 @@ static int load_files(runner *r, char **files, size_t count)
     return status;
 }
 
-static int load_config(runner *r)
+/* The file of --config; `warnings` of it are said too. */
+static int load_config(runner *r, bool warnings, sl_config **ret_config)
 {
+    SL_ASSERT(r->o->config.len && ret_config);
     char path[SL_DATA_PATH_MAX];
-    if (!r->o->config.len)
-        return 0;
+    sl_config *config = NULL;
     if (!sl_str_to_c(r->o->config, path, sizeof path))
         return sl_fail(SL_EXIT_USAGE, "--config: the name of the file is too long");
-    int error = sl_config_load(path, &r->config);
-    if (r->config)
-        (void)sl_config_format_diagnostics(r->config, &r->out);
+    int error = sl_config_load(path, &config);
+    if (config && (warnings || error))
+        (void)sl_config_format_diagnostics(config, &r->out);
     flush(r);
-    if (error && !r->config)
+    if (error && !config)
         return sl_fail(SL_EXIT_USAGE, "%s: %s; give a configuration that can be read", path, sl_strerror(error));
+    if (error)
+        sl_config_free(config);
+    else
+        *ret_config = config;
     return error ? SL_EXIT_USAGE : 0;
+}
+
+static int reload_models(void *user, sl_llm_client *client)
+{
+    runner *r = user;
+    char reason[512];
+    sl_config *config = NULL;
+    if (load_config(r, false, &config) != 0)
+        return SL_ECONFIG;
+    int error = sl_flow_models_add(client, config, reason, sizeof reason);
+    if (error)
+        (void)sl_fail(0, "flow worker: reload: the models stay as they are: %s", reason);
+    sl_config_free(config);
+    return error;
 }
 
 static void on_sdk_error(void *user, int error, const char *message)
@@ -124,6 +144,7 @@ static int open_sdk(runner *r)
     int status = sl_view_exporter_add(&sl_cmd_flow_worker, r->o->view, &view, &given.exporter_count);
     if (status)
         return status;
+    sl_otel_config_queues(&(const sl_env){0}, SL_PROGRAM_QUEUE_ITEMS, given.batch);
     const sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "llm-orchestrator"};
     int error = sl_sdk_new_internal(&given, &internal, &r->sdk);
     if (error == SL_ECONFIG)
@@ -146,8 +167,8 @@ static int open_services(runner *r)
         error = sl_upstream_new(&r->loop, NULL, &s->upstream);
     if (!error)
         error = sl_llm_endpoints_from_env(s->llm);
-    if (!error && r->config)
-        error = sl_llm_endpoints_from_config(s->llm, r->config);
+    if (!error && r->config && sl_flow_models_add(s->llm, r->config, reason, sizeof reason) != 0)
+        return sl_fail(SL_EXIT_USAGE, "flow worker: %s", reason);
     if (error)
         return sl_fail(SL_EXIT_USAGE, "flow worker: the models cannot be used: %s; check the addresses",
                        sl_strerror(error));
@@ -184,6 +205,7 @@ static int work(runner *r)
                                       .concurrency = r->o->concurrency,
                                       .lease_ms = (uint32_t)r->o->lease_ms,
                                       .drain_timeout_ms = (uint32_t)r->o->drain_timeout_ms,
+                                      .reload = r->o->config.len ? reload_models : NULL,
                                       .on_ready = is_ready,
                                       .user = r};
     int error = sl_flow_worker_run(&o);
@@ -250,7 +272,7 @@ static int run_worker(const sl_command *command, void *given, char **args, size_
     int status = check_options(r->o);
     if (load_files(r, args, arg_count) != 0)
         status = SL_EXIT_USAGE;
-    if (load_config(r) != 0)
+    if (r->o->config.len && load_config(r, true, &r->config) != 0)
         status = SL_EXIT_USAGE;
     return status ? status : open_and_work(r);
 }
@@ -260,7 +282,8 @@ const sl_command sl_cmd_flow_worker = {
     "runs workflows for a queue elsewhere",
     "FILE… [--queue URL] [options]",
     "Takes tasks of its workflows from the queue, runs them and sends events and results back. A task is acknowledged "
-    "when its result is on the queue's disk; those of a worker that dies go to the next. SIGTERM lets runs end.",
+    "when its result is on the queue's disk; those of a worker that dies go to the next. SIGTERM lets runs end, SIGHUP "
+    "reads the models of -c again.",
     "  sightline flow worker pipeline.yaml --queue http://flows.internal:8001 --concurrency 16\n"
     "  sightline flow worker pipeline.yaml -c config.yaml --check\n"
     "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 sightline flow worker *.yaml\n",

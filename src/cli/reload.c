@@ -19,40 +19,6 @@ static bool same_checks(const sl_config *a, const sl_config *b)
     return same;
 }
 
-static bool same_cost(double a, double b)
-{
-    return !(a < b) && !(a > b);
-}
-
-static bool same_price(const sl_deployment *a, const sl_deployment *b)
-{
-    SL_ASSERT(a && b);
-    if (a->has_price != b->has_price)
-        return false;
-    return !a->has_price ||
-           (same_cost(a->input_cost, b->input_cost) && same_cost(a->output_cost, b->output_cost) &&
-            same_cost(a->cache_read_cost, b->cache_read_cost) && same_cost(a->cache_write_cost, b->cache_write_cost));
-}
-
-/* In all that calls of workflows take from it; see llm/client_endpoint.c. */
-static bool same_model(const sl_deployment *a, const sl_deployment *b)
-{
-    SL_ASSERT(a && b);
-    return sl_str_eq(a->model_name, b->model_name) && sl_str_eq(a->provider, b->provider) &&
-           sl_str_eq(a->upstream_model, b->upstream_model) && a->tls == b->tls && sl_str_eq(a->host, b->host) &&
-           a->port == b->port && sl_str_eq(a->base_path, b->base_path) && sl_str_eq(a->api_key, b->api_key) &&
-           sl_str_eq(a->ca_file, b->ca_file) && a->tls_insecure == b->tls_insecure && same_price(a, b);
-}
-
-static bool same_models(const sl_deployment *a, size_t a_count, const sl_deployment *b, size_t b_count)
-{
-    SL_ASSERT((a || !a_count) && (b || !b_count));
-    bool same = a_count == b_count;
-    for (size_t i = 0; same && i < a_count; i++)
-        same = same_model(&a[i], &b[i]);
-    return same;
-}
-
 unsigned sl_reload_kept(const sl_config *start, const sl_config *fresh)
 {
     SL_ASSERT(start && fresh);
@@ -68,9 +34,6 @@ unsigned sl_reload_kept(const sl_config *start, const sl_config *fresh)
         kept |= SL_KEPT_DRAIN_TIMEOUT;
     if (!same_checks(start, fresh))
         kept |= SL_KEPT_HEALTH_CHECKS;
-    if (!same_models(start->deployments, start->deployment_count, fresh->deployments, fresh->deployment_count) ||
-        !same_models(start->others, start->other_count, fresh->others, fresh->other_count))
-        kept |= SL_KEPT_FLOW_MODELS;
     return kept;
 }
 
@@ -81,7 +44,7 @@ const char *sl_reload_setting(unsigned bit)
         SL_LISTENER_MAP(LISTENER_SETTING)
 #undef LISTENER_SETTING
             "sightline.workers",
-        "sightline.drain_timeout", "sightline.health_checks", "model_list, as workflows see it"};
+        "sightline.drain_timeout", "sightline.health_checks"};
     unsigned i = 0;
     while (i + 1 < SL_KEPT_BITS && bit != 1u << i)
         i++;

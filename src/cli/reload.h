@@ -1,7 +1,7 @@
 /*
  * SIGHUP: which settings of the configuration file stay as they were at the start, so that the user is told. Models,
- * keys, limits and timeouts of the gateway take effect at once; listeners, processes and what the other planes read
- * when they start do not. No I/O.
+ * keys and prices, limits and timeouts of the gateway take effect at once; listeners, processes and health checks do
+ * not. No I/O.
  */
 #ifndef SL_CLI_RELOAD_H
 #define SL_CLI_RELOAD_H
@@ -13,8 +13,7 @@ enum {
     SL_KEPT_WORKERS = 1u << SL_LISTENER_COUNT,
     SL_KEPT_DRAIN_TIMEOUT = 1u << (SL_LISTENER_COUNT + 1),
     SL_KEPT_HEALTH_CHECKS = 1u << (SL_LISTENER_COUNT + 2),
-    SL_KEPT_FLOW_MODELS = 1u << (SL_LISTENER_COUNT + 3), /* what workflows use: the flow plane reads it at its start */
-    SL_KEPT_BITS = SL_LISTENER_COUNT + 4
+    SL_KEPT_BITS = SL_LISTENER_COUNT + 3
 };
 
 /* What `fresh` has otherwise than the configuration of the start, of the settings that only a start reads. */

@@ -30,6 +30,7 @@
 
 static void print_diagnostics(const sl_config *config)
 {
+    SL_ASSERT(config);
     sl_buf text;
     sl_buf_init(&text, 4u << 20);
     (void)sl_config_format_diagnostics(config, &text);
@@ -38,8 +39,8 @@ static void print_diagnostics(const sl_config *config)
     sl_buf_done(&text);
 }
 
-/* Loads the file, or an empty configuration; NULL when it is bad (said on standard error). */
-static sl_config *load_config(const sl_serve *s)
+/* Loads the file, or an empty configuration; NULL when it is bad (said on standard error; `warnings` are too). */
+static sl_config *load_config(const sl_serve *s, bool warnings)
 {
     SL_ASSERT(s);
     sl_config *config = NULL;
@@ -51,7 +52,7 @@ static sl_config *load_config(const sl_serve *s)
         return NULL;
     }
     int error = sl_config_load(path, &config);
-    if (config)
+    if (config && (warnings || config->error_count))
         print_diagnostics(config);
     if (error == SL_EIO)
         (void)sl_fail(0, "%s: cannot be read: %s; check the path and its permissions", path, strerror(errno));
@@ -115,8 +116,6 @@ static void say_kept(const sl_serve *s, const sl_config *fresh)
         kept &= ~(unsigned)SL_KEPT_WORKERS;
     if (sl_option_given(s->command, "drain-timeout"))
         kept &= ~(unsigned)SL_KEPT_DRAIN_TIMEOUT;
-    if (!(s->planes & SL_PLANE_FLOW))
-        kept &= ~(unsigned)SL_KEPT_FLOW_MODELS;
     for (unsigned bit = 1; kept; bit <<= 1) {
         if (kept & bit)
             (void)sl_fail(0, "warning: reload: %s: was changed, and stays as it was; start again for it to take effect",
@@ -136,17 +135,23 @@ static const char *not_reloadable(const sl_serve *s, const sl_config *config)
     return NULL;
 }
 
+sl_config *sl_serve_read_again(const sl_serve *serve, bool warnings)
+{
+    SL_ASSERT(serve);
+    sl_config *config = load_config(serve, warnings);
+    const char *why = config ? not_reloadable(serve, config) : NULL;
+    if (why)
+        (void)sl_fail(0, "reload: the configuration %s; the running one stays", why);
+    if (!why && (!config || complete_config(serve, config) == 0))
+        return config;
+    sl_config_free(config);
+    return NULL;
+}
+
 static void *reload_config(void *user)
 {
     sl_serve *s = user;
-    sl_config *config = load_config(s);
-    const char *why = config ? not_reloadable(s, config) : NULL;
-    if (why)
-        (void)sl_fail(0, "reload: the configuration %s; the running one stays", why);
-    if (why || (config && complete_config(s, config) != 0)) {
-        sl_config_free(config);
-        return NULL;
-    }
+    sl_config *config = sl_serve_read_again(s, true);
     if (config)
         say_kept(s, config);
     return config;
@@ -651,6 +656,7 @@ static int supervise(sl_serve *s)
                                          .count = 1,
                                          .slots = 1,
                                          .serves = true,
+                                         .reloads = true,
                                          .run = sl_serve_flow,
                                          .ended = flow_ended,
                                          .user = s};
@@ -693,7 +699,7 @@ int sl_serve_run(const sl_command *command, const sl_server_options *options, un
     s->planes = planes;
     s->has_models = (planes & SL_PLANE_GATEWAY) != 0; /* for workflows too, when the gateway itself is off */
     s->mock.fd = -1;
-    s->config = load_config(s);
+    s->config = load_config(s, true);
     if (!s->config)
         return SL_EXIT_USAGE;
     int status = check_settings(s);

@@ -59,6 +59,12 @@ int sl_serve_run(const sl_command *command, const sl_server_options *options, un
 /* service.name, when nothing else says it. Static. */
 const char *sl_serve_service_name(const sl_serve *serve);
 
+/*
+ * The configuration as its file is now, with what the start has added to it: the caller's. NULL: it cannot take the
+ * place of the running one; why has been said. `warnings` are said too.
+ */
+sl_config *sl_serve_read_again(const sl_serve *serve, bool warnings);
+
 /* The control process; `user` is the sl_serve. */
 int sl_serve_control(void *user, const sl_child_start *start);
 

@@ -88,23 +88,49 @@ int sl_serve_flow_check(const sl_serve *serve)
     return status;
 }
 
+/* What the callbacks of the server need. */
+typedef struct plane {
+    const sl_serve *serve;
+    sl_child_start start;
+} plane;
+
 static void is_ready(void *user)
 {
-    sl_child_ready(user);
+    const plane *p = user;
+    sl_child_ready(&p->start);
 }
 
 /* The models of the configuration are providers of steps. */
 static int add_models(void *user, sl_flow_services *services)
 {
-    const sl_child_start *start = user;
-    return sl_llm_endpoints_from_config(services->llm, start->generation);
+    const plane *p = user;
+    char reason[512];
+    int error = sl_flow_models_add(services->llm, p->start.generation, reason, sizeof reason);
+    if (error)
+        (void)sl_fail(0, "flow: %s", reason);
+    return error;
+}
+
+/* The supervisor has found the file good, and tells so; it is read once more here, where its models are used. */
+static int reload_models(void *user, sl_llm_client *client)
+{
+    const plane *p = user;
+    char reason[512];
+    sl_config *config = sl_serve_read_again(p->serve, false);
+    if (!config)
+        return SL_ECONFIG;
+    int error = sl_flow_models_add(client, config, reason, sizeof reason);
+    if (error)
+        (void)sl_fail(0, "reload: workflows keep the models they have: %s", reason);
+    sl_config_free(config);
+    return error;
 }
 
 int sl_serve_flow(void *user, const sl_child_start *start)
 {
     SL_ASSERT(user && start);
     sl_serve *s = user;
-    sl_child_start mine = *start;
+    plane mine = {s, *start};
     char metrics[SL_ADDR_TEXT_MAX + 16];
     sl_ready ready = {.count = 0};
     const sl_serve_listener *page = &s->listeners[SL_LISTENER_metrics];
@@ -126,6 +152,7 @@ int sl_serve_flow(void *user, const sl_child_start *start)
                                 .segment = s->telemetry_off ? NULL : s->segments[s->segment_count - 2],
                                 .metrics_url = page->addr.off ? NULL : metrics,
                                 .services = add_models,
+                                .reload = reload_models,
                                 .on_ready = is_ready,
                                 .user = &mine};
     if (o.segment)

@@ -92,20 +92,20 @@ SL_TEST(each_setting_by_itself)
         {"timeout: 1,", "timeout: 2,", SL_KEPT_HEALTH_CHECKS},
         {"interval: 2", "interval: 3", SL_KEPT_HEALTH_CHECKS},
         {"    - {name: mem, kind: memory, limit: 1000000}\n", "", SL_KEPT_HEALTH_CHECKS},
-        {"model_name: a", "model_name: b", SL_KEPT_FLOW_MODELS},
-        {"openai/real", "openai/other", SL_KEPT_FLOW_MODELS},
-        {"openai/real", "groq/real", SL_KEPT_FLOW_MODELS},
-        {"http://127.0.0.1:1/v1", "https://127.0.0.1:1/v1", SL_KEPT_FLOW_MODELS},
-        {"http://127.0.0.1:1/v1", "http://127.0.0.2:1/v1", SL_KEPT_FLOW_MODELS},
-        {"http://127.0.0.1:1/v1", "http://127.0.0.1:3/v1", SL_KEPT_FLOW_MODELS},
-        {"http://127.0.0.1:1/v1", "http://127.0.0.1:1/v2", SL_KEPT_FLOW_MODELS},
-        {"sk-1", "sk-3", SL_KEPT_FLOW_MODELS},
-        {"input_cost_per_token: 0.5", "input_cost_per_token: 0.75", SL_KEPT_FLOW_MODELS},
-        {"output_cost_per_token: 0.25", "output_cost_per_token: 0", SL_KEPT_FLOW_MODELS},
-        {"anthropic/claude", "anthropic/other", SL_KEPT_FLOW_MODELS},
-        {"sk-2", "sk-3", SL_KEPT_FLOW_MODELS},
-        {"http://127.0.0.1:2", "http://127.0.0.1:3", SL_KEPT_FLOW_MODELS},
         /* These take effect at once. */
+        {"model_name: a", "model_name: b", 0},
+        {"openai/real", "openai/other", 0},
+        {"openai/real", "groq/real", 0},
+        {"http://127.0.0.1:1/v1", "https://127.0.0.1:1/v1", 0},
+        {"http://127.0.0.1:1/v1", "http://127.0.0.2:1/v1", 0},
+        {"http://127.0.0.1:1/v1", "http://127.0.0.1:3/v1", 0},
+        {"http://127.0.0.1:1/v1", "http://127.0.0.1:1/v2", 0},
+        {"sk-1", "sk-3", 0},
+        {"input_cost_per_token: 0.5", "input_cost_per_token: 0.75", 0},
+        {"output_cost_per_token: 0.25", "output_cost_per_token: 0", 0},
+        {"anthropic/claude", "anthropic/other", 0},
+        {"sk-2", "sk-3", 0},
+        {"http://127.0.0.1:2", "http://127.0.0.1:3", 0},
         {"timeout: 10", "timeout: 20", 0},
         {"stream_timeout: 11", "stream_timeout: 21", 0},
         {"sk-master", "sk-else", 0},
@@ -140,25 +140,6 @@ SL_TEST(from_nothing_and_to_nothing)
     CHECK_EQ(sl_reload_kept(empty, empty), 0);
     sl_config_free(full);
     sl_config_free(empty);
-}
-
-/* The order of models says which deployment of a name workflows use. */
-SL_TEST(the_order_of_models)
-{
-    static const char two[] =
-        "model_list:\n"
-        "  - {model_name: m, litellm_params: {model: openai/x, api_base: 'http://127.0.0.1:%d'}}\n"
-        "  - {model_name: m, litellm_params: {model: openai/x, api_base: 'http://127.0.0.1:%d'}}\n";
-    char text[512];
-    (void)snprintf(text, sizeof text, two, 1, 2);
-    sl_config *a = parse(text);
-    (void)snprintf(text, sizeof text, two, 2, 1);
-    sl_config *b = parse(text);
-    REQUIRE(a && b);
-    CHECK_EQ(sl_reload_kept(a, b), SL_KEPT_FLOW_MODELS);
-    CHECK_EQ(sl_reload_kept(b, b), 0);
-    sl_config_free(a);
-    sl_config_free(b);
 }
 
 SL_TEST(every_setting_has_the_name_it_has_in_the_file)

@@ -44,6 +44,7 @@ static void node_done(sl_node *node)
 {
     SL_ASSERT(!node->list && !node->places && !node->delay);
     sl_block_clear(node);
+    sl_llm_client_leave(node->attempt.llm);
     json_decref(node->attempt.params);
     json_decref(node->results);
     json_decref(node->extra);

@@ -416,6 +416,8 @@ static void conclude(sl_node *node, sl_step_status status, sl_step_error error, 
     node->status = status;
     node->error = error;
     node->end_mono_ns = node->started ? sl_mono_ns() : 0;
+    sl_llm_client_leave(node->attempt.llm);
+    node->attempt.llm = NULL;
     sl_free(node->message);
     node->message = message[0] ? sl_strndup(message, sl_utf8_whole(sl_str_c(message))) : NULL;
     executor->steps_ended++;

@@ -68,6 +68,7 @@ static void on_watch(sl_timer *timer)
     sl_tasks_extend(server);
     prune(server);
     sl_leaving_sweep(server);
+    sl_llm_client_sweep(server->services.llm);
     put_what_is_left(server);
     sl_timer_set(&server->loop, &server->keep, on_watch, server->draining ? SL_TIMER_TICK_MS : KEEP_MS);
 }
@@ -87,6 +88,21 @@ static void on_term(uv_signal_t *handle, int number)
         (void)uv_timer_start(&server->deadline, on_deadline, server->options->drain_timeout_ms, 0);
     sl_timer_stop(&server->loop, &server->keep);
     sl_timer_set(&server->loop, &server->keep, on_watch, SL_TIMER_TICK_MS);
+}
+
+/* Steps that start from now on use the models of the configuration as it is. */
+static void on_hup(uv_signal_t *handle, int number)
+{
+    sl_flow_server *server = handle->data;
+    (void)number;
+    if (server->draining)
+        return;
+    int error = sl_flow_models_reload(&server->services, server->options->reload, server->options->user);
+    if (!error)
+        sl_log(server->logger, SL_INFO, "reload: steps that start from now on use the models of the new configuration",
+               NULL, 0);
+    else if (error == SL_ENOMEM)
+        (void)fprintf(stderr, "sightline: flow: reload: workflows keep the models they have: out of memory\n");
 }
 
 /* ---- opening ---- */
@@ -229,6 +245,20 @@ static int open_surfaces(sl_flow_server *server)
     return error ? fail("the queue's server", error, NULL) : 0;
 }
 
+/* A signal that has come already is told of in the first turn of the loop, when all is open. */
+static int open_reload(sl_flow_server *server)
+{
+    sigset_t hup;
+    if (uv_signal_init(&server->loop.uv, &server->hup) != 0)
+        return SL_EIO;
+    server->hup.data = server;
+    if (uv_signal_start(&server->hup, on_hup, SIGHUP) != 0)
+        return SL_EIO;
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    return sigprocmask(SIG_UNBLOCK, &hup, NULL) == 0 ? 0 : SL_EIO;
+}
+
 static int open_handles(sl_flow_server *server)
 {
     if (uv_timer_init(&server->loop.uv, &server->deadline) != 0)
@@ -237,7 +267,9 @@ static int open_handles(sl_flow_server *server)
     if (uv_signal_init(&server->loop.uv, &server->term) != 0)
         return SL_EIO;
     server->term.data = server;
-    return uv_signal_start(&server->term, on_term, SIGTERM) == 0 ? 0 : SL_EIO;
+    if (uv_signal_start(&server->term, on_term, SIGTERM) != 0)
+        return SL_EIO;
+    return server->options->reload ? open_reload(server) : 0;
 }
 
 /* ---- what an earlier life has left ---- */
@@ -386,6 +418,7 @@ static void close_all(sl_flow_server *server)
         sl_upstream_close(server->services.upstream);
     close_handle((uv_handle_t *)&server->deadline);
     close_handle((uv_handle_t *)&server->term);
+    close_handle((uv_handle_t *)&server->hup);
     (void)uv_run(&server->loop.uv, UV_RUN_NOWAIT);
     sl_run_store_free(server->runs);
     sl_flow_store_close(server->store);
@@ -444,7 +477,8 @@ int sl_flow_server_run(const sl_flow_server_options *options)
         return 1;
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGINT, SIG_IGN);
-    (void)signal(SIGHUP, SIG_IGN);
+    if (!options->reload) /* else one that waits would be lost */
+        (void)signal(SIGHUP, SIG_IGN);
     server->options = options;
     server->topics = sl_flow_namespace();
     if (!server->topics) {

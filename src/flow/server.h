@@ -17,7 +17,7 @@
 
 #include <sightline/sdk.h>
 
-#include "src/flow/services.h"
+#include "src/flow/models.h"
 #include "src/telemetry/segment.h"
 
 typedef struct sl_flow_server sl_flow_server;
@@ -37,6 +37,9 @@ typedef struct sl_flow_server_options {
     const char *metrics_url; /* GET /status/metrics answers what it says; NULL: 204 */
     /* What steps may use: fills in all but loop, sdk, queue. NULL: providers of the environment. May be NULL. */
     int (*services)(void *user, sl_flow_services *services);
+    /* SIGHUP, which may be blocked at the start so that none is lost: adds the models as they are now configured. NULL:
+     * SIGHUP changes nothing. */
+    sl_flow_models_fn reload;
     void (*on_ready)(void *user); /* from the loop, once requests are answered; may be NULL */
     void *user;
 } sl_flow_server_options;

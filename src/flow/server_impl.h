@@ -108,7 +108,7 @@ struct sl_flow_server {
     bool draining;
     bool stopping;
     size_t pending; /* puts whose `done` has not come */
-    uv_signal_t term;
+    uv_signal_t term, hup;
     uv_timer_t deadline;
     unsigned surfaces_open;
 };

@@ -13,6 +13,7 @@
 
 typedef struct sl_step_try sl_step_try;
 typedef struct sl_flow_services sl_flow_services; /* services.h */
+typedef struct sl_llm_client sl_llm_client;       /* src/llm/client.h */
 
 /* error_type of metrics and spans: `orchestrator_errors_total{error_type,component}`. */
 typedef enum sl_step_error {
@@ -45,6 +46,7 @@ struct sl_step_try {
     unsigned attempt;        /* 1 for the first */
     uint64_t retry_after_ms; /* set by the kind before sl_step_fail when the peer said so; 0: by the back-off rule */
     void *data;              /* the kind's own */
+    sl_llm_client *llm;      /* that its first try found: all of them use it; NULL: none yet */
 };
 
 typedef struct sl_step_kind {

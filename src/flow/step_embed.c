@@ -107,7 +107,7 @@ static void begin(embed_op *op)
     json_decref(op->batch);
     op->batch = next_batch(op);
     op->request.input = op->batch;
-    int error = op->batch ? sl_llm_start(op->attempt->services->llm, &op->request, &op->call) : SL_ENOMEM;
+    int error = op->batch ? sl_llm_start(op->attempt->llm, &op->request, &op->call) : SL_ENOMEM;
     if (!error)
         return;
     sl_step_try *attempt = op->attempt;
@@ -210,7 +210,7 @@ static const char *read_params(embed_op *op, const json_t *params)
 static void start(sl_step_try *attempt)
 {
     SL_ASSERT(attempt && !attempt->data);
-    if (!attempt->services->llm) {
+    if (!sl_llm_step_client(attempt)) {
         sl_step_fail(attempt, SL_STEP_ERROR_INPUT, "no provider is configured; set OPENAI_API_KEY");
         return;
     }

@@ -78,6 +78,14 @@ json_t *sl_llm_param_extra(const json_t *params, const char *const *own, bool *r
     return NULL;
 }
 
+sl_llm_client *sl_llm_step_client(sl_step_try *attempt)
+{
+    SL_ASSERT(attempt && attempt->services);
+    if (!attempt->llm)
+        attempt->llm = sl_llm_client_use(attempt->services->llm);
+    return attempt->llm;
+}
+
 uint64_t sl_llm_step_timeout(const sl_step_try *attempt)
 {
     SL_ASSERT(attempt);
@@ -93,7 +101,7 @@ void sl_llm_step_refused(sl_step_try *attempt, const sl_llm_request *request, in
     char text[256];
     switch (error) {
     case SL_ENOENT:
-        sl_llm_client_explain(attempt->services->llm, request->provider, text, sizeof text);
+        sl_llm_client_explain(attempt->llm, request->provider, text, sizeof text);
         sl_step_fail(attempt, SL_STEP_ERROR_INPUT, "%s", text);
         break;
     case SL_ENOTSUP:
@@ -299,13 +307,14 @@ static void start(sl_step_try *attempt)
     owned own;
     memset(&own, 0, sizeof own);
     request.timeout_ms = sl_llm_step_timeout(attempt);
-    const char *wrong = attempt->services->llm ? read_params(attempt, &request, &own) : NULL;
+    sl_llm_client *llm = sl_llm_step_client(attempt);
+    const char *wrong = llm ? read_params(attempt, &request, &own) : NULL;
     sl_llm_call *call = NULL;
     int error = 0;
-    if (attempt->services->llm && !wrong)
-        error = own.extra ? sl_llm_start(attempt->services->llm, &request, &call) : SL_ENOMEM;
+    if (llm && !wrong)
+        error = own.extra ? sl_llm_start(llm, &request, &call) : SL_ENOMEM;
     attempt->data = call;
-    if (!attempt->services->llm)
+    if (!llm)
         sl_step_fail(attempt, SL_STEP_ERROR_INPUT,
                      "no provider is configured; set OPENAI_API_KEY or ANTHROPIC_API_KEY");
     else if (wrong)

@@ -21,6 +21,11 @@ bool sl_llm_param_number(const json_t *params, const char *name, bool *ret_prese
 /* Params that are not in `own` (ends with NULL), and what `extra` holds. NULL without memory, or when extra is no
  * object (`*ret_wrong`). */
 json_t *sl_llm_param_extra(const json_t *params, const char *const *own, bool *ret_wrong);
+/*
+ * The client that this step's calls go to: the services' as it was at the first try, so that a reload meanwhile changes
+ * nothing for it. NULL: no provider is configured. The executor leaves it behind the step.
+ */
+sl_llm_client *sl_llm_step_client(sl_step_try *attempt);
 /* Ends the try with what sl_llm_start returned. */
 void sl_llm_step_refused(sl_step_try *attempt, const sl_llm_request *request, int error);
 /* Ends the try with the failure of a call. */

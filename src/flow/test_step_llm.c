@@ -87,6 +87,8 @@ static void end(world *w)
 {
     json_decref(w->attempt.params);
     w->attempt.params = NULL;
+    sl_llm_client_leave(w->attempt.llm); /* as the executor does behind a step */
+    w->attempt.llm = NULL;
 }
 
 static void try_step(world *w, client *c, const sl_step_kind *kind, const char *params)
@@ -249,6 +251,50 @@ SL_TEST(failures_say_whether_to_try_again)
     forget();
     client_free(c);
     script_stop(s);
+}
+
+static void wait_told(const client *c)
+{
+    uint64_t until = sl_mono_ns() + (uint64_t)NF_PATIENCE_MS * 1000000;
+    while (!told.over && sl_mono_ns() < until)
+        (void)uv_run((uv_loop_t *)(uintptr_t)&c->loop.uv, UV_RUN_ONCE);
+    CHECK(told.over);
+}
+
+/* A reload between two tries: the step goes on with what it began with, the next one has the new. */
+SL_TEST(a_step_keeps_its_models_over_a_reload)
+{
+    static const char params[] = "{\"provider\":\"openai\",\"model\":\"m\",\"prompt\":\"p\",\"input\":\"p\"}";
+    script *old = script_start("HTTP/1.1 500 Oops\r\n", "{}"), *now = script_start(OK_HEAD, CHAT);
+    const sl_step_kind *kinds[] = {&sl_step_llm_kind, &sl_step_embed_kind};
+    for (int i = 0; i < 2; i++) {
+        client *c = client_new(old->server.port, false);
+        world w, next;
+        begin(&w, c, kinds[i], params);
+        sl_llm_client *first = c->llm, *fresh = NULL;
+        CHECK_EQ(sl_llm_client_new(&c->loop, NULL, &fresh), 0);
+        sl_llm_client_replace(&c->llm, fresh);
+        client_add(c, "openai", SL_LLM_OPENAI, "/v1", now->server.port);
+        w.services.llm = c->llm;
+        wait_told(c);
+        CHECK_EQ(told.error, SL_STEP_ERROR_PROVIDER);
+        forget();
+        kinds[i]->start(&w.attempt); /* its next try */
+        wait_told(c);
+        CHECK_EQ(told.error, SL_STEP_ERROR_PROVIDER);
+        CHECK_EQ(old->seen_count, 2 * (i + 1));
+        CHECK(w.attempt.llm == first);
+        int before = now->seen_count;
+        begin(&next, c, kinds[i], params);
+        wait_told(c);
+        CHECK_EQ(now->seen_count, before + 1);
+        end(&next);
+        end(&w);
+        forget();
+        client_free(c);
+    }
+    script_stop(old);
+    script_stop(now);
 }
 
 SL_TEST(a_step_is_streamed_and_cancelled)

@@ -89,7 +89,7 @@ struct worker {
     size_t job_count, concurrency;
     uint32_t lease_ms;
     sl_timer keep;
-    uv_signal_t signals[2];
+    uv_signal_t signals[2], hup;
     uv_timer_t deadline;
     bool draining;
 };
@@ -655,6 +655,8 @@ static void on_keep(sl_timer *timer)
             j->extending = settle(j, "extend", more, on_extended, j);
         (void)error; /* a lease that was over: the result comes twice, and counts once */
     }
+    if (w->o->services->llm)
+        sl_llm_client_sweep(w->o->services->llm);
     sl_timer_set(w->loop, &w->keep, on_keep, w->lease_ms / 3);
 }
 
@@ -681,6 +683,30 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     if (w->o->drain_timeout_ms)
         (void)uv_timer_start(&w->deadline, on_deadline, w->o->drain_timeout_ms, 0);
+}
+
+/* Steps that start from now on use the models of the configuration as it is. */
+static void on_hup(uv_signal_t *handle, int number)
+{
+    worker *w = handle->data;
+    (void)number;
+    if (!w->draining && sl_flow_models_reload(w->o->services, w->o->reload, w->o->user) == SL_ENOMEM)
+        (void)fprintf(stderr, "sightline: flow worker: reload: the models stay as they are: out of memory\n");
+}
+
+static void open_signals(worker *w)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+    for (size_t i = 0; i < 2; i++) {
+        (void)uv_signal_init(&w->loop->uv, &w->signals[i]);
+        w->signals[i].data = w;
+        (void)uv_signal_start(&w->signals[i], on_signal, numbers[i]);
+    }
+    if (!w->o->reload)
+        return;
+    (void)uv_signal_init(&w->loop->uv, &w->hup);
+    w->hup.data = w;
+    (void)uv_signal_start(&w->hup, on_hup, SIGHUP);
 }
 
 static int open_cluster(worker *w)
@@ -712,7 +738,6 @@ static int open_http(worker *w)
 static int open_worker(worker *w)
 {
     const sl_flow_worker_options *o = w->o;
-    static const int numbers[] = {SIGTERM, SIGINT};
     bool cluster = strncmp(o->queue_url, "nats://", 7) == 0 || strncmp(o->queue_url, "tls://", 6) == 0;
     int error = cluster ? open_cluster(w) : open_http(w);
     if (error)
@@ -721,11 +746,7 @@ static int open_worker(worker *w)
     error = sl_executor_new(&executor, &w->executor);
     if (error)
         return error;
-    for (size_t i = 0; i < 2; i++) {
-        (void)uv_signal_init(&w->loop->uv, &w->signals[i]);
-        w->signals[i].data = w;
-        (void)uv_signal_start(&w->signals[i], on_signal, numbers[i]);
-    }
+    open_signals(w);
     (void)uv_timer_init(&w->loop->uv, &w->deadline);
     for (size_t i = 0; i < o->flow_count; i++) {
         w->sources[i].worker = w;
@@ -783,6 +804,8 @@ static void close_worker(worker *w)
         if (w->signals[i].loop)
             uv_close((uv_handle_t *)&w->signals[i], NULL);
     }
+    if (w->hup.loop)
+        uv_close((uv_handle_t *)&w->hup, NULL);
     if (w->deadline.loop)
         uv_close((uv_handle_t *)&w->deadline, NULL);
     (void)uv_run(&w->loop->uv, UV_RUN_NOWAIT);

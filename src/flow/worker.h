@@ -14,7 +14,7 @@
 #define SL_FLOW_WORKER_H
 
 #include "src/flow/model.h"
-#include "src/flow/services.h"
+#include "src/flow/models.h"
 
 typedef struct sl_flow_worker_options {
     sl_loop *loop;
@@ -28,6 +28,7 @@ typedef struct sl_flow_worker_options {
     size_t concurrency; /* runs at once; 0: 8 */
     uint32_t drain_timeout_ms;
     uint32_t lease_ms;            /* of a task; it is extended while it runs; 0: 30 s */
+    sl_flow_models_fn reload;     /* SIGHUP: adds the models as they are now configured; NULL: it is not looked at */
     void (*on_ready)(void *user); /* the first requests for work are on their way */
     void *user;
 } sl_flow_worker_options;

@@ -125,7 +125,10 @@ static void run_child(supervisor *s, const child *c)
     (void)prctl(PR_SET_NAME, kind->name);
     close(s->signal_fd);
     close(s->ready_pipe[0]);
-    (void)sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
+    sigset_t mask = s->old_mask;
+    if (kind->reloads)
+        sigaddset(&mask, SIGHUP);
+    (void)sigprocmask(SIG_SETMASK, &mask, NULL);
     _exit(kind->run(kind->user, &start));
 }
 
@@ -265,6 +268,15 @@ static void drain_overtaken(supervisor *s)
     }
 }
 
+static void tell_reload(const supervisor *s)
+{
+    for (size_t i = 0; i < SL_MAX_CHILDREN; i++) {
+        const child *c = &s->children[i];
+        if (c->state != CHILD_NONE && s->o->kinds[c->kind].reloads)
+            tell(c, SIGHUP);
+    }
+}
+
 static void reload(supervisor *s)
 {
     SL_ASSERT(s);
@@ -281,6 +293,7 @@ static void reload(supervisor *s)
     s->generation = generation;
     s->generation_number++;
     drain_overtaken(s);
+    tell_reload(s);
     for (size_t k = 0; k < s->o->kind_count; k++) {
         for (unsigned i = 0; s->o->kinds[k].replaceable && i < s->o->kinds[k].count; i++) {
             s->restarts[k][i].due = false;

@@ -8,7 +8,8 @@
  *
  * SIGTERM, SIGINT: replaceable children are told to drain (SIGTERM); when they have ended, or the drain timeout is
  * over, the others are told to end. SIGHUP: `reload` makes a new generation; its children start, and when all of them
- * are ready the old ones are told to drain. A child that crashes is started again after a back-off.
+ * are ready the old ones are told to drain; those of kinds with `reloads` are told (SIGHUP) and reload by themselves. A
+ * child that crashes is started again after a back-off.
  */
 #ifndef SL_GATEWAY_SUPERVISOR_H
 #define SL_GATEWAY_SUPERVISOR_H
@@ -49,8 +50,9 @@ typedef struct sl_child_kind {
     unsigned slots;   /* at least count; replaceable kinds need room for two generations */
     bool replaceable; /* replaced on SIGHUP, drained on SIGTERM */
     bool serves;      /* as replaceable ones counted as ready or not, and drained on SIGTERM, but not replaced */
-    /* Runs in the child, from its main thread, with default signal handlers and no signal blocked. Returns the exit
-     * status. */
+    bool reloads;     /* gets SIGHUP after each reload that took; begins with SIGHUP blocked, so that none kills it */
+    /* Runs in the child, from its main thread, with default signal handlers and no other signal blocked. Returns the
+     * exit status. */
     int (*run)(void *user, const sl_child_start *start);
     void (*ended)(void *user, unsigned slot, pid_t pid, bool crashed); /* in the supervisor; may be NULL */
     void *user;

@@ -27,8 +27,9 @@ typedef struct board {
     _Atomic pid_t worker_pid[8];
     /* What control sees. */
     _Atomic uint32_t wanted, ready, draining, generation, restarts, failed_reloads;
-    _Atomic uint32_t announces; /* control is to say that it has seen all ready */
-    _Atomic uint32_t taken[8];  /* slots of living workers */
+    _Atomic uint32_t announces;         /* control is to say that it has seen all ready */
+    _Atomic uint32_t taken[8];          /* slots of living workers */
+    _Atomic uint32_t told_reload, open; /* by those who reload by themselves; whether they listen */
     _Atomic uint32_t shared_slots, notes, odd_signals, control_first;
     char note[256]; /* the last one */
 } board;
@@ -177,6 +178,7 @@ typedef struct tree {
     int (*on_ready)(void *);
     uint64_t drain_ms, start_ms, announce_ms;
     bool no_reload, serves; /* `serves`: the workers are not replaced */
+    bool reloads;           /* control is told of reloads */
 } tree;
 
 static void open_board(void)
@@ -193,8 +195,14 @@ static pid_t start_of(tree t)
     if (pid)
         return pid;
     sl_child_kind kinds[] = {
-        {"control", 1, 1, false, false, t.control ? t.control : run_control, NULL, NULL},
-        {"worker", 2, 6, !t.serves, t.serves, t.worker ? t.worker : run_worker, worker_ended, NULL}};
+        {.name = "control", .count = 1, .slots = 1, .reloads = t.reloads, .run = t.control ? t.control : run_control},
+        {.name = "worker",
+         .count = 2,
+         .slots = 6,
+         .replaceable = !t.serves,
+         .serves = t.serves,
+         .run = t.worker ? t.worker : run_worker,
+         .ended = worker_ended}};
     sl_supervisor_options o = {.kinds = kinds,
                                .kind_count = 2,
                                .drain_timeout_ms = t.drain_ms ? t.drain_ms : 5000,
@@ -266,6 +274,55 @@ SL_TEST(supervisor_replaces_a_generation)
     kill(pid, SIGHUP);
     nap(200);
     CHECK_EQ(atomic_load(&b->started[0]), 4);
+    kill(pid, SIGTERM);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+static void on_hup(int number)
+{
+    (void)number;
+    atomic_fetch_add(&b->told_reload, 1);
+}
+
+/* Listens to SIGHUP when the test says so: what came before then waits. */
+static int run_reloader(void *user, const sl_child_start *start)
+{
+    sigset_t hup, was;
+    (void)user;
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, NULL, &was);
+    CHECK(sigismember(&was, SIGHUP) == 1 && sigismember(&was, SIGTERM) == 0);
+    atomic_fetch_add(&b->started[1], 1);
+    sl_child_ready(start);
+    while (!atomic_load(&b->open))
+        nap(2);
+    signal(SIGHUP, on_hup);
+    (void)sigprocmask(SIG_UNBLOCK, &hup, NULL);
+    wait_for_the_end();
+}
+
+/* A child that reloads by itself is told of each reload that took, and of no other; none is lost while it starts. */
+SL_TEST(supervisor_tells_of_reloads)
+{
+    open_board();
+    pid_t pid = start_of((tree){.control = run_reloader, .reloads = true});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    kill(pid, SIGHUP);
+    CHECK(wait_for(&b->reloads, 1));
+    nap(100);
+    CHECK_EQ(atomic_load(&b->told_reload), 0);
+    atomic_store(&b->open, 1);
+    CHECK(wait_for(&b->told_reload, 1));
+    kill(pid, SIGHUP);
+    CHECK(wait_for(&b->told_reload, 2));
+    CHECK_EQ(atomic_load(&b->reloads), 2);
+    atomic_store(&b->bad_config, 1);
+    kill(pid, SIGHUP);
+    nap(200);
+    CHECK_EQ(atomic_load(&b->told_reload), 2);
+    CHECK_EQ(atomic_load(&b->started[1]), 1); /* and is the same process */
+    CHECK_EQ(atomic_load(&b->odd_signals), 0);
     kill(pid, SIGTERM);
     CHECK_EQ(end_tree(pid), 0);
 }

@@ -39,18 +39,69 @@ void sl_llm_client_close(sl_llm_client *client)
     while (client->calls)
         sl_llm_cancel(client->calls);
     sl_upstream_close(client->upstream);
+    sl_llm_client_close(client->older);
 }
 
-void sl_llm_client_free(sl_llm_client *client)
+static void free_one(sl_llm_client *client)
 {
-    if (!client)
-        return;
-    SL_ASSERT(client->closing && !client->calls);
+    SL_ASSERT(client->closing && !client->calls && !client->users);
     sl_upstream_free(client->upstream);
     for (size_t i = 0; i < client->place_count; i++)
         sl_llm_place_done(&client->places[i]);
     sl_free(client->places);
     sl_free(client);
+}
+
+void sl_llm_client_free(sl_llm_client *client)
+{
+    while (client) {
+        sl_llm_client *older = client->older;
+        free_one(client);
+        client = older;
+    }
+}
+
+void sl_llm_client_replace(sl_llm_client **client, sl_llm_client *fresh)
+{
+    SL_ASSERT(client && *client && fresh && !fresh->older && fresh->loop == (*client)->loop);
+    fresh->older = *client;
+    *client = fresh;
+}
+
+/* The turn in which it is closed ends its connections; what is left of it goes with a later one. */
+void sl_llm_client_sweep(sl_llm_client *client)
+{
+    SL_ASSERT(client && !client->closing);
+    for (sl_llm_client **at = &client->older; *at;) {
+        sl_llm_client *old = *at;
+        if (old->closing) {
+            *at = old->older;
+            free_one(old);
+            continue;
+        }
+        if (!old->users) {
+            sl_llm_client *rest = old->older; /* closing takes what is behind it along */
+            old->older = NULL;
+            sl_llm_client_close(old);
+            old->older = rest;
+        }
+        at = &old->older;
+    }
+}
+
+sl_llm_client *sl_llm_client_use(sl_llm_client *client)
+{
+    if (client)
+        client->users++;
+    return client;
+}
+
+void sl_llm_client_leave(sl_llm_client *client)
+{
+    if (!client)
+        return;
+    SL_ASSERT(client->users > 0);
+    client->users--;
 }
 
 /* ---- calls ---- */

@@ -53,9 +53,19 @@ SL_MUST_CHECK int sl_llm_endpoints_from_config(sl_llm_client *client, const sl_c
 
 /* `sdk` may be NULL: no telemetry. Errors: SL_ENOMEM. */
 SL_MUST_CHECK int sl_llm_client_new(sl_loop *loop, sl_sdk *sdk, sl_llm_client **ret_client);
-/* Cancels what is under way. Run the loop once more, then it is gone. */
+/* Cancels what is under way, of those that it has replaced too. Run the loop once more, then free it. */
 void sl_llm_client_close(sl_llm_client *client);
 void sl_llm_client_free(sl_llm_client *client);
+/*
+ * Another client takes the place of `*client`, which goes on behind it for those who use it: they keep its providers,
+ * keys and prices until they have left. Takes `fresh`; both are of one loop.
+ */
+void sl_llm_client_replace(sl_llm_client **client, sl_llm_client *fresh);
+/* Frees those behind it that nobody uses any more. Now and then, at most once in a turn of the loop. */
+void sl_llm_client_sweep(sl_llm_client *client);
+/* As long as it is used it stays, with all it knows. Returns `client`. NULL is accepted. */
+sl_llm_client *sl_llm_client_use(sl_llm_client *client);
+void sl_llm_client_leave(sl_llm_client *client);
 /* Adds or replaces by name. Errors: SL_EINVAL (bad URL), SL_ELIMIT, SL_ENOMEM, SL_ETLS. */
 SL_MUST_CHECK int sl_llm_client_add(sl_llm_client *client, const sl_llm_endpoint *endpoint);
 /* True when the provider is known; for validation and readiness. */

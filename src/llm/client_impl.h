@@ -48,6 +48,8 @@ struct sl_llm_client {
     size_t place_count;
     sl_llm_call *calls; /* under way */
     bool closing;
+    size_t users;         /* sl_llm_client_use */
+    sl_llm_client *older; /* that it has replaced and that has not been freed yet */
 };
 
 #define SL_LLM_REASON_MAX 32

@@ -91,6 +91,77 @@ SL_TEST(clients_without_memory)
     sl_loop_done(&loop);
 }
 
+/* ---- another client in its place ---- */
+
+static size_t behind(const sl_llm_client *llm)
+{
+    size_t count = 0;
+    for (llm = llm->older; llm; llm = llm->older)
+        count++;
+    return count;
+}
+
+static void replace(client *c, uint16_t port)
+{
+    sl_llm_client *fresh = NULL;
+    CHECK_EQ(sl_llm_client_new(&c->loop, NULL, &fresh), 0);
+    sl_llm_client_replace(&c->llm, fresh);
+    client_add(c, "openai", SL_LLM_OPENAI, "/v1", port);
+}
+
+/* A call under way ends where it began; its client goes once nobody uses it, whatever goes on beside it. */
+SL_TEST(a_replaced_client_stays_as_long_as_it_is_used)
+{
+    script *old = script_start(OK_HEAD, ANSWER), *now = script_start(OK_HEAD, ANSWER);
+    client *c = client_new(old->server.port, false);
+    sl_llm_client *first = sl_llm_client_use(c->llm);
+    sl_llm_request request = {
+        .operation = SL_LLM_CHAT, .provider = SL_STR("openai"), .model = SL_STR("m"), .prompt = SL_STR("p")};
+    CHECK_EQ(client_start(c, &request), 0);
+    replace(c, now->server.port);
+    replace(c, now->server.port);
+    for (int i = 0; i < 3; i++) { /* that in the middle is not used */
+        sl_llm_client_sweep(c->llm);
+        (void)uv_run(&c->loop.uv, UV_RUN_NOWAIT);
+    }
+    CHECK_EQ(behind(c->llm), 1);
+    CHECK(c->llm->older == first && !first->closing);
+    client_wait(c);
+    CHECK_EQ(c->r.error, 0);
+    CHECK_EQ(old->seen_count, 1);
+    CHECK_EQ(now->seen_count, 0);
+    client_ask(c, request);
+    CHECK_EQ(now->seen_count, 1);
+    sl_llm_client_leave(first);
+    sl_llm_client_sweep(c->llm);
+    CHECK(first->closing); /* its connections end with the turn */
+    (void)uv_run(&c->loop.uv, UV_RUN_NOWAIT);
+    sl_llm_client_sweep(c->llm);
+    CHECK_EQ(behind(c->llm), 0);
+    client_ask(c, request);
+    CHECK_EQ(c->r.error, 0);
+    client_free(c);
+    script_stop(old);
+    script_stop(now);
+}
+
+SL_TEST(a_client_is_closed_with_those_behind_it)
+{
+    script *s = script_start(OK_HEAD, ANSWER);
+    client *c = client_new(s->server.port, false);
+    sl_llm_request request = {
+        .operation = SL_LLM_CHAT, .provider = SL_STR("openai"), .model = SL_STR("m"), .prompt = SL_STR("p")};
+    CHECK_EQ(client_start(c, &request), 0);
+    replace(c, s->server.port);
+    sl_llm_client_sweep(c->llm); /* nobody uses the first one: its call is cancelled */
+    replace(c, s->server.port);
+    CHECK_EQ(behind(c->llm), 2);
+    client_free(c);
+    CHECK(sl_llm_client_use(NULL) == NULL);
+    sl_llm_client_leave(NULL);
+    script_stop(s);
+}
+
 /* ---- the environment ---- */
 
 static void set(const char *name, const char *value)
