@@ -8,6 +8,7 @@
 #include "src/store/run_store.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "src/base/arena.h"
@@ -413,15 +414,32 @@ void sl_run_store_reopen(sl_run_store *store, sl_str run_id)
     submit(store, other_job(store, write_reopened, run_id, sl_str_of("", 0), 0));
 }
 
+static bool is_event(const job *j, const char *name)
+{
+    char head[64];
+    (void)snprintf(head, sizeof head, "{\"seq\":%llu,\"event\":\"%s\"", (unsigned long long)j->of.other.number, name);
+    return sl_str_starts(j->of.other.text, sl_str_c(head));
+}
+
+/*
+ * After a crash two may work on one run for a while, each with numbers of its own. Behind an end there is nothing but a
+ * new beginning, and an end is none when others have gone on already: who reads the events meets one end, the last.
+ */
 static int write_event(job *j, sqlite3 *db)
 {
     (void)db;
-    sqlite3_stmt *s = prepare(j, "insert into flow_events(run, seq, body) values(?1, ?2, ?3) on conflict do nothing");
+    sqlite3_stmt *s = prepare(
+        j, "insert into flow_events(run, seq, body) select ?1, ?2, ?3 where (?4 or not exists(select 1 from flow_events"
+           " where run = ?1 and seq = (select max(seq) from flow_events where run = ?1 and seq < ?2)"
+           " and body like '{\"seq\":' || seq || ',\"event\":\"run_ended\"%'))"
+           " and (not ?5 or not exists(select 1 from flow_events where run = ?1 and seq > ?2)) on conflict do nothing");
     if (!s)
         return SL_EIO;
     put(s, 1, j->of.other.run_id);
     (void)sqlite3_bind_int64(s, 2, (sqlite3_int64)j->of.other.number);
     sl_db_bind_text(s, 3, j->of.other.text);
+    (void)sqlite3_bind_int(s, 4, is_event(j, "run_started"));
+    (void)sqlite3_bind_int(s, 5, is_event(j, "run_ended"));
     return sl_db_exec(s);
 }
 

@@ -126,6 +126,55 @@ SL_TEST(events_are_added_and_read_behind_a_place)
     remove_folder();
 }
 
+static void put_event(rig *r, uint64_t seq, const char *kind)
+{
+    char body[96];
+    (void)snprintf(body, sizeof body, "{\"seq\":%llu,\"event\":\"%s\",\"x\":1}", (unsigned long long)seq, kind);
+    sl_run_store_event(r->store, SL_STR("one"), seq, sl_str_c(body));
+}
+
+/* Numbers and kinds of what is kept. */
+static void check_events(rig *r, const char *wanted)
+{
+    char seen[512] = "";
+    json_t *events = NULL, *event;
+    size_t i;
+    settle(r);
+    CHECK_EQ(sl_run_store_events(r->store, SL_STR("one"), 0, 0, &events), 0);
+    json_array_foreach(events, i, event)
+    {
+        size_t len = strlen(seen);
+        (void)snprintf(seen + len, sizeof seen - len, "%d:%s ", (int)json_integer_value(json_object_get(event, "seq")),
+                       text_of(event, "event"));
+    }
+    CHECK_STR(sl_str_c(seen), wanted);
+    json_decref(events);
+}
+
+SL_TEST(there_is_nothing_behind_an_end_but_a_new_beginning)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", ""), 0);
+    put_event(&r, 1, "run_started");
+    put_event(&r, 2, "step_ended");
+    put_event(&r, 3, "run_ended");
+    put_event(&r, 4, "step_ended"); /* of another that works on it */
+    put_event(&r, 6, "run_ended");
+    check_events(&r, "1:run_started 2:step_ended 3:run_ended ");
+    put_event(&r, 4, "run_started"); /* it goes on */
+    put_event(&r, 8, "step_ended");
+    put_event(&r, 7, "run_ended"); /* of one that had not got so far */
+    put_event(&r, 6, "step_ended");
+    check_events(&r, "1:run_started 2:step_ended 3:run_ended 4:run_started 6:step_ended 8:step_ended ");
+    put_event(&r, 9, "run_ended");
+    put_event(&r, 10, "run_ended");
+    check_events(&r, "1:run_started 2:step_ended 3:run_ended 4:run_started 6:step_ended 8:step_ended 9:run_ended ");
+    rig_done(&r);
+    remove_folder();
+}
+
 SL_TEST(lists_go_page_by_page_newest_first)
 {
     make_folder();
