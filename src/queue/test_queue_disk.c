@@ -186,6 +186,7 @@ static bool one_life(const char *what, long n)
 {
     char error[512];
     sl_queue *q = NULL;
+    make_folder();
     int opened = open_queue(&q, error);
     if (opened) {
         CHECK(opened == SL_EIO || opened == SL_ENOMEM);
@@ -201,71 +202,36 @@ static bool one_life(const char *what, long n)
     return happened;
 }
 
-static const struct {
-    unsigned kinds;
-    const char *name;
-    long least; /* operations that there are at least: else this looks at nothing */
-} kinds[] = {
+static const sl_disk_case cases[] = {
     {SL_DISK_WRITE, "write", 40}, {SL_DISK_SYNC, "sync", 20}, {SL_DISK_READ, "read", 4},
     {SL_DISK_LOCK, "lock", 20},   {SL_DISK_OPEN, "open", 3},  {SL_DISK_SHARED, "shared map", 1},
 };
-
-static void fail_each(bool for_good, bool torn)
-{
-    sl_disk_install();
-    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
-        long n = 0;
-        for (bool happened = true; happened && n < 600; n += n < 40 ? 1 : 9) {
-            make_folder();
-            sl_disk_tear(torn);
-            sl_disk_fail(kinds[k].kinds, n, for_good);
-            happened = one_life(kinds[k].name, n);
-        }
-        if (n < kinds[k].least)
-            sl_test_failed(__FILE__, __LINE__, "only %ld of %s", n, kinds[k].name);
-    }
-}
+#define CASES (sizeof cases / sizeof *cases)
 
 SL_TEST(each_operation_of_the_disk_failing_once)
 {
-    fail_each(false, false);
+    sl_disk_each(cases, CASES, SL_DISK_ONCE, 9, one_life);
 }
 
 SL_TEST(each_operation_of_the_disk_failing_for_good)
 {
-    fail_each(true, false);
+    sl_disk_each(cases, CASES, SL_DISK_FOR_GOOD, 9, one_life);
 }
 
 SL_TEST(each_write_torn_on_a_full_disk)
 {
-    sl_disk_install();
-    long n = 0;
-    for (bool happened = true; happened && n < 600; n += n < 40 ? 1 : 9) {
-        make_folder();
-        sl_disk_tear(true);
-        sl_disk_fail(SL_DISK_WRITE, n, false);
-        happened = one_life("torn write", n);
-    }
-    CHECK(n > 40);
+    sl_disk_each(cases, 1, SL_DISK_TORN, 9, one_life); /* the first case */
 }
 
 SL_TEST(each_allocation_of_sqlite_failing)
 {
-    sl_disk_install();
-    long n = 0;
-    for (bool happened = true; happened && n < 9000; n += n < 60 ? 2 : 61) {
-        make_folder();
-        sl_disk_fail_memory(n);
-        happened = one_life("allocation of SQLite", n);
-    }
-    CHECK(n > 200);
+    sl_disk_each_allocation(61, one_life);
 }
 
 SL_TEST(each_allocation_failing)
 {
     sl_disk_install();
     for (long n = 0; n < 400; n += n < 120 ? 1 : 5) {
-        make_folder();
         sl_test_fail_alloc(n);
         (void)one_life("allocation", n);
     }
@@ -277,7 +243,7 @@ SL_TEST(what_was_accepted_outlives_a_power_cut)
     size_t lost_most = 0;
     sl_disk_install();
     for (int round = 0; round < 80; round++) {
-        char error[512], shared_memory[192];
+        char error[512];
         sl_queue *q = NULL;
         make_folder();
         sl_disk_remember();
@@ -288,10 +254,8 @@ SL_TEST(what_was_accepted_outlives_a_power_cut)
             sl_queue_close(q);
         }
         (void)sl_disk_well();
-        size_t unsynced = sl_disk_cut(sl_chance(&state, 20));
+        size_t unsynced = sl_disk_cut(path, sl_chance(&state, 20));
         lost_most = unsynced > lost_most ? unsynced : lost_most;
-        (void)snprintf(shared_memory, sizeof shared_memory, "%s-shm", path);
-        (void)unlink(shared_memory);
         check_all("power cut", round);
         sl_test_rmtree(folder);
     }

@@ -129,7 +129,7 @@ static void check_rows(const row *rows, const char *what, long n)
 }
 
 /* One failure: opens, works, closes, looks. Returns whether it happened. */
-static bool fail_once(unsigned kinds, long n, bool for_good, bool torn, const char *what)
+static bool one_life(const char *what, long n)
 {
     static row rows[ROWS];
     char error[512];
@@ -138,8 +138,6 @@ static bool fail_once(unsigned kinds, long n, bool for_good, bool torn, const ch
     memset(rows, 0, sizeof rows);
     for (int i = 0; i < ROWS; i++)
         atomic_store(&rows[i].outcome, SL_ECLOSED);
-    sl_disk_tear(torn);
-    sl_disk_fail(kinds, n, for_good);
     int opened = open_db(&db, error);
     if (opened) {
         CHECK(opened == SL_EIO || opened == SL_ENOMEM);
@@ -154,74 +152,31 @@ static bool fail_once(unsigned kinds, long n, bool for_good, bool torn, const ch
     return happened;
 }
 
-static const struct {
-    unsigned kinds;
-    const char *name;
-    long least; /* operations that there are at least: else this looks at nothing */
-} kinds[] = {
+static const sl_disk_case cases[] = {
     {SL_DISK_WRITE, "write", 20},      {SL_DISK_SYNC, "sync", 8},     {SL_DISK_READ, "read", 2},
     {SL_DISK_LOCK, "lock", 10},        {SL_DISK_OPEN, "open", 2},     {SL_DISK_TRUNCATE, "truncate", 0},
     {SL_DISK_SHARED, "shared map", 1}, {SL_DISK_DELETE, "delete", 1},
 };
-
-static void fail_each(bool for_good, bool torn)
-{
-    sl_disk_install();
-    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
-        long n = 0;
-        while (n < 400 && fail_once(kinds[k].kinds, n, for_good, torn, kinds[k].name))
-            n += n < 60 ? 1 : 7;
-        if (n < kinds[k].least)
-            sl_test_failed(__FILE__, __LINE__, "only %ld of %s", n, kinds[k].name);
-    }
-}
+#define CASES (sizeof cases / sizeof *cases)
 
 SL_TEST(each_operation_of_the_disk_failing_once)
 {
-    fail_each(false, false);
+    sl_disk_each(cases, CASES, SL_DISK_ONCE, 7, one_life);
 }
 
 SL_TEST(each_operation_of_the_disk_failing_for_good)
 {
-    fail_each(true, false);
+    sl_disk_each(cases, CASES, SL_DISK_FOR_GOOD, 7, one_life);
 }
 
 SL_TEST(each_write_torn_on_a_full_disk)
 {
-    sl_disk_install();
-    long n = 0;
-    while (n < 400 && fail_once(SL_DISK_WRITE, n, false, true, "torn write"))
-        n += n < 60 ? 1 : 5;
-    CHECK(n > 20);
+    sl_disk_each(cases, 1, SL_DISK_TORN, 7, one_life); /* the first case */
 }
 
 SL_TEST(each_allocation_of_sqlite_failing)
 {
-    static row rows[ROWS];
-    char error[512];
-    sl_disk_install();
-    long step = 1, failures = 0;
-    for (long n = 0; n < 4000; n += step) {
-        sl_db *db = NULL;
-        make_folder();
-        for (int i = 0; i < ROWS; i++)
-            atomic_store(&rows[i].outcome, SL_ECLOSED);
-        sl_disk_fail_memory(n);
-        int opened = open_db(&db, error);
-        if (opened)
-            CHECK(opened == SL_ENOMEM || opened == SL_EIO);
-        else
-            work(db, rows);
-        sl_db_close(db);
-        bool happened = sl_disk_well();
-        check_rows(rows, "allocation", n);
-        sl_test_rmtree(folder);
-        if (!happened)
-            break;
-        failures++;
-        step = n < 100 ? 3 : 17;
-    }
-    CHECK(failures > 50);
+    sl_disk_each_allocation(17, one_life);
 }
 
 /* The power goes at the Nth write; of what was not synced some of the first writes are there. */
@@ -245,11 +200,6 @@ SL_TEST(what_was_committed_outlives_a_power_cut)
             sl_db_close(db);
         }
         (void)sl_disk_well();
-        char shared_memory[192];
-        (void)snprintf(shared_memory, sizeof shared_memory, "%s-shm", path);
-        size_t unsynced = sl_disk_cut(sl_chance(&state, 20));
-        lost_most = unsynced > lost_most ? unsynced : lost_most;
-        (void)unlink(shared_memory);
         check_rows(rows, "power cut", round);
         sl_test_rmtree(folder);
     }
@@ -262,7 +212,7 @@ SL_TEST(failures_name_the_way_out)
     static const struct {
         int code, error;
         const char *says;
-    } cases[] = {
+    } texts[] = {
         {SQLITE_FULL, SL_ELIMIT, "free space"},
         {SQLITE_CORRUPT, SL_EIO, ".recover"},
         {SQLITE_NOTADB, SL_EIO, ".recover"},
@@ -282,18 +232,18 @@ SL_TEST(failures_name_the_way_out)
         {SQLITE_ROW, 0, "another row"},
         {SQLITE_DONE, 0, "no more rows"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char text[512];
-        CHECK_EQ(sl_db_error(cases[i].code), cases[i].error);
-        sl_db_file_explain("/a/b.db", cases[i].code, NULL, text, sizeof text);
-        if (strncmp(text, "/a/b.db: ", 9) != 0 || !strstr(text, cases[i].says))
-            sl_test_failed(__FILE__, __LINE__, "%d says: %s", cases[i].code, text);
-        sl_db_file_explain("/a/b.db", cases[i].code, "what SQLite says", text, sizeof text);
+        CHECK_EQ(sl_db_error(texts[i].code), texts[i].error);
+        sl_db_file_explain("/a/b.db", texts[i].code, NULL, text, sizeof text);
+        if (strncmp(text, "/a/b.db: ", 9) != 0 || !strstr(text, texts[i].says))
+            sl_test_failed(__FILE__, __LINE__, "%d says: %s", texts[i].code, text);
+        sl_db_file_explain("/a/b.db", texts[i].code, "what SQLite says", text, sizeof text);
         CHECK(strstr(text, "what SQLite says") != NULL);
         memset(text, 'x', sizeof text);
-        sl_db_file_explain("/a/b.db", cases[i].code, NULL, text, 8); /* cut, with its end */
+        sl_db_file_explain("/a/b.db", texts[i].code, NULL, text, 8); /* cut, with its end */
         CHECK_EQ(strlen(text), 7);
-        sl_db_file_explain("/a/b.db", cases[i].code, NULL, text, 0);
+        sl_db_file_explain("/a/b.db", texts[i].code, NULL, text, 0);
         CHECK_EQ(strlen(text), 7);
     }
 }

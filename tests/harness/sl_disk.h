@@ -18,6 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/harness/sl_test.h"
+
 #define SL_DISK_UNUSED inline __attribute__((unused))
 #define SL_DISK_NAME_BYTES 256
 
@@ -376,12 +378,16 @@ SL_DISK_UNUSED static void sl_disk_remember(void)
 }
 
 /*
- * The power is back: of what was not synced the first `kept` writes are there, and nothing of the others. Only when no
- * connection is open; -shm files are for the caller to remove. Returns how many writes had not been synced.
+ * The power is back: of what was not synced the first `kept` writes are there, and nothing of the others, nor the
+ * memory that connections of the file shared. Only when no connection is open. Returns how many writes had not been
+ * synced.
  */
-SL_DISK_UNUSED static size_t sl_disk_cut(size_t kept)
+SL_DISK_UNUSED static size_t sl_disk_cut(const char *database, size_t kept)
 {
     size_t count = 0;
+    char shared[SL_DISK_NAME_BYTES];
+    (void)snprintf(shared, sizeof shared, "%s-shm", database);
+    (void)unlink(shared);
     for (const sl_disk_unsynced *u = sl_disk.unsynced; u; u = u->older)
         count++;
     size_t left = count;
@@ -397,6 +403,49 @@ SL_DISK_UNUSED static size_t sl_disk_cut(size_t kept)
     sl_disk_note_sync(NULL);
     sl_disk.remember = false;
     return count;
+}
+
+/* Operations that fail one after the other; `least`: there are at least so many, else a test looks at nothing. */
+typedef struct sl_disk_case {
+    unsigned kinds;
+    const char *name;
+    long least;
+} sl_disk_case;
+
+/* How each failure is. */
+typedef enum sl_disk_how { SL_DISK_ONCE, SL_DISK_FOR_GOOD, SL_DISK_TORN } sl_disk_how;
+
+/*
+ * Each operation of each case in turn: `life` works on the disk, ends that by sl_disk_well, looks at what is there, and
+ * returns what sl_disk_well said. The first ones are all tried, of those behind them every `stride`th.
+ */
+SL_DISK_UNUSED static void sl_disk_each(const sl_disk_case *cases, size_t count, sl_disk_how how, long stride,
+                                        bool (*life)(const char *what, long n))
+{
+    sl_disk_install();
+    for (size_t k = 0; k < count; k++) {
+        long n = 0;
+        for (bool happened = true; happened && n < 600; n += n < 40 ? 1 : stride) {
+            sl_disk_tear(how == SL_DISK_TORN);
+            sl_disk_fail(cases[k].kinds, n, how == SL_DISK_FOR_GOOD);
+            happened = life(cases[k].name, n);
+        }
+        if (n < cases[k].least)
+            sl_test_failed(__FILE__, __LINE__, "only %ld of %s", n, cases[k].name);
+    }
+}
+
+/* The same of SQLite's allocations. */
+SL_DISK_UNUSED static void sl_disk_each_allocation(long stride, bool (*life)(const char *what, long n))
+{
+    sl_disk_install();
+    long n = 0;
+    for (bool happened = true; happened && n < 20000; n += n < 60 ? 2 : stride) {
+        sl_disk_fail_memory(n);
+        happened = life("allocation of SQLite", n);
+    }
+    if (n < 200)
+        sl_test_failed(__FILE__, __LINE__, "only %ld allocations", n);
 }
 
 #endif
