@@ -259,5 +259,5 @@ SL_TEST(what_was_accepted_outlives_a_power_cut)
         check_all("power cut", round);
         sl_test_rmtree(folder);
     }
-    CHECK(lost_most > 3);
+    CHECK(lost_most > 0); /* there was something to lose */
 }
