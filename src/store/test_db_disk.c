@@ -200,6 +200,8 @@ SL_TEST(what_was_committed_outlives_a_power_cut)
             sl_db_close(db);
         }
         (void)sl_disk_well();
+        size_t unsynced = sl_disk_cut(path, sl_chance(&state, 20));
+        lost_most = unsynced > lost_most ? unsynced : lost_most;
         check_rows(rows, "power cut", round);
         sl_test_rmtree(folder);
     }
