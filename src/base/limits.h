@@ -26,6 +26,11 @@
 #define SL_SEGMENT_THREADS 64
 #define SL_SPAN_RING_BYTES (1u * 1024 * 1024)
 #define SL_LOG_RING_BYTES (512u * 1024)
+#define SL_RING_WAKE_BYTES (512u * 1024)      /* waiting in a ring: its reader is woken, at half of a smaller one */
+#define SL_MAX_RING_BYTES (32u * 1024 * 1024) /* of a ring that is sized for a queue */
+#define SL_QUEUED_SPAN_BYTES 512              /* of a span in a ring, about */
+#define SL_QUEUED_LOG_BYTES 256
+#define SL_PROGRAM_QUEUE_ITEMS 16384   /* spans, log records that wait in our own programs, which serve bursts */
 #define SL_SEGMENT_CELLS (256u * 1024) /* metric cells of 8 bytes for each thread */
 #define SL_MAX_SEGMENTS 256            /* that one pipeline reads */
 

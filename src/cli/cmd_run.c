@@ -17,6 +17,7 @@
 #include "src/flow/services.h"
 #include "src/flow/services_env.h"
 #include "src/store/collection.h"
+#include "src/telemetry/otel_config.h"
 #include "src/telemetry/sdk_impl.h"
 
 #define MAX_INPUT_BYTES (16u * 1024 * 1024)
@@ -254,6 +255,7 @@ static int open_sdk(runner *r)
     int status = sl_view_exporter_add(&sl_cmd_run, r->o->view, &view, &given.exporter_count);
     if (status)
         return status;
+    sl_otel_config_queues(&(const sl_env){0}, SL_PROGRAM_QUEUE_ITEMS, given.batch);
     const sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "llm-orchestrator"};
     int error = sl_sdk_new_internal(&given, &internal, &r->sdk);
     if (error == SL_ECONFIG)

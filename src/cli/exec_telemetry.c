@@ -213,11 +213,12 @@ static int start_sdk(sl_exec_telemetry *t)
     const char *name = strrchr(t->program->argv[0], '/');
     const sl_attr process[] = {sl_attr_int("process.pid", t->program->pid),
                                sl_attr_str("process.executable.name", name ? name + 1 : t->program->argv[0])};
-    const sl_sdk_options given = {.exporters = exporters,
-                                  .exporter_count = count,
-                                  .resource_attrs = process,
-                                  .resource_attr_count = sizeof process / sizeof *process,
-                                  .on_error = on_sdk_error};
+    sl_sdk_options given = {.exporters = exporters,
+                            .exporter_count = count,
+                            .resource_attrs = process,
+                            .resource_attr_count = sizeof process / sizeof *process,
+                            .on_error = on_sdk_error};
+    sl_otel_config_queues(&(const sl_env){0}, SL_PROGRAM_QUEUE_ITEMS, given.batch);
     const sl_sdk_internal_options internal = {.export_only_when_set = true, .default_service_name = "llama-cpp"};
     if (!error)
         error = sl_sdk_new_internal(&given, &internal, &t->sdk);

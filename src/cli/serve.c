@@ -21,7 +21,6 @@
 #include "src/telemetry/series_record.h"
 
 #define DEV_KEY "sk-dev-key"
-#define FLOW_RING_BYTES (8u << 20)
 #define DEFAULT_ADMIN "http://127.0.0.1:4001" /* where `sightline traces` looks by itself */
 #define MAX_DRAIN_MS (86400u * 1000)
 #define MAX_CUT_MS 500u /* for ending the requests that have not ended by themselves */
@@ -323,12 +322,13 @@ static int open_mock(sl_serve *s)
 static int open_segment(sl_serve *s, unsigned i)
 {
     SL_ASSERT(s);
-    sl_segment_options o = {.threads = 2, .cells = SL_SEGMENT_CELLS, .size_bytes = 64u << 20, .wake_fd = s->wake_fd};
-    if (i + 2 == s->segment_count) { /* flow: threads for disks and heavy work, and many spans from one of them */
-        o.threads = 8;
-        o.span_ring_bytes = FLOW_RING_BYTES;
-        o.size_bytes = 256u << 20;
-    }
+    sl_segment_options o = {.threads = i + 2 == s->segment_count ? 8 : 2, /* flow: threads for disks and heavy work */
+                            .cells = SL_SEGMENT_CELLS,
+                            .span_ring_bytes = sl_segment_ring_room(SL_RING_SPANS, s->queue_items[SL_SIGNAL_TRACES]),
+                            .log_ring_bytes = sl_segment_ring_room(SL_RING_LOGS, s->queue_items[SL_SIGNAL_LOGS]),
+                            .size_bytes = 64u << 20,
+                            .wake_fd = s->wake_fd};
+    o.size_bytes = sl_segment_size_for(&o);
     s->segment_fds[i] = -1;
     if (s->multiproc_dir)
         return sl_multiproc_claim(s->multiproc_dir, &o, &s->segments[i], &s->segment_fds[i]);
@@ -580,16 +580,22 @@ static int check_exporters(const sl_otel_config *config)
     return status;
 }
 
-/* Variables that would fail the start of telemetry; what only warns is said by the process that exports. */
-static int check_environment(void)
+/* Variables that would fail the start of telemetry; what only warns is said by the process that exports. Keeps the
+ * sizes of the queues. */
+static int check_environment(sl_serve *s)
 {
     static const sl_env env;
-    static const sl_sdk_options options;
+    sl_sdk_options options;
     sl_otel_config config;
+    SL_ASSERT(s);
+    memset(&options, 0, sizeof options);
+    sl_otel_config_queues(&env, SL_PROGRAM_QUEUE_ITEMS, options.batch);
     int error = sl_otel_config_load(&env, &options, true, &config);
     int status = error ? sl_fail(SL_EXIT_USAGE, "%s", config.why[0] ? config.why : sl_strerror(error)) : 0;
     if (!error)
         status = check_exporters(&config);
+    for (int i = 0; i < SL_SIGNAL_COUNT && !error; i++)
+        s->queue_items[i] = config.batch[i].max_queue_items;
     sl_otel_config_done(&config);
     return status;
 }
@@ -615,7 +621,7 @@ static int check_settings(sl_serve *s)
         status = settle_planes(s, on, SL_EXIT_USAGE);
     if ((s->planes & SL_PLANE_FLOW) && sl_serve_flow_check(s) != 0)
         status = SL_EXIT_USAGE;
-    return check_environment() != 0 ? SL_EXIT_USAGE : status;
+    return check_environment(s) != 0 ? SL_EXIT_USAGE : status;
 }
 
 /* Everything before the first child. Returns an exit status, or 0. */

@@ -43,6 +43,7 @@ typedef struct sl_serve {
     sl_serve_listener mock; /* fd -1: not needed */
     bool default_key;       /* sk-dev-key */
     int wake_fd;
+    size_t queue_items[SL_SIGNAL_COUNT]; /* how many may wait for the control process */
     sl_segment *segments[SL_MAX_SEGMENT_SLOTS];
     unsigned segment_count;                /* the last one is the supervisor's, the one before flow's */
     int segment_fds[SL_MAX_SEGMENT_SLOTS]; /* locks of files in PROMETHEUS_MULTIPROC_DIR; -1: a memfd, closed */

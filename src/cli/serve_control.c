@@ -13,6 +13,7 @@
 #include "src/telemetry/collect.h"
 #include "src/telemetry/health_http.h"
 #include "src/telemetry/multiproc.h"
+#include "src/telemetry/otel_config.h"
 #include "src/telemetry/pipeline.h"
 #include "src/telemetry/process_metrics.h"
 #include "src/telemetry/prometheus_listener.h"
@@ -23,7 +24,6 @@
 #define STOP_SERVER_MS 1000u
 #define STOP_SDK_MS 5000u
 #define MAX_ROUTES 16
-#define FLOW_QUEUE_ITEMS 16384u
 
 typedef struct control {
     sl_serve *serve;
@@ -64,8 +64,7 @@ static int start_sdk(control *c)
     options.exporters = &live;
     options.exporter_count = 1;
     options.log_to_stderr = true;
-    if ((c->serve->planes & SL_PLANE_FLOW) && !getenv("OTEL_BSP_MAX_QUEUE_SIZE"))
-        options.batch[SL_SIGNAL_TRACES].max_queue_items = FLOW_QUEUE_ITEMS; /* a run has sixteen spans and more */
+    sl_otel_config_queues(&(const sl_env){0}, SL_PROGRAM_QUEUE_ITEMS, options.batch);
     options.on_error = on_error;
     sl_sdk_internal_options internal = {.export_only_when_set = true,
                                         .default_service_name = sl_serve_service_name(c->serve),

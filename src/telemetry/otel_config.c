@@ -134,6 +134,15 @@ static void load_batch(const sl_env *env, const batch_vars *vars, uint64_t delay
     }
 }
 
+void sl_otel_config_queues(const sl_env *env, size_t items, sl_batch_options batch[SL_SIGNAL_COUNT])
+{
+    SL_ASSERT(env && items && batch);
+    if (!batch[SL_SIGNAL_TRACES].max_queue_items && !sl_env_is_set(env, span_vars.queue))
+        batch[SL_SIGNAL_TRACES].max_queue_items = items;
+    if (!batch[SL_SIGNAL_LOGS].max_queue_items && !sl_env_is_set(env, log_vars.queue))
+        batch[SL_SIGNAL_LOGS].max_queue_items = items;
+}
+
 static void load_batches(const sl_env *env, const sl_sdk_options *o, sl_otel_config *c)
 {
     SL_ASSERT(c && o);

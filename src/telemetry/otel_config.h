@@ -42,6 +42,11 @@ typedef struct sl_otel_config {
  */
 SL_MUST_CHECK int sl_otel_config_load(const sl_env *env, const sl_sdk_options *options, bool only_when_set,
                                       sl_otel_config *config);
+/*
+ * For a program of bursts that the specification's queues do not hold: sets `max_queue_items` of spans and log records
+ * to `items` where neither `batch` nor the environment says otherwise.
+ */
+void sl_otel_config_queues(const sl_env *env, size_t items, sl_batch_options batch[SL_SIGNAL_COUNT]);
 void sl_otel_config_done(sl_otel_config *config);
 
 /* The part of it in otel_config_export.c: fills in `specs`. */

@@ -77,21 +77,22 @@ static inline uint64_t seen_waiting(const producing *p)
     return p->written > seen ? p->written - seen : 0;
 }
 
-/* Whether the ring, or its limit, is half taken, as far as the thread knows. */
-static inline bool is_half_full(const producing *p)
+/* Whether the reader had better come: so much waits, as far as the thread knows, or half of what may. */
+static inline bool is_filling(const producing *p)
 {
     SL_ASSERT(p->ring);
-    return (p->head - p->ring->seen_tail) * 2 >= p->size || (p->limit && seen_waiting(p) * 2 >= p->limit);
+    uint64_t many = p->size / 2 < SL_RING_WAKE_BYTES ? p->size / 2 : SL_RING_WAKE_BYTES;
+    return p->head - p->ring->seen_tail >= many || (p->limit && seen_waiting(p) * 2 >= p->limit);
 }
 
-/* Wakes the reader of a ring that is half full, or of one that just lost a record; once until it has drained. */
+/* Wakes the reader of a ring that fills, or of one that just lost a record; once until it has drained. */
 static __attribute__((noinline)) void wake(const producing *p, bool lost)
 {
     sl_segment *segment = p->segment;
     if (segment->wake_fd < 0 || atomic_load_explicit(&segment->header->woken, memory_order_relaxed))
         return;
     look(p->ring);
-    if (!lost && !is_half_full(p))
+    if (!lost && !is_filling(p))
         return;
     if (atomic_exchange_explicit(&segment->header->woken, 1, memory_order_relaxed))
         return;
@@ -159,7 +160,7 @@ static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, u
     p.written++;
     atomic_store_explicit(&ring->written, p.written, memory_order_relaxed);
     atomic_store_explicit(&ring->head, p.head, memory_order_release);
-    if (SL_UNLIKELY(is_half_full(&p)))
+    if (SL_UNLIKELY(is_filling(&p)))
         wake(&p, false);
     return 0;
 }

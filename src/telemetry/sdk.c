@@ -217,7 +217,14 @@ static int init_recording(sl_sdk *sdk, const sl_sdk_options *o, const sl_otel_co
         sl_segment_options segment;
         memset(&segment, 0, sizeof segment);
         segment.wake_fd = -1;
+        segment.span_ring_bytes = sl_segment_ring_room(SL_RING_SPANS, config->batch[SL_SIGNAL_TRACES].max_queue_items);
+        segment.log_ring_bytes = sl_segment_ring_room(SL_RING_LOGS, config->batch[SL_SIGNAL_LOGS].max_queue_items);
+        segment.size_bytes = sl_segment_size_for(&segment);
         error = sl_segment_new(&segment, &sdk->segment);
+        if (error) { /* little address space: what fits there */
+            segment = (sl_segment_options){.wake_fd = -1};
+            error = sl_segment_new(&segment, &sdk->segment);
+        }
     }
     if (error)
         return error;

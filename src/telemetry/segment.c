@@ -32,6 +32,16 @@ static uint32_t round_up_pow2(uint32_t value)
     return result;
 }
 
+uint32_t sl_segment_ring_room(sl_ring_kind kind, uint64_t records)
+{
+    SL_ASSERT(kind < SL_RING_COUNT);
+    uint64_t least = kind == SL_RING_SPANS ? SL_SPAN_RING_BYTES : SL_LOG_RING_BYTES;
+    uint64_t each = kind == SL_RING_SPANS ? SL_QUEUED_SPAN_BYTES : SL_QUEUED_LOG_BYTES;
+    if (records >= SL_MAX_RING_BYTES / each)
+        return SL_MAX_RING_BYTES;
+    return round_up_pow2((uint32_t)(records * each > least ? records * each : least));
+}
+
 static uint64_t page_up(uint64_t value)
 {
     return (value + 4095) / 4096 * 4096;
@@ -60,6 +70,17 @@ static void plan(sl_segment_header *h, const sl_segment_options *o, uint64_t siz
     h->size = size;
     atomic_init(&h->meta_used, page_up(sizeof *h));
     atomic_init(&h->cells_used, SL_RESERVED_CELLS);
+}
+
+size_t sl_segment_size_for(const sl_segment_options *options)
+{
+    SL_ASSERT(options);
+    uint64_t given = options->size_bytes ? options->size_bytes : SL_SEGMENT_BYTES;
+    sl_segment_header h;
+    plan(&h, options, given);
+    uint64_t blocks = (options->threads ? options->threads : SL_SEGMENT_THREADS) + 1u;
+    uint64_t need = page_up(blocks * h.block_stride * 16 / 15) + 2 * 4096;
+    return (size_t)(need > given ? page_up(need) : given);
 }
 
 static sl_block *block_at(const sl_segment *segment, uint32_t index)

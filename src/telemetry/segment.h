@@ -42,8 +42,13 @@ typedef struct sl_segment_options {
     uint32_t cells;
     uint32_t span_ring_bytes;
     uint32_t log_ring_bytes;
-    int wake_fd; /* eventfd written when a ring is half full; 0 or -1: none. Not owned. */
+    int wake_fd; /* eventfd written when a ring fills; 0 or -1: none. Not owned. */
 } sl_segment_options;
+
+/* Size of a ring in which so many records of the usual length can wait; never less than the default. */
+uint32_t sl_segment_ring_room(sl_ring_kind kind, uint64_t records);
+/* `size_bytes` of the options, raised to what all their threads with such rings need. */
+size_t sl_segment_size_for(const sl_segment_options *options);
 
 /*
  * Makes a segment in anonymous memory. Tries smaller sizes when the address space is limited.
@@ -215,7 +220,7 @@ void sl_segment_ring_stats(const sl_segment *segment, sl_ring_kind kind, sl_ring
 /* Limits the number of records that wait in each ring (OTEL_BSP_MAX_QUEUE_SIZE); 0: by bytes alone. */
 void sl_segment_set_ring_limit(sl_segment *segment, sl_ring_kind kind, uint64_t records);
 
-/* Lets the next half-full ring wake the reader again; the reader calls it when it has drained. */
+/* Lets the next ring that fills wake the reader again; the reader calls it when it has drained. */
 void sl_segment_rearm(sl_segment *segment);
 
 #endif

@@ -330,6 +330,34 @@ SL_TEST(pairs_one_by_one)
     }
 }
 
+/* Queues of our own programs: larger, where neither the caller nor the environment says otherwise. */
+SL_TEST(queues_of_programs)
+{
+    static const struct {
+        const char *var;
+        size_t given_spans, spans, logs;
+    } table[] = {
+        {"X=1", 0, 16384, 16384},
+        {"X=1", 7, 7, 16384},
+        {"OTEL_BSP_MAX_QUEUE_SIZE=100", 0, 0, 16384},
+        {"OTEL_BSP_MAX_QUEUE_SIZE=100", 7, 7, 16384},
+        {"OTEL_BLRP_MAX_QUEUE_SIZE=100", 0, 16384, 0},
+        {"OTEL_BSP_MAX_QUEUE_SIZE=", 0, 16384, 16384},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        loaded l;
+        load(&l, VARS(table[i].var), NULL, false);
+        sl_batch_options batch[SL_SIGNAL_COUNT];
+        memset(batch, 0, sizeof batch);
+        batch[SL_SIGNAL_TRACES].max_queue_items = table[i].given_spans;
+        sl_otel_config_queues(&l.env, SL_PROGRAM_QUEUE_ITEMS, batch);
+        CHECK_EQ(batch[SL_SIGNAL_TRACES].max_queue_items, table[i].spans);
+        CHECK_EQ(batch[SL_SIGNAL_LOGS].max_queue_items, table[i].logs);
+        CHECK_EQ(batch[SL_SIGNAL_METRICS].max_queue_items, 0);
+        unload(&l);
+    }
+}
+
 /* ---- texts ---- */
 
 SL_TEST(endpoints_that_cannot_be_used_count_as_unset)

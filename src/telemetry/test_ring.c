@@ -8,6 +8,7 @@
 
 #include "src/base/rng.h"
 #include "src/telemetry/segment_layout.h"
+#include "src/telemetry/test_ring_records.h"
 #include "tests/harness/sl_test.h"
 
 /* Children of a process with threads: under TSan, too; that the threads are not theirs to join is no fault. */
@@ -26,55 +27,6 @@ static sl_segment *open_small(void)
     sl_segment *s = NULL;
     CHECK_EQ(sl_segment_new(&small, &s), 0);
     return s;
-}
-
-/* Content that tells which record it is: the number, then bytes made from it. */
-static size_t make_record(uint8_t *data, uint64_t number, size_t len)
-{
-    if (len < 8)
-        len = 8;
-    memcpy(data, &number, 8);
-    for (size_t i = 8; i < len; i++)
-        data[i] = (uint8_t)(number * 31 + i);
-    return len;
-}
-
-static bool record_is(const uint8_t *data, size_t len, uint64_t *ret_number)
-{
-    if (len < 8)
-        return false;
-    memcpy(ret_number, data, 8);
-    for (size_t i = 8; i < len; i++) {
-        if (data[i] != (uint8_t)(*ret_number * 31 + i))
-            return false;
-    }
-    return true;
-}
-
-typedef struct seen {
-    uint64_t next, wrong, count;
-    uint64_t stop_after; /* 0: never */
-} seen;
-
-static bool in_order(void *user, uint32_t tag, const uint8_t *data, size_t len)
-{
-    seen *s = user;
-    uint64_t number = 0;
-    if (s->stop_after && s->count == s->stop_after)
-        return false;
-    if (!record_is(data, len, &number) || number != s->next || tag != (uint32_t)number)
-        s->wrong++;
-    s->next = number + 1;
-    s->count++;
-    return true;
-}
-
-static int write_one(sl_segment *s, sl_ring_kind kind, uint64_t number, size_t len)
-{
-    uint8_t data[8192];
-    len = make_record(data, number, len);
-    sl_piece pieces[3] = {{data, len / 3}, {NULL, 0}, {data + len / 3, len - len / 3}};
-    return sl_segment_write(s, kind, (uint32_t)number, pieces, 3);
 }
 
 SL_TEST(ring_gives_back_what_was_written)

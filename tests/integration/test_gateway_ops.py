@@ -89,7 +89,8 @@ def test_drain_timeout_bounds_the_wait():
 
 def test_what_the_drain_timeout_cuts_off_leaves_its_spans():
     """The workers end such requests themselves, before the supervisor kills."""
-    count = 400
+    count = 1000
+    lib.need_descriptors(5 * count)
     mock = lib.mock("--fault", "hang=1")
     gateway = start(mock, "--drain-timeout", "1", env={"OTEL_TRACES_EXPORTER": "console"})
     running = Background(gateway, "-n", count, "-c", count, "--timeout", "20")
@@ -98,6 +99,53 @@ def test_what_the_drain_timeout_cuts_off_leaves_its_spans():
     lib.equal(running.report()["ok"], 0)
     lib.equal(gateway.output().count("POST /v1/chat/completions  SERVER"), count)
     lib.equal(gateway.output().count("chat claude-haiku  CLIENT"), count)
+
+
+def named(pid, name):
+    """The descendant that calls itself so."""
+    for child in processes(pid):
+        with open(f"/proc/{child}/comm") as file:
+            if file.read().strip() == name:
+                return child
+    raise AssertionError(f"no process {name} below {pid}")
+
+
+def exported_servers(path):
+    with open(path) if os.path.exists(path) else open(os.devnull) as file:
+        return sum(line.count('"name":"POST /v1/chat/completions"') for line in file)
+
+
+def burst(count, env):
+    """A gateway whose reader of telemetry stands still while `count` requests run: spans exported, and the gateway."""
+    mock = lib.mock()
+    path = os.path.join(lib.tmp(), "spans.jsonl")
+    env = dict(env, OTEL_TRACES_EXPORTER="file", OTEL_LOGS_EXPORTER="none", OTEL_METRICS_EXPORTER="none", SIGHTLINE_EXPORTER_FILE=path,
+               OTEL_BSP_SCHEDULE_DELAY="200")
+    gateway = start(mock, env=env)
+    reader = named(gateway.process.pid, "control")
+    os.kill(reader, signal.SIGSTOP)
+    try:
+        lib.equal(load(gateway, "-n", count, "-c", 32)["ok"], count)
+    finally:
+        os.kill(reader, signal.SIGCONT)
+    lib.equal(gateway.stop(), 0)
+    return exported_servers(path), gateway.output()
+
+
+def test_a_burst_waits_for_a_reader_that_is_late():
+    """On a busy machine nobody reads the workers' rings for a while: all is there afterwards, and as much as was asked for."""
+    seen, output = burst(3000, {})
+    lib.equal(seen, 3000, "SERVER spans")
+    assert "records dropped" not in output, output[-2000:]
+    seen, output = burst(9000, {"OTEL_BSP_MAX_QUEUE_SIZE": "65536", "OTEL_BLRP_MAX_QUEUE_SIZE": "65536"})
+    lib.equal(seen, 9000, "SERVER spans")
+    assert "records dropped" not in output, output[-2000:]
+
+
+def test_what_a_queue_does_not_hold_is_told():
+    seen, output = burst(1000, {"OTEL_BSP_MAX_QUEUE_SIZE": "100"})
+    assert 0 < seen < 1000, seen
+    lib.contains(output, "records dropped: a recording thread's ring was full")
 
 
 def test_nothing_is_left_behind():
