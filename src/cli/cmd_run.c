@@ -24,6 +24,7 @@
 #define MAX_REPORT_BYTES ((size_t)1 << 30)
 #define SHUTDOWN_MS 700 /* for exporters: the command ends within a second of its work */
 #define REDRAW_MS 120
+#define RUN_SIGNALS 3u
 
 typedef struct run_command_options {
     sl_str input;
@@ -42,7 +43,7 @@ typedef struct run_command_options {
 
 #define OPT(member) offsetof(run_command_options, member)
 static const sl_option options[] = {
-    {"input", 'i', SL_OPT_STR, OPT(input), "JSON", "The inputs, an object; @FILE reads a file, @- standard input.",
+    {"input", 'i', SL_OPT_STR, OPT(input), "JSON", "The inputs, an object; FILE or @FILE reads one, - standard input.",
      NULL, NULL},
     {"max-concurrency", 0, SL_OPT_U64, OPT(max_concurrency), "N", "Steps at once.", "4", NULL},
     {"timeout", 't', SL_OPT_MS, OPT(timeout_ms), "SECONDS", "Longest time for the run; absent: as the file says.", NULL,
@@ -79,7 +80,7 @@ typedef struct runner {
     sl_flow_run *run;
     sl_run_view view;
     sl_buf out;
-    uv_signal_t signals[2];
+    uv_signal_t signals[RUN_SIGNALS];
     uv_timer_t redraw;
     bool cancelled;
 } runner;
@@ -97,13 +98,27 @@ static int read_all(int fd, sl_buf *out)
     return n < 0 ? SL_EIO : 0;
 }
 
+/* The name of the file that -i gives: behind an @, or, as LLM Orchestrator has it, bare. Empty: it is the JSON itself.
+ */
+static sl_str input_file(sl_str given)
+{
+    char path[SL_DATA_PATH_MAX];
+    struct stat file;
+    if (given.len > 1 && given.ptr[0] == '@')
+        return sl_str_sub(given, 1, given.len);
+    bool is_file = sl_str_eq_c(given, "-") || (given.len && given.ptr[0] != '{' && given.ptr[0] != '[' &&
+                                               sl_str_to_c(given, path, sizeof path) && stat(path, &file) == 0);
+    return is_file ? given : sl_str_of(NULL, 0);
+}
+
 /* The text of -i, or of the file that it names. */
 static int input_text(sl_str given, sl_buf *out)
 {
-    if (!given.len || given.ptr[0] != '@')
+    sl_str file = input_file(given);
+    if (!file.len)
         return sl_buf_put_str(out, given);
     char path[SL_DATA_PATH_MAX];
-    if (!sl_str_to_c(sl_str_sub(given, 1, given.len), path, sizeof path))
+    if (!sl_str_to_c(file, path, sizeof path))
         return sl_fail(SL_EXIT_USAGE, "--input: the name of the file is too long");
     int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     int error = fd < 0 ? SL_EIO : read_all(fd, out);
@@ -119,11 +134,12 @@ static int input_text(sl_str given, sl_buf *out)
 /* A fault in a file begins with its place. */
 static int bad_input(sl_str given, const json_error_t *error)
 {
-    if (given.len < 2 || given.ptr[0] != '@')
-        return sl_fail(SL_EXIT_USAGE, "--input: line %d, column %d: %s; give a JSON object", error->line, error->column,
-                       error->text);
-    fprintf(stderr, "%.*s:%d:%d: error: %s; give a JSON object\n", (int)given.len - 1, given.ptr + 1, error->line,
-            error->column, error->text);
+    sl_str file = input_file(given);
+    if (!file.len)
+        return sl_fail(SL_EXIT_USAGE, "--input: line %d, column %d: %s; give a JSON object, or a file that is there",
+                       error->line, error->column, error->text);
+    fprintf(stderr, "%.*s:%d:%d: error: %s; give a JSON object\n", (int)file.len, file.ptr, error->line, error->column,
+            error->text);
     return SL_EXIT_USAGE;
 }
 
@@ -147,7 +163,10 @@ static int read_inputs(runner *r)
 static int load_flow(runner *r, const char *path)
 {
     static sl_flow_problems problems; /* too large for a stack */
-    int error = sl_flow_load_file(path, &problems, &r->flow);
+    bool piped = strcmp(path, "-") == 0;
+    if (piped && sl_str_eq_c(input_file(r->o->input), "-"))
+        return sl_fail(SL_EXIT_USAGE, "--input: standard input is the workflow; give the inputs in another way");
+    int error = sl_flow_load_file(piped ? "/dev/stdin" : path, &problems, &r->flow);
     (void)sl_flow_problems_format(&problems, path, &r->out);
     if (r->out.len && !(r->o->quiet && !error))
         (void)fwrite(r->out.data, 1, r->out.len, stderr);
@@ -312,8 +331,10 @@ static void on_signal(uv_signal_t *signal, int number)
 
 static void watch(runner *r)
 {
-    static const int numbers[] = {SIGINT, SIGTERM};
-    for (size_t i = 0; i < 2; i++) {
+    static const int numbers[RUN_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction hangup;
+    bool kept = sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_IGN; /* as nohup wants it */
+    for (size_t i = 0; i < RUN_SIGNALS - (kept ? 1 : 0); i++) {
         (void)uv_signal_init(&r->loop.uv, &r->signals[i]);
         r->signals[i].data = r;
         (void)uv_signal_start(&r->signals[i], on_signal, numbers[i]);
@@ -374,7 +395,7 @@ static int start(runner *r)
 
 static void close_all(runner *r)
 {
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < RUN_SIGNALS; i++)
         close_handle((uv_handle_t *)&r->signals[i]);
     close_handle((uv_handle_t *)&r->redraw);
     sl_flow_run_unref(r->run);
@@ -449,8 +470,9 @@ const sl_command sl_cmd_run = {
     "Runs a workflow and prints its steps, outputs, tokens, cost and trace id. Providers are those of OPENAI_API_KEY, "
     "OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, and of --config. Exit status 0: it succeeded, 1: it "
     "failed "
-    "or was cancelled, 2: file, inputs or options are wrong. Ctrl-C cancels, twice ends at once. OTEL_* variables say "
-    "where telemetry goes; LOG_LEVEL shows log lines.",
+    "or was cancelled, 2: file, inputs or options are wrong. FILE may be - for standard input. Ctrl-C cancels, twice "
+    "ends at once. "
+    "OTEL_* variables say where telemetry goes; LOG_LEVEL shows log lines.",
     "  sightline run pipeline.yaml -i '{\"topic\": \"rain\"}'\n"
     "  sightline run pipeline.yaml -i @inputs.json --format json\n"
     "  OPENAI_BASE_URL=http://127.0.0.1:4000/v1 OPENAI_API_KEY=sk-dev-key sightline run pipeline.yaml\n",

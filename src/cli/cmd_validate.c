@@ -87,7 +87,8 @@ static int validate(const validate_command_options *o, const sl_flow_known *know
     static sl_flow_problems problems; /* too large for a stack */
     sl_flow *flow = NULL;
     sl_buf out;
-    int status, error = sl_flow_load_file_known(path, known, &problems, &flow);
+    const char *file = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
+    int status, error = sl_flow_load_file_known(file, known, &problems, &flow);
     if (error == SL_ENOMEM)
         return sl_fail(SL_EXIT_FAILED, "%s: %s; make the file smaller", path, sl_strerror(error));
     bool valid = !error && !(o->strict && problems.count);
@@ -137,7 +138,7 @@ const sl_command sl_cmd_validate = {
     "FILE... [options]",
     "Reads workflow files (YAML or JSON) and says everything that is wrong in each, with file, line, column and step: "
     "rings, references to what does not exist, wrong types, keys that are not known, templates that do not parse. "
-    "Nothing runs. Ends with 0 when all are valid, warnings or not, else with 2.",
+    "Nothing runs. FILE may be - for standard input. Ends with 0 when all are valid, warnings or not, else with 2.",
     "  sightline validate flow.yaml\n"
     "  sightline validate --strict --format json flows/*.yaml\n",
     tables,

@@ -189,6 +189,9 @@ static void report_step(const sl_run_view *view, const sl_flow_step_view *step, 
     if (step->message[0]) {
         (void)sl_buf_put_c(out, "  ");
         put_plain(out, step->message, 400, false);
+    } else if (step->warning) {
+        (void)sl_buf_put_c(out, "  warning: ");
+        put_plain(out, step->warning, 400, false);
     }
     (void)sl_buf_put_char(out, '\n');
 }
@@ -196,7 +199,12 @@ static void report_step(const sl_run_view *view, const sl_flow_step_view *step, 
 /* What is for programs: the provider's answer, what a name of its own stands for already. */
 static bool is_aside(const char *key)
 {
-    return key[0] == '_' || strcmp(key, "metadata") == 0 || strcmp(key, "tokens") == 0 || strcmp(key, "model") == 0;
+    static const char *const asides[] = {"metadata", "tokens", "model", "warning"};
+    for (size_t i = 0; i < sizeof asides / sizeof *asides; i++) {
+        if (strcmp(key, asides[i]) == 0)
+            return true;
+    }
+    return key[0] == '_';
 }
 
 static void put_value(json_t *value, sl_buf *out)

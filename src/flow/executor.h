@@ -181,6 +181,7 @@ typedef struct sl_flow_step_view {
     const char *message;
     json_t *value; /* as templates see it; borrowed, may be NULL. What people see: sl_flow_run_outputs */
     sl_step_usage usage;
+    const char *warning; /* what it did otherwise than the file says; borrowed; NULL: nothing */
 } sl_flow_step_view;
 size_t sl_flow_run_step_count(const sl_flow_run *run);
 void sl_flow_run_step_at(const sl_flow_run *run, size_t index, sl_flow_step_view *ret_view);

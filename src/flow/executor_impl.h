@@ -251,8 +251,10 @@ SL_MUST_CHECK int sl_output_value(const sl_step *step, json_t *results, json_t *
                                   json_t **ret_value);
 /* As people see it: the outputs that the step names. The caller holds a reference; NULL: none, or no memory. */
 json_t *sl_output_public(const sl_step *step, json_t *value);
-/* Text of a value as `{{outputs.x}}` has it when it is a string; else NULL. Borrowed. */
+/* What a step gives as `{{outputs.x}}`, of any type; NULL: nothing. Borrowed. */
 json_t *sl_output_text(json_t *value);
+/* What an action or a search did otherwise than the file says; NULL: nothing. Borrowed. */
+const char *sl_output_warning(const sl_step *step, json_t *value);
 
 /* ---- run_step.c ---- */
 

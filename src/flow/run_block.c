@@ -114,13 +114,14 @@ static json_t *joined_text(json_t *values)
 {
     sl_buf text;
     sl_buf_init(&text, SL_FLOW_MAX_RESULT_BYTES);
+    sl_flow_work work = {.steps = UINT64_MAX, .bytes = SL_FLOW_MAX_RESULT_BYTES};
     int error = 0;
     for (size_t i = 0; i < json_array_size(values) && !error; i++) {
         json_t *one = sl_output_text(json_array_get(values, i));
         if (i)
             error = sl_buf_put_char(&text, '\n');
         if (!error && one)
-            error = sl_buf_put(&text, json_string_value(one), json_string_length(one));
+            error = sl_flow_put_text(&work, &text, one);
     }
     json_t *joined = error ? NULL : json_stringn(text.len ? text.data : "", text.len);
     sl_buf_done(&text);

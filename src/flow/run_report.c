@@ -92,6 +92,7 @@ void sl_flow_run_step_at(const sl_flow_run *run, size_t index, sl_flow_step_view
         view.duration_ns = end - node->start_mono_ns;
     }
     view.value = node->value;
+    view.warning = sl_output_warning(view.step, node->value);
     *ret_view = view;
 }
 
@@ -116,6 +117,8 @@ static json_t *step_report(const sl_flow_step_view *view)
                              "duration_ms", ms_of(view->duration_ns), "attempts", (int)view->attempts, "error", error);
     if (step && view->error != SL_STEP_ERROR_NONE)
         (void)json_object_set_new(step, "error_type", json_string(sl_step_error_name(view->error)));
+    if (step && view->warning)
+        (void)json_object_set_new(step, "warning", json_string(view->warning));
     uint64_t sum = view->usage.input_tokens + view->usage.output_tokens;
     if (step && sum)
         (void)json_object_set_new(step, "tokens", json_integer((json_int_t)sum));

@@ -88,7 +88,8 @@ json_t *sl_context_root(const sl_flow_run *run)
         json_object_set_new(context, "steps", json_object()) != 0 ||
         json_object_set_new(context, "outputs", json_object()) != 0 ||
         json_object_set_new(context, "workflow",
-                            json_pack("{s:s,s:s}", "name", run->plan->flow->name, "run_id", run->id)) != 0) {
+                            json_pack("{s:s,s:s,s:s}", "id", run->plan->id.len ? run->plan->id.ptr : run->id, "name",
+                                      run->plan->flow->name, "run_id", run->id)) != 0) {
         json_decref(context);
         return NULL;
     }

@@ -134,8 +134,15 @@ json_t *sl_output_public(const sl_step *step, json_t *value)
     return shown;
 }
 
+const char *sl_output_warning(const sl_step *step, json_t *value)
+{
+    SL_ASSERT(step);
+    if ((step->type != SL_STEP_VECTOR_SEARCH && step->type != SL_STEP_ACTION) || is_named(step, "warning"))
+        return NULL;
+    return json_string_value(json_object_get(value, "warning"));
+}
+
 json_t *sl_output_text(json_t *value)
 {
-    json_t *text = json_is_object(value) ? json_object_get(value, SL_FLOW_TEXT_KEY) : NULL;
-    return json_is_string(text) ? text : NULL;
+    return json_is_object(value) ? json_object_get(value, SL_FLOW_TEXT_KEY) : NULL;
 }

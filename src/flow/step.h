@@ -82,6 +82,9 @@ void sl_step_add_usage(sl_step_try *attempt, const sl_step_usage *usage);
  */
 void sl_step_emit(sl_step_try *attempt, const char *name, json_t *data);
 
+/* A line in the log, with the fields of the run and the step, in the step's trace. `fields`: JSON, or NULL. */
+void sl_step_log(sl_step_try *attempt, sl_severity severity, const char *message, const char *fields);
+
 /* The names under which positional results are bound whatever `output` says: text, model, tokens, metadata for llm, and
  * so on. Ended by NULL. Static. */
 const char *const *sl_step_result_names(sl_step_type type);

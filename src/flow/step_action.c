@@ -137,31 +137,6 @@ static json_t *data_of(const sl_step_try *attempt)
 
 /* ---- log ---- */
 
-static const char *workflow_member(const sl_step_try *attempt, const char *name)
-{
-    const char *text = json_string_value(json_object_get(json_object_get(attempt->context, "workflow"), name));
-    return text ? text : "";
-}
-
-/* One line, in the trace of the step. */
-static void write_log(sl_step_try *attempt, sl_severity severity, const char *message, const char *fields)
-{
-    sl_logger *logger = attempt->services->sdk ? sl_logger_named(attempt->services->sdk, "sightline.flow") : NULL;
-    if (!logger)
-        return;
-    sl_span_context context;
-    sl_span_get_context(attempt->span, &context);
-    sl_attr attrs[4] = {sl_attr_str("workflow_name", workflow_member(attempt, "name")),
-                        sl_attr_str("step_id", attempt->step->id), sl_attr_str("step_type", "action"),
-                        sl_attr_str("fields", fields ? fields : "")};
-    sl_log_record record = {.severity = severity,
-                            .body = sl_value_cstr(message),
-                            .attrs = attrs,
-                            .attr_count = fields ? 4 : 3,
-                            .context = &context};
-    sl_log_emit(logger, &record);
-}
-
 static void action_log(sl_step_try *attempt)
 {
     sl_str level_text;
@@ -180,7 +155,7 @@ static void action_log(sl_step_try *attempt)
     if (good && fields && !json_is_null(fields))
         good = (more = sl_json_text(fields)) != NULL;
     if (good)
-        write_log(attempt, level, text.len ? text.ptr : "", more);
+        sl_step_log(attempt, level, text.len ? text.ptr : "", more);
     json_t *result = good ? json_stringn_nocheck(text.len ? text.ptr : "", text.len) : NULL;
     free(memory);
     free(more);
@@ -249,7 +224,7 @@ static void say_unknown(sl_step_try *attempt, const char *name)
     (void)sl_flow_mend(message);
     json_t *data = data_of(attempt);
     char *fields = data ? sl_json_text(data) : NULL;
-    write_log(attempt, SL_WARN, message, fields);
+    sl_step_log(attempt, SL_WARN, message, fields);
     sl_attr attrs[2] = {sl_attr_str("action", name), sl_attr_bool("delivered", false)};
     sl_span_add_event(attempt->span, SL_STR("action"), 0, attrs, 2);
     free(fields);

@@ -154,6 +154,8 @@ static json_t *metadata_of(const search *s, const char *warning)
 void sl_vector_succeed(sl_step_try *attempt, json_t *metadata, const char *warning, json_t *list)
 {
     SL_ASSERT(attempt && metadata);
+    if (warning)
+        sl_step_log(attempt, SL_WARN, warning, NULL);
     json_t *count = json_integer((json_int_t)json_array_size(list));
     json_t *extra = warning ? json_pack("{s:s}", "warning", warning) : NULL;
     attempt->data = NULL;

@@ -93,7 +93,7 @@ SL_TEST(values_by_their_names)
         if (strcmp(have_shown, want_shown) != 0)
             sl_test_failed(__FILE__, __LINE__, "case %zu shows %s", i, have_shown);
         json_t *text = sl_output_text(value);
-        CHECK_EQ(text != NULL, cases[i].text && cases[i].text[0] == '\'');
+        CHECK_EQ(text != NULL, cases[i].text != NULL);
         free(have);
         free(want);
         free(have_shown);

@@ -90,5 +90,109 @@ def test_a_key_that_is_known_tells_how_its_run_stands():
     lib.equal(server.stop(), 0)
 
 
+# ---- workflow files ----
+
+TEMPLATE = "name: demo\nsteps:\n  - {id: a, type: transform, function: template, template: '<{{ x }}>', output: [o]}\n"
+
+
+def report(*args, **options):
+    done = lib.run("run", *args, "--format", "json", "-q", **options)
+    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def test_inputs_are_given_as_the_original_takes_them():
+    """LLM Orchestrator: `-i JSON|file`."""
+    inputs = file_of('{"x": "from a file"}', "inputs.json")
+    for given in (inputs, "@" + inputs):
+        lib.equal(report(file_of(TEMPLATE), "-i", given)[1]["outputs"], {"a": {"o": "<from a file>"}}, given)
+    lib.equal(report(file_of(TEMPLATE), "-i", "-", stdin='{"x": "piped"}')[1]["outputs"], {"a": {"o": "<piped>"}})
+    status, error = report(file_of(TEMPLATE), "-i", file_of('{"x": }', "bad.json"))
+    lib.equal(status, 2)
+    lib.contains(error, "bad.json:1:")
+    status, error = report(file_of(TEMPLATE), "-i", "nothing-there.json")
+    lib.equal(status, 2)
+    lib.contains(error, "a file that is there")
+
+
+def test_a_workflow_may_come_from_standard_input():
+    lib.equal(report("-", "-i", '{"x": 1}', stdin=TEMPLATE)[1]["outputs"], {"a": {"o": "<1>"}})
+    good = lib.run("validate", "-", stdin=TEMPLATE)
+    lib.equal((good.returncode, good.stdout), (0, "-: valid: workflow demo, version 1.0, 1 step\n"))
+    bad = lib.run("validate", "-", stdin=TEMPLATE + "  - {id: a}\n")
+    lib.equal(bad.returncode, 2)
+    lib.contains(bad.stderr, "-:4:")
+    both = lib.run("run", "-", "-i", "-", stdin=TEMPLATE)
+    lib.equal(both.returncode, 2)
+    lib.contains(both.stderr, "standard input is the workflow")
+
+
+def test_a_terminal_that_is_closed_ends_what_the_run_has_started():
+    """It left programs behind that ran on."""
+    mark = f"{20000 + os.getpid() % 10000}.125"
+    path = file_of("name: x\nsteps:\n  - {id: a, type: action, action: exec, command: /bin/sleep, args: ['%s']}\n" % mark)
+
+    def sleepers():
+        return subprocess.run(["pgrep", "-f", "/bin/sleep " + mark], stdout=subprocess.PIPE).stdout.split()
+    run = subprocess.Popen([lib.BINARY, "run", path, "--allow-exec", "/bin/sleep", "--format", "json"], env=lib.environment(),
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lib.until(sleepers, what="the program")
+    run.send_signal(signal.SIGHUP)
+    out, _ = run.communicate(timeout=20 * lib.SLOW)
+    left = sleepers()
+    for pid in left:
+        os.kill(int(pid), signal.SIGKILL)
+    lib.equal((run.returncode, json.loads(out)["status"] if out else None, left), (1, "cancelled", []))
+
+
+def test_nohup_is_heeded():
+    path = file_of(SLEEP % 1)
+    run = subprocess.Popen([lib.BINARY, "run", path, "--format", "json"], env=lib.environment(), stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    lib.until(lambda: "started" in run.stderr.readline(), what="the step")
+    run.send_signal(signal.SIGHUP)
+    out, _ = run.communicate(timeout=20 * lib.SLOW)
+    lib.equal((run.returncode, json.loads(out)["status"]), (0, "succeeded"))
+
+
+def test_texts_of_blocks_hold_what_is_no_text_too():
+    status, done = report(file_of("""
+name: blocks
+steps:
+  - {id: l, type: loop, items: [1, 2, 3], steps: [{id: x, type: transform, function: expression, expression: item * 2}]}
+  - id: b
+    type: branch
+    condition: "true"
+    branches: {"true": [{id: y, type: transform, function: json, mode: parse, inputs: [inputs.j]}]}
+  - {id: p, type: parallel, tasks: [{id: s, type: action, action: sleep, seconds: 0}, {id: t, type: action, action: log, message: t}]}
+  - {id: seen, type: transform, depends_on: [l, b, p], function: template,
+     template: '{{ outputs.l }}|{{ outputs.b }}|{{ outputs.p }}', output: [o]}
+"""), "-i", '{"j": "[4, 5]"}')
+    lib.equal((status, done["outputs"]["seen"]["o"]), (0, "2\n4\n6|[4,5]|0\nt"))
+
+
+def test_what_is_not_done_as_written_is_said():
+    """A database that is not configured: the empty answer of the one in the process looked like that of the real one."""
+    path = file_of("""
+name: search
+id: abc123
+steps:
+  - {id: find, type: vector_search, database: pinecone, index: kb, query: [1, 0], output: [found]}
+  - {id: tell, type: action, action: send_notification, output: [told]}
+  - {id: say, type: action, action: log, message: hello}
+""")
+    _, done = report(path)
+    lib.contains(done["steps"][0]["warning"], 'database "pinecone" is not configured')
+    lib.contains(done["steps"][1]["warning"], 'action "send_notification" is not configured')
+    assert "warning" not in done["steps"][2], done
+    plain = lib.run("run", path, "-q", env={"LOG_LEVEL": "INFO"})
+    rows = [line for line in plain.stdout.splitlines() if "  warning: " in line]
+    lib.equal([row.split()[1] for row in rows], ["find", "tell"])
+    lines = [re.sub(r"^\S+ |trace_id=\S+ span_id=\S+ ", "", line) for line in plain.stderr.splitlines()]
+    head = 'workflow_id=abc123 workflow_name="search" step_id='
+    assert f'INFO {head}"say" step_type=action message="hello"' in lines, lines
+    for step, part in (("find", "pinecone"), ("tell", "send_notification")):
+        assert any(line.startswith(f'WARN {head}"{step}"') and part in line for line in lines), lines
+
+
 if __name__ == "__main__":
     lib.main(globals())
