@@ -47,11 +47,6 @@ class Webhook(net.Server):
 
         super().__init__(Handler)
 
-    def firing(self):
-        """{(alertname, severity): annotations} of what fires."""
-        return {(a["labels"]["alertname"], a["labels"]["severity"]): a["annotations"] for a in list(self.alerts)
-                if a["status"] == "firing"}
-
 
 CONFIG = """route: {receiver: hook, group_by: [alertname], group_wait: 1s, group_interval: 1s}
 receivers: [{name: hook, webhook_configs: [{url: "%s/hook"}]}]
