@@ -389,6 +389,11 @@ static void worker_is_ready(void *user)
     sl_child_ready(user);
 }
 
+static bool must_hurry(void *user)
+{
+    return sl_child_must_hurry(user);
+}
+
 /*
  * How long a worker waits for requests under way: a little less than the supervisor, which kills. Those that it then
  * cuts off itself leave their spans and records.
@@ -411,6 +416,7 @@ static int run_worker(void *user, const sl_child_start *start)
     o.segment = s->telemetry_off ? NULL : s->segments[start->slot];
     o.drain_timeout_ms = own_patience_ms(s->drain_timeout_ms);
     o.on_ready = worker_is_ready;
+    o.must_hurry = must_hurry;
     o.user = &mine;
     if (o.segment)
         sl_segment_adopt(o.segment, s->wake_fd);
@@ -437,7 +443,8 @@ static void stop_mock(uv_signal_t *signal, int number)
 {
     SL_ASSERT(signal);
     (void)number;
-    uv_stop(signal->loop);
+    if (sl_child_may_end(signal->data)) /* workers that drain may still ask */
+        uv_stop(signal->loop);
 }
 
 static int run_mock(void *user, const sl_child_start *start)
@@ -446,11 +453,14 @@ static int run_mock(void *user, const sl_child_start *start)
     static sl_loop loop;
     static uv_signal_t term;
     static const sl_mock_options options = {.ttft_ms = 20, .itl_ms = 2, .tokens = 16, .seed = 1};
+    static sl_child_start mine;
     sl_mock_server *server;
+    mine = *start;
     signal(SIGINT, SIG_IGN);
     if (sl_loop_init(&loop) != 0 || sl_mock_server_new(&loop, s->mock.fd, &options, &server) != 0)
         return 1;
     (void)uv_signal_init(&loop.uv, &term);
+    term.data = &mine;
     (void)uv_signal_start(&term, stop_mock, SIGTERM);
     sl_child_ready(start);
     (void)uv_run(&loop.uv, UV_RUN_DEFAULT);

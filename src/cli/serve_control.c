@@ -219,11 +219,14 @@ static void refresh_pids(control *c)
     (void)error;
 }
 
-/* Until SIGTERM: keeps readiness and the set of processes up to date. SIGINT is the supervisor's business. */
-static void wait_for_the_end(control *c, const sigset_t *signals)
+/*
+ * Until SIGTERM: keeps readiness and the set of processes up to date. SIGINT is the supervisor's business. A SIGTERM
+ * that was sent to the whole tree is remembered: what workers record while they drain is still to be exported.
+ */
+static void wait_for_the_end(control *c, const sl_child_start *start, const sigset_t *signals)
 {
     struct timespec tick = {0, 250 * 1000000};
-    bool draining = false;
+    bool draining = false, told = false;
     for (;;) {
         refresh_pids(c);
         if (!draining && atomic_load(&c->status->draining)) {
@@ -231,7 +234,8 @@ static void wait_for_the_end(control *c, const sigset_t *signals)
             sl_health_set_ready(sl_sdk_health(c->sdk), false, "draining");
         }
         int number = sigtimedwait(signals, NULL, &tick);
-        if (number == SIGTERM)
+        told = told || number == SIGTERM;
+        if (told && sl_child_may_end(start))
             return;
     }
 }
@@ -261,7 +265,7 @@ int sl_serve_control(void *user, const sl_child_start *start)
         return SL_EXIT_FAILED;
     }
     sl_child_ready(start);
-    wait_for_the_end(&c, &signals);
+    wait_for_the_end(&c, start, &signals);
     sl_ctl_server_stop(c.admin, STOP_SERVER_MS);
     sl_ctl_server_stop(c.server, STOP_SERVER_MS);
     (void)sl_sdk_shutdown(c.sdk, STOP_SDK_MS);

@@ -100,6 +100,12 @@ static void is_ready(void *user)
     sl_child_ready(&p->start);
 }
 
+static bool must_hurry(void *user)
+{
+    const plane *p = user;
+    return sl_child_must_hurry(&p->start);
+}
+
 /* The models of the configuration are providers of steps. */
 static int add_models(void *user, sl_flow_services *services)
 {
@@ -154,6 +160,7 @@ int sl_serve_flow(void *user, const sl_child_start *start)
                                 .services = add_models,
                                 .reload = reload_models,
                                 .on_ready = is_ready,
+                                .must_hurry = must_hurry,
                                 .user = &mine};
     if (o.segment)
         sl_segment_adopt(o.segment, s->wake_fd);

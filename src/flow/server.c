@@ -73,13 +73,14 @@ static void on_watch(sl_timer *timer)
     sl_timer_set(&server->loop, &server->keep, on_watch, server->draining ? SL_TIMER_TICK_MS : KEEP_MS);
 }
 
-/* The first SIGTERM lets runs end, the second one does not. */
+/* The first SIGTERM lets runs end; a second one does not, unless it only came twice. */
 static void on_term(uv_signal_t *handle, int number)
 {
     sl_flow_server *server = handle->data;
     (void)number;
     if (server->draining) {
-        stop(server);
+        if (!server->options->must_hurry || server->options->must_hurry(server->options->user))
+            stop(server);
         return;
     }
     server->draining = true;

@@ -40,7 +40,8 @@ typedef struct sl_flow_server_options {
     /* SIGHUP, which may be blocked at the start so that none is lost: adds the models as they are now configured. NULL:
      * SIGHUP changes nothing. */
     sl_flow_models_fn reload;
-    void (*on_ready)(void *user); /* from the loop, once requests are answered; may be NULL */
+    void (*on_ready)(void *user);   /* from the loop, once requests are answered; may be NULL */
+    bool (*must_hurry)(void *user); /* whether SIGTERM while it drains ends the drain; NULL: yes */
     void *user;
 } sl_flow_server_options;
 

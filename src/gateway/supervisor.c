@@ -20,7 +20,9 @@
 #define BACKOFF_FIRST_MS 100u
 #define BACKOFF_LAST_MS 5000u
 #define STABLE_MS 10000u /* a child that lived that long starts again with the first back-off */
-#define FINAL_MS 5000u   /* for control and helpers to end after the workers */
+#define FINAL_MS 7500u   /* for control and helpers to end after the workers */
+#define HURRY_MS 500u    /* for those that serve to cut off what they still do */
+#define TWICE_MS 200u    /* two signals closer together are one: timeout(1) sends it to the process and to its group */
 
 typedef enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_READY, CHILD_DRAINING } child_state;
 
@@ -57,7 +59,8 @@ typedef struct supervisor {
     bool reload_wanted;
     uint64_t all_ready_ms; /* when all were ready for the first time; 0: not yet */
     bool ending;
-    bool ending_rest; /* control and helpers have been told too */
+    uint64_t asked_ms; /* to end, first */
+    bool ending_rest;  /* control and helpers have been told too */
     uint64_t end_deadline_ms;
     int exit_status;
 } supervisor;
@@ -89,6 +92,18 @@ void sl_child_ready(const sl_child_start *start)
     do {
         written = write(start->ready_fd, &pid, sizeof pid);
     } while (written < 0 && errno == EINTR);
+}
+
+bool sl_child_may_end(const sl_child_start *start)
+{
+    SL_ASSERT(start);
+    return atomic_load(&start->status->served) || getppid() != atomic_load(&start->status->pids[0]);
+}
+
+bool sl_child_must_hurry(const sl_child_start *start)
+{
+    SL_ASSERT(start);
+    return atomic_load(&start->status->hurried) != 0;
 }
 
 /* ---- starting ---- */
@@ -317,14 +332,26 @@ static void tell_all(supervisor *s, bool serving, int signal)
     }
 }
 
+/* Asked twice: who still serves has a moment to cut off what it does. Three times: not even that. */
+static void hurry(supervisor *s)
+{
+    SL_ASSERT(s && s->ending);
+    bool first = !atomic_exchange(&s->status->hurried, 1) && !s->ending_rest;
+    if (first)
+        tell_all(s, true, SIGTERM);
+    s->end_deadline_ms = now_ms() + (first ? HURRY_MS : 0);
+}
+
 static void begin_end(supervisor *s, int status)
 {
     SL_ASSERT(s);
     if (s->ending) {
-        s->end_deadline_ms = now_ms(); /* asked twice: no more patience */
+        if (now_ms() - s->asked_ms >= TWICE_MS)
+            hurry(s);
         return;
     }
     s->ending = true;
+    s->asked_ms = now_ms();
     s->exit_status = status;
     atomic_store(&s->status->draining, 1);
     s->end_deadline_ms = now_ms() + s->o->drain_timeout_ms;
@@ -341,6 +368,7 @@ static bool go_on_ending(supervisor *s)
     }
     if (!s->ending_rest) {
         s->ending_rest = true;
+        atomic_store(&s->status->served, 1);
         s->end_deadline_ms = now_ms() + FINAL_MS;
         tell_all(s, false, SIGTERM);
     }

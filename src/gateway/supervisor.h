@@ -7,9 +7,11 @@
  *                └─ helpers          such as the built-in mock
  *
  * SIGTERM, SIGINT: replaceable children are told to drain (SIGTERM); when they have ended, or the drain timeout is
- * over, the others are told to end. SIGHUP: `reload` makes a new generation; its children start, and when all of them
- * are ready the old ones are told to drain; those of kinds with `reloads` are told (SIGHUP) and reload by themselves. A
- * child that crashes is started again after a back-off.
+ * over, the others are told to end. A second one ends the patience: who still drains is told to hurry, and killed soon.
+ * Whoever ends the supervisor may have sent its signal to all of the tree: children ask what it means
+ * (sl_child_may_end, sl_child_must_hurry). SIGHUP: `reload` makes a new generation; its children start, and when all of
+ * them are ready the old ones are told to drain; those of kinds with `reloads` are told (SIGHUP) and reload by
+ * themselves. A child that crashes is started again after a back-off.
  */
 #ifndef SL_GATEWAY_SUPERVISOR_H
 #define SL_GATEWAY_SUPERVISOR_H
@@ -28,6 +30,8 @@ typedef struct sl_tree_status {
     _Atomic uint32_t wanted;     /* serving children that should be there */
     _Atomic uint32_t ready;      /* and that have said they are ready */
     _Atomic uint32_t draining;   /* 1 after SIGTERM */
+    _Atomic uint32_t hurried;    /* 1 after a second one */
+    _Atomic uint32_t served;     /* 1 once nobody serves any more: control and helpers may end */
     _Atomic uint32_t generation; /* 1 at start, one more for each reload that took */
     _Atomic uint32_t restarts;   /* crashed children started again */
     _Atomic uint32_t failed_reloads;
@@ -86,5 +90,12 @@ int sl_supervisor_run(const sl_supervisor_options *options);
 
 /* In a child: it serves now. */
 void sl_child_ready(const sl_child_start *start);
+/*
+ * In control or a helper that got SIGTERM: whether it may end. Not while others serve who need it, whoever sent the
+ * signal; the supervisor sends another one when the time has come. True when the supervisor is gone.
+ */
+bool sl_child_may_end(const sl_child_start *start);
+/* In a child that drains and got SIGTERM again: whether the supervisor has no more patience. */
+bool sl_child_must_hurry(const sl_child_start *start);
 
 #endif

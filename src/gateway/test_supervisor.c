@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "src/base/clock.h"
 #include "tests/harness/sl_test.h"
 
 /* Seen by the test and every process of the tree. */
@@ -31,6 +32,8 @@ typedef struct board {
     _Atomic uint32_t taken[8];          /* slots of living workers */
     _Atomic uint32_t told_reload, open; /* by those who reload by themselves; whether they listen */
     _Atomic uint32_t shared_slots, notes, odd_signals, control_first;
+    _Atomic uint32_t hurried, stayed; /* workers told to; times that control was told too early */
+    _Atomic pid_t control_pid;
     char note[256]; /* the last one */
 } board;
 
@@ -58,9 +61,13 @@ __attribute__((noreturn)) static void wait_for_the_end(void)
         nap(1000);
 }
 
+static const sl_child_start *mine; /* of this process, a worker */
+
 static void on_term(int number)
 {
     (void)number;
+    if (mine && sl_child_must_hurry(mine))
+        atomic_fetch_add(&b->hurried, 1);
     atomic_fetch_add(&b->drained, 1);
     if (!atomic_load(&b->stubborn))
         _exit(0);
@@ -79,6 +86,7 @@ static int run_worker(void *user, const sl_child_start *start)
         if (sigismember(&blocked, number) == 1 || !is_default)
             atomic_store(&b->odd_signals, (uint32_t)number);
     }
+    mine = start;
     signal(SIGTERM, on_term);
     if (atomic_exchange(&b->taken[start->slot], 1))
         atomic_store(&b->shared_slots, 1);
@@ -602,8 +610,88 @@ SL_TEST(supervisor_asked_twice_has_no_patience)
     atomic_store(&b->stubborn, 1);
     kill(pid, SIGTERM);
     CHECK(wait_for(&b->drained, 2));
+    nap(50);
+    kill(pid, SIGTERM); /* the same one, as timeout(1) sends it */
+    nap(250);
+    CHECK_EQ(atomic_load(&b->drained), 2);
+    CHECK_EQ(atomic_load(&b->hurried), 0);
     kill(pid, SIGTERM);
+    CHECK(wait_for(&b->drained, 4)); /* told again, with time to cut off what is under way */
+    CHECK_EQ(atomic_load(&b->hurried), 2);
     CHECK_EQ(end_tree(pid), 0);
+}
+
+SL_TEST(supervisor_asked_three_times_kills)
+{
+    open_board();
+    pid_t pid = start_of((tree){.drain_ms = 600000});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    atomic_store(&b->stubborn, 1);
+    kill(pid, SIGTERM);
+    CHECK(wait_for(&b->drained, 2));
+    nap(250);
+    kill(pid, SIGTERM);
+    CHECK(wait_for(&b->drained, 4));
+    uint64_t begun = sl_mono_ns();
+    kill(pid, SIGTERM);
+    while (waitpid(pid, NULL, WNOHANG) == 0)
+        nap(5);
+    CHECK(sl_mono_ns() - begun < 450000000u);
+    munmap(b, sizeof *b);
+}
+
+/* Told by somebody else than the supervisor, control asks whether it may end. */
+static int run_asking_control(void *user, const sl_child_start *start)
+{
+    sigset_t term;
+    int number;
+    (void)user;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &term, NULL);
+    atomic_store(&b->control_pid, getpid());
+    atomic_fetch_add(&b->started[1], 1);
+    sl_child_ready(start);
+    while (sigwait(&term, &number) == 0) {
+        if (sl_child_may_end(start))
+            _exit(0);
+        atomic_fetch_add(&b->stayed, 1);
+    }
+    return 1;
+}
+
+SL_TEST(supervisor_tells_control_when_it_may_end)
+{
+    open_board();
+    pid_t pid = start_of((tree){.control = run_asking_control, .drain_ms = 600000});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    atomic_store(&b->stubborn, 1);
+    kill(atomic_load(&b->control_pid), SIGTERM);
+    CHECK(wait_for(&b->stayed, 1));
+    kill(pid, SIGTERM);
+    CHECK(wait_for(&b->drained, 2));
+    kill(atomic_load(&b->control_pid), SIGTERM);
+    CHECK(wait_for(&b->stayed, 2));
+    for (int i = 0; i < 2; i++)
+        kill(atomic_load(&b->worker_pid[i]), SIGKILL);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
+SL_TEST(control_may_end_when_the_supervisor_is_gone)
+{
+    open_board();
+    pid_t pid = start_of((tree){.control = run_asking_control});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    pid_t control = atomic_load(&b->control_pid);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%ld/fd/0", (long)control); /* a zombie has none */
+    for (int i = 0; i < 500 && access(path, F_OK) == 0; i++)
+        nap(10);
+    CHECK(access(path, F_OK) != 0);
+    CHECK_EQ(atomic_load(&b->stayed), 0);
+    munmap(b, sizeof *b);
 }
 
 SL_TEST(supervisor_does_not_restart_or_reload_while_it_ends)

@@ -40,14 +40,15 @@ static void on_deadline(uv_timer_t *timer)
     stop_now(timer->data);
 }
 
-/* The first SIGTERM drains, a second one ends at once. */
+/* The first SIGTERM drains; a second one ends at once, unless it only came twice. */
 static void on_term(uv_signal_t *handle, int number)
 {
     SL_ASSERT(handle);
     worker *w = handle->data;
     (void)number;
     if (w->draining) {
-        stop_now(w);
+        if (!w->options->must_hurry || w->options->must_hurry(w->options->user))
+            stop_now(w);
         return;
     }
     w->draining = true;

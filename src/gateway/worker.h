@@ -2,7 +2,8 @@
  * One worker process of the gateway: an event loop, the listening socket it was given, an SDK that only records.
  *
  * Promises: SIGTERM drains (no new connections; answers under way are finished, streams too) and ends the process;
- * everything that was recorded lies in the segment, where the supervisor's pipeline finds it. SIGINT and SIGHUP are the
+ * another one ends it at once where that is meant; requests that are cut off leave their spans and records, too.
+ * Everything that was recorded lies in the segment, where the supervisor's pipeline finds it. SIGINT and SIGHUP are the
  * supervisor's and ignored here. Ends with its parent.
  */
 #ifndef SL_GATEWAY_WORKER_H
@@ -21,6 +22,8 @@ typedef struct sl_worker_options {
     uint32_t drain_timeout_ms;
     /* Called from the loop once requests are answered. May be NULL. */
     void (*on_ready)(void *user);
+    /* Whether SIGTERM while it drains ends the drain. NULL: yes. */
+    bool (*must_hurry)(void *user);
     void *user;
 } sl_worker_options;
 
