@@ -55,11 +55,12 @@ static int read_file(const char *path, char *text, size_t size, size_t *ret_len)
         return errno == ENOENT || errno == ESRCH ? SL_ENOENT : SL_EIO;
     size_t len = 0;
     ssize_t got = 0;
-    while (len < size && (got = read(fd, text + len, size - len)) > 0)
-        len += (size_t)got;
+    while (len < size && ((got = read(fd, text + len, size - len)) > 0 || (got < 0 && errno == EINTR)))
+        len += got > 0 ? (size_t)got : 0;
+    bool gone = got < 0 && errno == ESRCH; /* it ended between open and read */
     close(fd);
     if (got < 0)
-        return SL_ENOENT; /* ESRCH: it ended between open and read */
+        return gone ? SL_ENOENT : SL_EIO;
     *ret_len = len;
     return 0;
 }
@@ -91,35 +92,43 @@ int sl_process_stat_parse(sl_str text, double ticks_per_second, uint64_t page_by
     return 0;
 }
 
-static uint64_t count_fds(pid_t pid)
+/* 0: they are another user's. SL_EIO: they cannot be counted now (no descriptor is free). */
+static int count_fds(pid_t pid, uint64_t *ret_count)
 {
-    SL_ASSERT(pid > 0);
+    SL_ASSERT(pid > 0 && ret_count);
     char path[40];
     snprintf(path, sizeof path, "/proc/%ld/fd", (long)pid);
+    *ret_count = 0;
     DIR *dir = opendir(path);
     if (!dir)
-        return 0;
+        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? SL_EIO : 0;
     uint64_t count = 0;
     for (struct dirent *e = readdir(dir); e; e = readdir(dir))
         count += e->d_name[0] != '.';
     closedir(dir);
-    return count - (pid == getpid() && count > 0); /* not the one that reads the folder */
+    *ret_count = count - (pid == getpid() && count > 0); /* not the one that reads the folder */
+    return 0;
 }
 
-static uint64_t read_max_fds(pid_t pid)
+/* As count_fds; the limit is not known while the file cannot be read. */
+static int read_max_fds(pid_t pid, uint64_t *ret_count)
 {
+    SL_ASSERT(ret_count);
     char path[40], text[4096];
     size_t len;
     snprintf(path, sizeof path, "/proc/%ld/limits", (long)pid);
-    if (read_file(path, text, sizeof text, &len))
-        return 0;
+    *ret_count = 0;
+    int error = read_file(path, text, sizeof text, &len);
+    if (error)
+        return error == SL_ENOENT || errno == EMFILE || errno == ENFILE || errno == ENOMEM ? error : 0;
     sl_str rest = sl_str_of(text, len), label = SL_STR("Max open files");
     size_t at = sl_str_find(rest, label);
     if (at == SL_NPOS)
         return 0;
     rest = sl_str_trim(sl_str_sub(rest, at + label.len, SL_NPOS));
-    uint64_t value = 0;
-    return sl_str_to_u64(sl_str_sub(rest, 0, sl_str_chr(rest, ' ')), &value) ? 0 : value;
+    if (sl_str_to_u64(sl_str_sub(rest, 0, sl_str_chr(rest, ' ')), ret_count))
+        *ret_count = 0; /* unlimited */
+    return 0;
 }
 
 /* Unix time of the boot, by the clocks. */
@@ -146,10 +155,12 @@ int sl_process_sample_read(pid_t pid, sl_process_sample *ret_sample)
     /* To the hundredth, as the ticks: the two clocks are not read at the same instant. */
     sample.start_seconds =
         (double)(int64_t)((boot_seconds() + (double)sample.start_ticks / (double)ticks) * 100 + 0.5) / 100;
-    sample.open_fds = count_fds(pid);
-    sample.max_fds = read_max_fds(pid);
-    *ret_sample = sample;
-    return 0;
+    error = count_fds(pid, &sample.open_fds);
+    if (!error)
+        error = read_max_fds(pid, &sample.max_fds);
+    if (!error)
+        *ret_sample = sample;
+    return error;
 }
 
 /* ---- The sum ---- */

@@ -42,6 +42,10 @@ int sl_prometheus_listener_new(sl_sdk *sdk, const sl_addr *addr, sl_prometheus_l
     }
     if (!error)
         error = sl_ctl_server_start(listener->server);
+    if (error && error != SL_ENOMEM && error != SL_ECONFIG) {
+        (void)snprintf(reason, SL_ADDR_REASON_MAX, "its thread cannot be started: %s", sl_strerror(error));
+        error = SL_ECONFIG;
+    }
     if (error) {
         sl_prometheus_listener_free(listener);
         return error;

@@ -2,6 +2,7 @@
 #include "src/telemetry/python_db.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -453,23 +454,29 @@ int sl_python_merge_write(sl_python_merge *merge, sl_prometheus_format format, s
     return out->failed;
 }
 
-/* Reads a file whole; SL_ENOENT when it went away meanwhile. */
+/*
+ * Reads a file whole. SL_ENOENT when there is none to read: it went away meanwhile, or is not ours. SL_EIO when it
+ * cannot be read now: without it the sums would go down, which looks as if the counters had begun anew.
+ */
 static int read_file(int folder, const char *name, sl_buf *out)
 {
     SL_ASSERT(out);
     struct stat st;
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return SL_ENOENT;
-    int error = fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ? SL_ENOENT : 0;
+        return errno == ENOENT || errno == ELOOP || errno == EACCES || errno == EPERM ? SL_ENOENT : SL_EIO;
+    int error = fstat(fd, &st) != 0 ? SL_EIO : !S_ISREG(st.st_mode) ? SL_ENOENT : 0;
     sl_buf_clear(out);
     if (!error)
         error = sl_buf_reserve(out, (size_t)st.st_size + 1);
-    ssize_t got = 1;
-    while (!error && got > 0 && out->len < (size_t)st.st_size) {
-        got = read(fd, out->data + out->len, (size_t)st.st_size - out->len);
+    while (!error && out->len < (size_t)st.st_size) {
+        ssize_t got = read(fd, out->data + out->len, (size_t)st.st_size - out->len);
+        if (got == 0)
+            break;
         if (got > 0)
             out->len += (size_t)got;
+        else if (errno != EINTR)
+            error = SL_EIO;
     }
     close(fd);
     return error;
@@ -489,10 +496,15 @@ int sl_python_db_write(const char *folder, sl_prometheus_format format, sl_buf *
         file_kind kind;
         if (!kind_of(sl_str_c(entry->d_name), &kind))
             continue;
-        if (++files > SL_MAX_PYTHON_FILES)
+        if (++files > SL_MAX_PYTHON_FILES) {
             error = SL_ELIMIT;
-        else if (read_file(dirfd(dir), entry->d_name, &file) == 0)
+            break;
+        }
+        error = read_file(dirfd(dir), entry->d_name, &file);
+        if (!error)
             error = sl_python_merge_add(merge, sl_str_c(entry->d_name), sl_buf_str(&file));
+        else if (error == SL_ENOENT || error == SL_ELIMIT) /* none, or one that is far too long to be one */
+            error = 0;
     }
     closedir(dir);
     if (!error)
