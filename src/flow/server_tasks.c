@@ -256,7 +256,7 @@ static void refuse_run(making *m)
     sl_run_end_row end = {.run_id = sl_str_c(m->id),
                           .status = SL_STR("failed"),
                           .error = sl_str_c(why),
-                          .error_type = SL_STR("queue_full"),
+                          .error_type = SL_STR(SL_RUN_NOT_TAKEN),
                           .outputs = SL_STR("{}"),
                           .end_ns = sl_now_ns()};
     sl_run_store_ended(m->server->runs, &end);
@@ -323,6 +323,19 @@ static void put_message(making *m)
     server->pending--;
 }
 
+/* The run of an earlier try begins, whose message was not taken: that one's id, which is as long, in the new message.
+ */
+static void rename_task(making *m, sl_str id)
+{
+    SL_ASSERT(m->body && strlen(m->id) == id.len);
+    making_unlink(m);
+    for (char *at = m->body; (at = strstr(at, m->id)) != NULL; at += id.len)
+        memcpy(at, id.ptr, id.len);
+    (void)sl_str_to_c(id, m->id, sizeof m->id);
+    sl_span_set_str(m->control, "task.id", m->id);
+    making_link(m);
+}
+
 /* The task is accepted, and so on disk: now its message, unless it is on its way. Only what is accepted may run. */
 static void accepted(void *user, int error, sl_str run_id, bool existed)
 {
@@ -331,6 +344,8 @@ static void accepted(void *user, int error, sl_str run_id, bool existed)
     if (!error && existed) {
         making_unlink(m);
         (void)sl_str_to_c(run_id, m->id, sizeof m->id);
+    } else if (!error && !sl_str_eq_c(run_id, m->id)) {
+        rename_task(m, run_id);
     }
     m->server->pending--;
     m->accept_error = error;

@@ -38,6 +38,7 @@ struct job {
     sl_run_accepted_fn fn;
     void *user;
     char found[64]; /* id of the run that had been accepted before */
+    bool anew;      /* and its message was not taken: it begins now */
 };
 
 typedef struct job_list {
@@ -191,8 +192,8 @@ static void settle(sl_run_store *store, job *j)
 {
     store->given--;
     if (j->fn) {
-        bool existed = j->found[0] != 0;
-        j->fn(j->user, j->error, existed ? sl_str_c(j->found) : j->of.accept.id, existed);
+        bool found = j->found[0] != 0;
+        j->fn(j->user, j->error, found ? sl_str_c(j->found) : j->of.accept.id, found && !j->anew);
     } else if (j->error) {
         store->failures++;
     }
@@ -242,23 +243,26 @@ static void put(sqlite3_stmt *s, int at, sl_str text)
 /* ---- what is written ---- */
 
 #define INSERT_UNSENT "insert or ignore into flow_unsent(run) values(?1)"
+#define NOT_TAKEN "ifnull(error_type = '" SL_RUN_NOT_TAKEN "', 0)"
 #define NOT_ENDED "(ended_ns is null or error_type = '" SL_RUN_DEAD_LETTER "')"
 
 /* 1: found. */
 static int find_accepted(job *j)
 {
     const sl_run_new *r = &j->of.accept;
-    sqlite3_stmt *s = prepare(j, "select id from flow_runs where id = ?1 union all select id from flow_runs where "
-                                 "workflow = ?2 and idempotency_key = ?3 limit 1");
+    sqlite3_stmt *s = prepare(j, "select id, " NOT_TAKEN " from flow_runs where id = ?1 union all select id, " NOT_TAKEN
+                                 " from flow_runs where workflow = ?2 and idempotency_key = ?3 limit 1");
     if (!s)
         return SL_EIO;
     put(s, 1, r->id);
     sl_db_bind_text(s, 2, r->workflow);
     put(s, 3, r->idempotency_key);
     int code = sqlite3_step(s);
-    if (code == SQLITE_ROW)
+    if (code == SQLITE_ROW) {
         (void)sl_str_to_c(sl_str_of((const char *)sqlite3_column_text(s, 0), (size_t)sqlite3_column_bytes(s, 0)),
                           j->found, sizeof j->found);
+        j->anew = sqlite3_column_int(s, 1) != 0;
+    }
     (void)sqlite3_reset(s);
     return code == SQLITE_ROW ? 1 : sl_db_error(code);
 }
@@ -304,6 +308,21 @@ static int write_run(job *j)
     return sl_db_exec(s);
 }
 
+/* The run that was found begins: with what its accepter says now. */
+static int write_anew(job *j)
+{
+    const sl_run_new *r = &j->of.accept;
+    sqlite3_stmt *s = prepare(j, "update flow_runs set status = 'queued', hash = ?2, inputs = ?3, traceparent = ?4, "
+                                 "ended_ns = null, error = null, error_type = null, outputs = null where id = ?1");
+    if (!s)
+        return SL_EIO;
+    put(s, 1, sl_str_c(j->found));
+    sl_db_bind_text(s, 2, r->hash);
+    sl_db_bind_text(s, 3, r->inputs);
+    sl_db_bind_text(s, 4, r->traceparent);
+    return sl_db_exec(s);
+}
+
 /* Half of a job must never be committed with the rest of its group: a run that was refused would wait for ever. */
 static int undo(sqlite3 *db, int error)
 {
@@ -315,14 +334,15 @@ static int undo(sqlite3 *db, int error)
 static int write_accept(job *j, sqlite3 *db)
 {
     j->found[0] = 0;
+    j->anew = false;
     int error = find_accepted(j);
-    if (error)
+    if (error < 0 || (error && !j->anew))
         return error > 0 ? 0 : error;
     error = write_source(j);
     if (!error)
-        error = write_run(j);
+        error = j->anew ? write_anew(j) : write_run(j);
     if (!error)
-        error = write_id(j, INSERT_UNSENT, j->of.accept.id);
+        error = write_id(j, INSERT_UNSENT, j->anew ? sl_str_c(j->found) : j->of.accept.id);
     return undo(db, error);
 }
 

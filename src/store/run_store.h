@@ -44,8 +44,9 @@ typedef struct sl_run_new {
 } sl_run_new;
 
 /*
- * After the commit: `error` 0 and the id; `existed`: a run with this key, or id, had been accepted before. Errors:
- * SL_EIO, SL_ELIMIT (disk full). The view is valid during the call.
+ * After the commit: `error` 0 and the id; `existed`: a run with this key, or id, had been accepted before. One
+ * whose message the queue did not take then (SL_RUN_NOT_TAKEN) is accepted now, with its old id. Errors: SL_EIO,
+ * SL_ELIMIT (disk full). The view is valid during the call.
  */
 typedef void (*sl_run_accepted_fn)(void *user, int error, sl_str run_id, bool existed);
 /* Errors: SL_EAGAIN (too much waits), SL_EINVAL, SL_ENOMEM, SL_ECLOSED; then `fn` never comes. */
@@ -57,6 +58,8 @@ void sl_run_store_sent(sl_run_store *store, sl_str run_id);
 /* Error type of a run that failed because its message, or its result, became a dead letter. It is as good as left:
  * whatever is heard of it, a start or an end, takes the place of that failure. */
 #define SL_RUN_DEAD_LETTER "dead_letter"
+/* error_type of a run whose message the queue did not take: who tries again with its key begins it anew. */
+#define SL_RUN_NOT_TAKEN "queue_full"
 
 /* The run runs (again). */
 void sl_run_store_started(sl_run_store *store, sl_str run_id, uint64_t start_ns, sl_str trace_id);

@@ -29,6 +29,46 @@ SL_TEST(a_run_is_accepted_once_for_its_key)
     remove_folder();
 }
 
+SL_TEST(a_run_whose_message_was_not_taken_begins_with_the_next_try)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", "key"), 0);
+    sl_run_store_ended(r.store, &(sl_run_end_row){.run_id = SL_STR("one"),
+                                                  .status = SL_STR("failed"),
+                                                  .error = SL_STR("not accepted"),
+                                                  .error_type = SL_STR(SL_RUN_NOT_TAKEN),
+                                                  .outputs = SL_STR("{}"),
+                                                  .end_ns = 7});
+    settle(&r);
+    json_t *run = get(&r, "one");
+    CHECK_STR(sl_str_c(text_of(run, "status")), "failed");
+    json_decref(run);
+    CHECK_EQ(take_run(&r, "two", "key"), 0);
+    CHECK_EQ(r.existed, 0);
+    CHECK_STR(sl_str_c(r.id), "one");
+    run = get(&r, "one");
+    CHECK_STR(sl_str_c(text_of(run, "status")), "queued");
+    CHECK_STR(sl_str_c(text_of(run, "error")), "(none)");
+    json_decref(run);
+    CHECK_EQ(take_run(&r, "three", "key"), 0); /* now it is accepted */
+    CHECK_EQ(r.existed, 1);
+    CHECK_STR(sl_str_c(r.id), "one");
+    sl_run_store_ended(r.store, &(sl_run_end_row){.run_id = SL_STR("one"),
+                                                  .status = SL_STR("failed"),
+                                                  .error_type = SL_STR("provider"),
+                                                  .outputs = SL_STR("{}"),
+                                                  .end_ns = 8});
+    CHECK_EQ(take_run(&r, "four", "key"), 0); /* it began, and failed by itself */
+    CHECK_EQ(r.existed, 2);
+    run = get(&r, "one");
+    CHECK_STR(sl_str_c(text_of(run, "status")), "failed");
+    json_decref(run);
+    rig_done(&r);
+    remove_folder();
+}
+
 static int look(void *user, const sl_run_left *left)
 {
     json_t *list = user;

@@ -225,6 +225,39 @@ def test_servers_of_a_cluster_have_their_own_answers():
                 lib.equal(each.stop(), 0)
 
 
+def test_who_was_refused_and_tries_again_with_the_key_is_accepted():
+    """While the broker is away nothing is accepted; the key does not stand for the refusal afterwards."""
+    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
+
+    def start_broker():
+        broker = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        lib.until(lambda: can_connect(port), what="the broker")
+        return broker
+    broker = start_broker()
+    try:
+        process = server("--queue", f"nats://127.0.0.1:{port}", "--flow-runs", 2)
+        url = process.url("api") + "/workflows/echo/runs"
+        add(process.url("api"), ECHO)
+        broker.kill()
+        broker.wait()
+        reply = lib.post(url, {"inputs": {"message": "first"}, "idempotency_key": "k"})
+        lib.equal(reply.status, 503, reply.text)
+        refused = lib.until(lambda: [r for r in lib.get(process.url("api") + "/runs").json()["runs"] if r["status"] == "failed"])
+        lib.equal([r["error_type"] for r in refused], ["queue_full"])
+        broker = start_broker()
+        reply = lib.until(lambda: (lambda r: r if r.status != 503 else None)(lib.post(url, {"inputs": {"message": "again"}, "idempotency_key": "k"})), 30)
+        lib.equal((reply.status, reply.json()["existed"]), (202, False), reply.text)
+        run = reply.json()["run_id"]
+        lib.equal(run, refused[0]["run_id"])
+        lib.equal(ended(process.url("api"), run)["outputs"], {"shout": {"text": "echo: again"}})
+        lib.equal(lib.post(url, {"idempotency_key": "k"}).json()["existed"], True)
+        lib.equal(len(lib.get(process.url("api") + "/runs").json()["runs"]), 1)
+        lib.equal(process.stop(), 0)
+    finally:
+        broker.kill()
+        broker.wait()
+
+
 def test_a_broker_whose_disk_is_full_refuses_clearly_and_keeps_what_it_took():
     program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
     config = os.path.join(lib.tmp(), "nats.conf")
