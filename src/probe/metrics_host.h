@@ -63,7 +63,10 @@ void sl_probe_host_context_clear(sl_probe_metrics *metrics, sl_probe_host_contex
 /* Gauges of contexts that changed, and the use of the fullest sequence. */
 void sl_probe_host_contexts_tick(sl_probe_metrics *metrics, uint64_t now_ns);
 
-/* Bytes that /proc/PID/statm says are resident; 0 when it cannot be read. */
-uint64_t sl_probe_resident_bytes(uint32_t pid);
+/*
+ * Bytes that /proc/PID/statm says are resident; 0 when the process is gone, or is another user's. False, and nothing is
+ * set, when it cannot be read now (no descriptor is free).
+ */
+bool sl_probe_resident_bytes(uint32_t pid, uint64_t *ret_bytes);
 
 #endif

@@ -1,6 +1,7 @@
 /* A host's life in the metrics: models, memory, what comes with time. */
 #include "src/probe/metrics_host.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -241,22 +242,26 @@ void sl_probe_metrics_memory(sl_probe_metrics *metrics, sl_probe_memory use, sl_
     sl_updown_add(memory->llama, bytes);
 }
 
-uint64_t sl_probe_resident_bytes(uint32_t pid)
+bool sl_probe_resident_bytes(uint32_t pid, uint64_t *ret_bytes)
 {
+    SL_ASSERT(ret_bytes);
     char path[40], text[128];
     snprintf(path, sizeof path, "/proc/%u/statm", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t len = read(fd, text, sizeof text);
-    close(fd);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text);
+    bool gone = errno == ENOENT || errno == ESRCH || errno == EACCES || errno == EPERM;
+    if (fd >= 0)
+        close(fd);
+    if (len < 0 && !gone)
+        return false;
     sl_str rest = sl_str_of(text, len > 0 ? (size_t)len : 0), part;
     uint64_t pages = 0;
     long page = sysconf(_SC_PAGESIZE);
     bool has = sl_str_split(&rest, ' ', &part); /* the size; what is resident comes next */
     if (!has || !sl_str_split(&rest, ' ', &part) || sl_str_to_u64(part, &pages))
-        return 0;
-    return page > 0 ? pages * (uint64_t)page : 0;
+        pages = 0;
+    *ret_bytes = page > 0 ? pages * (uint64_t)page : 0;
+    return true;
 }
 
 /* ---- now and then ---- */
@@ -266,8 +271,10 @@ void sl_probe_metrics_tick(sl_probe_metrics *metrics, uint64_t now_ns, uint64_t 
     if (!metrics)
         return;
     if (metrics->pid && (!metrics->resident_at_ns || now_ns - metrics->resident_at_ns >= RESIDENT_EVERY_NS)) {
+        uint64_t bytes = 0;
         metrics->resident_at_ns = now_ns;
-        set_resident(metrics, sl_probe_resident_bytes(metrics->pid));
+        if (sl_probe_resident_bytes(metrics->pid, &bytes))
+            set_resident(metrics, bytes);
     }
     if (ring_dropped > metrics->ring_dropped) {
         sl_counter_add(metrics->body->dropped_full, ring_dropped - metrics->ring_dropped);

@@ -203,17 +203,19 @@ int sl_probe_reader_add(sl_probe_reader *reader, sl_probe_ring *ring)
 
 /* ---- the folder ---- */
 
-/* Whether a process runs as a user; false when it is gone. */
-static bool runs_as(uint32_t pid, uid_t uid)
+/* 0 when a process runs as a user. SL_EREFUSED: it does not, or is gone; SL_EIO: it cannot be seen now. */
+static int runs_as(uint32_t pid, uid_t uid)
 {
     char path[32], text[4096];
     (void)snprintf(path, sizeof path, "/proc/%u/status", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno != ENOENT)
+        return SL_EIO;
     ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     if (fd >= 0)
         (void)close(fd);
     if (got <= 0)
-        return false;
+        return SL_EREFUSED;
     text[got] = '\0';
     char *at = strstr(text, "\nUid:");
     bool found = false;
@@ -221,7 +223,7 @@ static bool runs_as(uint32_t pid, uid_t uid)
         at += 5;
     for (int i = 0; i < 4 && at; i++) /* real, effective, saved, of files */
         found |= strtoul(at, &at, 10) == uid;
-    return found;
+    return found ? 0 : SL_EREFUSED;
 }
 
 /* Opens a file of the folder as a ring. SL_EREFUSED: it is not one of ours; others: perhaps later. */
@@ -234,16 +236,17 @@ static int open_ring(const sl_probe_reader *reader, const char *name, sl_probe_r
     int fd = openat(reader->dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOENT ? SL_EIO : SL_EREFUSED;
-    int error = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 ? 0 : SL_EREFUSED;
+    int error = fstat(fd, &st) != 0 ? SL_EIO : S_ISREG(st.st_mode) && st.st_nlink == 1 ? 0 : SL_EREFUSED;
     if (!error)
         error = sl_probe_ring_open(fd, &ring);
     (void)close(fd);
     if (error)
         return error == SL_EPARSE ? SL_EREFUSED : error;
     sl_probe_ring_get_info(ring, &info);
-    if (st.st_uid != geteuid() && !runs_as(info.pid, st.st_uid)) {
+    error = st.st_uid == geteuid() ? 0 : runs_as(info.pid, st.st_uid);
+    if (error) {
         sl_probe_ring_free(ring);
-        return SL_EREFUSED;
+        return error;
     }
     *ret_inode = st.st_ino;
     *ret_ring = ring;

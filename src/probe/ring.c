@@ -216,8 +216,11 @@ static int check_file(int fd, uint64_t *ret_size)
     struct stat st;
     if (fstat(fd, &st) != 0)
         return SL_EIO;
-    if (!S_ISREG(st.st_mode) || pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head)
+    if (!S_ISREG(st.st_mode))
         return SL_EPARSE;
+    ssize_t got = pread(fd, &head, sizeof head, 0);
+    if (got != (ssize_t)sizeof head)
+        return got < 0 ? SL_EIO : SL_EPARSE;
     uint64_t size = head.data_bytes;
     if (head.magic != MAGIC || head.version != VERSION || size < DATA_MIN || size > DATA_MAX || (size & (size - 1)))
         return SL_EPARSE;

@@ -41,7 +41,8 @@ typedef enum sl_call {
     SL_CALL_FSTAT,
     SL_CALL_FCNTL,
     SL_CALL_FLOCK,
-    SL_CALL_RENAME,
+    SL_CALL_FALLOCATE,
+    SL_CALL_RENAME, /* and renameat2 */
     SL_CALL_OPENDIR,
     SL_CALL_STATVFS,
     SL_CALL_SOCKET,
@@ -174,6 +175,18 @@ int flock(int fd, int operation)
 int rename(const char *from, const char *to)
 {
     return sl_fails(SL_CALL_RENAME) ? -1 : (int)syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
+{
+    return sl_fails(SL_CALL_RENAME) ? -1 : (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+}
+
+int posix_fallocate(int fd, off_t offset, off_t len)
+{
+    if (sl_fails(SL_CALL_FALLOCATE))
+        return sl_fail.error;
+    return syscall(SYS_fallocate, fd, 0, offset, len) == 0 ? 0 : errno;
 }
 
 DIR *opendir(const char *path)
