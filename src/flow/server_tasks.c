@@ -38,6 +38,9 @@ struct sl_flow_making {
     void *user;
     bool existed;
     bool side_by_side;
+    bool anew;                     /* an earlier try was refused */
+    bool duplicate;                /* its message was known */
+    char key[SL_FLOW_ID_MAX + 24]; /* of the message; empty: the id */
     unsigned waits;
     int accept_error, put_error;
     sl_flow_task *held;
@@ -284,10 +287,17 @@ static void settle(making *m)
     finish(m, m->accept_error ? m->accept_error : m->put_error, m->existed);
 }
 
+static void put_message(making *m);
+
 static void put_mail(sl_mail *mail)
 {
     making *m = (making *)(void *)((char *)mail - offsetof(making, mail));
     m->server->pending--;
+    /* A cluster had the message of the earlier try after all; it may have been taken and found to be of no run. */
+    if (m->anew && m->duplicate && !m->put_error && !*m->key) {
+        (void)snprintf(m->key, sizeof m->key, "%s:%llx", m->id, (unsigned long long)sl_now_ns());
+        put_message(m);
+    }
     settle(m);
 }
 
@@ -295,7 +305,7 @@ static void put_done(void *user, int error, const sl_queue_accepted *accepted)
 {
     making *m = user;
     m->put_error = error;
-    (void)accepted;
+    m->duplicate = !error && accepted->duplicate;
     sl_mailbox_post(&m->server->box, &m->mail);
 }
 
@@ -306,7 +316,7 @@ static void put_message(making *m)
     sl_flow_server *server = m->server;
     sl_queue_put put = {.topic = sl_str_c(m->topic),
                         .body = sl_str_of(m->body, m->body_len),
-                        .idempotency_key = sl_str_c(m->id),
+                        .idempotency_key = sl_str_c(*m->key ? m->key : m->id),
                         .trace = sl_str_c(m->trace)};
     sl_span_context parent;
     sl_span_get_context(m->control, &parent);
@@ -332,6 +342,7 @@ static void rename_task(making *m, sl_str id)
     for (char *at = m->body; (at = strstr(at, m->id)) != NULL; at += id.len)
         memcpy(at, id.ptr, id.len);
     (void)sl_str_to_c(id, m->id, sizeof m->id);
+    m->anew = true;
     sl_span_set_str(m->control, "task.id", m->id);
     making_link(m);
 }

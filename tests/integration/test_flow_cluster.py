@@ -226,32 +226,42 @@ def test_servers_of_a_cluster_have_their_own_answers():
 
 
 def test_who_was_refused_and_tries_again_with_the_key_is_accepted():
-    """While the broker is away nothing is accepted; the key does not stand for the refusal afterwards."""
+    """While the broker is away nothing is accepted, and the key does not stand for the refusal afterwards: also when the
+    refused message has come to the broker after all, and nobody wanted it."""
     program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
 
     def start_broker():
         broker = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         lib.until(lambda: can_connect(port), what="the broker")
         return broker
+
+    def put(key):
+        return lib.post(process.url("api") + "/workflows/echo/runs", {"inputs": {"message": key}, "idempotency_key": key})
+
+    def acked():
+        return sum(t["acked"] for t in lib.get(process.url("queue") + "/queues").json()["queues"] if t["topic"] == "llama_deploy.echo")
     broker = start_broker()
     try:
         process = server("--queue", f"nats://127.0.0.1:{port}", "--flow-runs", 2)
-        url = process.url("api") + "/workflows/echo/runs"
-        add(process.url("api"), ECHO)
+        api = process.url("api")
+        add(api, ECHO)
         broker.kill()
         broker.wait()
-        reply = lib.post(url, {"inputs": {"message": "once"}, "idempotency_key": "k"})
-        lib.equal(reply.status, 503, reply.text)
-        refused = lib.until(lambda: [r for r in lib.get(process.url("api") + "/runs").json()["runs"] if r["status"] == "failed"])
-        lib.equal([r["error_type"] for r in refused], ["queue_full"])
+        for key in ("soon", "late"):
+            reply = put(key)
+            lib.equal(reply.status, 503, reply.text)
+        refused = {r["idempotency_key"]: r for r in lib.until(lambda: (lambda runs: runs if all(r["status"] == "failed" for r in runs) else None)(
+            lib.get(api + "/runs").json()["runs"]))}
+        lib.equal([r["error_type"] for r in refused.values()], ["queue_full"] * 2)
         broker = start_broker()
-        reply = lib.until(lambda: (lambda r: r if r.status != 503 else None)(lib.post(url, {"inputs": {"message": "once"}, "idempotency_key": "k"})), 30)
-        lib.equal((reply.status, reply.json()["existed"]), (202, False), reply.text)
-        run = reply.json()["run_id"]
-        lib.equal(run, refused[0]["run_id"])
-        lib.equal(ended(process.url("api"), run)["outputs"], {"shout": {"text": "echo: once"}})
-        lib.equal(lib.post(url, {"idempotency_key": "k"}).json()["existed"], True)
-        lib.equal(len(lib.get(process.url("api") + "/runs").json()["runs"]), 1)
+        for key in ("soon", "late"):
+            reply = lib.until(lambda key=key: (lambda r: r if r.status != 503 else None)(put(key)), 30)
+            lib.equal((reply.status, reply.json()["existed"]), (202, False), reply.text)
+            lib.equal(reply.json()["run_id"], refused[key]["run_id"])
+            lib.equal(ended(api, reply.json()["run_id"])["outputs"], {"shout": {"text": "echo: " + key}})
+            lib.equal(put(key).json()["existed"], True)
+            lib.until(lambda: acked() >= 2, 30, "that the client of the broker has sent what it had kept")
+        lib.equal(len(lib.get(api + "/runs").json()["runs"]), 2)
         lib.equal(process.stop(), 0)
     finally:
         broker.kill()
