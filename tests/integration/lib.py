@@ -21,8 +21,26 @@ import urllib.parse
 SOURCE = os.environ.get("SIGHTLINE_SOURCE") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("SIGHTLINE_BUILD") or os.path.join(SOURCE, "build")
 BINARY = os.environ.get("SIGHTLINE") or os.path.join(BUILD, "sightline")
-# Sanitizers slow things down: times that tests allow are stretched by this.
-SLOW = 5 if "san" in BUILD else 1
+
+
+def _sanitizers():
+    """What the program was built with: "address,undefined", "thread", or nothing."""
+    with contextlib.suppress(OSError), open(os.path.join(os.path.dirname(BINARY), "CMakeCache.txt")) as file:
+        for line in file:
+            if line.startswith("SL_SANITIZE:"):
+                return line.partition("=")[2].strip()
+    return ""
+
+
+SANITIZERS = _sanitizers()
+# Programs and libraries that a test builds itself, to run under the same.
+SANITIZER_FLAGS = ["-g", f"-fsanitize={SANITIZERS}", "-fno-omit-frame-pointer"] if SANITIZERS else []
+# They slow things down: times that tests allow are stretched by this.
+SLOW = 5 if SANITIZERS else 1
+# What a sanitizer finds in any process goes into a file here: a test that leaves one has failed. Not so what is
+# undefined, where there are two of them: the program itself says that, among its output.
+_reports = os.path.join(tempfile.mkdtemp(prefix="sightline-reports-"), "") if SANITIZERS else None
+_said = []
 
 _started = []
 _folders = []
@@ -66,8 +84,6 @@ def environment(extra=None):
     prefixes = ("OTEL_", "SIGHTLINE_", "LLAMA_DEPLOY_", "LLMROUTER_", "ROUTEIQ_", "LITELLM_", "LOG_", "PROMETHEUS_")
     env = {k: v for k, v in os.environ.items() if not k.startswith(prefixes)}
     env.update({"NO_COLOR": "1", "HOME": "/nonexistent", "XDG_STATE_HOME": _state_home()})
-    if SLOW != 1:
-        env.setdefault("ASAN_OPTIONS", "verify_asan_link_order=0")  # the probe's library is loaded before the runtime
     env.update(extra or {})
     return env
 
@@ -80,8 +96,10 @@ def _state_home():
 
 def run(*args, env=None, stdin=None, timeout=60, cwd=None):
     """Runs a command of the program to its end; a CompletedProcess with text."""
-    return subprocess.run([BINARY, *map(str, args)], env=environment(env), input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    done = subprocess.run([BINARY, *map(str, args)], env=environment(env), input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=timeout * SLOW, cwd=cwd, text=True, errors="replace")
+    _listen(done.stderr)
+    return done
 
 
 class Process:
@@ -292,15 +310,76 @@ def need(program):
     return path
 
 
+def _set_sanitizers():
+    """For this process's children, whatever environment they are given by way of os.environ."""
+    os.chmod(_reports, 0o1777)  # some change their user
+    for tool, more in (("asan", ":verify_asan_link_order=0"), ("lsan", ""), ("ubsan", ":print_stacktrace=1"), ("tsan", "")):
+        name = tool.upper() + "_OPTIONS"  # the link order: the probe's library is loaded before the runtime
+        os.environ[name] = ":".join(filter(None, [os.environ.get(name), f"log_path={_reports}{tool}{more}"]))
+
+
+def sanitizer_options(words):
+    """What a sanitizer is told besides, as an environment: a crash that is meant is not to be reported."""
+    return {name: f"{os.environ[name]}:{words}" for name in ("ASAN_OPTIONS", "TSAN_OPTIONS") if _reports}
+
+
+def _listen(output):
+    if _reports and ": runtime error: " in output:
+        _said.append(output)
+
+
+def _found_by_sanitizers():
+    """Takes the reports away."""
+    texts = [f"--- output\n{_said.pop()}" for _ in list(_said)]
+    for name in sorted(os.listdir(_reports)) if _reports else []:
+        with open(_reports + name, errors="replace") as file:
+            texts.append(f"--- {name}\n{file.read()}")
+        os.unlink(_reports + name)
+    return "\n".join(texts)
+
+
 def _stop_all():
+    for process in _started if _reports else []:
+        with contextlib.suppress(Exception):
+            process.process.terminate()  # leaks are found by those that end by themselves
     for process in list(_started):
+        with contextlib.suppress(Exception):
+            process.process.wait(20 if _reports else 0)
         with contextlib.suppress(Exception):
             process.process.kill()
             process.process.wait(5)
             process.log.close()
         _started.remove(process)
+    for folder in _folders if _reports else []:
+        with contextlib.suppress(OSError), open(os.path.join(folder, "log"), errors="replace") as file:
+            _listen(file.read())  # a Process's
     while _folders:
         shutil.rmtree(_folders.pop(), ignore_errors=True)
+
+
+def _run_test(name, test):
+    """One test and the end of all that it started: 0 passed, 1 failed, 2 skipped."""
+    begun, result = time.monotonic(), 1
+    try:
+        test()
+        result = 0
+    except Skip as reason:
+        result = 2
+        print(f"skipped {name}: {reason}", flush=True)
+    except Exception:
+        print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
+        for process in _started:
+            print(f"--- output of {' '.join(process.args)}\n{process.output()[-3000:]}", flush=True)
+    finally:
+        seconds = time.monotonic() - begun
+        _stop_all()
+    found = _found_by_sanitizers()
+    if found:
+        print(f"FAIL {name}: a sanitizer found something\n{found}", flush=True)
+        return 1
+    if result == 0:
+        print(f"ok {name} ({seconds:.1f} s)", flush=True)
+    return result
 
 
 def main(names):
@@ -309,39 +388,13 @@ def main(names):
         return
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # which nohup and shells leave ignored
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    only = sys.argv[1:]
-    passed = failed = skipped = 0
+    if _reports:
+        _set_sanitizers()
+    only, counts = sys.argv[1:], [0, 0, 0]
     for name, test in [(n, t) for n, t in names.items() if n.startswith("test_") and callable(t)]:
-        if only and not any(word in name for word in only):
-            continue
-        begun = time.monotonic()
-        try:
-            test()
-            passed += 1
-            print(f"ok {name} ({time.monotonic() - begun:.1f} s)", flush=True)
-        except Skip as reason:
-            skipped += 1
-            print(f"skipped {name}: {reason}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
-            for process in _started:
-                print(f"--- output of {' '.join(process.args)}\n{process.output()[-3000:]}", flush=True)
-        finally:
-            _stop_all()
-    shutil.rmtree(_state_home(), ignore_errors=True)
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    sys.exit(1 if failed else 0)
-
-
-_stub = {}
-
-
-def probe_library():
-    """Environment that names the probe's library where a plain program cannot load the real one: a stand-in, under a sanitizer."""
-    if SLOW == 1:
-        return {}
-    if "path" not in _stub:
-        _stub["path"] = os.path.join(_state_home(), "stub.so")
-        subprocess.run([need("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", _stub["path"]], input=b"int stub;\n", check=True)
-    return {"SIGHTLINE_PROBE_LIBRARY": _stub["path"]}
+        if not only or any(word in name for word in only):
+            counts[_run_test(name, test)] += 1
+    for folder in filter(None, (_state_home(), _reports)):
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"{counts[0]} passed, {counts[1]} failed, {counts[2]} skipped")
+    sys.exit(1 if counts[1] else 0)

@@ -70,7 +70,7 @@ def test_every_format_json_is_one_object():
              (["load", "--url", up.url("gateway"), "--key", "wrong", "--model", "claude-haiku", "-n", "3", "--format", "json"], 1, dict),
              (["flow", "collection", "list", "--data-dir", folder, "--format", "json"], 0, (list, dict))]
     for words, status, kind in cases:
-        done = lib.run(*words, env=lib.probe_library())
+        done = lib.run(*words)
         lib.equal(done.returncode, status, (words, done.stderr))
         assert isinstance(one_object(done.stdout), kind), (words, done.stdout[:200])
 

@@ -15,7 +15,9 @@ import threading
 
 import lib
 
-PROBE = os.environ.get("SIGHTLINE_PROBE_LIBRARY") or os.path.join(lib.BUILD, "libsightline-llama.so")
+PLAIN = os.environ.get("SIGHTLINE_PROBE_LIBRARY") or os.path.join(lib.BUILD, "libsightline-llama.so")
+# Hosts that have a sanitizer get the library that has it.
+PROBE = PLAIN.replace(".so", "-sanitized.so") if lib.SANITIZERS else PLAIN
 HERE = os.path.join(lib.SOURCE, "tests", "probe")
 _built = {}
 FOUND = 32  # SL_PROBE_MODEL_FOUND: a child has it from its parent
@@ -31,12 +33,10 @@ def folder():
     """Everything that the tests need, built once."""
     if "folder" in _built:
         return _built["folder"]
-    if "san" in os.path.basename(lib.BUILD):
-        raise lib.Skip("the probe is not built with sanitizers: their runtime would have to be in the host first")
     if not os.path.exists(PROBE):
         raise lib.Skip("libsightline-llama.so is not built")
     out = lib.tempfile.mkdtemp(prefix="sightline-probe-")
-    cc = ["cc", "-O2", "-g", "-Wall", "-I", HERE, "-I", lib.SOURCE, "-I", os.path.join(lib.SOURCE, "include"), "-D_GNU_SOURCE"]
+    cc = ["cc", "-O2", "-g", "-Wall", "-I", HERE, "-I", lib.SOURCE, "-I", os.path.join(lib.SOURCE, "include"), "-D_GNU_SOURCE", "-fwrapv", *lib.SANITIZER_FLAGS]
     so = ["-shared", "-fPIC"]
     rpath = ["-L", out, "-Wl,-rpath,$ORIGIN"]
     sh(*cc, *so, f"{HERE}/fake_ggml.c", "-o", f"{out}/libfake_ggml.so")
@@ -50,7 +50,7 @@ def folder():
     sh(*cc, *so, f"{HERE}/shim.c", "-o", f"{out}/shim.so")
     sh(*cc, f"{HERE}/host_linked.c", "-o", f"{out}/host_linked", *rpath, "-lfake_llama", "-lfake_ggml", "-pthread")
     sh(*cc, f"{HERE}/host_open.c", "-o", f"{out}/host_open", "-ldl")
-    sh("c++", "-O2", "-I", HERE, f"{HERE}/host_throw.cc", "-o", f"{out}/host_throw", *rpath, "-lfake_llama", "-lfake_ggml")
+    sh("c++", "-O2", *lib.SANITIZER_FLAGS, "-I", HERE, f"{HERE}/host_throw.cc", "-o", f"{out}/host_throw", *rpath, "-lfake_llama", "-lfake_ggml")
     sh(*cc, f"{HERE}/ring_dump.c", f"{lib.SOURCE}/src/probe/ring.c", f"{lib.SOURCE}/src/probe/event.c", f"{lib.SOURCE}/src/probe/process_seen.c", "-o", f"{out}/ring_dump")
     _built["folder"] = out
     return out
@@ -118,14 +118,14 @@ def runs(event):
 
 def test_it_needs_libc_alone():
     folder()
-    needed = re.findall(r"\(NEEDED\).*\[(.*?)\]", sh("readelf", "-d", PROBE))
+    needed = re.findall(r"\(NEEDED\).*\[(.*?)\]", sh("readelf", "-d", PLAIN))
     strange = {n for n in needed if not n.startswith("ld-linux")} - {"libc.so.6", "libm.so.6"}
     lib.equal(strange, set())
 
 
 def test_it_exports_the_hooked_names_and_nothing_else():
     folder()
-    names = {line.split()[-1].split("@")[0] for line in sh("nm", "-D", "--defined-only", PROBE).strip().split("\n")}
+    names = {line.split()[-1].split("@")[0] for line in sh("nm", "-D", "--defined-only", PLAIN).strip().split("\n")}
     text = open(os.path.join(lib.SOURCE, "src", "probe", "host", "hooks.def")).read()
     lib.equal(names, set(re.findall(r"^SL_HOOK\((\w+),", text, re.M)) | {"dlsym", "dlvsym"})
 
@@ -140,7 +140,7 @@ def test_nothing_runs_when_it_is_loaded():
     def constructors(path):
         sizes = re.findall(r"\.(?:preinit_array|init_array|ctors)\S*\s+\S+\s+\S+\s+\S+\s+([0-9a-f]+)", sh("readelf", "-SW", path))
         return sum(int(size, 16) // 8 for size in sizes)
-    lib.equal(constructors(PROBE), constructors(empty + "/empty.so"))
+    lib.equal(constructors(PLAIN), constructors(empty + "/empty.so"))
 
 
 def test_a_program_without_libllama_is_left_alone():
@@ -421,7 +421,7 @@ def test_exec_begins_a_new_ring_and_keeps_the_old():
 
 def test_what_was_written_outlives_the_host():
     for mode, decodes in (("kill", 100), ("crash", 1), ("quick", 1)):
-        events = one(both("host_linked", mode))
+        events = one(both("host_linked", mode, env=lib.sanitizer_options("handle_segv=0")))
         whole(events, closed=False)
         lib.equal(len(kind(events, "decode")), decodes)
         lib.equal(kind(events, "exit"), [])
@@ -431,6 +431,8 @@ def test_a_stack_that_ends_behind_the_call():
     """Parameters are passed by value: what is behind them on the stack is not touched."""
     if os.uname().machine != "x86_64":
         raise lib.Skip("their length is told on x86-64 alone")
+    if "address" in lib.SANITIZERS:
+        raise lib.Skip("a hook that has the sanitizer copies all of a parameter")
     events = one(both("host_linked", "edge"))
     assert kind(events, "model_load") and kind(events, "context_new"), events
 
@@ -532,6 +534,8 @@ def test_only_debugging_prints():
 
 def test_a_host_built_with_sanitizers():
     """Their functions take libc's place as well; the loader must have their runtime before the probe."""
+    if lib.SANITIZERS:
+        raise lib.Skip("every host of this file is, and so is the probe")
     out = folder()
     runtime = sh("cc", "-print-file-name=libasan.so").strip()
     if not os.path.isabs(runtime):

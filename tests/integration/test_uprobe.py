@@ -28,7 +28,7 @@ class Watched:
 
     def __init__(self, *command):
         self.ready = os.path.join(lib.tmp(), "ready.json")
-        env = lib.environment(lib.probe_library())
+        env = lib.environment()
         self.process = subprocess.Popen([lib.BINARY, "exec", "--metrics-listen", "127.0.0.1:0", "--view", "off", "--ready-file", self.ready,
                                          *command], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.log = open(os.devnull)
@@ -60,7 +60,7 @@ class Watched:
         return lib.total(self.page(), name, **labels)
 
     def reaches(self, name, value, **labels):
-        lib.until(lambda: self.total(name, **labels) >= value, 20 * lib.SLOW, f"{name} of {value}")
+        lib.until(lambda: self.total(name, **labels) >= value, 20, f"{name} of {value}")
         lib.equal(self.total(name, **labels), value, name)
 
     def end(self, number=signal.SIGTERM):
@@ -198,7 +198,7 @@ def test_without_rights():
     program = _host()
     os.chmod(os.path.dirname(program), 0o755)
     code = "import os, sys; os.setgid(65534); os.setuid(65534); os.execv(sys.argv[1], sys.argv[1:])"
-    env = lib.environment(lib.probe_library())
+    env = lib.environment()
     command = [sys.executable, "-c", code, lib.BINARY, "exec", "--metrics-listen", "off", "--view", "off"]
     done = subprocess.run([*command, "--", program, "a.gguf", "5"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=60)
@@ -211,7 +211,7 @@ def test_without_rights():
 
 def test_own_probe_is_not_watched_twice():
     """Without llama.cpp inside there is nothing to say."""
-    env = lib.environment(lib.probe_library())
+    env = lib.environment()
     done = subprocess.run([lib.BINARY, "exec", "--metrics-listen", "off", "--view", "off", "--", "true"], env=env, stderr=subprocess.PIPE,
                           text=True, timeout=60)
     lib.equal((done.returncode, done.stderr), (0, ""))
