@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What the libraries ask of their host: libc alone for the core, no code before main(), no name but the public ones."""
+"""What the libraries ask of their host: libc alone for the core, no code before main(), no name but the public ones; and
+what the program is linked to."""
 import os
 import re
 import subprocess
@@ -70,6 +71,12 @@ def test_core_needs_libc_alone():
     needed = re.findall(r"\(NEEDED\).*\[(.*?)\]", sh("readelf", "-d", link_core("-pthread")))
     strange = {name for name in needed if not name.startswith("ld-linux")} - LIBC
     lib.equal(strange, set())
+
+
+def test_the_program_loads_late_what_is_rarely_needed():
+    """libcurl and the NATS client bring much along; a function that src/cli/lazy_*.c does not have links them again."""
+    needed = re.findall(r"\(NEEDED\).*\[(.*?)\]", sh("readelf", "-d", lib.BINARY))
+    lib.equal([name for name in needed if name.startswith(("libcurl", "libnats", "libpq"))], [])
 
 
 def test_core_program_runs():
