@@ -172,9 +172,9 @@ void sl_gw_finish(sl_gw_request *request)
 {
     SL_ASSERT(request->done && !request->in_relay);
     sl_call_cancel(&request->call);
+    sl_gw_trace_end(request); /* asks in which state it ended */
     if (request->state != SL_GW_OVER)
         sl_gw_set_state(request, SL_GW_OVER);
-    sl_gw_trace_end(request);
     sl_gw_drop_plan(request);
     sl_sse_done(&request->stream.sse);
     sl_buf_done(&request->stream.hold);

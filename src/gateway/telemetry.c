@@ -215,6 +215,9 @@ static void settle_outcome(sl_gw_request *request)
     } else if (request->outcome == SL_EPROTO) {
         request->status = 400;
         request->error_type = "bad_request";
+    } else if (request->outcome == SL_ENOMEM) {
+        request->status = 503;
+        request->error_type = "out_of_memory";
     } else if (request->outcome == SL_ETIMEOUT && request->state == SL_GW_ALLOWED) {
         request->status = 408;
         request->error_type = "timeout";

@@ -1,46 +1,7 @@
 /* What requests leave behind: attributes of spans, and the usage that nobody told. */
-#include "src/gateway/test_front.h"
-
-#include "src/telemetry/collect.h"
-#include "src/wire/otlp_read.h"
+#include "src/gateway/test_spans.h"
 
 /* ---- spans ---- */
-
-#define SPANS_MAX 16
-
-typedef struct recorded {
-    size_t count;
-    char *copies[SPANS_MAX];
-    sl_otlp_span spans[SPANS_MAX];
-} recorded;
-
-static bool keep_span(void *user, uint32_t tag, const uint8_t *data, size_t len)
-{
-    recorded *all = user;
-    (void)tag;
-    if (all->count == SPANS_MAX)
-        return false;
-    char *copy = malloc(len + 1);
-    memcpy(copy, data, len);
-    all->copies[all->count] = copy;
-    CHECK_EQ(sl_otlp_read_span(sl_str_of(copy, len), &all->spans[all->count]), 0);
-    all->count++;
-    return true;
-}
-
-static void recorded_done(recorded *all)
-{
-    for (size_t i = 0; i < all->count; i++)
-        free(all->copies[i]);
-}
-
-static sl_otlp_any attr(const sl_otlp_span *span, const char *key)
-{
-    sl_otlp_any any;
-    memset(&any, 0, sizeof any);
-    (void)!sl_otlp_find_attr(span->self, SL_OTLP_SPAN_ATTRS, sl_str_c(key), &any);
-    return any;
-}
 
 /* Attributes as encoded, one behind the other. */
 static size_t count_attrs(const sl_otlp_span *span)
@@ -190,25 +151,11 @@ static const gap gaps[] = {
      .reason = "client_disconnected"},
 };
 
-static double sample(sl_str page, const char *series)
-{
-    sl_str line;
-    sl_str wanted = sl_str_c(series);
-    while (sl_str_split(&page, '\n', &line)) {
-        if (sl_str_starts(line, wanted))
-            return strtod(line.ptr + wanted.len, NULL);
-    }
-    return 0;
-}
-
 static void check_gap(const gap *g, sl_sdk *sdk, sl_segment *segment)
 {
     static const char *const reasons[] = {"not_reported", "client_disconnected", "upstream_broke_off"};
-    sl_collector *collector = sl_collector_new(sdk->registry);
     sl_buf page;
-    sl_buf_init(&page, 1u << 20);
-    REQUIRE(collector && sl_collector_add_segment(collector, segment) == 0);
-    CHECK_EQ(sl_collector_prometheus(collector, sl_str_of(NULL, 0), SL_PROMETHEUS_TEXT, &page), 0);
+    page_of(sdk, segment, &page);
     for (size_t i = 0; i < 3; i++) {
         char series[128];
         (void)snprintf(series, sizeof series, "sightline_gateway_usage_missing_total{reason=\"%s\"} ", reasons[i]);
@@ -218,7 +165,6 @@ static void check_gap(const gap *g, sl_sdk *sdk, sl_segment *segment)
     }
     CHECK_EQ(sample(sl_buf_str(&page), "sightline_gateway_requests_in_flight "), 0);
     sl_buf_done(&page);
-    sl_collector_free(collector);
 }
 
 SL_TEST(usage_that_nobody_told_is_counted_once_by_its_reason)

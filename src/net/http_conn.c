@@ -146,37 +146,46 @@ void sl_conn_answered(sl_exchange *x)
         process(x, sl_str_of(NULL, 0));
 }
 
-/* Answers a request that the handler does not know of, and closes. */
-static void refuse(sl_exchange *x, int status, const char *code, const char *message)
+/* Answers by itself, and closes. */
+static void answer_refusal(sl_exchange *x, int status, const char *code, const char *message)
 {
     SL_ASSERT(x);
-    sl_http_server *server = x->server;
-    if (server->handler.on_refused)
-        server->handler.on_refused(server->handler.user, status);
     x->state = SL_CONN_BUSY;
     x->keep_alive = false;
     x->request_read = false;
     sl_exchange_error(x, status, "invalid_request_error", code, message);
 }
 
-/* Ends a request that the handler knows of but that cannot be read to its end. */
-static void refuse_known(sl_exchange *x, int outcome, int status, const char *code, const char *message)
+/* Refuses a request that the handler does not know of. */
+static void refuse(sl_exchange *x, int status, const char *code, const char *message)
 {
     SL_ASSERT(x);
     sl_http_server *server = x->server;
+    if (server->handler.on_refused)
+        server->handler.on_refused(server->handler.user, status);
+    answer_refusal(x, status, code, message);
+}
+
+/* Ends a request that cannot be read to its end; the handler may know of it: then its on_done has told it why. */
+static void refuse_rest(sl_exchange *x, int outcome, int status, const char *code, const char *message)
+{
+    SL_ASSERT(x);
+    sl_http_server *server = x->server;
+    bool known = x->known;
     x->keep_alive = false;
     x->request_read = false;
-    if (x->known) {
+    if (known) {
         x->known = false;
         server->handler.on_done(server->handler.user, x, outcome);
         if (x->state == SL_CONN_CLOSING)
             return;
     }
-    if (x->begun) {
+    if (x->begun)
         sl_conn_close(x, outcome);
-        return;
-    }
-    refuse(x, status, code, message);
+    else if (known)
+        answer_refusal(x, status, code, message);
+    else
+        refuse(x, status, code, message);
 }
 
 static void on_conn_timer(sl_timer *timer)
@@ -187,7 +196,7 @@ static void on_conn_timer(sl_timer *timer)
         refuse(x, 408, "request_timeout", "the head of the request did not arrive in time");
         break;
     case SL_CONN_BODY:
-        refuse_known(x, SL_ETIMEOUT, 408, "request_timeout", "the body of the request did not arrive in time");
+        refuse_rest(x, SL_ETIMEOUT, 408, "request_timeout", "the body of the request did not arrive in time");
         break;
     case SL_CONN_BUSY:
     case SL_CONN_CLOSING:
@@ -355,11 +364,11 @@ static void refuse_body(sl_exchange *x, int error)
     if (x->state == SL_CONN_DISCARD)
         sl_conn_close(x, 0);
     else if (error == SL_ETOOBIG)
-        refuse_known(x, SL_ETOOBIG, 413, "request_too_large", "the body of the request is too large");
+        refuse_rest(x, SL_ETOOBIG, 413, "request_too_large", "the body of the request is too large");
     else if (error == SL_ENOMEM)
-        refuse_known(x, SL_ENOMEM, 503, "out_of_memory", "no memory for the body of the request");
+        refuse_rest(x, SL_ENOMEM, 503, "out_of_memory", "no memory for the body of the request");
     else
-        refuse_known(x, SL_EPROTO, 400, "bad_request", "the chunked body of the request is malformed");
+        refuse_rest(x, SL_EPROTO, 400, "bad_request", "the chunked body of the request is malformed");
 }
 
 /* BODY and DISCARD: takes what there is. `*bytes` becomes what follows the body. */

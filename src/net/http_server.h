@@ -55,8 +55,9 @@ typedef struct sl_http_handler {
     void (*on_writable)(void *user, sl_exchange *x);
     /*
      * The exchange is over; `x` is not to be used any more. `outcome`: 0 answered whole, SL_ECLOSED the client
-     * left before that, SL_ETIMEOUT it was too slow, SL_EPROTO it broke the protocol, SL_ETOOBIG its body was too large
-     * (the last three: the server has answered by itself). Called once for each exchange that the handler was told of.
+     * left before that, SL_ETIMEOUT it was too slow, SL_EPROTO it broke the protocol, SL_ETOOBIG its body was too
+     * large, SL_ENOMEM there was no memory for it (the last four: the server has answered by itself, unless an answer
+     * had begun). Called once for each exchange that the handler was told of.
      */
     void (*on_done)(void *user, sl_exchange *x, int outcome);
     /* A request was refused before the handler heard of it: bad head, head too large or too slow. Optional. */
@@ -105,7 +106,6 @@ void sl_http_server_pause(sl_http_server *server);
 void sl_http_server_drain(sl_http_server *server, void (*on_drained)(void *user), void *user);
 /* Closes everything at once (on_done comes for what is under way); the memory goes when the loop has run. */
 void sl_http_server_close(sl_http_server *server);
-size_t sl_http_server_connections(const sl_http_server *server);
 
 /* ---- reading an exchange ---- */
 
