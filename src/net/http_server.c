@@ -215,9 +215,3 @@ void sl_http_server_close(sl_http_server *server)
         sl_conn_close(x, SL_ECLOSED);
     uv_close((uv_handle_t *)&server->prober, on_handle_closed);
 }
-
-size_t sl_http_server_connections(const sl_http_server *server)
-{
-    SL_ASSERT(server);
-    return server->connection_count;
-}
