@@ -339,6 +339,17 @@ static int open_segment(sl_serve *s, unsigned i)
     return error;
 }
 
+static int open_board(sl_serve *s)
+{
+    if (!(s->planes & SL_PLANE_FLOW))
+        return 0;
+    void *memory = mmap(NULL, sizeof *s->board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return sl_fail(SL_EXIT_FAILED, "no shared memory: %s", strerror(errno));
+    s->board = memory;
+    return 0;
+}
+
 static int open_segments(sl_serve *s)
 {
     SL_ASSERT(s);
@@ -654,6 +665,8 @@ static int prepare(sl_serve *s)
         status = sl_fail(SL_EXIT_FAILED, "out of memory");
     if (!status)
         status = open_segments(s);
+    if (!status)
+        status = open_board(s);
     if (!status)
         status = open_logger(s);
     return status;

@@ -16,6 +16,7 @@
 #include "src/base/limits.h"
 #include "src/cli/ready_file.h"
 #include "src/cli/server_options.h"
+#include "src/flow/health_board.h"
 #include "src/gateway/supervisor.h"
 #include "src/llm/config.h"
 #include "src/telemetry/segment.h"
@@ -48,6 +49,7 @@ typedef struct sl_serve {
     unsigned segment_count;                /* the last one is the supervisor's, the one before flow's */
     int segment_fds[SL_MAX_SEGMENT_SLOTS]; /* locks of files in PROMETHEUS_MULTIPROC_DIR; -1: a memfd, closed */
     const char *multiproc_dir;             /* NULL: not set */
+    sl_health_board *board;                /* how the parts of the flow plane are; NULL: it is off */
     bool telemetry_off;                    /* OTEL_SDK_DISABLED */
     bool serving;                          /* everything was ready once */
     sl_sdk *sdk;                           /* the supervisor's, records only */

@@ -99,6 +99,33 @@ static sl_health_status check_workers(void *user, char *reason, size_t size)
     return ready ? SL_DEGRADED : SL_UNHEALTHY;
 }
 
+static sl_health_status check_store(void *user, char *reason, size_t size)
+{
+    return sl_board_read(user, SL_BOARD_STORE, reason, size);
+}
+
+static sl_health_status check_broker(void *user, char *reason, size_t size)
+{
+    return sl_board_read(user, SL_BOARD_BROKER, reason, size);
+}
+
+static sl_health_status check_providers(void *user, char *reason, size_t size)
+{
+    return sl_board_read(user, SL_BOARD_PROVIDERS, reason, size);
+}
+
+/* What the process of the flow plane says of its parts. */
+static int add_flow_checks(const control *c, sl_health *health, const sl_health_check_options *often)
+{
+    sl_health_board *board = c->serve->board;
+    if (!board)
+        return 0;
+    int error = sl_health_add(health, "store", check_store, board, often);
+    if (!error && c->serve->options->cluster.len)
+        error = sl_health_add(health, "broker", check_broker, board, often);
+    return error ? error : sl_health_add(health, "providers", check_providers, board, often);
+}
+
 static int add_check(sl_health *health, const sl_health_check_config *check)
 {
     SL_ASSERT(check);
@@ -118,6 +145,8 @@ static int add_checks(control *c)
     sl_health *health = sl_sdk_health(c->sdk);
     const sl_health_check_options often = {.timeout_ms = 1000, .interval_ms = 100};
     int error = sl_health_add(health, "workers", check_workers, c->status, &often);
+    if (!error)
+        error = add_flow_checks(c, health, &often);
     for (size_t i = 0; i < c->config->health_check_count && !error; i++) {
         error = add_check(health, &c->config->health_checks[i]);
         if (error)

@@ -155,6 +155,7 @@ int sl_serve_flow(void *user, const sl_child_start *start)
                                 .file_count = s->options->workflow.count,
                                 .max_runs = s->options->flow_runs,
                                 .drain_timeout_ms = (uint32_t)s->drain_timeout_ms,
+                                .board = s->board,
                                 .segment = s->telemetry_off ? NULL : s->segments[s->segment_count - 2],
                                 .metrics_url = page->addr.off ? NULL : metrics,
                                 .services = add_models,
@@ -164,5 +165,7 @@ int sl_serve_flow(void *user, const sl_child_start *start)
                                 .user = &mine};
     if (o.segment)
         sl_segment_adopt(o.segment, s->wake_fd);
+    for (int part = 0; part < SL_BOARD_PARTS; part++) /* of an earlier process */
+        sl_board_say(s->board, (sl_board_part)part, SL_HEALTHY, NULL);
     return sl_flow_server_run(&o);
 }

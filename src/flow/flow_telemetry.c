@@ -3,6 +3,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/hash.h"
+#include "src/flow/breaker.h"
 #include "src/telemetry/vocab.h"
 
 #define CALL_BUCKETS 256u
@@ -29,6 +30,7 @@ struct sl_flow_meter {
     sl_series *step_series[SL_STEP_TYPE_COUNT][STEP_OUTCOMES];
     sl_series *step_durations[SL_STEP_TYPE_COUNT];
     sl_series *error_series[ERROR_COUNT][3];
+    sl_breakers *breakers;
     size_t call_count;
     call_series *calls[CALL_BUCKETS];
 };
@@ -49,6 +51,10 @@ static inline sl_attr str_attr(const char *key, size_t key_len, sl_str value)
 sl_flow_meter *sl_flow_meter_new(sl_sdk *sdk)
 {
     sl_flow_meter *m = sl_calloc(1, sizeof *m);
+    if (m && !(m->breakers = sl_breakers_new(sdk))) {
+        sl_free(m);
+        m = NULL;
+    }
     if (!m || !sdk)
         return m;
     m->tracer = sl_tracer_named(sdk, "sightline.flow");
@@ -79,6 +85,12 @@ static void drop_calls(sl_flow_meter *m)
     m->call_count = 0;
 }
 
+const sl_breakers *sl_executor_breakers(const sl_executor *executor)
+{
+    SL_ASSERT(executor);
+    return executor->meter->breakers;
+}
+
 void sl_flow_meter_forget(sl_flow_meter *meter)
 {
     if (meter)
@@ -90,6 +102,7 @@ void sl_flow_meter_free(sl_flow_meter *meter)
     if (!meter)
         return;
     drop_calls(meter);
+    sl_breakers_free(meter->breakers);
     sl_free(meter);
 }
 
@@ -124,6 +137,11 @@ static sl_str param(const sl_node *node, const char *key)
 {
     json_t *value = json_object_get(node->attempt.params, key);
     return json_is_string(value) ? sl_str_of(json_string_value(value), json_string_length(value)) : SL_STR("");
+}
+
+static sl_str or_unknown(sl_str s)
+{
+    return s.len ? s : SL_STR("unknown");
 }
 
 static size_t provider_attrs(const sl_node *node, sl_attr *attrs, size_t count)
@@ -269,7 +287,10 @@ static bool calls_provider(const sl_node *node)
 void sl_flow_tell_try_started(sl_node *node)
 {
     sl_flow_meter *m = sl_node_executor(node)->meter;
-    if (!calls_provider(node) || !sl_log_enabled(m->logger, SL_DEBUG))
+    if (!calls_provider(node))
+        return;
+    sl_breakers_call(m->breakers, or_unknown(param(node, "provider")), sl_mono_ns() / 1000000);
+    if (!sl_log_enabled(m->logger, SL_DEBUG))
         return;
     sl_attr attrs[6];
     size_t count = provider_attrs(node, attrs, step_attrs(node, attrs));
@@ -427,11 +448,6 @@ static sl_series *bind_once(sl_series **series, sl_instrument *instrument, const
     return *series;
 }
 
-static sl_str or_unknown(sl_str s)
-{
-    return s.len ? s : SL_STR("unknown");
-}
-
 /* The provider was not asked: the request could not be made. */
 static bool is_before_request(sl_step_error error)
 {
@@ -442,9 +458,14 @@ static bool is_before_request(sl_step_error error)
 void sl_flow_tell_try_ended(sl_node *node, sl_step_error outcome)
 {
     sl_flow_meter *m = sl_node_executor(node)->meter;
-    if (!calls_provider(node) || !m->requests || is_before_request(outcome))
+    if (!calls_provider(node) || is_before_request(outcome))
         return;
     sl_str provider = or_unknown(param(node, "provider")), model = or_unknown(param(node, "model"));
+    bool down = outcome == SL_STEP_ERROR_PROVIDER || outcome == SL_STEP_ERROR_TIMEOUT;
+    if (outcome != SL_STEP_ERROR_CANCELLED)
+        sl_breakers_end(m->breakers, provider, !down, sl_step_error_name(outcome), sl_mono_ns() / 1000000);
+    if (!m->requests)
+        return;
     call_series *call = series_of(m, NULL, provider, model);
     if (!call)
         return;

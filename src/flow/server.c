@@ -52,6 +52,7 @@ static void on_tell(sl_timer *timer)
 {
     sl_flow_server *server = (sl_flow_server *)(void *)((char *)timer - offsetof(sl_flow_server, tell));
     sl_queue_telemetry_refresh(server->queue_telemetry);
+    sl_flow_health_look(server);
     sl_timer_set(&server->loop, &server->tell, on_tell, TELL_MS);
 }
 
@@ -423,6 +424,7 @@ static void close_all(sl_flow_server *server)
     (void)uv_run(&server->loop.uv, UV_RUN_NOWAIT);
     sl_run_store_free(server->runs);
     sl_flow_store_close(server->store);
+    sl_flow_health_free(server);
     sl_queue_telemetry_free(server->queue_telemetry);
     if (server->queue)
         sl_queue_close(server->queue);

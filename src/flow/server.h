@@ -17,6 +17,7 @@
 
 #include <sightline/sdk.h>
 
+#include "src/flow/health_board.h"
 #include "src/flow/models.h"
 #include "src/telemetry/segment.h"
 
@@ -33,6 +34,7 @@ typedef struct sl_flow_server_options {
     uint32_t drain_timeout_ms;
     uint64_t keep_runs_ms;   /* how long runs that have ended are kept; 0: for ever */
     sl_segment *segment;     /* recorded into; NULL: no telemetry */
+    sl_health_board *board;  /* told how store, broker and providers are; NULL: nobody asks */
     sl_sdk_options sdk;      /* exporters are not looked at */
     const char *metrics_url; /* GET /status/metrics answers what it says; NULL: 204 */
     /* What steps may use: fills in all but loop, sdk, queue. NULL: providers of the environment. May be NULL. */

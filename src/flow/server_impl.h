@@ -59,6 +59,7 @@ typedef struct sl_flow_making sl_flow_making;   /* server_tasks.c: a task betwee
 typedef struct sl_flow_leaving sl_flow_leaving; /* api_remove.c: a deployment that is taken down */
 typedef struct sl_flow_states sl_flow_states;   /* server_telemetry.c */
 typedef struct sl_dead_letters sl_dead_letters; /* server_dead.c */
+typedef struct sl_flow_health sl_flow_health;   /* server_health.c */
 
 struct sl_flow_server {
     const sl_flow_server_options *options;
@@ -67,6 +68,7 @@ struct sl_flow_server {
     sl_tracer *control_tracer, *workflow_tracer;
     sl_logger *logger;
     sl_flow_states *states;
+    sl_flow_health *health; /* NULL: not looked yet */
     sl_mailbox box;
     sl_queue *queue;
     sl_queue_telemetry *queue_telemetry;
@@ -112,6 +114,13 @@ struct sl_flow_server {
     uv_timer_t deadline;
     unsigned surfaces_open;
 };
+
+/* ---- server_health.c ---- */
+
+/* Tells the board how store, broker and providers are. Once a second; waits for nothing. */
+void sl_flow_health_look(sl_flow_server *server);
+/* When the store is closed. */
+void sl_flow_health_free(sl_flow_server *server);
 
 /* ---- server_flows.c: workflows and deployments ---- */
 SL_MUST_CHECK int sl_flows_load(sl_flow_server *server); /* from the store, and the options' files */

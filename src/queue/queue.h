@@ -170,6 +170,8 @@ typedef struct sl_queue_disk_stats {
 void sl_queue_get_disk_stats(sl_queue *queue, sl_queue_disk_stats *ret_stats);
 /* The last failure of the disk, for people, with the way out; empty when there was none. Any thread. */
 void sl_queue_last_error(sl_queue *queue, char *text, size_t size);
+/* False: a cluster that cannot be reached now. Any thread; waits for nothing. */
+bool sl_queue_is_connected(sl_queue *queue);
 
 /* ---- NATS JetStream: many processes, many machines ---- */
 

@@ -188,6 +188,12 @@ void sl_queue_last_error(sl_queue *q, char *text, size_t size)
     engine_of(q)->last_error(q, text, size);
 }
 
+bool sl_queue_is_connected(sl_queue *q)
+{
+    const sl_queue_engine *engine = engine_of(q);
+    return !engine->is_connected || engine->is_connected(q);
+}
+
 void sl_queue_close(sl_queue *q)
 {
     if (q)

@@ -27,6 +27,7 @@ typedef struct sl_queue_engine {
     size_t (*get_stats)(sl_queue *q, sl_queue_topic_stats *stats, size_t max);
     void (*get_disk_stats)(sl_queue *q, sl_queue_disk_stats *ret_stats);
     void (*last_error)(sl_queue *q, char *text, size_t size);
+    bool (*is_connected)(sl_queue *q); /* NULL: there is nothing to be connected to */
     void (*close)(sl_queue *q);
 } sl_queue_engine;
 

@@ -336,6 +336,11 @@ static void qn_close(sl_queue *queue)
     free_all(q);
 }
 
+static bool qn_is_connected(sl_queue *queue)
+{
+    return natsConnection_Status(sl_qn_of(queue)->nc) == NATS_CONN_STATUS_CONNECTED;
+}
+
 static const sl_queue_engine nats_engine = {
     .topic_make = qn_topic_make,
     .topic_is = qn_topic_is,
@@ -355,6 +360,7 @@ static const sl_queue_engine nats_engine = {
     .get_stats = qn_get_stats,
     .get_disk_stats = qn_get_disk_stats,
     .last_error = qn_last_error,
+    .is_connected = qn_is_connected,
     .close = qn_close,
 };
 

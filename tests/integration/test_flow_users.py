@@ -16,6 +16,7 @@ import urllib.request
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import flow  # noqa: E402
 import lib  # noqa: E402
+from flow_calls import can_connect, free_port  # noqa: E402
 
 SLEEP = "name: sleepy\nsteps:\n  - {id: a, type: action, action: sleep, seconds: %s, output: [slept]}\n"
 
@@ -88,6 +89,89 @@ def test_a_key_that_is_known_tells_how_its_run_stands():
     again = lib.post(server.api + "/workflows/echo/runs", {"inputs": {"x": "a"}, "idempotency_key": "k"})
     lib.equal((again.status, again.json()), (202, {"run_id": first, "status": "succeeded", "existed": True}))
     lib.equal(server.stop(), 0)
+
+
+# ---- probes ----
+
+def probed(server):
+    """Status and body of /health/ready."""
+    reply = lib.get(server.process.url("health") + "/health/ready")
+    return reply.status, reply.json()
+
+
+def health_server(**options):
+    return flow.Server("--health-listen", "127.0.0.1:0", **options)
+
+
+def test_readiness_tells_of_the_store():
+    server = health_server()
+    server.add(flow.ECHO)
+    status, body = probed(server)
+    lib.equal((status, body["status"], sorted(body["checks"])), (200, "healthy", ["providers", "store", "workers"]))
+    disk = sqlite3.connect(os.path.join(server.data, "flow.db"), timeout=20, isolation_level=None)
+    disk.execute("begin immediate")  # nothing can be written, as on a disk that hangs
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(lib.post(server.api + "/workflows/echo/runs", {}, timeout=60)))
+    asker.start()
+    body = lib.until(lambda: next((b for s, b in [probed(server)] if s == 503), None), 40, what="an unready server")
+    lib.equal((body["status"], body["checks"]["store"]["status"], body["checks"]["workers"]["status"]),
+              ("unhealthy", "unhealthy", "healthy"))
+    assert body["checks"]["store"]["error"], body
+    disk.execute("commit")
+    disk.close()
+    lib.until(lambda: probed(server)[0] == 200, 20, what="a ready server")
+    asker.join(20 * lib.SLOW)
+    assert answers and answers[0].status in (202, 503), answers
+    lib.equal(server.stop(), 0)
+
+
+def test_a_provider_that_fails_is_seen_before_it_is_called_again():
+    """The breaker: five failures in a row open it, an answer closes it; the server stays ready, as others can be called."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    env = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}
+    server = health_server(env=env)
+    server.add("name: ask\nsteps:\n  - {id: a, type: llm, provider: openai, model: m, prompt: x, "
+               "retry: {max_attempts: 4, initial_delay_ms: 1}}\n")
+
+    def shown():
+        page = lib.get(server.process.url("metrics") + "/metrics").text
+        return re.findall(r'orchestrator_circuit_breaker_state\{provider="openai",state="(\w+)"\} 1\n', page)
+    lib.equal(server.ended(server.start("ask"))["status"], "failed")
+    lib.until(lambda: shown() == ["open"], what="the open breaker")
+    body = lib.until(lambda: next((b for s, b in [probed(server)] if b["status"] == "degraded"), None), what="the probe")
+    lib.equal(body["checks"]["providers"]["error"], "openai: the last 5 calls failed: provider_error")
+    lib.equal(probed(server)[0], 200)
+    mock = lib.Process("mock", "--listen", f"127.0.0.1:{port}", "--ttft", 0, "--itl", 0)
+    lib.equal(server.ended(server.start("ask"))["status"], "succeeded")
+    lib.until(lambda: shown() == ["closed"], what="the closed breaker")
+    lib.until(lambda: probed(server)[1]["status"] == "healthy", what="the probe")
+    mock.stop()
+    lib.equal(server.stop(), 0)
+
+
+def test_readiness_tells_of_the_broker():
+    program, port, folder = lib.need("nats-server"), free_port(), lib.tmp()
+
+    def start_broker():
+        process = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        lib.until(lambda: can_connect(port), what="the broker")
+        return process
+    broker = start_broker()
+    try:
+        server = flow.Server("--health-listen", "127.0.0.1:0", "--queue", f"nats://127.0.0.1:{port}")
+        lib.until(lambda: probed(server)[1]["checks"]["broker"]["status"] == "healthy")
+        broker.kill()
+        broker.wait()
+        body = lib.until(lambda: next((b for s, b in [probed(server)] if s == 503), None), 20, "an unready server")
+        lib.equal(body["checks"]["broker"]["error"], "there is no connection to the cluster")
+        broker = start_broker()
+        lib.until(lambda: probed(server)[0] == 200, 30, "a ready server")
+        lib.equal(server.stop(), 0)
+    finally:
+        broker.kill()
+        broker.wait()
 
 
 # ---- workflow files ----
