@@ -373,6 +373,31 @@ static void on_head(void *user, sl_exchange *x)
     check_head(request, head, other_methods);
 }
 
+/* Flags of the route ("reload:true") that the query has and that say neither. False: answered. */
+static bool flags_are_sound(sl_api_request *request)
+{
+    sl_str rest = sl_str_c(request->route->query), word, value;
+    while (request->route->query && sl_str_split(&rest, ' ', &word)) {
+        char name[64];
+        if (!sl_str_ends(word, SL_STR(":true")))
+            continue;
+        (void)snprintf(name, sizeof name, "%.*s", (int)(word.len - 5), word.ptr);
+        bool given = sl_api_query(request, name, &value);
+        if (given && !sl_str_ieq(value, SL_STR("true")) && !sl_str_eq_c(value, "1") &&
+            !sl_str_ieq(value, SL_STR("false")) && !sl_str_eq_c(value, "0")) {
+            sl_api_invalid(request, "query", name, "Input should be true or false");
+            return false;
+        }
+    }
+    return true;
+}
+
+bool sl_api_query_flag(sl_api_request *request, const char *name)
+{
+    sl_str value;
+    return sl_api_query(request, name, &value) && (sl_str_ieq(value, SL_STR("true")) || sl_str_eq_c(value, "1"));
+}
+
 static void on_request(void *user, sl_exchange *x)
 {
     (void)user;
@@ -390,6 +415,8 @@ static void on_request(void *user, sl_exchange *x)
             return;
         }
     }
+    if (!flags_are_sound(request))
+        return;
     sl_api_ref(request);
     sl_span *before = sl_span_attach(request->span);
     request->route->run(request);

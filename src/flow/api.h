@@ -31,7 +31,9 @@ typedef struct sl_api_route {
     const char *id;   /* operationId of the document, "getRun" */
     void (*run)(sl_api_request *request);
     const char *summary;
-    const char *query; /* names of parameters, separated by one space; '!' behind one: required */
+    /* Parameters, separated by one space: "limit:1..100" and "after:0.." are numbers, "reload:true" is true or false,
+     * "status:good|bad" one of these, "at:^..$" what the expression matches; '!' at the end: required. */
+    const char *query;
     sl_api_body body;
     const char *answers;  /* "200 404": what it may say besides what every route may */
     const char *produces; /* content type of the 200 answer; NULL: application/json */
@@ -39,7 +41,8 @@ typedef struct sl_api_route {
 } sl_api_route;
 
 typedef struct sl_api_options {
-    const char *name; /* for the scope of telemetry and the document's title */
+    const char *name;  /* for the scope of telemetry */
+    const char *title; /* "API server", of the document */
     const sl_api_route *routes;
     size_t route_count;
     sl_str key;            /* bearer token; empty: none */
@@ -64,8 +67,11 @@ size_t sl_api_in_flight(const sl_api *api);
  * `*ret_other_methods`: the methods that the path is there for, bits of sl_http_method. */
 const sl_api_route *sl_api_match(const sl_api_route *routes, size_t count, sl_http_method method, sl_str path,
                                  sl_str ret_params[SL_API_MAX_PARAMS], unsigned *ret_other_methods);
-/* The OpenAPI 3.1 document of the routes. The caller holds a reference; NULL: no memory. */
-json_t *sl_api_document(const char *title, const sl_api_route *routes, size_t count);
+/* The OpenAPI 3.1 document of the routes; `keyed`: they ask for a key, but open ones. The caller holds a reference;
+ * NULL: no memory. */
+json_t *sl_api_document(const char *title, const sl_api_route *routes, size_t count, bool keyed);
+/* The handler of a route that answers with the document of its surface. */
+void sl_api_get_document(sl_api_request *request);
 
 /* ---- a request ---- */
 
@@ -79,6 +85,8 @@ bool sl_api_query(sl_api_request *request, const char *name, sl_str *ret_value);
 /* The value of a parameter that may be given several times; false: there are not so many. */
 bool sl_api_query_at(sl_api_request *request, const char *name, size_t index, sl_str *ret_value);
 /* A number of the query: `fallback` when it is not given. False: answered with 422. */
+/* A flag that the route declares ("reload:true"), so that it says true or false by now; absent: false. */
+bool sl_api_query_flag(sl_api_request *request, const char *name);
 bool sl_api_query_u64(sl_api_request *request, const char *name, uint64_t fallback, uint64_t max, uint64_t *ret_value);
 /* In `run` only: the body, and the value of a field. */
 sl_str sl_api_request_body(const sl_api_request *request);

@@ -92,12 +92,6 @@ static json_t *diagnostics_json(const sl_config *memory)
     return list;
 }
 
-static bool query_flag(sl_api_request *request, const char *name)
-{
-    sl_str value;
-    return sl_api_query(request, name, &value) && (sl_str_ieq(value, SL_STR("true")) || sl_str_eq_c(value, "1"));
-}
-
 /* A deployment on its way to disk. */
 typedef struct keeping {
     sl_api_request *request;
@@ -147,7 +141,7 @@ static void add_deployment(sl_api_request *request, sl_deploy_file *file, sl_str
     char reason[512], name[128];
     (void)sl_api_query(request, "base_path", &base);
     (void)snprintf(name, sizeof name, "%s", file->name.ptr);
-    int error = sl_deployment_add(server, file, base, query_flag(request, "reload"), reason);
+    int error = sl_deployment_add(server, file, base, sl_api_query_flag(request, "reload"), reason);
     if (error == SL_ECONFIG || error == SL_EEXIST || error == SL_ELIMIT) {
         sl_api_fail(request, error == SL_EEXIST ? 409 : 400, "%s", reason);
         return;

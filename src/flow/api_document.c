@@ -35,22 +35,57 @@ static const char *status_text(int status)
 }
 
 /* "workflow_name" of "{workflow_name}"; false when the path has no more of them. */
-static bool next_param(const char **at, char *name, size_t size)
+static bool next_param(const char **at, sl_str *ret_name)
 {
     const char *open = strchr(*at, '{');
     const char *close = open ? strchr(open, '}') : NULL;
     if (!close)
         return false;
-    (void)snprintf(name, size, "%.*s", (int)(close - open - 1), open + 1);
+    *ret_name = sl_str_of(open + 1, (size_t)(close - open - 1));
     *at = close + 1;
     return true;
 }
 
-static int put_parameter(json_t *list, const char *name, const char *in, bool required)
+/* "one|two" */
+static json_t *one_of(sl_str names)
 {
-    SL_ASSERT(list);
-    return json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:{s:s}}", "name", name, "in", in, "required", required,
-                                                 "schema", "type", "string"));
+    json_t *list = json_array();
+    sl_str name;
+    while (sl_str_split(&names, '|', &name))
+        (void)json_array_append_new(list, json_stringn(name.ptr, name.len));
+    return json_pack("{s:s,s:o}", "type", "string", "enum", list);
+}
+
+/* "1..1000" or "0.." */
+static json_t *whole_number(sl_str text)
+{
+    uint64_t least = 0, most = 0;
+    size_t dots = sl_str_find(text, SL_STR(".."));
+    SL_ASSERT(dots != SL_NPOS);
+    int error = sl_str_to_u64(sl_str_sub(text, 0, dots), &least);
+    SL_ASSERT(error == 0);
+    json_t *schema = json_pack("{s:s,s:I}", "type", "integer", "minimum", (json_int_t)least);
+    if (!error && sl_str_to_u64(sl_str_sub(text, dots + 2, SL_NPOS), &most) == 0)
+        (void)json_object_set_new(schema, "maximum", json_integer((json_int_t)most));
+    return schema;
+}
+
+/* What stands behind the colon of a parameter's name. */
+static json_t *schema_of(sl_str type)
+{
+    if (sl_str_eq_c(type, "true"))
+        return json_pack("{s:s}", "type", "boolean");
+    if (sl_str_starts(type, SL_STR("^")))
+        return json_pack("{s:s,s:s%}", "type", "string", "pattern", type.ptr, type.len);
+    if (sl_str_find(type, SL_STR("..")) != SL_NPOS)
+        return whole_number(type);
+    return type.len ? one_of(type) : json_pack("{s:s}", "type", "string");
+}
+
+static int put_parameter(json_t *list, sl_str name, const char *in, bool required, sl_str type)
+{
+    return json_array_append_new(list, json_pack("{s:s%,s:s,s:b,s:o}", "name", name.ptr, name.len, "in", in, "required",
+                                                 required, "schema", schema_of(type)));
 }
 
 static json_t *parameters(const sl_api_route *route)
@@ -58,14 +93,17 @@ static json_t *parameters(const sl_api_route *route)
     SL_ASSERT(route);
     json_t *list = json_array();
     const char *at = route->path;
-    char name[64];
-    while (next_param(&at, name, sizeof name))
-        (void)put_parameter(list, name, "path", true);
+    sl_str name, none = SL_STR("");
+    while (next_param(&at, &name))
+        (void)put_parameter(list, name, "path", true, none);
     sl_str rest = sl_str_c(route->query), word;
     while (route->query && *route->query && sl_str_split(&rest, ' ', &word)) {
         bool required = sl_str_ends(word, SL_STR("!"));
-        (void)snprintf(name, sizeof name, "%.*s", (int)(word.len - required), word.ptr);
-        (void)put_parameter(list, name, "query", required);
+        word.len -= required;
+        size_t colon = sl_str_chr(word, ':');
+        name = sl_str_sub(word, 0, colon);
+        (void)put_parameter(list, name, "query", required,
+                            colon == SL_NPOS ? none : sl_str_sub(word, colon + 1, SL_NPOS));
     }
     return list;
 }
@@ -118,7 +156,7 @@ static json_t *answers_of(const sl_api_route *route)
     return answers;
 }
 
-json_t *sl_api_document(const char *title, const sl_api_route *routes, size_t count)
+json_t *sl_api_document(const char *title, const sl_api_route *routes, size_t count, bool keyed)
 {
     SL_ASSERT(title && routes);
     json_t *paths = json_object();
@@ -129,7 +167,7 @@ json_t *sl_api_document(const char *title, const sl_api_route *routes, size_t co
         json_t *request_body = body(r);
         if (request_body)
             (void)json_object_set_new(operation, "requestBody", request_body);
-        if (r->open)
+        if (r->open && keyed)
             (void)json_object_set_new(operation, "security", json_array());
         json_t *path = json_object_get(paths, r->path);
         if (!path) {
@@ -142,7 +180,22 @@ json_t *sl_api_document(const char *title, const sl_api_route *routes, size_t co
             *at = sl_ascii_lower(*at);
         (void)json_object_set_new(path, method, operation);
     }
-    return json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}}},s:[{s:[]}]}", "openapi", "3.1.0", "info", "title", title,
-                     "version", sl_version(), "paths", paths, "components", "securitySchemes", "key", "type", "http",
-                     "scheme", "bearer", "security", "key");
+    json_t *document = json_pack("{s:s,s:{s:s,s:s},s:o}", "openapi", "3.1.0", "info", "title", title, "version",
+                                 sl_version(), "paths", paths);
+    if (!keyed)
+        return document;
+    (void)json_object_set_new(
+        document, "components",
+        json_pack("{s:{s:{s:s,s:s}}}", "securitySchemes", "key", "type", "http", "scheme", "bearer"));
+    (void)json_object_set_new(document, "security", json_pack("[{s:[]}]", "key"));
+    return document;
+}
+
+void sl_api_get_document(sl_api_request *request)
+{
+    SL_ASSERT(request->api);
+    const sl_api_options *o = &request->api->options;
+    char title[64];
+    (void)snprintf(title, sizeof title, "Sightline %s", o->title);
+    sl_api_reply(request, 200, sl_api_document(title, o->routes, o->route_count, o->key.len > 0));
 }

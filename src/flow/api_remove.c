@@ -218,9 +218,8 @@ static void removed(void *user, int error)
 void sl_api_delete_deployment(sl_api_request *request)
 {
     sl_flow_server *server = sl_api_user(request);
-    sl_str name = sl_api_param(request, 0), flag = SL_STR("false");
+    sl_str name = sl_api_param(request, 0);
     removing *r = NULL;
-    (void)sl_api_query(request, "cancel", &flag);
     sl_flow_deployment *d = sl_deployment_find(server, name);
     if (!d) {
         sl_api_fail(request, 404, "Deployment not found");
@@ -233,7 +232,7 @@ void sl_api_delete_deployment(sl_api_request *request)
     }
     r->request = sl_api_ref(request);
     r->deployment = sl_deployment_ref(d);
-    r->cancel = sl_str_ieq(flag, SL_STR("true")) || sl_str_eq_c(flag, "1");
+    r->cancel = sl_api_query_flag(request, "cancel");
     sl_flow_store_put(server->store, "insert or ignore into removed(name) values(?1)", &name, 1);
     int error = sl_flow_store_put_then(server->store, "delete from deployments where name = ?1", &name, 1, removed, r);
     if (error)

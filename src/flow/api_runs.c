@@ -9,11 +9,6 @@
 
 #define MAX_LIST 1000u
 
-void sl_api_get_document(sl_api_request *request)
-{
-    sl_api_reply(request, 200, sl_api_document("Sightline API server", sl_flow_api_routes, sl_flow_api_route_count));
-}
-
 /* ---- workflows ---- */
 
 static json_t *problems_json(const sl_flow_problems *problems)
@@ -214,6 +209,20 @@ void sl_api_post_run(sl_api_request *request)
 
 /* ---- reading runs ---- */
 
+/* False: answered. */
+static bool is_status(sl_api_request *request, sl_str status)
+{
+    sl_str rest = SL_STR("queued running succeeded failed cancelled"), name;
+    while (status.len && sl_str_split(&rest, ' ', &name)) {
+        if (sl_str_eq(status, name))
+            return true;
+    }
+    if (status.len)
+        sl_api_invalid(request, "query", "status",
+                       "Input should be 'queued', 'running', 'succeeded', 'failed' or 'cancelled'");
+    return !status.len;
+}
+
 void sl_api_list_runs(sl_api_request *request)
 {
     sl_flow_server *server = sl_api_user(request);
@@ -226,6 +235,8 @@ void sl_api_list_runs(sl_api_request *request)
     (void)sl_api_query(request, "workflow", &query.workflow);
     (void)sl_api_query(request, "status", &query.status);
     (void)sl_api_query(request, "before", &query.before);
+    if (!is_status(request, query.status))
+        return;
     query.limit = limit ? limit : 1;
     int error = sl_run_store_list(server->runs, &query, &runs);
     if (error) {

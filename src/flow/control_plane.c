@@ -577,6 +577,8 @@ const sl_api_route sl_flow_control_routes[] = {
     {GET, "/services/{service_name}", "getService", get_service, "A service", NULL, SL_API_NO_BODY, "200 404", NULL,
      false},
     {GET, "/sessions", "listSessions", list_sessions, "All sessions", NULL, SL_API_NO_BODY, "200", NULL, false},
+    {GET, "/openapi.json", "getDocument", sl_api_get_document, "This document", NULL, SL_API_NO_BODY, "200", NULL,
+     true},
     {GET, "/sessions/{session_id}", "getSession", get_session, "A session", NULL, SL_API_NO_BODY, "200 404", NULL,
      false},
     {POST, "/sessions/create", "createSession", create_session, "Makes a session; answers its id", NULL, SL_API_NO_BODY,

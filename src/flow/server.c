@@ -211,6 +211,7 @@ static int open_surface(sl_flow_server *server, const char *name, const sl_api_r
                         sl_api **ret_api)
 {
     sl_api_options o = {.name = name,
+                        .title = routes == sl_flow_api_routes ? "API server" : "control plane",
                         .routes = routes,
                         .route_count = count,
                         .key = server->options->key,

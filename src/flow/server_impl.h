@@ -315,7 +315,6 @@ extern const size_t sl_flow_api_route_count;
 extern const sl_api_route sl_flow_control_routes[];
 extern const size_t sl_flow_control_route_count;
 
-void sl_api_get_document(sl_api_request *request);
 void sl_api_post_workflow(sl_api_request *request);
 void sl_api_list_workflows(sl_api_request *request);
 void sl_api_get_workflow(sl_api_request *request);

@@ -71,7 +71,7 @@ SL_TEST(paths_find_their_routes)
 
 static void check_document(const char *title, const sl_api_route *routes, size_t count)
 {
-    json_t *document = sl_api_document(title, routes, count);
+    json_t *document = sl_api_document(title, routes, count, true);
     REQUIRE(document != NULL);
     json_t *paths = json_object_get(document, "paths"), *methods, *operation;
     const char *path, *method;
@@ -100,6 +100,64 @@ static void check_document(const char *title, const sl_api_route *routes, size_t
     CHECK_EQ(seen, count); /* and no route is missing */
     json_decref(ids);
     json_decref(document);
+}
+
+/* What the document says of one parameter. */
+static json_t *parameter(json_t *document, const char *path, const char *name)
+{
+    json_t *list = json_object_get(json_object_get(json_object_get(json_object_get(document, "paths"), path), "get"),
+                                   "parameters");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *one = json_array_get(list, i);
+        if (strcmp(json_string_value(json_object_get(one, "name")), name) == 0)
+            return one;
+    }
+    return NULL;
+}
+
+SL_TEST(document_types_parameters)
+{
+    static const sl_api_route routes[] = {{SL_HTTP_GET, "/a/{b}", "getA", sl_api_get_document, "A",
+                                           "text few:2..9 many:0.. flag:true kind:x|yy shape:^(a|[0-9]+)$ id! n:1..3!",
+                                           SL_API_NO_BODY, "200", NULL, false}};
+    static const struct {
+        const char *name, *in, *schema;
+        bool required;
+    } table[] = {
+        {"b", "path", "{\"type\":\"string\"}", true},
+        {"text", "query", "{\"type\":\"string\"}", false},
+        {"few", "query", "{\"maximum\":9,\"minimum\":2,\"type\":\"integer\"}", false},
+        {"many", "query", "{\"minimum\":0,\"type\":\"integer\"}", false},
+        {"flag", "query", "{\"type\":\"boolean\"}", false},
+        {"kind", "query", "{\"enum\":[\"x\",\"yy\"],\"type\":\"string\"}", false},
+        {"shape", "query", "{\"pattern\":\"^(a|[0-9]+)$\",\"type\":\"string\"}", false},
+        {"id", "query", "{\"type\":\"string\"}", true},
+        {"n", "query", "{\"maximum\":3,\"minimum\":1,\"type\":\"integer\"}", true},
+    };
+    json_t *document = sl_api_document("t", routes, 1, false);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        json_t *one = parameter(document, "/a/{b}", table[i].name);
+        REQUIRE(one != NULL);
+        char *schema = json_dumps(json_object_get(one, "schema"), JSON_COMPACT | JSON_SORT_KEYS);
+        CHECK_STR(sl_str_c(schema), table[i].schema);
+        free(schema);
+        CHECK_STR(sl_str_c(json_string_value(json_object_get(one, "in"))), table[i].in);
+        CHECK_EQ(json_is_true(json_object_get(one, "required")), table[i].required);
+    }
+    json_decref(document);
+}
+
+/* A server without a key asks for none, and its document says so. */
+SL_TEST(document_tells_of_the_key)
+{
+    for (int keyed = 0; keyed < 2; keyed++) {
+        json_t *document = sl_api_document("t", sl_flow_api_routes, sl_flow_api_route_count, keyed);
+        CHECK_EQ(json_object_get(document, "security") != NULL, keyed);
+        CHECK_EQ(json_object_get(document, "components") != NULL, keyed);
+        json_t *open = json_object_get(json_object_get(json_object_get(document, "paths"), "/health"), "get");
+        CHECK_EQ(json_object_get(open, "security") != NULL, keyed);
+        json_decref(document);
+    }
 }
 
 SL_TEST(documents_hold_every_route_once)

@@ -155,7 +155,7 @@ sl_http_method sl_http_method_lookup(sl_str method)
     } methods[] = {
         {{"POST", 4}, SL_HTTP_POST},   {{"GET", 3}, SL_HTTP_GET},       {{"HEAD", 4}, SL_HTTP_HEAD},
         {{"PUT", 3}, SL_HTTP_PUT},     {{"DELETE", 6}, SL_HTTP_DELETE}, {{"OPTIONS", 7}, SL_HTTP_OPTIONS},
-        {{"PATCH", 5}, SL_HTTP_PATCH}, {{"TRACE", 5}, SL_HTTP_TRACE},
+        {{"PATCH", 5}, SL_HTTP_PATCH}, {{"TRACE", 5}, SL_HTTP_TRACE},   {{"QUERY", 5}, SL_HTTP_QUERY},
     };
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         if (sl_str_eq(method, methods[i].name))

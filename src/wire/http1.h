@@ -94,7 +94,8 @@ typedef enum sl_http_method {
     SL_HTTP_DELETE,
     SL_HTTP_OPTIONS,
     SL_HTTP_PATCH,
-    SL_HTTP_TRACE
+    SL_HTTP_TRACE,
+    SL_HTTP_QUERY /* known, served by nobody: 405, not 501 */
 } sl_http_method;
 
 /* One field line. The name as it was sent, the value without white space around it. */

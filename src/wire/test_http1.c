@@ -621,6 +621,7 @@ SL_TEST(http1_every_known_name_is_found)
     CHECK_EQ(sl_http_field_lookup(SL_STR("content_length")), SL_HTTP_OTHER);
     CHECK_EQ(sl_http_field_lookup(SL_STR("a-name-that-is-longer-than-all-of-them")), SL_HTTP_OTHER);
     CHECK_EQ(sl_http_method_lookup(SL_STR("PATCH")), SL_HTTP_PATCH);
+    CHECK_EQ(sl_http_method_lookup(SL_STR("QUERY")), SL_HTTP_QUERY);
     CHECK_EQ(sl_http_method_lookup(SL_STR("patch")), SL_HTTP_METHOD_NONE);
 }
 

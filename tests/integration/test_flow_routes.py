@@ -18,22 +18,18 @@ QUEUE = [("GET", "/"), ("POST", "/topics/{topic}"), ("POST", "/messages/{topic}"
          ("POST", "/queues/{topic}/dead/requeue"), ("POST", "/queues/{topic}/dead/purge")]
 
 
-CONTROL = [("GET", "/"), ("GET", "/queue_config"), ("POST", "/process_message"), ("POST", "/services/register"), ("GET", "/services"),
-           ("POST", "/services/deregister"), ("GET", "/services/{name}"), ("GET", "/sessions"), ("GET", "/sessions/{id}"),
-           ("POST", "/sessions/create"), ("POST", "/sessions/{id}/delete"), ("POST", "/sessions/{id}/tasks"), ("GET", "/sessions/{id}/tasks"),
-           ("GET", "/sessions/{id}/current_task"), ("GET", "/sessions/{id}/tasks/{task}/result"),
-           ("GET", "/sessions/{id}/tasks/{task}/result_stream"), ("POST", "/sessions/{id}/tasks/{task}/send_event"),
-           ("GET", "/sessions/{id}/state"), ("POST", "/sessions/{id}/state")]
+def document(process, name, headers=None):
+    return lib.get(process.url(name) + "/openapi.json", headers=headers).json()
 
 
 def routes(process):
     """(server, URL, method, path, the operation) of all of them."""
-    for path, methods in lib.get(process.url("api") + "/openapi.json").json()["paths"].items():
-        for method, operation in methods.items():
-            yield "api", process.url("api"), method.upper(), path, operation
-    for name, table in (("control", CONTROL), ("queue", QUEUE)):
-        for method, path in table:
-            yield name, process.url(name), method, path, {"requestBody": {}} if method == "POST" else {}
+    for name in ("api", "control"):
+        for path, methods in document(process, name)["paths"].items():
+            for method, operation in methods.items():
+                yield name, process.url(name), method.upper(), path, operation
+    for method, path in QUEUE:
+        yield "queue", process.url("queue"), method, path, {"requestBody": {}} if method == "POST" else {}
 
 
 def filled(path, value="nobody"):
@@ -73,7 +69,7 @@ def test_every_route_of_the_documents_is_there():
     seen = 0
     for name, url, method, path, operation in routes(process):
         where = (name, method, path)
-        if name == "api":
+        if name != "queue":
             lib.equal("413" in operation["responses"], "requestBody" in operation, where)
             assert operation["responses"] and all(re.fullmatch(r"[1-5]\d\d", status) for status in operation["responses"]), where
             wanted = set(re.findall(r"\{([^}]*)\}", path))
@@ -92,7 +88,7 @@ def test_other_methods_are_refused_with_those_there_are():
     for name, url, method, path, _ in routes(process):
         known.setdefault((url, path), set()).add(method)
     for (url, path), methods in known.items():
-        for method in ("PUT", "PATCH", "DELETE", "POST", "GET"):
+        for method in ("PUT", "PATCH", "DELETE", "POST", "GET", "QUERY"):
             if method in methods:
                 continue
             reply = ask(method, url + filled(path))
@@ -145,10 +141,42 @@ def test_queries_with_other_values():
     for name, url, method, path, operation in routes(process):
         if is_stream(path):
             continue
-        for query in ("limit=x", "limit=-1", "limit=0", "limit=99999999999999999999", "after=%00", "after=" + "x" * 2000, "status=%FF", "after=1&after=2", "%", "=",
+        for query in ("limit=x", "limit=-1", "limit=99999999999999999999", "after=%00", "after=" + "x" * 2000, "status=%FF", "after=1&after=2", "%", "=",
                       "base_path=../..", "reload=maybe", "priority=x", "delay=-1", "wait=1e9"):
             reply = ask(method, f"{url}{filled(path)}?{query}", b"{}" if method == "POST" else None)
             is_documented(is_sound(reply, (name, method, path, query)), operation, (name, method, path, query))
+
+
+def outside(schema):
+    """Values that the schema of a parameter does not allow."""
+    if schema["type"] == "integer":
+        return ["x", "", "1.5", "1e3", str(schema["minimum"] - 1), str(schema["maximum"] + 1) if "maximum" in schema else "9" * 30]
+    if schema["type"] == "boolean":
+        return ["maybe", "", "2", "truer"]
+    return ["x", ""] if "pattern" in schema else [schema["enum"][0] + "x"] if "enum" in schema else []
+
+
+def test_parameters_outside_their_schemas_are_refused():
+    """Of a route that is reached: a 404 of what the path names comes first."""
+    process = server()
+    lib.equal(lib.request("POST", process.url("api") + "/workflows", ECHO.encode()).status, 201)
+    made = lib.post(process.url("api") + "/workflows/echo/runs", {"inputs": {"x": 1}}).json()["run_id"]
+    seen = 0
+    for name, url, method, path, operation in routes(process):
+        for parameter in operation.get("parameters", []):
+            for value in outside(parameter["schema"]) if parameter["in"] == "query" else []:
+                where = f"{url}{filled(path, made)}?{parameter['name']}={value}"
+                reply = is_documented(is_sound(ask(method, where), where), operation, where)
+                assert reply.status in (400, 422), (where, reply.status, reply.text[:200])
+                seen += 1
+    assert seen >= 10, seen
+
+
+def test_a_server_without_a_key_asks_for_none():
+    process = server()
+    for name in ("api", "control"):
+        told = document(process, name)
+        assert "security" not in told and "components" not in told, told.keys()
 
 
 # ---- names ----
@@ -175,10 +203,11 @@ def test_without_the_key_nothing_is_told():
     process = server("--api-key", "right")
     open_ones = set()
     headers = {"Authorization": "Bearer right"}
-    paths = lib.get(process.url("api") + "/openapi.json", headers=headers).json()["paths"]
-    known = [("api", process.url("api"), m.upper(), p) for p, methods in paths.items() for m in methods]
-    for name, table in (("control", CONTROL), ("queue", QUEUE)):
-        known += [(name, process.url(name), m, p) for m, p in table]
+    known = [("queue", process.url("queue"), m, p) for m, p in QUEUE]
+    for name in ("api", "control"):
+        told = document(process, name, headers)
+        lib.equal(told["security"], [{"key": []}], name)
+        known += [(name, process.url(name), m.upper(), p) for p, methods in told["paths"].items() for m in methods]
     for name, url, method, path in known:
         for given in (None, "Bearer wrong", "Bearer ", "Bearer right ".upper(), "Basic cmlnaHQ=", "right", "Bearer rightx", "bearer  wrong", "Bearer righ"):
             reply = lib.request(method, url + filled(path), b"{}" if method == "POST" else None, {"Authorization": given} if given else None)
