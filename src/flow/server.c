@@ -240,7 +240,7 @@ static int open_surfaces(sl_flow_server *server)
                                .queue = server->queue,
                                .telemetry = server->queue_telemetry,
                                .api_key = key,
-                               .is_unwanted = sl_message_is_cancelled,
+                               .is_unwanted = sl_message_is_unwanted,
                                .user = server};
     error = sl_queue_http_new(&q, &server->broker);
     if (!error)

@@ -31,18 +31,31 @@ bool sl_task_is_cancelled(const sl_flow_server *server, const char *id, uint64_t
     return put_ns <= noted_ns(server, id); /* else it was not, or has been resumed since */
 }
 
-bool sl_message_is_cancelled(void *user, sl_str key, uint64_t put_ns)
+/* Cancelled, or ended already: whoever ended it could not acknowledge its message, or another had it meanwhile. */
+static bool is_unwanted(const sl_flow_server *server, const char *id, uint64_t put_ns)
+{
+    return sl_task_is_cancelled(server, id, put_ns) || sl_run_store_is_over(server->runs, sl_str_c(id));
+}
+
+/* Messages of users may have a run's id for their key: only those of tasks are meant. */
+static bool is_of_tasks(const sl_flow_server *server, sl_str topic)
+{
+    size_t len = strlen(server->topics);
+    return topic.len > len + 1 && sl_str_starts(topic, sl_str_c(server->topics)) && topic.ptr[len] == '.';
+}
+
+bool sl_message_is_unwanted(void *user, sl_str topic, sl_str key, uint64_t put_ns)
 {
     const sl_flow_server *server = user;
     char id[SL_FLOW_ID_MAX + 24];
-    if (!json_object_size(server->cancelled) || !key.len || !sl_str_to_c(key, id, sizeof id))
+    if (!key.len || !is_of_tasks(server, topic) || !sl_str_to_c(key, id, sizeof id))
         return false;
-    if (sl_task_is_cancelled(server, id, put_ns))
+    if (is_unwanted(server, id, put_ns))
         return true;
     char *colon = strrchr(id, ':'); /* the message of a run that goes on */
     if (colon)
         *colon = 0;
-    return colon && sl_task_is_cancelled(server, id, put_ns);
+    return colon && is_unwanted(server, id, put_ns);
 }
 
 static void tell(sl_flow_server *server, sl_str id, uint64_t until_ns)

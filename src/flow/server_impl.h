@@ -245,8 +245,8 @@ SL_MUST_CHECK int sl_task_cancel(sl_flow_server *server, sl_str id);
 /* Its messages that were put until then are not run. Errors: SL_ENOMEM. */
 SL_MUST_CHECK int sl_task_note_cancelled(sl_flow_server *server, const char *id, uint64_t until_ns);
 bool sl_task_is_cancelled(const sl_flow_server *server, const char *id, uint64_t put_ns);
-/* The same of a message with this idempotency key, for the queue's server; `user` is the server. */
-bool sl_message_is_cancelled(void *user, sl_str key, uint64_t put_ns);
+/* The message of a task that was cancelled, or has ended, for the queue's server; `user` is the server. */
+bool sl_message_is_unwanted(void *user, sl_str topic, sl_str key, uint64_t put_ns);
 /* Somebody runs it; `first`: this is the first that is heard. Who runs what was cancelled is told once more. */
 void sl_task_was_heard_of(sl_flow_server *server, const char *id, bool first);
 /* Begins to listen to the other servers of a cluster. Errors: those of sl_cancels_new. */

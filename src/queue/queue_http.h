@@ -40,9 +40,9 @@ typedef struct sl_queue_http_options {
     const char *api_key;           /* Authorization: Bearer KEY or X-API-Key; NULL or empty: none is asked for */
     uint32_t lease_ms;             /* when the worker does not say; 30 s when 0 */
     size_t max_body_bytes;         /* SL_QUEUE_MAX_BODY_BYTES when 0 */
-    /* Messages that workers are not to have, by key and time of the put: those that wait are ended when their turn
-     * comes, and who has one is told so when it extends its lease. On the loop's thread. May be NULL. */
-    bool (*is_unwanted)(void *user, sl_str key, uint64_t put_ns);
+    /* Messages that workers are not to have, by topic, key and time of the put: those that wait are ended when their
+     * turn comes, and who has one is told so when it extends its lease. On the loop's thread. May be NULL. */
+    bool (*is_unwanted)(void *user, sl_str topic, sl_str key, uint64_t put_ns);
     void *user;
     size_t max_leased; /* deliveries to workers at once; SL_QUEUE_HTTP_LEASED when 0 */
 } sl_queue_http_options;

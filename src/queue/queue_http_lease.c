@@ -51,9 +51,9 @@ static void on_lease_over(sl_timer *timer)
         end_delivery(d, SL_QUEUE_EXPIRED, SL_STR("the lease ended"));
 }
 
-static bool is_unwanted(const sl_queue_http *http, sl_str key, uint64_t put_ns)
+static bool is_unwanted(const sl_queue_http *http, sl_str topic, sl_str key, uint64_t put_ns)
 {
-    return http->options.is_unwanted && http->options.is_unwanted(http->options.user, key, put_ns);
+    return http->options.is_unwanted && http->options.is_unwanted(http->options.user, topic, key, put_ns);
 }
 
 /* The next one that is wanted; the others end. */
@@ -64,7 +64,7 @@ static int take_wanted(sl_queue_http *http, sl_str topic, uint64_t lease_ms, sl_
         int error = sl_queue_take(http->options.queue, topic, lease_ms, &m);
         if (error)
             return error;
-        if (!is_unwanted(http, m->idempotency_key, m->put_ns)) {
+        if (!is_unwanted(http, m->topic, m->idempotency_key, m->put_ns)) {
             *ret_message = m;
             return 0;
         }
@@ -524,7 +524,7 @@ void sl_qh_extend(sl_qh_request *request, sl_str id)
     } else {
         sl_timer_set(request->http->options.loop, &d->timer, on_lease_over, lease_ms);
         json_t *answer = json_pack("{s:s,s:f}", "id", d->facts.id, "lease_seconds", (double)lease_ms / 1000);
-        if (is_unwanted(request->http, sl_str_c(d->key), d->facts.put_ns))
+        if (is_unwanted(request->http, d->facts.topic, sl_str_c(d->key), d->facts.put_ns))
             (void)json_object_set_new(answer, "cancelled", json_true());
         sl_qh_answer_json(request, 200, answer);
     }

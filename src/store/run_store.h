@@ -106,6 +106,8 @@ uint64_t sl_run_store_failures(const sl_run_store *store);
  * "attempts","duration_ms","error"}]}. Steps inside blocks have their path as id. Errors: SL_ENOENT, SL_EIO, SL_ENOMEM.
  */
 SL_MUST_CHECK int sl_run_store_get(sl_run_store *store, sl_str run_id, json_t **ret_run);
+/* True when the run is known, has ended, and is not to go on by itself (SL_RUN_DEAD_LETTER). */
+bool sl_run_store_is_over(sl_run_store *store, sl_str run_id);
 
 typedef struct sl_run_query {
     sl_str workflow; /* empty: any */

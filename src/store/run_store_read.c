@@ -141,6 +141,22 @@ int sl_run_store_get(sl_run_store *store, sl_str run_id, json_t **ret_run)
     return 0;
 }
 
+bool sl_run_store_is_over(sl_run_store *store, sl_str run_id)
+{
+    sqlite3_stmt *s;
+    if (!store ||
+        prepare(
+            store,
+            "select 1 from flow_runs where id = ?1 and ended_ns is not null and error_type is not '" SL_RUN_DEAD_LETTER
+            "'",
+            &s) != 0)
+        return false;
+    put(s, 1, run_id);
+    bool over = next(s) > 0;
+    (void)sqlite3_finalize(s);
+    return over;
+}
+
 int sl_run_store_list(sl_run_store *store, const sl_run_query *query, json_t **ret_runs)
 {
     if (!store || !query || !ret_runs)

@@ -40,6 +40,23 @@ def test_an_end_that_cannot_be_written_is_not_forgotten():
     lib.equal(server.stop(), 0)
 
 
+def leased(server, topic):
+    return lib.request("POST", f"{server.queue}/queues/{topic}/lease?wait=0.3&lease=30", b"").json()["messages"]
+
+
+def test_a_task_that_has_ended_is_not_given_out_again():
+    """Whoever ended it could not acknowledge it before the server died; messages of users with such a key are others."""
+    server = flow.Server("--flow-runs", "0")
+    server.add(flow.ECHO)
+    over, waits = server.start("echo", {"x": 1}), server.start("echo", {"x": 2})
+    for run in (over, waits):
+        lib.equal(lib.request("POST", server.queue + "/queues/mine/messages", b"mine", {"Idempotency-Key": run}).status, 201)
+    server.sql(f"update flow_runs set status = 'succeeded', outputs = '{{}}', ended_ns = 5 where id = '{over}'")
+    lib.equal([m["idempotency_key"] for m in leased(server, "llama_deploy.echo") + leased(server, "llama_deploy.echo")], [waits])
+    lib.until(lambda: server.topic("llama_deploy.echo")["acked"] == 1, what="the other's end")
+    lib.equal([m["idempotency_key"] for m in leased(server, "mine") + leased(server, "mine")], [over, waits])
+
+
 def test_an_end_that_a_worker_tells_is_acknowledged_when_it_is_kept():
     server = flow.Server()
     lib.equal(lib.post(server.control + "/services/register", {"service_name": "echo", "description": "d"}).status, 200)
