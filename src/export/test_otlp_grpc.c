@@ -49,6 +49,25 @@ static int deliver(const sl_exporter *e, sl_signal signal, uint64_t timeout_ms, 
 /* google.rpc.Status with a RetryInfo of 2 s, as base64 without padding. */
 static const char retry_info[] = "CAgaMAoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIECgIIAg";
 
+/* A delivery to a server that answers as `r` says. */
+typedef struct delivery {
+    said errors;
+    int error;
+    uint64_t retry_ms, rejected;
+} delivery;
+
+static void deliver_to(const reply *r, sl_signal signal, delivery *ret)
+{
+    grpc_server s;
+    sl_exporter e;
+    sl_exporter_spec spec = {.signal = signal};
+    server_start(&s, r, 1, NULL, false);
+    REQUIRE(make(&spec, "http", s.port, &ret->errors, &e) == 0);
+    ret->error = deliver(&e, signal, 3000, &ret->retry_ms, &ret->rejected);
+    e.free(e.user);
+    server_stop(&s);
+}
+
 SL_TEST(what_each_status_means)
 {
     static const struct {
@@ -76,20 +95,12 @@ SL_TEST(what_each_status_means)
         {{.status = 16, .trailers_only = true}, SL_EREFUSED, 0, "UNAUTHENTICATED"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        grpc_server s;
-        said errors;
-        sl_exporter e;
-        sl_exporter_spec spec = {.signal = SL_SIGNAL_TRACES};
-        uint64_t retry_ms, rejected;
-        server_start(&s, &rows[i].reply, 1, NULL, false);
-        REQUIRE(make(&spec, "http", s.port, &errors, &e) == 0);
-        int error = deliver(&e, SL_SIGNAL_TRACES, 3000, &retry_ms, &rejected);
-        if (error != rows[i].error || rejected != rows[i].rejected || !strstr(errors.last, rows[i].told))
-            sl_test_failed(__FILE__, __LINE__, "row %zu: %d, %llu rejected, \"%s\"", i, error,
-                           (unsigned long long)rejected, errors.last);
-        CHECK_EQ(errors.count, rows[i].told[0] != 0);
-        e.free(e.user);
-        server_stop(&s);
+        delivery d;
+        deliver_to(&rows[i].reply, SL_SIGNAL_TRACES, &d);
+        if (d.error != rows[i].error || d.rejected != rows[i].rejected || !strstr(d.errors.last, rows[i].told))
+            sl_test_failed(__FILE__, __LINE__, "row %zu: %d, %llu rejected, \"%s\"", i, d.error,
+                           (unsigned long long)d.rejected, d.errors.last);
+        CHECK_EQ(d.errors.count, rows[i].told[0] != 0);
     }
 }
 
@@ -98,17 +109,10 @@ SL_TEST(a_collector_may_say_when)
     static const int statuses[] = {8, 14};
     for (size_t i = 0; i < 2; i++) {
         reply r = {.status = statuses[i], .details = retry_info, .trailers_only = true};
-        grpc_server s;
-        said errors;
-        sl_exporter e;
-        sl_exporter_spec spec = {.signal = SL_SIGNAL_LOGS};
-        uint64_t retry_ms, rejected;
-        server_start(&s, &r, 1, NULL, false);
-        REQUIRE(make(&spec, "http", s.port, &errors, &e) == 0);
-        CHECK_EQ(deliver(&e, SL_SIGNAL_LOGS, 3000, &retry_ms, &rejected), SL_ERETRY);
-        CHECK_EQ(retry_ms, 2000);
-        e.free(e.user);
-        server_stop(&s);
+        delivery d;
+        deliver_to(&r, SL_SIGNAL_LOGS, &d);
+        CHECK_EQ(d.error, SL_ERETRY);
+        CHECK_EQ(d.retry_ms, 2000);
     }
 }
 
@@ -201,43 +205,24 @@ SL_TEST(a_peer_that_speaks_otherwise)
         {{.reset = NGHTTP2_CANCEL}, SL_ERETRY},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        grpc_server s;
-        said errors;
-        sl_exporter e;
-        sl_exporter_spec spec = {.signal = SL_SIGNAL_TRACES};
-        uint64_t retry_ms, rejected;
-        server_start(&s, &rows[i].reply, 1, NULL, false);
-        REQUIRE(make(&spec, "http", s.port, &errors, &e) == 0);
-        int error = deliver(&e, SL_SIGNAL_TRACES, 2000, &retry_ms, &rejected);
-        if (error != rows[i].error || !errors.last[0])
-            sl_test_failed(__FILE__, __LINE__, "row %zu: %d, \"%s\"", i, error, errors.last);
-        e.free(e.user);
-        server_stop(&s);
+        delivery d;
+        deliver_to(&rows[i].reply, SL_SIGNAL_TRACES, &d);
+        if (d.error != rows[i].error || !d.errors.last[0])
+            sl_test_failed(__FILE__, __LINE__, "row %zu: %d, \"%s\"", i, d.error, d.errors.last);
     }
 }
 
 /* The message's length, or its compression, is not what the prefix says. */
 SL_TEST(a_malformed_message_is_final)
 {
-    reply r = {.body = "not gzip", .body_len = 8, .encoding = "gzip"};
-    grpc_server s;
-    said errors;
-    sl_exporter e;
-    sl_exporter_spec spec = {.signal = SL_SIGNAL_TRACES};
-    uint64_t retry_ms, rejected;
-    server_start(&s, &r, 1, NULL, false);
-    REQUIRE(make(&spec, "http", s.port, &errors, &e) == 0);
-    int error = deliver(&e, SL_SIGNAL_TRACES, 2000, &retry_ms, &rejected);
-    CHECK_EQ(error, SL_EPROTO);
-    e.free(e.user);
-    server_stop(&s);
-    reply unknown = {.body = "body", .body_len = 4, .encoding = "br"}; /* compressed as we cannot undo */
-    server_start(&s, &unknown, 1, NULL, false);
-    REQUIRE(make(&spec, "http", s.port, &errors, &e) == 0);
-    CHECK_EQ(deliver(&e, SL_SIGNAL_TRACES, 2000, &retry_ms, &rejected), SL_EPROTO);
-    CHECK(strstr(errors.last, "malformed gRPC message") != NULL);
-    e.free(e.user);
-    server_stop(&s);
+    static const reply rows[] = {{.body = "not gzip", .body_len = 8, .encoding = "gzip"},
+                                 {.body = "body", .body_len = 4, .encoding = "br"}}; /* as we cannot undo */
+    delivery d;
+    for (size_t i = 0; i < 2; i++) {
+        deliver_to(&rows[i], SL_SIGNAL_TRACES, &d);
+        CHECK_EQ(d.error, SL_EPROTO);
+    }
+    CHECK(strstr(d.errors.last, "malformed gRPC message") != NULL);
 }
 
 SL_TEST(settings_that_cannot_work_fail_the_start)

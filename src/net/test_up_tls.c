@@ -215,11 +215,9 @@ SL_TEST(tls_refuses_what_it_cannot_trust)
 SL_TEST(tls_to_something_else)
 {
     nf_server s;
-    nf_server_start(&s, serve_once, (char *)"HTTP/1.1 400 Bad Request\r\n\r\n");
-    client *c = client_new("127.0.0.1", s.port, true, NULL, NULL);
     asked a = {.status = 0};
     a.call.connect_timeout_ms = 500;
-    ask(c, &a);
+    client *c = client_asking(&s, serve_once, "HTTP/1.1 400 Bad Request\r\n\r\n", true, NULL, &a);
     CHECK(a.error == SL_ETLS || a.error == SL_ETIMEOUT);
     client_free(c);
     nf_server_stop(&s);
@@ -549,16 +547,12 @@ SL_TEST(a_handshake_that_does_not_come_about)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         nf_server s;
-        nf_server_start(&s, rows[i].serve, NULL);
-        client *c = client_new("127.0.0.1", s.port, true, NULL, NULL);
         asked a = {.call = {.connect_timeout_ms = 200}};
-        ask(c, &a);
+        client *c = client_asking(&s, rows[i].serve, NULL, true, NULL, &a);
         if (a.error != rows[i].error || !strstr(a.reason, rows[i].reason))
             sl_test_failed(__FILE__, __LINE__, "row %zu: %d (%s)", i, a.error, a.reason);
         CHECK_EQ(a.call.sends, 0);
-        sl_buf_done(&a.body);
-        client_free(c);
-        nf_server_stop(&s);
+        client_asked(c, &a, &s);
     }
 }
 

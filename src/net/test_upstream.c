@@ -98,9 +98,7 @@ SL_TEST(passing_origins_are_bounded)
     asked a = {.status = 0};
     ask(c, &a);
     CHECK_EQ(a.status, 200);
-    sl_buf_done(&a.body);
-    client_free(c);
-    nf_server_stop(&s);
+    client_asked(c, &a, &s);
 }
 
 SL_TEST(names_are_resolved_and_all_addresses_tried)
@@ -114,9 +112,7 @@ SL_TEST(names_are_resolved_and_all_addresses_tried)
     char address[64];
     uint16_t port;
     CHECK(!sl_call_peer(&a.call, address, sizeof address, &port));
-    sl_buf_done(&a.body);
-    client_free(c);
-    nf_server_stop(&s);
+    client_asked(c, &a, &s);
 }
 
 SL_TEST(names_that_do_not_exist)
@@ -164,10 +160,8 @@ SL_TEST(an_idle_connection_that_closes_is_forgotten)
 SL_TEST(an_idle_connection_ends_after_its_time)
 {
     nf_server s;
-    nf_server_start(&s, serve, (char *)ANSWER);
-    client *c = client_new("127.0.0.1", s.port, false, NULL, &(sl_upstream_options){.idle_timeout_ms = 100});
     asked a = {.status = 0};
-    ask(c, &a);
+    client *c = client_asking(&s, serve, ANSWER, false, &(sl_upstream_options){.idle_timeout_ms = 100}, &a);
     sl_origin_stats stats;
     for (int i = 0; i < 100; i++) {
         sl_origin_get_stats(c->origin, &stats);
@@ -177,18 +171,14 @@ SL_TEST(an_idle_connection_ends_after_its_time)
         nf_sleep_ms(5);
     }
     CHECK_EQ(stats.idle, 0);
-    sl_buf_done(&a.body);
-    client_free(c);
-    nf_server_stop(&s);
+    client_asked(c, &a, &s);
 }
 
 SL_TEST(a_fresh_connection_that_hangs_up_fails_the_call)
 {
     nf_server s;
-    nf_server_start(&s, hang_up, NULL);
-    client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
     asked a = {.status = 0};
-    ask(c, &a);
+    client *c = client_asking(&s, hang_up, NULL, false, NULL, &a);
     CHECK_EQ(a.error, SL_ECLOSED);
     CHECK_EQ(a.call.sends, 1);
     CHECK_EQ(s.requests, 1);
@@ -461,9 +451,7 @@ SL_TEST(a_paused_call_reads_nothing)
     sl_call_pause(&a.call, false);
     run_until_over(c, &a);
     CHECK_EQ(a.body.len, 3 << 20);
-    sl_buf_done(&a.body);
-    client_free(c);
-    nf_server_stop(&s);
+    client_asked(c, &a, &s);
     free(big);
 }
 

@@ -106,6 +106,24 @@ NF_UNUSED static void ask(client *c, asked *a)
     run_until_over(c, a);
 }
 
+/* A server, and a client of it that has asked once. */
+NF_UNUSED static client *client_asking(nf_server *s, void (*serves)(nf_server *, int, int), const char *text, bool tls,
+                                       const sl_upstream_options *options, asked *a)
+{
+    nf_server_start(s, serves, (char *)(uintptr_t)text);
+    client *c = client_new("127.0.0.1", s->port, tls, NULL, options);
+    ask(c, a);
+    return c;
+}
+
+/* Ends all three. */
+NF_UNUSED static void client_asked(client *c, asked *a, nf_server *s)
+{
+    sl_buf_done(&a->body);
+    client_free(c);
+    nf_server_stop(s);
+}
+
 /* Answers what `user` says, on and on. */
 NF_UNUSED static void serve(nf_server *server, int fd, int number)
 {

@@ -102,18 +102,14 @@ SL_TEST(what_is_ambiguous_or_no_http_fails_the_call)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         nf_server s;
         sl_origin_stats stats;
-        nf_server_start(&s, serve_once, (char *)rows[i].answer);
-        client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
         asked a = {.status = 0};
-        ask(c, &a);
+        client *c = client_asking(&s, serve_once, rows[i].answer, false, NULL, &a);
         if (a.error != rows[i].error || !a.reason[0])
             sl_test_failed(__FILE__, __LINE__, "row %zu: error %d (%s), status %d", i, a.error, a.reason, a.status);
         CHECK_EQ(a.call.phase, SL_CALL_OVER);
         sl_origin_get_stats(c->origin, &stats);
         CHECK_EQ(stats.idle + stats.active, 0);
-        sl_buf_done(&a.body);
-        client_free(c);
-        nf_server_stop(&s);
+        client_asked(c, &a, &s);
     }
 }
 
@@ -148,16 +144,12 @@ SL_TEST(heads_have_the_limits_that_they_have_everywhere)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         nf_server s;
         char *text = head_of(rows[i].bytes, rows[i].fields);
-        nf_server_start(&s, serve_once, text);
-        client *c = client_new("127.0.0.1", s.port, false, NULL, NULL);
         asked a = {.status = 0};
-        ask(c, &a);
+        client *c = client_asking(&s, serve_once, text, false, NULL, &a);
         if ((a.status == 200) != rows[i].good || (a.error == SL_EPROTO) == rows[i].good)
             sl_test_failed(__FILE__, __LINE__, "%zu bytes, %zu fields: %d, %s", rows[i].bytes, rows[i].fields, a.status,
                            a.reason);
-        sl_buf_done(&a.body);
-        client_free(c);
-        nf_server_stop(&s);
+        client_asked(c, &a, &s);
         free(text);
     }
 }
@@ -239,9 +231,7 @@ SL_TEST(a_name_that_leads_to_an_address_that_is_not_allowed)
     ask(c, &a);
     CHECK_EQ(a.error, SL_EREFUSED);
     CHECK_EQ(s.requests, 0);
-    sl_buf_done(&a.body);
-    client_free(c);
-    nf_server_stop(&s);
+    client_asked(c, &a, &s);
 }
 
 SL_TEST(the_peer_is_known_once_there_is_a_connection)
@@ -264,9 +254,7 @@ SL_TEST(the_peer_is_known_once_there_is_a_connection)
         sl_call_pause(&a.call, false);
         run_until_over(c, &a);
     }
-    sl_buf_done(&a.body);
-    client_free(c);
-    nf_server_stop(&s);
+    client_asked(c, &a, &s);
 }
 
 /* ---- the end ---- */

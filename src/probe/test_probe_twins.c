@@ -6,6 +6,25 @@
 #define LEN 8u
 #define THREAD STREAM_MAIN_THREAD
 
+/* Requests 1 and 2 for the same tokens, P. */
+static bool open_twins(stream *s)
+{
+    if (!stream_open(s))
+        return false;
+    stream_model(s);
+    stream_ask(s, 1, P, LEN);
+    stream_ask(s, 2, P, LEN);
+    return true;
+}
+
+/* Both requests were told apart for certain; behind stream_close. */
+static void close_certain(stream *s)
+{
+    CHECK_EQ(s->stats.exact, 2);
+    CHECK_EQ(s->stats.mismatches, 0);
+    stream_done(s);
+}
+
 /* One step of the sequences that are given, by how far each is; each row is sampled `us` after the one before. */
 static void step(stream *s, const int32_t *seqs, uint32_t count, uint32_t *done, uint64_t us)
 {
@@ -70,10 +89,7 @@ SL_TEST(an_answer_waits_until_its_twin_is_further)
 {
     stream s;
     uint32_t done[2] = {0, 0};
-    REQUIRE(stream_open(&s));
-    stream_model(&s);
-    stream_ask(&s, 1, P, LEN);
-    stream_ask(&s, 2, P, LEN);
+    REQUIRE(open_twins(&s));
     for (int i = 0; i < 4; i++)
         step(&s, (const int32_t[]){0, 1}, 2, done, 20);
     end_of(&s, 1, 4, 1); /* both have 4 tokens; the first had asked first, but was given sequence 1 */
@@ -89,19 +105,14 @@ SL_TEST(an_answer_waits_until_its_twin_is_further)
     check_is(&s, 1, "exact", 0);
     CHECK(stream_span(&s, "POST /completion", 0)->end_ns <=
           ended + (uint64_t)STREAM_OFFSET); /* not when it was known */
-    CHECK_EQ(s.stats.exact, 2);
-    CHECK_EQ(s.stats.mismatches, 0);
-    stream_done(&s);
+    close_certain(&s);
 }
 
 SL_TEST(what_stays_a_guess_ends_as_one_after_a_moment)
 {
     stream s;
     uint32_t done[2] = {0, 0};
-    REQUIRE(stream_open(&s));
-    stream_model(&s);
-    stream_ask(&s, 1, P, LEN);
-    stream_ask(&s, 2, P, LEN);
+    REQUIRE(open_twins(&s));
     for (int i = 0; i < 4; i++)
         step(&s, (const int32_t[]){0, 1}, 2, done, 20);
     end_of(&s, 1, 4, 1);
@@ -236,10 +247,7 @@ SL_TEST(a_token_is_taken_between_its_sample_and_what_comes_next)
 {
     stream s;
     uint32_t done[2] = {0, 0};
-    REQUIRE(stream_open(&s));
-    stream_model(&s);
-    stream_ask(&s, 1, P, LEN);
-    stream_ask(&s, 2, P, LEN);
+    REQUIRE(open_twins(&s));
     step(&s, (const int32_t[]){0, 1}, 2, done, 20);
     uint64_t second = s.now - 21000; /* its sample */
     step(&s, (const int32_t[]){0, 1}, 2, done, 20);
@@ -329,10 +337,7 @@ SL_TEST(twins_that_nothing_tells_apart_are_marked)
 SL_TEST(twins_are_told_apart_by_their_counts)
 {
     stream s;
-    REQUIRE(stream_open(&s));
-    stream_model(&s);
-    stream_ask(&s, 1, P1, 8);
-    stream_ask(&s, 2, P1, 8);
+    REQUIRE(open_twins(&s));
     stream_run(&s, 0, 0, P1, 8, 1);
     stream_run(&s, 1, 0, P1, 8, 1);
     stream_decode(&s);
@@ -344,18 +349,13 @@ SL_TEST(twins_are_told_apart_by_their_counts)
     stream_close(&s);
     CHECK_EQ(stream_int(stream_span(&s, "POST /completion", 0), "slot.id"), 1);
     CHECK_EQ(stream_int(stream_span(&s, "POST /completion", 1), "slot.id"), 0);
-    CHECK_EQ(s.stats.exact, 2);
-    CHECK_EQ(s.stats.mismatches, 0);
-    stream_done(&s);
+    close_certain(&s);
 }
 
 SL_TEST(a_twin_that_is_answered_before_the_other_has_a_slot)
 {
     stream s;
-    REQUIRE(stream_open(&s));
-    stream_model(&s);
-    stream_ask(&s, 1, P1, 8);
-    stream_ask(&s, 2, P1, 8);
+    REQUIRE(open_twins(&s));
     stream_prompt(&s, 0, P1, 0, 8);
     stream_generate(&s, 0, 8, 2);
     stream_end(&s, 2, 0, 8, 0, 3); /* the later one came first */
@@ -368,7 +368,5 @@ SL_TEST(a_twin_that_is_answered_before_the_other_has_a_slot)
     CHECK_EQ(
         stream_int(stream_child(&s, stream_span(&s, "POST /completion", 1), "generate_tokens"), "completion.tokens"),
         2);
-    CHECK_EQ(s.stats.exact, 2);
-    CHECK_EQ(s.stats.mismatches, 0);
-    stream_done(&s);
+    close_certain(&s);
 }
