@@ -212,12 +212,12 @@ NF_UNUSED static nf_message ask(front *f, const char *body)
 
 /* ---- telemetry without a pipeline: what was recorded stays in the segment ---- */
 
-/* Gives a gateway that has not started yet an SDK of its own. */
-NF_UNUSED static sl_segment *front_record(front *f)
+/* Gives a gateway that has not started yet an SDK of its own, with a sampler. */
+NF_UNUSED static sl_segment *front_record_some(front *f, const sl_sampler_options *sampler)
 {
     sl_segment *segment;
     sl_segment_options small = {.size_bytes = SL_SEGMENT_MIN_BYTES, .threads = 4, .cells = 16384};
-    sl_sdk_options options = {.ignore_environment = true};
+    sl_sdk_options options = {.ignore_environment = true, .sampler = *sampler};
     sl_sdk_internal_options internal;
     memset(&internal, 0, sizeof internal);
     if (sl_segment_new(&small, &segment) != 0)
@@ -227,6 +227,12 @@ NF_UNUSED static sl_segment *front_record(front *f)
     if (sl_sdk_new_internal(&options, &internal, &f->sdk) != 0)
         abort();
     return segment;
+}
+
+/* As front_record_some, and all of it. */
+NF_UNUSED static sl_segment *front_record(front *f)
+{
+    return front_record_some(f, &(sl_sampler_options){.kind = SL_SAMPLER_DEFAULT});
 }
 
 /* Frees both, behind front_stop. */

@@ -206,3 +206,136 @@ SL_TEST(answer_spans_and_counters_agree)
         script_stop(b.s);
     }
 }
+
+/* ---- without memory ---- */
+
+/* One request while the `nth` allocation fails, and one behind it. Returns whether there was such an allocation. */
+static bool ask_without_memory(const row *r, long nth)
+{
+    bench b;
+    recorded all = {.count = 0};
+    sl_buf page;
+    bench_start(&b, r);
+    sl_test_fail_alloc(nth);
+    int status = drive(&b, r);
+    bool failed = sl_test_alloc_failed();
+    sl_test_fail_alloc(-1);
+    if (status != 200 && !(failed && (status == 0 || status >= 500)))
+        sl_test_failed(__FILE__, __LINE__, "%s, allocation %ld: %d", r->name, nth, status);
+    CHECK_EQ(drive(&b, r), 200); /* what comes behind it is not harmed */
+    front_stop(b.f);
+    (void)sl_segment_drain(b.segment, SL_RING_SPANS, keep_span, &all);
+    page_of(b.sdk, b.segment, &page);
+    CHECK_EQ(sample(sl_buf_str(&page), "sightline_gateway_requests_in_flight "), 0);
+    CHECK_EQ(sample(sl_buf_str(&page), "llamastack_active_connections "), 0);
+    sl_buf_done(&page);
+    CHECK(all.count <= 4);
+    for (size_t i = 0; i < all.count; i++)
+        CHECK(all.spans[i].end_ns >= all.spans[i].start_ns && all.spans[i].name.len > 0);
+    recorded_done(&all);
+    record_done(b.sdk, b.segment);
+    script_stop(b.s);
+    return failed;
+}
+
+/* Whatever allocation of a request fails: it is answered or ended, and nothing of it is left over in a gauge. */
+SL_TEST(a_request_without_memory_ends_and_leaves_no_trace_in_gauges)
+{
+    static const row asks[] = {
+        {.name = "a chat", .request = CHAT BODY, .answer = UNARY, .status = 200},
+        {.name = "the models",
+         .request = "GET /v1/models HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer " KEY "\r\n\r\n"},
+        {.name = "a stream",
+         .request = CHAT "Content-Length: 27\r\n\r\n{\"model\":\"m\",\"stream\":true}",
+         .answer = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+                   "9\r\ndata: 1\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"},
+        {.name = "a body in chunks",
+         .request = CHAT "Transfer-Encoding: chunked\r\n\r\n4\r\n{\"mo\r\n9\r\ndel\":\"m\"}\r\n0\r\n\r\n",
+         .answer = UNARY},
+    };
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+        long nth = 0;
+        while (nth < 200 && ask_without_memory(&asks[i], nth))
+            nth++;
+        CHECK(nth >= 4 && nth < 200);
+    }
+}
+
+/* ---- samplers ---- */
+
+/* What a sampler was told of the spans of a request. */
+typedef struct looked {
+    _Atomic int server, client;
+    _Atomic bool told; /* with each what it takes to decide */
+    sl_sampling_decision decision;
+} looked;
+
+static bool has_attr(const sl_sampling_input *input, const char *key)
+{
+    for (size_t i = 0; i < input->attr_count; i++) {
+        if (sl_str_eq_c(input->attrs[i].key, key))
+            return true;
+    }
+    return false;
+}
+
+static sl_sampling_decision look(void *user, const sl_sampling_input *input)
+{
+    looked *l = user;
+    if (input->kind == SL_SPAN_SERVER) {
+        l->server++;
+        l->told = has_attr(input, "http.request.method") && has_attr(input, "url.path");
+    } else {
+        l->client++;
+        l->told = l->told && input->parent && has_attr(input, "gen_ai.request.model");
+    }
+    return l->decision;
+}
+
+/* What is sampled changes which spans there are, never an answer, a count, or that the trace goes on to the upstream.
+ */
+SL_TEST(samplers_change_spans_and_nothing_else)
+{
+    static const struct {
+        sl_sampler_kind kind;
+        sl_sampling_decision decision;
+        size_t spans;
+        const char *flags; /* of the traceparent that the upstream sees; 2: its id is random */
+    } cases[] = {
+        {SL_SAMPLER_DEFAULT, SL_SAMPLE_DROP, 2, "-03\r\n"},
+        {SL_SAMPLER_ALWAYS_OFF, SL_SAMPLE_DROP, 0, "-02\r\n"},
+        {SL_SAMPLER_CALLBACK, SL_SAMPLE_DROP, 0, "-02\r\n"},
+        {SL_SAMPLER_CALLBACK, SL_SAMPLE_RECORD_AND_SAMPLE, 2, "-03\r\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        looked seen = {.decision = cases[i].decision};
+        const sl_sampler_options sampler = {.kind = cases[i].kind, .fn = look, .user = &seen};
+        recorded all = {.count = 0};
+        sl_buf page;
+        script *s = script_start(UNARY);
+        front *f = front_new(s->server.port);
+        sl_segment *segment = front_record_some(f, &sampler);
+        sl_sdk *sdk = f->sdk;
+        front_start(f);
+        nf_message m = ask(f, "{\"model\":\"m\"}");
+        CHECK_EQ(m.status, 200);
+        nf_message_free(&m);
+        front_stop(f);
+        (void)sl_segment_drain(segment, SL_RING_SPANS, keep_span, &all);
+        CHECK_EQ(all.count, cases[i].spans);
+        REQUIRE(s->seen_count == 1);
+        const char *parent = nf_field(&s->seen[0], "traceparent");
+        CHECK(parent && strncmp(parent + 52, cases[i].flags, 5) == 0);
+        bool looks = cases[i].kind == SL_SAMPLER_CALLBACK;
+        CHECK(seen.server == looks && seen.client == looks && seen.told == looks);
+        page_of(sdk, segment, &page);
+        CHECK_EQ(sample(sl_buf_str(&page),
+                        "llamastack_requests_total{endpoint=\"/v1/chat/completions\",method=\"POST\","
+                        "status=\"200\"} "),
+                 1);
+        sl_buf_done(&page);
+        recorded_done(&all);
+        record_done(sdk, segment);
+        script_stop(s);
+    }
+}
