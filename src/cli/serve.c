@@ -23,7 +23,7 @@
 #define DEV_KEY "sk-dev-key"
 #define DEFAULT_ADMIN "http://127.0.0.1:4001" /* where `sightline traces` looks by itself */
 #define MAX_DRAIN_MS (86400u * 1000)
-#define MAX_CUT_MS 500u /* for ending the requests that have not ended by themselves */
+#define CUT_MS 5000u /* for children to end what has not ended in time: a kill would lose spans and records of it */
 
 /* ---- configuration ---- */
 
@@ -405,14 +405,10 @@ static bool must_hurry(void *user)
     return sl_child_must_hurry(user);
 }
 
-/*
- * How long a worker waits for requests under way: a little less than the supervisor, which kills. Those that it then
- * cuts off itself leave their spans and records.
- */
-static uint32_t own_patience_ms(uint64_t drain_timeout_ms)
+uint32_t sl_serve_patience_ms(const sl_serve *serve)
 {
-    uint64_t rest_ms = drain_timeout_ms / 4;
-    return (uint32_t)(drain_timeout_ms - (rest_ms < MAX_CUT_MS ? rest_ms : MAX_CUT_MS));
+    SL_ASSERT(serve && serve->drain_timeout_ms <= MAX_DRAIN_MS);
+    return serve->drain_timeout_ms ? (uint32_t)serve->drain_timeout_ms : 1; /* 0 stands for no limit there */
 }
 
 static int run_worker(void *user, const sl_child_start *start)
@@ -425,7 +421,7 @@ static int run_worker(void *user, const sl_child_start *start)
     o.config = start->generation;
     o.listen_fd = s->worker_fds[start->index];
     o.segment = s->telemetry_off ? NULL : s->segments[start->slot];
-    o.drain_timeout_ms = own_patience_ms(s->drain_timeout_ms);
+    o.drain_timeout_ms = sl_serve_patience_ms(s);
     o.on_ready = worker_is_ready;
     o.must_hurry = must_hurry;
     o.user = &mine;
@@ -554,7 +550,7 @@ static int decide_workers(sl_serve *s)
     return 0;
 }
 
-/* The workers' patience and the supervisor's are one. */
+/* The patience of all processes. */
 static int decide_drain(sl_serve *s)
 {
     SL_ASSERT(s);
@@ -700,6 +696,7 @@ static int supervise(sl_serve *s)
     sl_supervisor_options o = {.kinds = kinds,
                                .kind_count = count,
                                .drain_timeout_ms = s->drain_timeout_ms,
+                               .cut_ms = CUT_MS,
                                .announce_ms = 1000,
                                .generation = s->config,
                                .reload = reload_config,

@@ -68,6 +68,12 @@ const char *sl_serve_service_name(const sl_serve *serve);
  */
 sl_config *sl_serve_read_again(const sl_serve *serve, bool warnings);
 
+/*
+ * How long a process waits for requests and runs under way. The supervisor, which kills, waits longer: requests that
+ * are then cut off leave their spans and records; runs go back to the queue at once.
+ */
+uint32_t sl_serve_patience_ms(const sl_serve *serve);
+
 /* The control process; `user` is the sl_serve. */
 int sl_serve_control(void *user, const sl_child_start *start);
 

@@ -154,7 +154,7 @@ int sl_serve_flow(void *user, const sl_child_start *start)
                                 .files = s->options->workflow.items,
                                 .file_count = s->options->workflow.count,
                                 .max_runs = s->options->flow_runs,
-                                .drain_timeout_ms = (uint32_t)s->drain_timeout_ms,
+                                .drain_timeout_ms = sl_serve_patience_ms(s),
                                 .board = s->board,
                                 .segment = s->telemetry_off ? NULL : s->segments[s->segment_count - 2],
                                 .metrics_url = page->addr.off ? NULL : metrics,

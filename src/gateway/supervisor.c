@@ -21,7 +21,6 @@
 #define BACKOFF_LAST_MS 5000u
 #define STABLE_MS 10000u /* a child that lived that long starts again with the first back-off */
 #define FINAL_MS 7500u   /* for control and helpers to end after the workers */
-#define HURRY_MS 500u    /* for those that serve to cut off what they still do */
 #define TWICE_MS 200u    /* two signals closer together are one: timeout(1) sends it to the process and to its group */
 
 typedef enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_READY, CHILD_DRAINING } child_state;
@@ -339,7 +338,7 @@ static void hurry(supervisor *s)
     bool first = !atomic_exchange(&s->status->hurried, 1) && !s->ending_rest;
     if (first)
         tell_all(s, true, SIGTERM);
-    s->end_deadline_ms = now_ms() + (first ? HURRY_MS : 0);
+    s->end_deadline_ms = now_ms() + (first ? s->o->cut_ms : 0);
 }
 
 static void begin_end(supervisor *s, int status)
@@ -354,7 +353,7 @@ static void begin_end(supervisor *s, int status)
     s->asked_ms = now_ms();
     s->exit_status = status;
     atomic_store(&s->status->draining, 1);
-    s->end_deadline_ms = now_ms() + s->o->drain_timeout_ms;
+    s->end_deadline_ms = now_ms() + s->o->drain_timeout_ms + s->o->cut_ms;
     tell_all(s, true, SIGTERM);
 }
 

@@ -66,6 +66,7 @@ typedef struct sl_supervisor_options {
     const sl_child_kind *kinds; /* started in this order, each kind ready before the next */
     size_t kind_count;
     uint64_t drain_timeout_ms;
+    uint64_t cut_ms;           /* how much longer those that serve may take to cut off what is then still under way */
     uint64_t start_timeout_ms; /* for a child to get ready; 0: 15 s */
     void *generation;          /* the first one */
     uint64_t announce_ms;      /* how long on_ready waits for `announced`; 0: not at all */

@@ -184,7 +184,7 @@ typedef struct tree {
     int (*worker)(void *, const sl_child_start *);
     int (*control)(void *, const sl_child_start *);
     int (*on_ready)(void *);
-    uint64_t drain_ms, start_ms, announce_ms;
+    uint64_t drain_ms, cut_ms, start_ms, announce_ms;
     bool no_reload, serves; /* `serves`: the workers are not replaced */
     bool reloads;           /* control is told of reloads */
 } tree;
@@ -214,6 +214,7 @@ static pid_t start_of(tree t)
     sl_supervisor_options o = {.kinds = kinds,
                                .kind_count = 2,
                                .drain_timeout_ms = t.drain_ms ? t.drain_ms : 5000,
+                               .cut_ms = t.cut_ms,
                                .start_timeout_ms = t.start_ms,
                                .announce_ms = t.announce_ms,
                                .generation = (void *)1,
@@ -605,7 +606,7 @@ SL_TEST(supervisor_ends_control_after_those_that_serve)
 SL_TEST(supervisor_asked_twice_has_no_patience)
 {
     open_board();
-    pid_t pid = start_of((tree){.drain_ms = 600000});
+    pid_t pid = start_of((tree){.drain_ms = 600000, .cut_ms = 500});
     REQUIRE(wait_for(&b->ready_calls, 1));
     atomic_store(&b->stubborn, 1);
     kill(pid, SIGTERM);
@@ -621,10 +622,39 @@ SL_TEST(supervisor_asked_twice_has_no_patience)
     CHECK_EQ(end_tree(pid), 0);
 }
 
+static void end_late(int number)
+{
+    (void)number;
+    atomic_fetch_add(&b->drained, 1);
+    nap(600);
+    _exit(0);
+}
+
+static int run_late_worker(void *user, const sl_child_start *start)
+{
+    (void)user;
+    signal(SIGTERM, end_late);
+    atomic_store(&b->worker_pid[start->slot], getpid());
+    sl_child_ready(start);
+    wait_for_the_end();
+}
+
+/* Whoever cuts off what the drain timeout has ended is not killed meanwhile. */
+SL_TEST(supervisor_grants_time_for_cutting_off)
+{
+    open_board();
+    pid_t pid = start_of((tree){.worker = run_late_worker, .drain_ms = 200, .cut_ms = 5000});
+    REQUIRE(wait_for(&b->ready_calls, 1));
+    kill(pid, SIGTERM);
+    CHECK(wait_for(&b->ended_calls, 2));
+    CHECK_EQ(atomic_load(&b->crashed_calls), 0);
+    CHECK_EQ(end_tree(pid), 0);
+}
+
 SL_TEST(supervisor_asked_three_times_kills)
 {
     open_board();
-    pid_t pid = start_of((tree){.drain_ms = 600000});
+    pid_t pid = start_of((tree){.drain_ms = 600000, .cut_ms = 600000});
     REQUIRE(wait_for(&b->ready_calls, 1));
     atomic_store(&b->stubborn, 1);
     kill(pid, SIGTERM);

@@ -6,8 +6,11 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/base/sync.h"
 #include "src/gateway/gateway.h"
 #include "src/telemetry/sdk_impl.h"
+
+#define RECORD_MS 2000u /* all in all; within what the supervisor grants for cutting off */
 
 typedef struct worker {
     const sl_worker_options *options;
@@ -19,9 +22,13 @@ typedef struct worker {
     bool draining;
 } worker;
 
+/* Ends all requests at once: their spans and records come faster than anybody reads, so they may wait for the reader.
+ */
 static void stop_now(worker *w)
 {
     SL_ASSERT(w);
+    if (w->options->segment)
+        sl_segment_wait_until(w->options->segment, sl_deadline_ns(RECORD_MS));
     sl_gateway_close(w->gateway);
     if (!uv_is_closing((uv_handle_t *)&w->term))
         uv_close((uv_handle_t *)&w->term, NULL);

@@ -5,9 +5,11 @@
  * The producer publishes by a release store of `head`, the consumer gives room back by a release store of `tail`.
  */
 #include <sched.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/base/assert.h"
+#include "src/base/clock.h"
 #include "src/telemetry/segment_layout.h"
 
 typedef struct record_head {
@@ -20,6 +22,8 @@ typedef struct record_head {
 #define GIVE_PARTS 8 /* of a ring: how much the reader gives back at once */
 #define AHEAD_BYTES 1024
 #define LINE_BYTES 64
+
+#define WAIT_NS 500000 /* between looks at a full ring */
 
 enum { RECORD_DATA = 0x444C5331, RECORD_FILLER = 0x464C5331 };
 
@@ -127,6 +131,22 @@ static inline bool make_room(const producing *p, uint64_t total, uint64_t *ret_a
     return true;
 }
 
+/* Waits for room as long as the segment allows. */
+static __attribute__((noinline)) bool wait_for_room(const producing *p, uint64_t total, uint64_t *ret_at)
+{
+    static const struct timespec pause = {0, WAIT_NS};
+    uint64_t until_ns = atomic_load_explicit(&p->segment->wait_until_ns, memory_order_relaxed);
+    if (total > p->size / 4)
+        return false;
+    while (sl_mono_ns() < until_ns) {
+        wake(p, true);
+        (void)nanosleep(&pause, NULL);
+        if (make_room(p, total, ret_at))
+            return true;
+    }
+    return false;
+}
+
 static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, uint32_t tag, const sl_piece *pieces,
                       size_t count)
 {
@@ -143,7 +163,7 @@ static int write_ring(sl_segment *segment, sl_block *block, sl_ring_kind kind, u
     for (size_t i = 0; i < count; i++)
         len += pieces[i].len;
     uint64_t total = (len + sizeof(record_head) + 15) / 16 * 16, at;
-    if (SL_UNLIKELY(!make_room(&p, total, &at))) {
+    if (SL_UNLIKELY(!make_room(&p, total, &at)) && !wait_for_room(&p, total, &at)) {
         bump(&ring->dropped, 1);
         wake(&p, true);
         return SL_ELIMIT;
@@ -289,6 +309,12 @@ void sl_segment_ring_stats(const sl_segment *segment, sl_ring_kind kind, sl_ring
         stats.abandoned = sl_segment_sum(segment, SL_CELL_SPANS_ABANDONED);
     }
     *ret_stats = stats;
+}
+
+void sl_segment_wait_until(sl_segment *segment, uint64_t until_ns)
+{
+    SL_ASSERT(segment);
+    atomic_store_explicit(&segment->wait_until_ns, until_ns, memory_order_relaxed);
 }
 
 void sl_segment_set_ring_limit(sl_segment *segment, sl_ring_kind kind, uint64_t records)

@@ -123,7 +123,8 @@ struct sl_segment {
     size_t size;
     int fd; /* -1: private */
     int wake_fd;
-    _Atomic pid_t owner; /* the process whose threads may claim blocks through this handle */
+    _Atomic pid_t owner;            /* the process whose threads may claim blocks through this handle */
+    _Atomic uint64_t wait_until_ns; /* monotonic; see sl_segment_wait_until */
     struct sl_segment *next_live;
 };
 
@@ -216,6 +217,12 @@ typedef struct sl_ring_stats {
     uint64_t size_bytes; /* of all rings in use */
 } sl_ring_stats;
 void sl_segment_ring_stats(const sl_segment *segment, sl_ring_kind kind, sl_ring_stats *ret_stats);
+
+/*
+ * From now on a record that finds its ring full waits for the reader, up to this moment of the monotonic clock, instead
+ * of being dropped: for a process that only has to end what it does. 0: none waits.
+ */
+void sl_segment_wait_until(sl_segment *segment, uint64_t until_ns);
 
 /* Limits the number of records that wait in each ring (OTEL_BSP_MAX_QUEUE_SIZE); 0: by bytes alone. */
 void sl_segment_set_ring_limit(sl_segment *segment, sl_ring_kind kind, uint64_t records);

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "src/base/clock.h"
 #include "src/base/rng.h"
 #include "src/telemetry/segment_layout.h"
 #include "src/telemetry/test_ring_records.h"
@@ -210,6 +211,69 @@ SL_TEST(ring_that_was_drained_does_not_wake)
     CHECK_EQ(got.wrong, 0);
     sl_segment_free(s);
     close(options.wake_fd);
+}
+
+/* ---- waiting for the reader ---- */
+
+typedef struct late {
+    sl_segment *segment;
+    seen got;
+    uint64_t wanted;
+} late;
+
+static void *read_late(void *user)
+{
+    late *l = user;
+    for (int i = 0; i < 5000 && l->got.count < l->wanted; i++) {
+        usleep(i ? 1000 : 50000);
+        (void)sl_segment_drain(l->segment, SL_RING_SPANS, in_order, &l->got);
+        sl_segment_rearm(l->segment);
+    }
+    return NULL;
+}
+
+/* At the end of a process, what finds its ring full is not lost while somebody reads. */
+SL_TEST(ring_that_may_wait_loses_nothing)
+{
+    late l = {.wanted = 500};
+    pthread_t reader;
+    REQUIRE(sl_segment_new(&small, &l.segment) == 0);
+    sl_segment_set_ring_limit(l.segment, SL_RING_SPANS, 7);
+    sl_segment_wait_until(l.segment, sl_mono_ns() + 60000000000u);
+    REQUIRE(pthread_create(&reader, NULL, read_late, &l) == 0);
+    for (uint64_t number = 0; number < l.wanted; number++)
+        CHECK_EQ(write_one(l.segment, SL_RING_SPANS, number, 100), 0);
+    pthread_join(reader, NULL);
+    sl_ring_stats stats;
+    sl_segment_ring_stats(l.segment, SL_RING_SPANS, &stats);
+    CHECK_EQ(l.got.count, l.wanted);
+    CHECK_EQ(l.got.wrong, 0);
+    CHECK_EQ(stats.dropped, 0);
+    sl_segment_free(l.segment);
+}
+
+/* Without a reader all of them together wait no longer than they may; what never fits does not wait. */
+SL_TEST(ring_waits_no_longer_than_it_may)
+{
+    sl_segment *s;
+    REQUIRE(sl_segment_new(&small, &s) == 0);
+    sl_segment_set_ring_limit(s, SL_RING_SPANS, 2);
+    uint64_t begun = sl_mono_ns(), until = begun + 60000000u;
+    sl_segment_wait_until(s, until);
+    CHECK_EQ(write_one(s, SL_RING_SPANS, 0, 100), 0);
+    CHECK_EQ(write_one(s, SL_RING_SPANS, 1, 100), 0);
+    CHECK_EQ(write_one(s, SL_RING_LOGS, 0, sl_segment_max_record(s, SL_RING_LOGS) + 1), SL_ELIMIT);
+    for (int i = 0; i < 20; i++)
+        CHECK_EQ(write_one(s, SL_RING_SPANS, 2, 100), SL_ELIMIT);
+    uint64_t took = sl_mono_ns() - begun;
+    CHECK(took >= 60000000u);
+    CHECK(took < 1000000000u);
+    sl_ring_stats stats;
+    sl_segment_ring_stats(s, SL_RING_SPANS, &stats);
+    CHECK_EQ(stats.dropped, 20);
+    sl_segment_wait_until(s, 0);
+    CHECK_EQ(write_one(s, SL_RING_SPANS, 2, 100), SL_ELIMIT);
+    sl_segment_free(s);
 }
 
 /* A lost record wakes the reader even of a ring with room for smaller ones. */

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The end of servers: whoever sends the signal, to whom and how often, what is under way ends in order and leaves its spans."""
+import contextlib
 import json
 import os
 import signal
@@ -100,6 +101,53 @@ def test_a_second_signal_leaves_the_spans():
     lib.equal(gateway.process.wait(5 * lib.SLOW), 0)
     lib.equal(running.report()["ok"], 0)
     lib.equal(gateway.output().count("POST /v1/chat/completions  SERVER"), count)
+
+
+def named(pid, name):
+    """The descendant that calls itself so."""
+    for child in processes(pid):
+        with open(f"/proc/{child}/comm") as file:
+            if file.read().strip() == name:
+                return child
+    raise AssertionError(f"no process {name} below {pid}")
+
+
+def hanging(count, env):
+    """A gateway with so many requests under way, which no upstream answers."""
+    gateway = start(lib.mock("--fault", "hang=1"), "--drain-timeout", "1", env=dict(env, OTEL_TRACES_EXPORTER="console"))
+    running = Background(gateway, "-n", count, "-c", count, "--timeout", "30")
+    lib.until(lambda: lib.total(lib.metrics(gateway.url("metrics")), "sightline_gateway_requests_in_flight") == count)
+    return gateway, running
+
+
+def stand_still(pid, seconds):
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    with contextlib.suppress(ProcessLookupError):  # it was killed meanwhile: the spans tell
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_worker_that_is_late_is_not_killed():
+    """On a busy machine, or with thousands of requests, cutting them off takes its time."""
+    gateway, running = hanging(50, {})
+    gateway.signal(signal.SIGTERM)
+    time.sleep(0.5)
+    stand_still(named(gateway.process.pid, "worker"), 1.5)
+    lib.equal(gateway.process.wait(10 * lib.SLOW), 0)
+    lib.equal(running.report()["ok"], 0)
+    lib.equal(gateway.output().count("POST /v1/chat/completions  SERVER"), 50)
+
+
+def test_spans_of_the_end_wait_for_their_reader():
+    """All requests end in one moment; the worker has nothing else to do than to wait until their spans have gone."""
+    gateway, running = hanging(400, {"OTEL_BSP_MAX_QUEUE_SIZE": "100"})
+    gateway.signal(signal.SIGTERM)
+    time.sleep(0.7)
+    stand_still(named(gateway.process.pid, "control"), 0.8)
+    lib.equal(gateway.process.wait(20 * lib.SLOW), 0)
+    lib.equal(running.report()["ok"], 0)
+    lib.equal(gateway.output().count("POST /v1/chat/completions  SERVER"), 400)
+    lib.equal(gateway.output().count("chat claude-haiku  CLIENT"), 400)
 
 
 def run_under_way():
