@@ -235,14 +235,14 @@ static bool decide(sl_live *live, const uint8_t *id)
 {
     SL_ASSERT(live && id);
     uint64_t hash = sl_hash_bytes(id, SL_TRACE_ID_SIZE, 1);
-    uint64_t *set = live->decided[hash & (SL_LIVE_DECIDED - 1)], key = hash | 1u, found = 0;
+    uint32_t *set = live->decided[hash & (SL_LIVE_DECIDED - 1)], key = (uint32_t)(hash >> 32) | 1u, found = 0;
     size_t way = 0;
     while (way < SL_LIVE_WAYS - 1 && (set[way] | 1u) != key)
         way++;
     if ((set[way] | 1u) == key)
         found = set[way];
     else
-        found = (id[SL_TRACE_ID_SIZE - 1] & ((1u << live->flood_shift) - 1u)) == 0 ? key : key & ~(uint64_t)1;
+        found = (id[SL_TRACE_ID_SIZE - 1] & ((1u << live->flood_shift) - 1u)) == 0 ? key : key & ~1u;
     memmove(set + 1, set, way * sizeof *set); /* the oldest goes */
     set[0] = found;
     return found & 1u;
@@ -265,7 +265,8 @@ bool sl_live_wants(sl_live *live, sl_str span, uint64_t now_ns)
         live->burst_bytes -= live->burst_bytes > -(int64_t)FLOOD_BYTES ? (int64_t)span.len : 0;
         return true;
     }
-    atomic_fetch_add_explicit(&live->thinned_spans, 1, memory_order_relaxed);
+    uint64_t thinned = atomic_load_explicit(&live->thinned_spans, memory_order_relaxed);
+    atomic_store_explicit(&live->thinned_spans, thinned + 1, memory_order_relaxed); /* nobody else writes it */
     return false;
 }
 

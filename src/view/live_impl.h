@@ -42,7 +42,7 @@ struct sl_live {
     unsigned flood_shift;                            /* one new trace in 2^shift is kept */
     int64_t burst_bytes;                             /* that may still come before the share falls */
     uint64_t burst_ns;                               /* when they were counted last */
-    uint64_t decided[SL_LIVE_DECIDED][SL_LIVE_WAYS]; /* of traces: 63 bits of a hash, 1: kept; newest first; 0: none */
+    uint32_t decided[SL_LIVE_DECIDED][SL_LIVE_WAYS]; /* of traces: 31 bits of a hash, 1: kept; newest first; 0: none */
     /* Any thread. */
     _Atomic uint64_t thinned_spans;
 };
