@@ -33,21 +33,24 @@ typedef struct line_time {
     char text[SL_RFC3339_MS_LEN + 1];
 } line_time;
 
-/* What is known of the key that the n-th attribute of the record before had: records of one kind come together. */
-typedef struct known_key {
-    sl_str text;  /* in the request */
-    bool is_bare; /* as of is_bare_key */
-} known_key;
+/* What is known of the n-th attribute of the record before: records of one kind come together. */
+typedef struct known_attr {
+    sl_str key;       /* in the request; plain, never called as a field of the line */
+    bool is_bare;     /* as of is_bare_key */
+    sl_str encoded;   /* the attribute, in the request; empty: not shown yet */
+    size_t shown_at;  /* where it stands in the output, with its key */
+    size_t shown_len; /* and how long it is there */
+} known_attr;
 
-#define KNOWN_KEYS 16
+#define KNOWN_ATTRS 16
 
-typedef struct known_keys {
+typedef struct known_attrs {
     sl_log_format format;
-    known_key keys[KNOWN_KEYS]; /* plain ones, never called as a field of the line */
-} known_keys;
+    known_attr attrs[KNOWN_ATTRS];
+} known_attrs;
 
 typedef struct line {
-    known_keys *known;
+    known_attrs *known;
     size_t index; /* of the attribute */
     sl_buf *out;
     const sl_otlp_log *log;
@@ -497,17 +500,37 @@ static int put_value(line *l, sl_str key, const sl_otlp_any *any)
 }
 
 /* As put_value, for an attribute of the record itself. */
-static int put_top_value(line *l, sl_str key, const sl_otlp_any *any)
+static int put_top_value(line *l, sl_str encoded, const sl_otlp_pair *pair)
 {
-    SL_ASSERT(key.ptr || !key.len);
-    if (SL_UNLIKELY(l->index >= KNOWN_KEYS))
-        return put_value(l, key, any);
-    known_key *known = &l->known->keys[l->index++];
-    if (SL_LIKELY(sl_str_eq(known->text, key) && key.len && put_plain_key(l, key)))
-        return put_bare_or_quoted(l, known->is_bare, any);
-    if (is_plain_key(l, key) && !is_reserved(NULL, key))
-        *known = (known_key){key, is_bare_key(key)};
-    return put_value(l, key, any);
+    SL_ASSERT(pair);
+    if (SL_UNLIKELY(l->index >= KNOWN_ATTRS))
+        return put_value(l, pair->key, &pair->value);
+    known_attr *known = &l->known->attrs[l->index++];
+    size_t before = l->out->len;
+    if (SL_LIKELY(sl_str_eq(known->key, pair->key) && pair->key.len && put_plain_key(l, pair->key))) {
+        int error = put_bare_or_quoted(l, known->is_bare, &pair->value);
+        known->encoded = encoded;
+        known->shown_at = before;
+        known->shown_len = l->out->len - before;
+        return error;
+    }
+    if (is_plain_key(l, pair->key) && !is_reserved(NULL, pair->key))
+        *known = (known_attr){.key = pair->key, .is_bare = is_bare_key(pair->key)};
+    return put_value(l, pair->key, &pair->value);
+}
+
+/* What the record before has in the same place is shown as it was there. False: it has another attribute. */
+static bool put_again(line *l, sl_str encoded)
+{
+    SL_ASSERT(l && encoded.len);
+    const known_attr *known = l->index < KNOWN_ATTRS ? &l->known->attrs[l->index] : NULL;
+    if (!known || !sl_str_eq(known->encoded, encoded) || sl_buf_reserve(l->out, known->shown_len))
+        return false;
+    SL_ASSERT(known->shown_at + known->shown_len <= l->out->len);
+    memcpy(l->out->data + l->out->len, l->out->data + known->shown_at, known->shown_len);
+    l->out->len += known->shown_len;
+    l->index++;
+    return true;
 }
 
 static int put_attributes(line *l, sl_str message, uint32_t number, unsigned depth);
@@ -569,9 +592,11 @@ static bool read_short(sl_str bytes, sl_otlp_pair *ret_pair)
 static int put_attribute(line *l, sl_str bytes, unsigned depth)
 {
     sl_otlp_pair pair;
+    if (depth == 0 && bytes.len && put_again(l, bytes))
+        return 0;
     bool is_short = read_short(bytes, &pair);
     if (SL_LIKELY(is_short && depth == 0))
-        return put_top_value(l, pair.key, &pair.value);
+        return put_top_value(l, bytes, &pair);
     int error = is_short ? 0 : sl_otlp_read_pair(bytes, &pair);
     if (error)
         return error;
@@ -734,7 +759,7 @@ static int put_line(line *l)
     return error ? error : l->out->failed;
 }
 
-static int render(sl_str bytes, known_keys *known, line_time *time, sl_buf *out)
+static int render(sl_str bytes, known_attrs *known, line_time *time, sl_buf *out)
 {
     SL_ASSERT(out && (known->format == SL_LOG_TEXT || known->format == SL_LOG_JSON));
     sl_otlp_log log;
@@ -751,15 +776,17 @@ static int render(sl_str bytes, known_keys *known, line_time *time, sl_buf *out)
     l.path_len = 0;
     size_t before = out->len;
     error = put_line(&l);
-    if (error)
+    if (error) {
         out->len = before;
+        *known = (known_attrs){.format = known->format}; /* what was shown is not there any more */
+    }
     return error;
 }
 
 int sl_log_line(sl_str bytes, sl_log_format format, sl_buf *out)
 {
     line_time time = {0, ""};
-    known_keys known = {.format = format};
+    known_attrs known = {.format = format};
     return render(bytes, &known, &time, out);
 }
 
@@ -768,7 +795,7 @@ int sl_log_lines(sl_str request, sl_log_format format, sl_buf *out, size_t *ret_
     SL_ASSERT(out);
     sl_otlp_records records = sl_otlp_records_of(request);
     line_time time = {0, ""};
-    known_keys known = {.format = format};
+    known_attrs known = {.format = format};
     size_t lines = 0;
     int first_error = 0;
     while (!out->failed && sl_otlp_records_next(&records)) {

@@ -503,6 +503,41 @@ SL_TEST(log_lines_share_what_is_known_of_keys)
     }
 }
 
+/* What a line has shown serves the next ones, but for one that was taken back. */
+SL_TEST(log_lines_behind_a_damaged_record)
+{
+    static const char *const models[] = {"a", "b", "b", "b", "a"};
+    static const char *const wanted[] = {"model=\"a\"", "model=\"b\"", "model=\"b\"", "model=\"a\""};
+    static rec r;
+    static uint8_t room[8192];
+    sl_pb_cursor c = sl_pb_cursor_of(room, sizeof room);
+    uint8_t *resource = sl_pb_open(&c, 1, 4), *scope = sl_pb_open(&c, 2, 4);
+    for (size_t i = 0; i < 5; i++) {
+        begin(&r, T0, i == 2 ? SL_CRITICAL : SL_INFO);
+        attr(&r, sl_attr_str("model", models[i]));
+        if (i == 1)
+            (void)sl_pb_put_bytes(&r.c, 6,
+                                  "\x0A\x05"
+                                  "a",
+                                  3);
+        CHECK(sl_pb_put_str(&c, 2, bytes(&r)));
+    }
+    CHECK(sl_pb_close(&c, scope, 4) && sl_pb_close(&c, resource, 4));
+    sl_buf out;
+    size_t lines = 0;
+    sl_buf_init(&out, 1u << 20);
+    CHECK_EQ(sl_log_lines(sl_str_of((char *)room, (size_t)(c.at - room)), SL_LOG_TEXT, &out, &lines), SL_EPARSE);
+    CHECK_EQ(lines, 4);
+    sl_str rest = sl_buf_str(&out);
+    for (size_t i = 0; i < 4; i++) {
+        size_t end = sl_str_chr(rest, '\n');
+        CHECK(sl_str_find(sl_str_sub(rest, 0, end), sl_str_c(wanted[i])) != SL_NPOS);
+        rest = sl_str_sub(rest, end + 1, SL_NPOS);
+    }
+    CHECK_EQ(rest.len, 0);
+    sl_buf_done(&out);
+}
+
 SL_TEST(log_line_survives_no_memory)
 {
     static rec r;
