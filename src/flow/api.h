@@ -38,6 +38,7 @@ typedef struct sl_api_route {
     const char *answers;  /* "200 404": what it may say besides what every route may */
     const char *produces; /* content type of the 200 answer; NULL: application/json */
     bool open;            /* no key is asked for */
+    const char *fields;   /* of the object in the body, written as `query`; also "inputs:object", "event:any" */
 } sl_api_route;
 
 typedef struct sl_api_options {

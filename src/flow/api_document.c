@@ -75,6 +75,10 @@ static json_t *schema_of(sl_str type)
 {
     if (sl_str_eq_c(type, "true"))
         return json_pack("{s:s}", "type", "boolean");
+    if (sl_str_eq_c(type, "any"))
+        return json_object();
+    if (sl_str_eq_c(type, "object") || sl_str_eq_c(type, "array"))
+        return json_pack("{s:s%}", "type", type.ptr, type.len);
     if (sl_str_starts(type, SL_STR("^")))
         return json_pack("{s:s,s:s%}", "type", "string", "pattern", type.ptr, type.len);
     if (sl_str_find(type, SL_STR("..")) != SL_NPOS)
@@ -88,6 +92,20 @@ static int put_parameter(json_t *list, sl_str name, const char *in, bool require
                                                  required, "schema", schema_of(type)));
 }
 
+/* The next of "limit:0..9 session_id!"; false when there is none. */
+static bool next_field(sl_str *rest, sl_str *ret_name, sl_str *ret_type, bool *ret_required)
+{
+    sl_str word;
+    if (!sl_str_split(rest, ' ', &word) || !word.len)
+        return false;
+    *ret_required = sl_str_ends(word, SL_STR("!"));
+    word.len -= *ret_required;
+    size_t colon = sl_str_chr(word, ':');
+    *ret_name = sl_str_sub(word, 0, colon);
+    *ret_type = colon == SL_NPOS ? SL_STR("") : sl_str_sub(word, colon + 1, SL_NPOS);
+    return true;
+}
+
 static json_t *parameters(const sl_api_route *route)
 {
     SL_ASSERT(route);
@@ -96,26 +114,45 @@ static json_t *parameters(const sl_api_route *route)
     sl_str name, none = SL_STR("");
     while (next_param(&at, &name))
         (void)put_parameter(list, name, "path", true, none);
-    sl_str rest = sl_str_c(route->query), word;
-    while (route->query && *route->query && sl_str_split(&rest, ' ', &word)) {
-        bool required = sl_str_ends(word, SL_STR("!"));
-        word.len -= required;
-        size_t colon = sl_str_chr(word, ':');
-        name = sl_str_sub(word, 0, colon);
-        (void)put_parameter(list, name, "query", required,
-                            colon == SL_NPOS ? none : sl_str_sub(word, colon + 1, SL_NPOS));
-    }
+    sl_str rest = sl_str_c(route->query), type;
+    bool required;
+    while (route->query && next_field(&rest, &name, &type, &required))
+        (void)put_parameter(list, name, "query", required, type);
     return list;
+}
+
+/* The schema of a body's object. */
+static json_t *object_of(const sl_api_route *route)
+{
+    json_t *schema = json_pack("{s:s}", "type", "object"), *properties = json_object(), *needed = json_array();
+    sl_str rest = sl_str_c(route->fields), name, type;
+    bool required;
+    while (route->fields && next_field(&rest, &name, &type, &required)) {
+        char key[64];
+        (void)snprintf(key, sizeof key, "%.*s", (int)name.len, name.ptr);
+        (void)json_object_set_new(properties, key, schema_of(type));
+        if (required)
+            (void)json_array_append_new(needed, json_string(key));
+    }
+    if (json_object_size(properties))
+        (void)json_object_set(schema, "properties", properties);
+    if (json_array_size(needed))
+        (void)json_object_set(schema, "required", needed);
+    json_decref(properties);
+    json_decref(needed);
+    return schema;
 }
 
 static json_t *body(const sl_api_route *route)
 {
+    bool required = route->fields && strchr(route->fields, '!');
     switch (route->body) {
     case SL_API_JSON:
-        return json_pack("{s:{s:{s:{s:s}}}}", "content", "application/json", "schema", "type", "object");
+        return json_pack("{s:b,s:{s:{s:o}}}", "required", required, "content", "application/json", "schema",
+                         object_of(route));
     case SL_API_TEXT:
-        return json_pack("{s:b,s:{s:{s:{s:s}},s:{s:{s:s}}}}", "required", 1, "content", "application/yaml", "schema",
-                         "type", "string", "application/json", "schema", "type", "object");
+        return json_pack("{s:b,s:{s:{s:{s:s}},s:{s:o}}}", "required", 1, "content", "application/yaml", "schema",
+                         "type", "string", "application/json", "schema", object_of(route));
     case SL_API_FORM:
         return json_pack("{s:b,s:{s:{s:{s:s,s:{s:{s:s,s:s}},s:[s]}}}}", "required", 1, "content", "multipart/form-data",
                          "schema", "type", "object", "properties", "config_file", "type", "string", "format", "binary",

@@ -15,7 +15,7 @@ static void nothing(sl_api_request *request)
 
 #define ROUTE(method, path)                                                                                            \
     {                                                                                                                  \
-        method, path, path, nothing, "s", NULL, SL_API_NO_BODY, "200", NULL, false                                     \
+        method, path, path, nothing, "s", NULL, SL_API_NO_BODY, "200", NULL, false, NULL                               \
     }
 
 SL_TEST(paths_find_their_routes)
@@ -119,7 +119,7 @@ SL_TEST(document_types_parameters)
 {
     static const sl_api_route routes[] = {{SL_HTTP_GET, "/a/{b}", "getA", sl_api_get_document, "A",
                                            "text few:2..9 many:0.. flag:true kind:x|yy shape:^(a|[0-9]+)$ id! n:1..3!",
-                                           SL_API_NO_BODY, "200", NULL, false}};
+                                           SL_API_NO_BODY, "200", NULL, false, NULL}};
     static const struct {
         const char *name, *in, *schema;
         bool required;
@@ -143,6 +143,28 @@ SL_TEST(document_types_parameters)
         free(schema);
         CHECK_STR(sl_str_c(json_string_value(json_object_get(one, "in"))), table[i].in);
         CHECK_EQ(json_is_true(json_object_get(one, "required")), table[i].required);
+    }
+    json_decref(document);
+}
+
+SL_TEST(document_types_bodies)
+{
+    static const sl_api_route routes[] = {
+        {SL_HTTP_POST, "/a", "a", sl_api_get_document, "A", NULL, SL_API_JSON, "200", NULL, false,
+         "x! y:array! z:any o:object"},
+        {SL_HTTP_POST, "/b", "b", sl_api_get_document, "B", NULL, SL_API_JSON, "200", NULL, false, NULL}};
+    static const char *const bodies[] = {
+        "{\"content\":{\"application/json\":{\"schema\":{\"properties\":{\"o\":{\"type\":\"object\"},\"x\":{\"type\":"
+        "\"string\"},\"y\":{\"type\":\"array\"},\"z\":{}},\"required\":[\"x\",\"y\"],\"type\":\"object\"}}},"
+        "\"required\":true}",
+        "{\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}},\"required\":false}"};
+    json_t *document = sl_api_document("t", routes, 2, false);
+    for (size_t i = 0; i < 2; i++) {
+        json_t *path = json_object_get(json_object_get(document, "paths"), routes[i].path);
+        char *text =
+            json_dumps(json_object_get(json_object_get(path, "post"), "requestBody"), JSON_COMPACT | JSON_SORT_KEYS);
+        CHECK_STR(sl_str_c(text), bodies[i]);
+        free(text);
     }
     json_decref(document);
 }
@@ -233,11 +255,11 @@ static void stream(sl_api_request *request)
 }
 
 static const sl_api_route site_routes[] = {
-    {SL_HTTP_POST, "/echo/{id}", "echo", echo, "s", "q n", SL_API_JSON, "201 422", NULL, false},
-    {SL_HTTP_GET, "/fail", "fail", fail_all, "s", "code", SL_API_NO_BODY, "500", NULL, false},
-    {SL_HTTP_GET, "/later", "later", later, "s", NULL, SL_API_NO_BODY, "418", NULL, false},
-    {SL_HTTP_GET, "/stream", "stream", stream, "s", NULL, SL_API_NO_BODY, "200", NULL, false},
-    {SL_HTTP_GET, "/open", "open", stream, "s", NULL, SL_API_NO_BODY, "200", NULL, true},
+    {SL_HTTP_POST, "/echo/{id}", "echo", echo, "s", "q n", SL_API_JSON, "201 422", NULL, false, NULL},
+    {SL_HTTP_GET, "/fail", "fail", fail_all, "s", "code", SL_API_NO_BODY, "500", NULL, false, NULL},
+    {SL_HTTP_GET, "/later", "later", later, "s", NULL, SL_API_NO_BODY, "418", NULL, false, NULL},
+    {SL_HTTP_GET, "/stream", "stream", stream, "s", NULL, SL_API_NO_BODY, "200", NULL, false, NULL},
+    {SL_HTTP_GET, "/open", "open", stream, "s", NULL, SL_API_NO_BODY, "200", NULL, true, NULL},
 };
 
 static void close_site(void *user)

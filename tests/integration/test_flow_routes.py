@@ -172,6 +172,20 @@ def test_parameters_outside_their_schemas_are_refused():
     assert seen >= 10, seen
 
 
+def test_what_a_body_must_have_is_asked_for():
+    """Every field that the document requires: without it 4xx, and the field is named where it is a member."""
+    process = server()
+    seen = 0
+    for name, url, method, path, operation in routes(process):
+        schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        for field in schema.get("required", []):
+            body = {other: [] if kind.get("type") == "array" else "x" for other, kind in schema["properties"].items() if other != field}
+            reply = is_documented(is_sound(ask(method, url + filled(path), body), (path, field)), operation, (path, field))
+            assert reply.status in (400, 404, 422), (path, field, reply.status)
+            seen += reply.status != 404
+    assert seen >= 4, seen
+
+
 def test_a_server_without_a_key_asks_for_none():
     process = server()
     for name in ("api", "control"):
