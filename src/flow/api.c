@@ -459,7 +459,8 @@ int sl_api_new(sl_loop *loop, const sl_api_options *options, sl_api **ret_api)
     sl_http_handler handler = {
         .user = api, .on_head = on_head, .on_request = on_request, .on_writable = on_writable, .on_done = on_done};
     sl_http_server_options server = {.max_body_bytes =
-                                         options->max_body_bytes ? options->max_body_bytes : DEFAULT_BODY_BYTES};
+                                         options->max_body_bytes ? options->max_body_bytes : DEFAULT_BODY_BYTES,
+                                     .detail_errors = true};
     int error = sl_http_server_new(loop, &handler, &server, &api->http);
     if (error) {
         sl_free(api);

@@ -220,7 +220,7 @@ static bool read_definition(sl_api_request *request, sl_flow_deployment *deploym
     d->inputs = d->input.ptr ? json_loadb(d->input.ptr, d->input.len, 0, NULL) : NULL;
     (void)sl_api_query(request, "session_id", &d->session);
     if (!d->input.ptr)
-        sl_api_invalid(request, "body", "input", "Field required");
+        sl_api_invalid(request, "body", "input", input ? "Input should be a valid string" : "Field required");
     else if (!json_is_object(d->inputs))
         sl_api_invalid(request, "body", "input", "Input should be a JSON object as a string");
     else if (d->session.len && !sl_session_exists(server, d->session, deployment->file->name))

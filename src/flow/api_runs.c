@@ -92,6 +92,7 @@ void sl_api_post_workflow(sl_api_request *request)
         char text[96];
         (void)snprintf(text, sizeof text, "the workflow has %zu error%s", problems->errors,
                        problems->errors == 1 ? "" : "s");
+        sl_executor_count_refused(((sl_flow_server *)sl_api_user(request))->executor);
         sl_api_reply(request, 400, json_pack("{s:s,s:o}", "detail", text, "problems", problems_json(problems)));
     } else {
         sl_api_fail_code(request, error, "the workflow cannot be read");

@@ -412,7 +412,9 @@ static void make_task(sl_api_request *request, json_t *body)
                         .parent = sl_api_span(request)};
     if (!json_is_object(inputs)) {
         sl_api_invalid(request, "body", "input",
-                       text.ptr ? "Input should be a JSON object as a string" : "Field required");
+                       text.ptr ? "Input should be a JSON object as a string"
+                       : input  ? "Input should be a valid string"
+                                : "Field required");
     } else if (session && !sl_str_eq_c(task.session, session)) {
         sl_api_fail(request, 400, "Wrong task definition: task.session_id is %.80s but should be %.*s", session,
                     (int)task.session.len, task.session.ptr);

@@ -95,6 +95,8 @@ typedef struct sl_executor_options {
 
 /* Counts a run that failed without being run. */
 void sl_executor_count_failure(sl_executor *executor, sl_str workflow);
+/* Counts a workflow that was refused for what is wrong in it. */
+void sl_executor_count_refused(sl_executor *executor);
 /* Errors: SL_EINVAL, SL_ENOMEM, SL_EIO. */
 SL_MUST_CHECK int sl_executor_new(const sl_executor_options *options, sl_executor **ret_executor);
 /*

@@ -8,7 +8,7 @@
 
 #define CALL_BUCKETS 256u
 #define MAX_CALLS 1024u /* providers and models whose series are kept; others are looked up each time */
-#define ERROR_COUNT (SL_STEP_ERROR_EXIT + 1)
+#define ERROR_COUNT (SL_STEP_ERROR_VALIDATION + 1)
 
 /* Series of one provider and model, and of what they cost one workflow. */
 typedef struct call_series {
@@ -46,6 +46,29 @@ static inline sl_attr str_attr(const char *key, size_t key_len, sl_str value)
         {key, sizeof(key) - 1}, sl_value_int((int64_t)(value))                                                         \
     }
 
+static const char *const components[] = {"executor", "provider", "step_executor"};
+
+static sl_series *error_series(sl_flow_meter *m, sl_step_error error, sl_component component)
+{
+    SL_ASSERT((unsigned)error < ERROR_COUNT && (unsigned)component < 3);
+    sl_series **series = &m->error_series[error][component];
+    if (!*series && m->errors) {
+        sl_attr labels[2] = {STR_ATTR("error_type", sl_str_c(sl_step_error_name(error))),
+                             STR_ATTR("component", sl_str_c(components[component]))};
+        *series = sl_instrument_bind(m->errors, labels, 2);
+    }
+    return *series;
+}
+
+/* Those that alerts read are there from the start: rate() does not see the step from nothing to 1. */
+static void bind_expected_errors(sl_flow_meter *m)
+{
+    (void)error_series(m, SL_STEP_ERROR_TIMEOUT, SL_COMPONENT_EXECUTOR);
+    (void)error_series(m, SL_STEP_ERROR_PROVIDER, SL_COMPONENT_PROVIDER);
+    (void)error_series(m, SL_STEP_ERROR_PROVIDER, SL_COMPONENT_STEP);
+    (void)error_series(m, SL_STEP_ERROR_VALIDATION, SL_COMPONENT_EXECUTOR);
+}
+
 /* ---- life ---- */
 
 sl_flow_meter *sl_flow_meter_new(sl_sdk *sdk)
@@ -70,6 +93,7 @@ sl_flow_meter *sl_flow_meter_new(sl_sdk *sdk)
     m->errors = sl_metric_declare(meter, SL_METRIC_ORCHESTRATOR_ERRORS);
     m->cost = sl_metric_declare(meter, SL_METRIC_ORCHESTRATOR_COST);
     m->active = sl_instrument_bind(sl_metric_declare(meter, SL_METRIC_ORCHESTRATOR_ACTIVE_WORKFLOWS), NULL, 0);
+    bind_expected_errors(m);
     return m;
 }
 
@@ -230,6 +254,12 @@ void sl_executor_count_failure(sl_executor *executor, sl_str workflow)
         sl_counter_add(sl_instrument_bind(executor->meter->executions, labels, 2), 1);
 }
 
+void sl_executor_count_refused(sl_executor *executor)
+{
+    SL_ASSERT(executor);
+    sl_flow_tell_error(executor->meter, SL_STEP_ERROR_VALIDATION, SL_COMPONENT_EXECUTOR);
+}
+
 void sl_flow_tell_run_ended(sl_flow_run *run)
 {
     sl_flow_meter *m = run->executor->meter;
@@ -299,15 +329,7 @@ void sl_flow_tell_try_started(sl_node *node)
 
 void sl_flow_tell_error(sl_flow_meter *meter, sl_step_error error, sl_component component)
 {
-    static const char *const components[] = {"executor", "provider", "step_executor"};
-    SL_ASSERT((unsigned)error < ERROR_COUNT && (unsigned)component < 3);
-    sl_series **series = &meter->error_series[error][component];
-    if (!*series && meter->errors) {
-        sl_attr labels[2] = {STR_ATTR("error_type", sl_str_c(sl_step_error_name(error))),
-                             STR_ATTR("component", sl_str_c(components[component]))};
-        *series = sl_instrument_bind(meter->errors, labels, 2);
-    }
-    sl_counter_add(*series, 1);
+    sl_counter_add(error_series(meter, error, component), 1);
 }
 
 void sl_flow_tell_step_retried(sl_node *node, sl_step_error error, const char *message, uint64_t delay_ms)

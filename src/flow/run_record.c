@@ -92,6 +92,7 @@ static void end_unloadable(const resumption *r, const sl_run_left *left, const s
                                 .outputs = SL_STR("{}"),
                                 .end_ns = sl_now_ns()};
     sl_run_store_ended(r->executor->options.store, &row);
+    sl_executor_count_refused(r->executor);
 }
 
 static int go_on(void *user, const sl_run_left *left)

@@ -166,6 +166,8 @@ static int load_all(sl_flow_server *server, const sl_flow_deployment *d, sl_str 
         error = topic_of(server, d->file, &d->file->services[i], reason, topic);
         if (!error)
             error = load_flow(base, &d->file->services[i], reason, &flows[i]);
+        if (error == SL_ECONFIG && server->executor)
+            sl_executor_count_refused(server->executor);
         if (!error)
             error = sl_flows_keep_version(server, flows[i]);
     }

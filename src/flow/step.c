@@ -16,6 +16,7 @@ static const char *const error_names[] = {
     [SL_STEP_ERROR_INTERNAL] = "internal",
     [SL_STEP_ERROR_CANCELLED] = "cancelled",
     [SL_STEP_ERROR_EXIT] = "exit_status",
+    [SL_STEP_ERROR_VALIDATION] = "validation",
 };
 
 const char *sl_step_error_name(sl_step_error error)
@@ -28,7 +29,8 @@ bool sl_step_error_of(sl_str name, sl_step_error *ret_error)
 {
     SL_ASSERT(ret_error);
     for (size_t i = 1; i < sizeof error_names / sizeof *error_names; i++) {
-        if (i == SL_STEP_ERROR_CANCELLED || i == SL_STEP_ERROR_INTERNAL || !sl_str_eq_c(name, error_names[i]))
+        if (i == SL_STEP_ERROR_CANCELLED || i == SL_STEP_ERROR_INTERNAL || i == SL_STEP_ERROR_VALIDATION ||
+            !sl_str_eq_c(name, error_names[i]))
             continue;
         *ret_error = (sl_step_error)i;
         return true;

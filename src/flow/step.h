@@ -28,7 +28,8 @@ typedef enum sl_step_error {
     SL_STEP_ERROR_TOO_BIG,   /* "too_big" */
     SL_STEP_ERROR_INTERNAL,  /* "internal" */
     SL_STEP_ERROR_CANCELLED, /* "cancelled" */
-    SL_STEP_ERROR_EXIT       /* "exit_status": a program said that it failed; not worth a retry */
+    SL_STEP_ERROR_EXIT,      /* "exit_status": a program said that it failed; not worth a retry */
+    SL_STEP_ERROR_VALIDATION /* "validation": a workflow that is refused, and so no step's */
 } sl_step_error;
 const char *sl_step_error_name(sl_step_error error);
 /* False: no error has that name, or it is one that ends the run. */

@@ -327,25 +327,44 @@ void sl_exchange_abort(sl_exchange *x)
 
 /* ---- errors ---- */
 
+/* {"error":{...}}, as OpenAI's API has it. */
+static void put_error(sl_buf *body, const char *type, const char *code, const char *message)
+{
+    (void)sl_buf_put_str(body, SL_STR("{\"error\":{\"message\":"));
+    (void)sl_json_put_string(body, sl_str_c(message));
+    (void)sl_buf_put_str(body, SL_STR(",\"type\":"));
+    (void)sl_json_put_string(body, sl_str_c(type));
+    (void)sl_buf_put_str(body, SL_STR(",\"param\":null,\"code\":"));
+    if (code)
+        (void)sl_json_put_string(body, sl_str_c(code));
+    else
+        (void)sl_buf_put_str(body, SL_STR("null"));
+    (void)sl_buf_put_str(body, SL_STR("}}"));
+}
+
+/* {"detail":...}, as FastAPI's services have it. */
+static void put_detail(sl_buf *body, const char *message)
+{
+    (void)sl_buf_put_str(body, SL_STR("{\"detail\":"));
+    (void)sl_json_put_string(body, sl_str_c(message));
+    (void)sl_buf_put_str(body, SL_STR("}"));
+}
+
 void sl_exchange_error(sl_exchange *x, int status, const char *type, const char *code, const char *message)
 {
     SL_ASSERT(type && message && status >= 400);
     sl_buf body;
     sl_buf_init(&body, 4096);
-    (void)sl_buf_put_str(&body, SL_STR("{\"error\":{\"message\":"));
-    (void)sl_json_put_string(&body, sl_str_c(message));
-    (void)sl_buf_put_str(&body, SL_STR(",\"type\":"));
-    (void)sl_json_put_string(&body, sl_str_c(type));
-    (void)sl_buf_put_str(&body, SL_STR(",\"param\":null,\"code\":"));
-    if (code)
-        (void)sl_json_put_string(&body, sl_str_c(code));
+    if (x->server->options.detail_errors)
+        put_detail(&body, message);
     else
-        (void)sl_buf_put_str(&body, SL_STR("null"));
-    (void)sl_buf_put_str(&body, SL_STR("}}"));
+        put_error(&body, type, code, message);
     sl_http_reply reply = {.status = status, .content_type = "application/json", .body = sl_buf_str(&body)};
     if (status == 401) /* RFC 9110, 15.5.2: it says how to come with a key */
         reply.fields = SL_STR("WWW-Authenticate: Bearer\r\n");
-    if (body.failed)
+    if (body.failed && x->server->options.detail_errors)
+        reply.body = SL_STR("{\"detail\":\"error\"}");
+    else if (body.failed)
         reply.body =
             SL_STR("{\"error\":{\"message\":\"error\",\"type\":\"server_error\",\"param\":null,\"code\":null}}");
     sl_exchange_respond(x, &reply);

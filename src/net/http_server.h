@@ -39,6 +39,7 @@ typedef struct sl_http_server_options {
     uint32_t write_timeout_ms; /* 60 s without the client taking a byte of what waits for it */
     size_t high_water;         /* 256 KiB unsent: sl_exchange_write says stop */
     size_t low_water;          /* 128 KiB: on_writable */
+    bool detail_errors;        /* sl_exchange_error: {"detail":...}, not {"error":{...}} */
 } sl_http_server_options;
 
 /* What the server tells. All calls come from the loop; `user` is the handler's own. */

@@ -568,7 +568,8 @@ int sl_queue_http_new(const sl_queue_http_options *options, sl_queue_http **ret_
         http->api_key = sl_strndup(options->api_key, strlen(options->api_key));
     sl_http_handler handler = {.user = http, .on_head = on_head, .on_request = on_request, .on_done = on_done};
     sl_http_server_options server = {.max_body_bytes =
-                                         options->max_body_bytes ? options->max_body_bytes : SL_QUEUE_MAX_BODY_BYTES};
+                                         options->max_body_bytes ? options->max_body_bytes : SL_QUEUE_MAX_BODY_BYTES,
+                                     .detail_errors = true};
     int error =
         keyed && !http->api_key ? SL_ENOMEM : sl_http_server_new(options->loop, &handler, &server, &http->server);
     if (!error && uv_async_init(&options->loop->uv, &http->async, on_async)) {

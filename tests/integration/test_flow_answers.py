@@ -117,7 +117,7 @@ def test_answers_about_deployments_and_their_tasks():
         ("POST", "/deployments/d/sessions/delete", None, 422, "query.session_id: Field required"),
         ("POST", "/deployments/none/tasks/run", {"input": "{}"}, 404, "Deployment not found"),
         ("POST", base + "/run", {}, 422, "body.input: Field required"),
-        ("POST", base + "/run", {"input": {}}, 422, "body.input: Field required"),
+        ("POST", base + "/run", {"input": {}}, 422, "body.input: Input should be a valid string"),
         ("POST", base + "/run", {"input": "[]"}, 422, "body.input: Input should be a JSON object as a string"),
         ("POST", base + "/run", {"input": "{"}, 422, "body.input"),
         ("POST", base + "/run", b"nonsense", 422, "JSON decode error"),

@@ -91,6 +91,48 @@ def test_a_key_that_is_known_tells_how_its_run_stands():
     lib.equal(server.stop(), 0)
 
 
+def test_every_error_of_a_surface_has_one_form():
+    """What the connection refuses by itself (413, 431) had OpenAI's form, which clients of LlamaDeploy do not read."""
+    server = flow.Server()
+    for url in (server.api + "/workflows", server.queue + "/queues/t/messages", server.control + "/process_message"):
+        host, _, target = url[7:].partition("/")
+        begin = f"POST /{target} HTTP/1.1\r\nHost: {host}\r\n"
+        for head, status in ((begin + "Content-Length: 999999999\r\n\r\n", 413), (begin + "X: " + "a" * 40000 + "\r\n\r\n", 431)):
+            answer = lib.raw(url, head.encode())
+            lib.contains(answer.decode(), f"HTTP/1.1 {status} ")
+            lib.equal(list(json.loads(answer.partition(b"\r\n\r\n")[2])), ["detail"], (url, status))
+    server.deploy(echo=flow.ECHO)
+    for url in (server.api + "/deployments/d/tasks/run", f"{server.control}/sessions/{server.session()}/tasks"):
+        lib.contains(lib.post(url, {"input": {"x": 1}, "service_id": "echo"}).text, "Input should be a valid string")
+        lib.contains(lib.post(url, {"service_id": "echo"}).text, "Field required")
+    lib.equal(server.stop(), 0)
+
+
+def test_metrics_where_the_guide_has_them():
+    server = flow.Server()
+    page = lib.get(server.api + "/metrics")
+    lib.equal((page.status, page.headers["content-type"].split(";")[0]), (200, "text/plain"))
+    lib.contains(page.text, "# TYPE orchestrator_errors_total counter\n")
+    lib.equal(server.stop(), 0)
+
+
+def test_the_first_timeout_is_seen_by_the_alert():
+    """rate() does not see a series that begins with 1: what alerts read is there from the start, with 0."""
+    server = flow.Server()
+
+    def errors():
+        return {(labels["component"], labels["error_type"]): value
+                for labels, value in lib.metrics(server.process.url("metrics"))["orchestrator_errors_total"]}
+    lib.equal(errors(), {("executor", "timeout"): 0, ("provider", "provider_error"): 0, ("step_executor", "provider_error"): 0,
+                         ("executor", "validation"): 0})
+    server.add((SLEEP % 30).replace("steps:", "timeout_seconds: 0.1\nsteps:"))
+    lib.equal(server.ended(server.start("sleepy"))["error_type"], "timeout")
+    lib.equal(lib.request("POST", server.api + "/workflows", b"name: x\nsteps: []\n").status, 400)
+    server.deploy(status=400, bad="name: x\nsteps: []\n")
+    lib.until(lambda: (errors()[("executor", "timeout")], errors()[("executor", "validation")]) == (1, 2), what="the counts")
+    lib.equal(server.stop(), 0)
+
+
 # ---- probes ----
 
 def probed(server):
