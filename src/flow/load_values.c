@@ -252,8 +252,10 @@ void sl_load_workflow_keys(sl_loader *loader)
     for (size_t i = 0; i < root->is.map.count && !loader->failed; i++) {
         const sl_node_pair *pair = &root->is.map.pairs[i];
         const sl_flow_key *key = sl_flow_key_of("workflow", pair->key->text);
-        if (!key)
+        if (!key && !sl_str_starts(pair->key->text, SL_STR("x-"))) /* those are nobody's: room for anchors */
             check_unknown(loader, NULL, root, pair->key, "workflow", NULL, false);
+        else if (!key)
+            continue;
         else if (pair->value->type != SL_NODE_NULL && check_value(loader, NULL, key, pair->value))
             set_workflow(loader, key, pair->value);
     }

@@ -252,6 +252,18 @@ def test_a_workflow_may_come_from_standard_input():
     lib.contains(both.stderr, "standard input is the workflow")
 
 
+def test_what_is_right_is_not_warned_of():
+    """Ids of other alphabets work in paths; keys that begin with x- are room for anchors."""
+    done = lib.run("validate", "--strict", "-", stdin="""
+name: demo
+x-defaults: &defaults {type: transform, function: template}
+steps:
+  - {<<: *defaults, id: größe, template: x, output: [o]}
+  - {<<: *defaults, id: b, depends_on: größe, template: '{{ steps.größe.o }}'}
+""")
+    lib.equal((done.returncode, done.stderr), (0, ""))
+
+
 def test_a_terminal_that_is_closed_ends_what_the_run_has_started():
     """It left programs behind that ran on."""
     mark = f"{20000 + os.getpid() % 10000}.125"
