@@ -319,13 +319,22 @@ static int open_mock(sl_serve *s)
 
 /* ---- shared memory ---- */
 
+/* Records that a segment has memory for. Runs leave many times what requests do: unless the environment asks for more,
+ * a gateway's worker has half of what the queue may be. */
+static size_t room_for(const sl_serve *s, sl_signal signal, bool flow)
+{
+    size_t items = s->queue_items[signal];
+    return flow || items != SL_PROGRAM_QUEUE_ITEMS ? items : items / 2;
+}
+
 static int open_segment(sl_serve *s, unsigned i)
 {
     SL_ASSERT(s);
-    sl_segment_options o = {.threads = i + 2 == s->segment_count ? 8 : 2, /* flow: threads for disks and heavy work */
+    bool flow = i + 2 == s->segment_count;
+    sl_segment_options o = {.threads = flow ? 8 : 2, /* flow: threads for disks and heavy work */
                             .cells = SL_SEGMENT_CELLS,
-                            .span_ring_bytes = sl_segment_ring_room(SL_RING_SPANS, s->queue_items[SL_SIGNAL_TRACES]),
-                            .log_ring_bytes = sl_segment_ring_room(SL_RING_LOGS, s->queue_items[SL_SIGNAL_LOGS]),
+                            .span_ring_bytes = sl_segment_ring_room(SL_RING_SPANS, room_for(s, SL_SIGNAL_TRACES, flow)),
+                            .log_ring_bytes = sl_segment_ring_room(SL_RING_LOGS, room_for(s, SL_SIGNAL_LOGS, flow)),
                             .size_bytes = 64u << 20,
                             .wake_fd = s->wake_fd};
     o.size_bytes = sl_segment_size_for(&o);

@@ -134,8 +134,8 @@ def burst(count, env):
 
 def test_a_burst_waits_for_a_reader_that_is_late():
     """On a busy machine nobody reads the workers' rings for a while: all is there afterwards, and as much as was asked for."""
-    seen, output = burst(3000, {})
-    lib.equal(seen, 3000, "SERVER spans")
+    seen, output = burst(2000, {})
+    lib.equal(seen, 2000, "SERVER spans")
     assert "records dropped" not in output, output[-2000:]
     seen, output = burst(9000, {"OTEL_BSP_MAX_QUEUE_SIZE": "65536", "OTEL_BLRP_MAX_QUEUE_SIZE": "65536"})
     lib.equal(seen, 9000, "SERVER spans")
