@@ -1,6 +1,7 @@
 """One thousand tasks at once give one thousand trees: one trace id each, no orphan, across API server, queue, two worker
 processes and gateway; read from the OTLP files that the processes wrote, and from a real Jaeger."""
 import asyncio
+import glob
 import json
 import os
 import time
@@ -150,15 +151,24 @@ def settled(read, what):
     return net.until(what, 40, probe, 0.3)
 
 
-def checked(read, names, calls, seconds=20):
+def dropped(folder):
+    """What the processes say that they lost."""
+    lines = []
+    for path in sorted(glob.glob(os.path.join(folder, "*.log"))):
+        with open(path, errors="replace") as f:
+            lines += ["%s: %s" % (os.path.basename(path), line.strip()) for line in f if "records dropped" in line]
+    return "; ".join(lines[:5]) or "no process tells of a loss"
+
+
+def checked(read, names, calls, folder, seconds=20):
     """Number of spans. What is missing has some time to come: whoever is late on a busy machine has lost nothing."""
     end = time.monotonic() + seconds
     while True:
         try:
             return check_traces({k: tree.from_otlp(v) for k, v in read().items()}, names, calls)
-        except Failure:
+        except Failure as e:
             if time.monotonic() > end:
-                raise
+                raise Failure("%s (%s)" % (e, dropped(folder)))
             time.sleep(0.5)
 
 
@@ -182,7 +192,7 @@ def run_files(ctx):
         def read():
             return {k: v for k, v in tasks_of(plant.records).items() if k not in before}
         settled(read, "traces of the tasks")
-        spans = checked(read, names, calls)
+        spans = checked(read, names, calls, ctx.dir)
         details.append("%s %.1f s, %d spans" % (who, seconds, spans))
     for record in plant.records:
         expect(flow.read_spans(record), "%s holds no span" % os.path.basename(record))
