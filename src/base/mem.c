@@ -28,9 +28,23 @@ void sl_mem_set_allocator(const sl_allocator *allocator)
     }
 }
 
+static _Thread_local size_t failures;
+
+static void *resize(void *ptr, size_t size)
+{
+    void *block = size ? current.resize(current.user, ptr, size) : NULL;
+    failures += !block && size;
+    return block;
+}
+
+size_t sl_mem_failures(void)
+{
+    return failures;
+}
+
 void *sl_malloc(size_t size)
 {
-    return size ? current.resize(current.user, NULL, size) : NULL;
+    return resize(NULL, size);
 }
 
 void *sl_calloc(size_t count, size_t size)
@@ -45,7 +59,7 @@ void *sl_calloc(size_t count, size_t size)
 
 void *sl_realloc(void *ptr, size_t size)
 {
-    return size ? current.resize(current.user, ptr, size) : NULL;
+    return resize(ptr, size);
 }
 
 void sl_free(void *ptr)

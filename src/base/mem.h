@@ -23,6 +23,10 @@ void sl_free(void *ptr);
 /* Copy of LEN bytes with a NUL behind them; NULL without memory. Freed by sl_free. */
 char *sl_strndup(const char *ptr, size_t len);
 
+/* Allocations of the calling thread that have failed so far. Who reads what was built in many small pieces sees by it
+ * whether a piece may be missing. */
+size_t sl_mem_failures(void);
+
 /* Replaces the allocator (NULL: malloc's) for the whole process. Only while nothing is allocated by the library. */
 void sl_mem_set_allocator(const sl_allocator *allocator);
 

@@ -8,6 +8,7 @@
 #include "src/base/clock.h"
 #include "src/flow/fault.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 
 #define THEIRS "workflows.events."
 #define OURS "sightline.events."
@@ -96,7 +97,7 @@ json_t *sl_agents_handler(const sl_agents_row *row)
 
 static json_t *result_of(sl_str outputs)
 {
-    json_t *all = outputs.len ? json_loadb(outputs.ptr, outputs.len, 0, NULL) : NULL;
+    json_t *all = outputs.len ? sl_json_load(outputs, 0, NULL) : NULL;
     json_t *result = sl_result_value(all);
     json_decref(all);
     return result;
@@ -125,7 +126,7 @@ json_t *sl_agents_stop(const sl_agents_row *row)
     if (!is(row->error_type, "timeout") || row->failed_step.len)
         return envelope(THEIRS, "WorkflowFailedEvent", "StopEvent", failed_value(row));
     uint64_t from = row->started_ns ? row->started_ns : row->created_ns;
-    json_t *steps = json_loadb(row->stopped_steps.ptr, row->stopped_steps.len, 0, NULL);
+    json_t *steps = sl_json_load(row->stopped_steps, 0, NULL);
     return envelope(THEIRS, "WorkflowTimedOutEvent", "StopEvent",
                     json_pack("{s:f,s:o}", "timeout", row->ended_ns > from ? (double)(row->ended_ns - from) / 1e9 : 0.0,
                               "active_steps", steps ? steps : json_array()));

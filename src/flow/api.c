@@ -177,7 +177,7 @@ bool sl_api_json(sl_api_request *request, json_t **ret_value)
     *ret_value = NULL;
     if (!body.len)
         return true;
-    *ret_value = json_loadb(body.ptr, body.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    *ret_value = sl_json_load(body, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (*ret_value)
         return true;
     char message[256];
@@ -209,9 +209,22 @@ sl_str sl_api_caller(const sl_api_request *request)
 
 /* ---- answers ---- */
 
+/* Memory ran out meanwhile: what was read may lack something, what was refused may have been right. What was changed
+ * was changed. */
+static bool is_doubtful(const sl_api_request *request, int status)
+{
+    return sl_mem_failures() != request->memory_failures && status < 500 &&
+           (request->method == SL_HTTP_GET || status >= 400);
+}
+
 void sl_api_reply_text(sl_api_request *request, int status, const char *content_type, sl_str body)
 {
     SL_ASSERT(request && !request->answered);
+    if (is_doubtful(request, status)) {
+        status = 503;
+        content_type = "application/json";
+        body = SL_STR("{\"detail\":\"out of memory\"}");
+    }
     request->answered = true;
     request->status = status;
     if (!request->x)
@@ -363,6 +376,7 @@ static void on_head(void *user, sl_exchange *x)
     request->refs = 1;
     request->method = head->method_id == SL_HTTP_HEAD ? SL_HTTP_GET : head->method_id;
     request->start_ns = sl_exchange_start_ns(x);
+    request->memory_failures = sl_mem_failures();
     sl_arena_init(&request->arena, ARENA_BLOCK, ARENA_MAX);
     sl_exchange_set_data(x, request);
     sl_target_split(head->target, &path, &request->query);
@@ -405,6 +419,7 @@ static void on_request(void *user, sl_exchange *x)
     SL_ASSERT(request && request->route && !request->answered);
     sl_str path;
     unsigned other_methods;
+    request->memory_failures = sl_mem_failures();
     /* The head may have moved since: take the views again. */
     sl_target_split(sl_exchange_head(x)->target, &path, &request->query);
     request->query = sl_arena_dup(&request->arena, request->query);

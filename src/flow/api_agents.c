@@ -273,7 +273,7 @@ static json_t *read_body(sl_api_request *request, const char *what)
 {
     sl_str text = sl_api_request_body(request);
     json_error_t error;
-    json_t *body = json_loadb(text.ptr ? text.ptr : "", text.len, JSON_DECODE_ANY, &error);
+    json_t *body = sl_json_load(text, JSON_DECODE_ANY, &error);
     if (!body)
         sl_api_fail(request, 400, "%s: %s (line %d, column %d)", what, error.text, error.line, error.column);
     return body;
@@ -494,11 +494,12 @@ void sl_api_handler_events(sl_api_request *request)
 static void send_to_worker(sl_api_request *request, sl_str run_id, json_t *event)
 {
     sl_flow_server *server = sl_api_user(request);
-    json_t *task = sl_session_task(server, run_id);
+    json_t *task = NULL;
+    int error = sl_session_task(server, run_id, &task);
     const char *service = json_string_value(json_object_get(task, "service_id"));
     char *text = json_is_string(event) ? NULL : sl_json_text(event);
     char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
-    if (!service || (!text && !json_is_string(event))) {
+    if (error || !service || (!text && !json_is_string(event))) {
         sl_api_fail(request, 503, "the event cannot be sent");
     } else {
         (void)snprintf(topic, sizeof topic, "%s.%.200s", server->topics, service);

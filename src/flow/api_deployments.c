@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 #include "src/wire/multipart.h"
 
 /* ---- status ---- */
@@ -28,6 +29,18 @@ void sl_api_status(sl_api_request *request)
     sl_api_reply(request, 200,
                  json_pack("{s:s,s:s,s:i,s:o}", "status", "Healthy", "status_message", "", "max_deployments",
                            SL_FLOW_MAX_FLOW_DEPLOYMENTS, "deployments", names));
+}
+
+/* The session of a deployment. False: answered. */
+static bool session_is_there(sl_api_request *request, sl_str id, const sl_flow_deployment *d)
+{
+    SL_ASSERT(d);
+    int error = sl_session_find(sl_api_user(request), id, d->file->name);
+    if (error == SL_ENOENT)
+        sl_api_fail(request, 404, "Session not found");
+    else if (error)
+        sl_api_fail_code(request, error, "the session cannot be read");
+    return error == 0;
 }
 
 /* ---- deployments ---- */
@@ -210,22 +223,19 @@ static bool pick_service(sl_api_request *request, sl_flow_deployment *deployment
 static bool read_definition(sl_api_request *request, sl_flow_deployment *deployment, definition *d)
 {
     SL_ASSERT(d);
-    sl_flow_server *server = sl_api_user(request);
     memset(d, 0, sizeof *d);
     if (!sl_api_json(request, &d->root))
         return false;
     bool good = false;
     const json_t *input = json_object_get(d->root, "input");
     d->input = sl_str_of(json_string_value(input), json_string_length(input));
-    d->inputs = d->input.ptr ? json_loadb(d->input.ptr, d->input.len, 0, NULL) : NULL;
+    d->inputs = d->input.ptr ? sl_json_load(d->input, 0, NULL) : NULL;
     (void)sl_api_query(request, "session_id", &d->session);
     if (!d->input.ptr)
         sl_api_invalid(request, "body", "input", input ? "Input should be a valid string" : "Field required");
     else if (!json_is_object(d->inputs))
         sl_api_invalid(request, "body", "input", "Input should be a JSON object as a string");
-    else if (d->session.len && !sl_session_exists(server, d->session, deployment->file->name))
-        sl_api_fail(request, 404, "Session not found");
-    else
+    else if (!d->session.len || session_is_there(request, d->session, deployment))
         good = pick_service(request, deployment, d);
     if (!good)
         definition_done(d);
@@ -391,7 +401,6 @@ void sl_api_list_tasks(sl_api_request *request)
 /* The task of the path, in the session of the query. NULL: answered. */
 static json_t *task_of(sl_api_request *request, sl_flow_deployment **ret_deployment)
 {
-    sl_flow_server *server = sl_api_user(request);
     sl_flow_deployment *d = deployment_of(request);
     sl_str session;
     if (!d)
@@ -400,13 +409,16 @@ static json_t *task_of(sl_api_request *request, sl_flow_deployment **ret_deploym
         sl_api_invalid(request, "query", "session_id", "Field required");
         return NULL;
     }
-    if (!sl_session_exists(server, session, d->file->name)) {
-        sl_api_fail(request, 404, "Session not found");
+    if (!session_is_there(request, session, d))
+        return NULL;
+    json_t *task = NULL;
+    int error = sl_session_task(sl_api_user(request), sl_api_param(request, 1), &task);
+    if (error && error != SL_ENOENT) {
+        sl_api_fail_code(request, error, "the task cannot be read");
         return NULL;
     }
-    json_t *task = sl_session_task(server, sl_api_param(request, 1));
     const char *has = json_string_value(json_object_get(task, "session_id"));
-    if (!task || !has || !sl_str_eq_c(session, has)) {
+    if (!has || !sl_str_eq_c(session, has)) {
         json_decref(task);
         sl_api_fail(request, 404, "Task not found");
         return NULL;
@@ -532,8 +544,12 @@ void sl_api_delete_session(sl_api_request *request)
         sl_api_invalid(request, "query", "session_id", "Field required");
         return;
     }
-    if (!sl_session_exists(server, session, d->file->name)) { /* of another deployment, or gone: nothing, as there */
-        sl_api_reply(request, 200, json_null());
+    int error = sl_session_find(server, session, d->file->name);
+    if (error) {
+        if (error == SL_ENOENT) /* of another deployment, or gone: nothing, as there */
+            sl_api_reply(request, 200, json_null());
+        else
+            sl_api_fail_code(request, error, "the session cannot be read");
         return;
     }
     sl_audit_add(server->audit, "session.delete", session, sl_api_caller(request), d->file->name);
@@ -554,10 +570,12 @@ void sl_api_list_sessions(sl_api_request *request)
     json_t *list = d ? json_array() : NULL;
     if (!d)
         return;
-    if (sl_flow_store_query(server->store, "select id from sessions where deployment = ?1 order by rowid limit 10000",
-                            &d->file->name, 1, add_session, list) != 0) {
+    int error =
+        sl_flow_store_query(server->store, "select id from sessions where deployment = ?1 order by rowid limit 10000",
+                            &d->file->name, 1, add_session, list);
+    if (error) {
         json_decref(list);
-        sl_api_fail_code(request, SL_EIO, "the sessions cannot be read");
+        sl_api_fail_code(request, error, "the sessions cannot be read");
         return;
     }
     sl_api_reply(request, 200, list);
@@ -569,8 +587,6 @@ void sl_api_get_session(sl_api_request *request)
     sl_str id = sl_api_param(request, 1);
     if (!d)
         return;
-    if (!sl_session_exists(sl_api_user(request), id, d->file->name))
-        sl_api_fail(request, 404, "Session not found");
-    else
+    if (session_is_there(request, id, d))
         sl_api_reply(request, 200, sl_session_json(id, NULL, NULL));
 }

@@ -36,7 +36,8 @@ struct sl_api_request {
     sl_str query;
     sl_arena arena;
     sl_span *span;
-    uint64_t start_ns; /* monotonic */
+    uint64_t start_ns;      /* monotonic */
+    size_t memory_failures; /* sl_mem_failures when its work began */
     int status;
     char caller[64];
     void (*on_over)(void *user);

@@ -137,7 +137,7 @@ static bool add_service(void *user, const sl_str *columns, size_t count)
     SL_ASSERT(count == 2);
     (void)count;
     char name[1024];
-    json_t *value = json_loadb(columns[1].ptr, columns[1].len, 0, NULL);
+    json_t *value = sl_json_load(columns[1], 0, NULL);
     if (!value || !sl_str_to_c(columns[0], name, sizeof name)) {
         json_decref(value);
         return true;
@@ -187,15 +187,18 @@ static void get_service(sl_api_request *request)
 /* The session of the path. False: answered. */
 static bool session_of(sl_api_request *request)
 {
-    bool found = sl_session_exists(sl_api_user(request), sl_api_param(request, 0), sl_str_of(NULL, 0));
-    if (!found)
+    int error = sl_session_find(sl_api_user(request), sl_api_param(request, 0), sl_str_of(NULL, 0));
+    if (error == SL_ENOENT)
         sl_api_fail(request, 404, "Session not found");
-    return found;
+    else if (error)
+        sl_api_fail_code(request, error, "the session cannot be read");
+    return error == 0;
 }
 
+/* Takes the list; NULL: there is none. */
 static json_t *ids_of(json_t *tasks)
 {
-    json_t *ids = json_array(), *task;
+    json_t *ids = tasks ? json_array() : NULL, *task;
     size_t i;
     json_array_foreach(tasks, i, task)
     {
@@ -207,7 +210,12 @@ static json_t *ids_of(json_t *tasks)
 
 static json_t *session_json(sl_flow_server *server, sl_str id)
 {
-    return sl_session_json(id, ids_of(sl_session_tasks(server, id, sl_str_of(NULL, 0))), sl_session_state(server, id));
+    json_t *ids = ids_of(sl_session_tasks(server, id, sl_str_of(NULL, 0)));
+    json_t *state = ids ? sl_session_state(server, id) : NULL;
+    if (state)
+        return sl_session_json(id, ids, state);
+    json_decref(ids);
+    return NULL;
 }
 
 typedef struct making {
@@ -264,7 +272,9 @@ static void list_sessions(sl_api_request *request)
                                     add_session, ids);
     json_array_foreach(ids, i, id)
     {
-        (void)json_object_set_new(all, json_string_value(id), session_json(server, sl_str_c(json_string_value(id))));
+        json_t *session = session_json(server, sl_str_c(json_string_value(id)));
+        if (json_object_set_new(all, json_string_value(id), session) != 0)
+            error = SL_EIO;
     }
     json_decref(ids);
     if (error) {
@@ -401,7 +411,7 @@ static void make_task(sl_api_request *request, json_t *body)
     const char *service = json_string_value(json_object_get(body, "service_id"));
     const char *id = json_string_value(json_object_get(body, "task_id"));
     const char *session = json_string_value(json_object_get(body, "session_id"));
-    json_t *inputs = text.ptr ? json_loadb(text.ptr, text.len, 0, NULL) : NULL;
+    json_t *inputs = text.ptr ? sl_json_load(text, 0, NULL) : NULL;
     char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
     sl_task_new task = {.id = sl_str_c(id),
                         .service = sl_str_c(service),
@@ -455,7 +465,7 @@ static void current_task(sl_api_request *request)
         return;
     json_t *tasks = sl_session_tasks(sl_api_user(request), sl_api_param(request, 0), sl_str_of(NULL, 0));
     size_t count = json_array_size(tasks);
-    sl_api_reply(request, 200, count ? json_incref(json_array_get(tasks, count - 1)) : json_null());
+    sl_api_reply(request, 200, !tasks ? NULL : count ? json_incref(json_array_get(tasks, count - 1)) : json_null());
     json_decref(tasks);
 }
 
@@ -465,11 +475,14 @@ static bool task_of(sl_api_request *request)
     sl_str session = sl_api_param(request, 0);
     if (!session_of(request))
         return false;
-    json_t *task = sl_session_task(sl_api_user(request), sl_api_param(request, 1));
+    json_t *task = NULL;
+    int error = sl_session_task(sl_api_user(request), sl_api_param(request, 1), &task);
     const char *has = json_string_value(json_object_get(task, "session_id"));
     bool good = has && sl_str_eq_c(session, has);
     json_decref(task);
-    if (!good)
+    if (error && error != SL_ENOENT)
+        sl_api_fail_code(request, error, "the task cannot be read");
+    else if (!good)
         sl_api_fail(request, 404, "Task not found");
     return good;
 }

@@ -108,7 +108,7 @@ static int go_on(void *user, const sl_run_left *left)
     sl_free(problems);
     if (error)
         return error == SL_ECONFIG ? 0 : error;
-    json_t *inputs = json_loadb(left->run.inputs.ptr, left->run.inputs.len, 0, NULL);
+    json_t *inputs = sl_json_load(left->run.inputs, 0, NULL);
     sl_span_context parent;
     bool has_parent = sl_traceparent_parse(left->run.traceparent, &parent) == 0;
     const sl_flow_run_options options = {.run_id = left->run.id,

@@ -70,8 +70,10 @@ int sl_agents_find(sl_flow_server *server, sl_str id, sl_agents_found *ret_found
     SL_ASSERT(ret_found);
     sl_agents_found found = {.handler = NULL};
     int error = sl_flow_store_query(server->store, ROW " where r.id = " NEWEST, &id, 1, found_row, &found);
-    if (error)
+    if (error) {
+        json_decref(found.handler);
         return error;
+    }
     if (!found.handler)
         return SL_ENOENT;
     *ret_found = found;
@@ -131,7 +133,9 @@ int sl_agents_end(sl_flow_server *server, sl_str run, json_t **ret_end)
         error = SL_ENOENT;
     else if (!error && e.over && !e.event)
         error = SL_ENOMEM;
-    if (!error)
+    if (error)
+        json_decref(e.event);
+    else
         *ret_end = e.event;
     return error;
 }

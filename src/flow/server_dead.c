@@ -9,6 +9,7 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/flow/server_impl.h"
+#include "src/llm/json_text.h"
 
 #define MAX_HEARD 4096u /* letters that wait for the loop; beyond, all are looked through */
 #define PAGE 500u
@@ -53,7 +54,7 @@ static void say_why(const sl_queue_dead *dead, bool result, heard *h)
 static bool read_letter(const sl_queue_dead *dead, heard *h)
 {
     SL_ASSERT(dead && h);
-    json_t *root = json_loadb(dead->body.ptr, dead->body.len, 0, NULL);
+    json_t *root = sl_json_load(dead->body, 0, NULL);
     const char *id = json_string_value(json_object_get(json_object_get(root, "data"), "task_id"));
     const char *action = json_string_value(json_object_get(root, "action"));
     bool good = id && sl_task_id_is_good(sl_str_c(id)) &&

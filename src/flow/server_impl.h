@@ -358,7 +358,8 @@ void sl_api_list_sessions(sl_api_request *request);
 void sl_api_get_session(sl_api_request *request);
 
 /* ---- session.c: sessions and tasks that both surfaces show ---- */
-bool sl_session_exists(sl_flow_server *server, sl_str id, sl_str deployment); /* empty deployment: any */
+/* Whether there is one; empty deployment: of any. Errors: SL_ENOENT, SL_EIO, SL_ENOMEM. */
+SL_MUST_CHECK int sl_session_find(sl_flow_server *server, sl_str id, sl_str deployment);
 /* A new one; its id is written to `ret_id`. */
 void sl_session_make(sl_flow_server *server, sl_str deployment, void (*done)(void *user, int error), void *user,
                      char ret_id[SL_FLOW_ID_MAX]);
@@ -366,8 +367,9 @@ void sl_session_delete(sl_flow_server *server, sl_str id, void (*done)(void *use
 json_t *sl_session_json(sl_str id, json_t *task_ids, json_t *state);
 /* TaskDefinitions of a session, or of a deployment (session empty). NULL: SL_EIO or no memory. */
 json_t *sl_session_tasks(sl_flow_server *server, sl_str session, sl_str deployment);
-/* The task's definition; NULL: none. */
-json_t *sl_session_task(sl_flow_server *server, sl_str id);
+/* The task's definition. Errors: SL_ENOENT, SL_EIO, SL_ENOMEM. */
+SL_MUST_CHECK int sl_session_task(sl_flow_server *server, sl_str id, json_t **ret_task);
+/* NULL: SL_EIO or no memory. */
 json_t *sl_session_state(sl_flow_server *server, sl_str id);
 /* TaskResult of an ended task; JSON null while it runs. SL_ENOENT. `*ret_failed`: it failed or was cancelled. */
 SL_MUST_CHECK int sl_session_result(sl_flow_server *server, sl_str id, json_t **ret_result, bool *ret_failed);

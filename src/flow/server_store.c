@@ -210,6 +210,7 @@ int sl_flow_store_query(sl_flow_store *store, const char *sql, const sl_str *val
                                 SQLITE_TRANSIENT);
     int code;
     bool more = true;
+    size_t failures = sl_mem_failures(); /* a row whose pieces found no memory is no row */
     while (more && (code = sqlite3_step(statement)) == SQLITE_ROW) {
         sl_str columns[MAX_COLUMNS];
         int n = sqlite3_column_count(statement);
@@ -221,6 +222,8 @@ int sl_flow_store_query(sl_flow_store *store, const char *sql, const sl_str *val
         more = row(user, columns, (size_t)n);
     }
     (void)sqlite3_finalize(statement);
+    if (sl_mem_failures() != failures)
+        return SL_ENOMEM;
     return !more || code == SQLITE_DONE ? 0 : SL_EIO;
 }
 

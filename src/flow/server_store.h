@@ -39,7 +39,8 @@ void sl_flow_store_put(sl_flow_store *store, const char *sql, const sl_str *valu
 /* As above, and `done` (may be NULL) is told. Errors: SL_ENOMEM; then it never comes. */
 SL_MUST_CHECK int sl_flow_store_put_then(sl_flow_store *store, const char *sql, const sl_str *values, size_t count,
                                          void (*done)(void *user, int error), void *user);
-/* Rows of a query, each as a list of texts, until `row` returns false. Errors: SL_EIO. */
+/* Rows of a query, each as a list of texts, until `row` returns false. Errors: SL_EIO; SL_ENOMEM when memory ran out in
+ * `row`, so that what it has made may not be whole. */
 SL_MUST_CHECK int sl_flow_store_query(sl_flow_store *store, const char *sql, const sl_str *values, size_t count,
                                       bool (*row)(void *user, const sl_str *columns, size_t column_count), void *user);
 /* Rows of tasks whose runs have been removed; the newest ones' runs may be on their way. */

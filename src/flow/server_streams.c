@@ -91,22 +91,19 @@ static void put_as_agents(sl_flow_stream *s, json_t *event)
 static int put_end(sl_flow_stream *s, bool *ret_last)
 {
     json_t *end = NULL;
+    size_t failures = sl_mem_failures();
     int error = sl_agents_end(s->server, sl_str_c(s->id), &end);
     if (error)
         return error;
     *ret_last = end != NULL;
     put_envelope(s, sl_agents_public(s->end_seq ? s->end_seq : s->last + 1), end);
-    return 0;
+    return sl_mem_failures() == failures ? 0 : SL_ENOMEM;
 }
 
 /* Appends an event to the text in the stream's form. */
-static void put_event(sl_flow_stream *s, json_t *event)
+static void put_plain(sl_flow_stream *s, json_t *event)
 {
     SL_ASSERT(s && event);
-    if (s->agents) {
-        put_as_agents(s, event);
-        return;
-    }
     json_t *what = event;
     const char *kind = json_string_value(json_object_get(event, "event"));
     bool worker = kind && strcmp(kind, "stream") == 0;
@@ -120,6 +117,17 @@ static void put_event(sl_flow_stream *s, json_t *event)
     if (sl_json_put_value(&s->text, what) != 0)
         s->text.failed = s->text.failed ? s->text.failed : SL_ENOMEM;
     (void)sl_buf_put_c(&s->text, s->sse ? "\n\n" : "\n");
+}
+
+static void put_event(sl_flow_stream *s, json_t *event)
+{
+    size_t failures = sl_mem_failures();
+    if (s->agents)
+        put_as_agents(s, event);
+    else
+        put_plain(s, event);
+    if (sl_mem_failures() != failures) /* it may lack something: the stream breaks off, and is read again */
+        s->text.failed = SL_ENOMEM;
 }
 
 /* Sends what is in the text. False: the stream is over, and `s` is gone unless it is busy. */
@@ -343,8 +351,12 @@ void sl_streams_push(sl_flow_server *server, sl_str id, uint64_t seq, json_t *ev
     bool last = then == SL_STREAM_ENDS;
     for (sl_flow_stream *s = server->streams, *next; s; s = next) {
         next = s->next;
-        if (!event || s->over || s->finished || !sl_str_eq_c(id, s->id))
+        if (s->over || s->finished || !sl_str_eq_c(id, s->id))
             continue;
+        if (!event) { /* there was no memory for it: no event is left out, it can come back with Last-Event-ID */
+            sl_api_stream_abort(s->request);
+            continue;
+        }
         s->end_seen = s->end_seen || last;
         bool marker = seq == UINT64_MAX; /* an end that is no event */
         if (!s->caught_up) {

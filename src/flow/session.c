@@ -14,13 +14,14 @@ static bool note_row(void *user, const sl_str *columns, size_t count)
     return false;
 }
 
-bool sl_session_exists(sl_flow_server *server, sl_str id, sl_str deployment)
+int sl_session_find(sl_flow_server *server, sl_str id, sl_str deployment)
 {
     bool found = false;
     const sl_str values[] = {id, deployment};
-    return sl_flow_store_query(server->store, "select id from sessions where id = ?1 and (?2 = '' or deployment = ?2)",
-                               values, 2, note_row, &found) == 0 &&
-           found;
+    int error =
+        sl_flow_store_query(server->store, "select id from sessions where id = ?1 and (?2 = '' or deployment = ?2)",
+                            values, 2, note_row, &found);
+    return error ? error : found ? 0 : SL_ENOENT;
 }
 
 void sl_session_make(sl_flow_server *server, sl_str deployment, void (*done)(void *user, int error), void *user,
@@ -99,20 +100,27 @@ static bool keep_task(void *user, const sl_str *columns, size_t count)
     return false;
 }
 
-json_t *sl_session_task(sl_flow_server *server, sl_str id)
+int sl_session_task(sl_flow_server *server, sl_str id, json_t **ret_task)
 {
+    SL_ASSERT(ret_task);
     json_t *task = NULL;
     int error = sl_flow_store_query(server->store, "select id, input, session, service from tasks where id = ?1", &id,
                                     1, keep_task, &task);
-    (void)error;
-    return task;
+    if (error) {
+        json_decref(task);
+        return error;
+    }
+    if (!task)
+        return SL_ENOENT;
+    *ret_task = task;
+    return 0;
 }
 
 static bool add_state(void *user, const sl_str *columns, size_t count)
 {
     SL_ASSERT(count == 2);
     (void)count;
-    json_t *value = json_loadb(columns[1].ptr, columns[1].len, JSON_DECODE_ANY, NULL);
+    json_t *value = sl_json_load(columns[1], JSON_DECODE_ANY, NULL);
     char key[1024];
     if (value && sl_str_to_c(columns[0], key, sizeof key))
         return json_object_set_new(user, key, value) == 0;
@@ -130,9 +138,10 @@ json_t *sl_session_state(sl_flow_server *server, sl_str id)
     {
         (void)json_object_set_new(state, json_string_value(json_object_get(task, "task_id")), json_object());
     }
+    bool good = tasks && sl_flow_store_query(server->store, "select key, value from session_state where session = ?1",
+                                             &id, 1, add_state, state) == 0;
     json_decref(tasks);
-    if (sl_flow_store_query(server->store, "select key, value from session_state where session = ?1", &id, 1, add_state,
-                            state) == 0)
+    if (good)
         return state;
     json_decref(state);
     return NULL;

@@ -1,10 +1,12 @@
 /* Values of jansson as text. */
 #include "src/llm/json_text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "src/base/assert.h"
 #include "src/base/limits.h"
+#include "src/base/mem.h"
 #include "src/wire/json_write.h"
 
 #define MAX_TEXT (256u * 1024 * 1024)
@@ -74,7 +76,21 @@ static int put_value(sl_buf *out, const json_t *value, unsigned depth)
 int sl_json_put_value(sl_buf *out, const json_t *value)
 {
     SL_ASSERT(out);
-    return put_value(out, value, 1);
+    int error = put_value(out, value, 1);
+    return error ? error : out->failed; /* of what stands in front */
+}
+
+json_t *sl_json_load(sl_str text, size_t flags, json_error_t *error)
+{
+    SL_ASSERT(text.ptr || !text.len);
+    size_t failures = sl_mem_failures();
+    json_t *value = json_loadb(text.ptr ? text.ptr : "", text.len, flags, error);
+    if (sl_mem_failures() == failures)
+        return value;
+    if (error)
+        (void)snprintf(error->text, sizeof error->text, "out of memory");
+    json_decref(value);
+    return NULL;
 }
 
 char *sl_json_text(const json_t *value)
@@ -84,8 +100,6 @@ char *sl_json_text(const json_t *value)
     int error = value ? sl_json_put_value(&text, value) : SL_EINVAL;
     if (!error)
         error = sl_buf_put(&text, "", 1);
-    if (!error)
-        error = text.failed; /* of what stands in front */
     char *copy = error ? NULL : malloc(text.len);
     if (copy)
         memcpy(copy, text.data, text.len);

@@ -30,6 +30,12 @@ static int next(sqlite3_stmt *s)
     return code == SQLITE_ROW ? 1 : code == SQLITE_DONE ? 0 : SL_EIO;
 }
 
+/* What was made of rows since: SL_ENOMEM when a piece of it found no memory, and so may be missing. */
+static int whole_since(size_t memory_failures)
+{
+    return sl_mem_failures() == memory_failures ? 0 : SL_ENOMEM;
+}
+
 /* ---- values ---- */
 
 static json_t *text_or_null(sqlite3_stmt *s, int at)
@@ -74,6 +80,7 @@ static json_t *run_of(sqlite3_stmt *s)
 /* Appends what `make` gives for each row. Finalizes the statement. */
 static int collect(sqlite3_stmt *s, json_t *(*make)(sqlite3_stmt *s), json_t **ret_list)
 {
+    size_t failures = sl_mem_failures();
     json_t *list = json_array();
     int code = list ? 1 : SL_ENOMEM;
     while (code > 0 && (code = next(s)) > 0) {
@@ -81,6 +88,7 @@ static int collect(sqlite3_stmt *s, json_t *(*make)(sqlite3_stmt *s), json_t **r
             code = SL_ENOMEM;
     }
     (void)sqlite3_finalize(s);
+    code = code ? code : whole_since(failures);
     if (code < 0)
         json_decref(list);
     else
@@ -121,6 +129,7 @@ int sl_run_store_get(sl_run_store *store, sl_str run_id, json_t **ret_run)
     if (error)
         return error;
     put(s, 1, run_id);
+    size_t failures = sl_mem_failures();
     int code = next(s);
     json_t *run = code > 0 ? run_of(s) : NULL;
     if (run) {
@@ -132,11 +141,13 @@ int sl_run_store_get(sl_run_store *store, sl_str run_id, json_t **ret_run)
         return code > 0 ? SL_ENOMEM : code < 0 ? code : SL_ENOENT;
     json_t *steps = NULL;
     error = steps_of(store, run_id, &steps);
+    if (!error && json_object_set_new(run, "steps", steps) != 0)
+        error = SL_ENOMEM;
+    error = error ? error : whole_since(failures);
     if (error) {
         json_decref(run);
         return error;
     }
-    (void)json_object_set_new(run, "steps", steps);
     *ret_run = run;
     return 0;
 }
@@ -221,6 +232,7 @@ int sl_run_store_events(sl_run_store *store, sl_str run_id, uint64_t after, size
 static int ended_steps(sl_run_store *store, sl_str run_id, json_t **ret_steps)
 {
     sqlite3_stmt *s;
+    size_t failures = sl_mem_failures();
     json_t *steps = json_object();
     int code =
         steps ? prepare(store, "select path, status, attempts, value from flow_steps where run = ?1", &s) : SL_ENOMEM;
@@ -239,6 +251,7 @@ static int ended_steps(sl_run_store *store, sl_str run_id, json_t **ret_steps)
         }
     }
     (void)sqlite3_finalize(s);
+    code = code ? code : whole_since(failures); /* a step without its value would be taken up as if it had none */
     if (code < 0)
         json_decref(steps);
     else
