@@ -12,6 +12,7 @@
 #include "src/cli/doctor_probe.h"
 #include "src/cli/doctor_program.h"
 #include "src/cli/ready_file.h"
+#include "src/cli/serve.h"
 #include "src/cli/server_options.h"
 #include "src/llm/config.h"
 #include "src/wire/json_scan.h"
@@ -34,7 +35,8 @@ static const sl_option options[] = {
     {"timeout", 't', SL_OPT_MS, OPT(timeout_ms), "SECONDS", "Patience with each address.", "3", NULL},
     {"format", 'f', SL_OPT_STR, OPT(format), "FORMAT", "text or json.", "text", NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
-static const sl_option *const tables[] = {sl_server_option_table, sl_gateway_option_table, options, NULL};
+static const sl_option *const tables[] = {sl_server_option_table, sl_gateway_option_table, sl_flow_option_table,
+                                          options, NULL};
 
 /* ---- configuration ---- */
 
@@ -80,9 +82,10 @@ static sl_config *check_config(sl_doctor *doctor, sl_str path)
 
 typedef struct addresses {
     char text[SL_LISTENER_COUNT][SL_ADDR_TEXT_MAX + 8];
+    bool asked[SL_LISTENER_COUNT]; /* somebody said where it is */
 } addresses;
 
-/* Options and environment first, then the configuration, then the defaults. */
+/* Options and environment first, then the configuration, LlamaDeploy's variables, the defaults. */
 static void find_addresses(sl_doctor *doctor, const sl_server_options *server, const sl_config *config,
                            addresses *ret_found)
 {
@@ -91,13 +94,16 @@ static void find_addresses(sl_doctor *doctor, const sl_server_options *server, c
         sl_listener_id id = (sl_listener_id)i;
         sl_str text = server->listen[i];
         sl_str other = config ? sl_listener_configured(config, id) : sl_str_of(NULL, 0);
-        ret_found->text[i][0] = 0;
-        if (sl_listener_plane(id) == SL_PLANE_FLOW)
-            continue;
-        char reason[SL_ADDR_REASON_MAX];
+        bool given = sl_option_given(&sl_cmd_doctor, sl_listener_option(id));
+        char reason[SL_ADDR_REASON_MAX], llama[SL_ADDR_TEXT_MAX];
+        const char *source;
         sl_addr addr;
-        if (other.len && !sl_option_given(&sl_cmd_doctor, sl_listener_option(id)))
+        ret_found->text[i][0] = 0;
+        if (!given && !other.len && sl_serve_llama_listen(id, llama, sizeof llama, &source))
+            other = sl_str_c(llama);
+        if (other.len && !given)
             text = other;
+        ret_found->asked[i] = given || other.len;
         if (sl_addr_parse(text, "127.0.0.1", &addr, reason) != 0) {
             sl_doctor_say(doctor, SL_DOCTOR_FAIL, sl_listener_key(id), NULL, "--%s: %s", sl_listener_option(id),
                           reason);
@@ -138,6 +144,7 @@ static void read_ready_file(sl_doctor *doctor, sl_str path, addresses *found)
     for (int i = 0; i < SL_LISTENER_COUNT; i++) {
         sl_str url = sl_json_string_raw(sl_json_get(root, sl_listener_key((sl_listener_id)i)));
         (void)sl_str_to_c(url, found->text[i], sizeof found->text[i]);
+        found->asked[i] = true;
     }
 }
 
@@ -155,6 +162,13 @@ static void check_listeners(sl_doctor *doctor, const doctor_command_options *o, 
                                  .metrics = found.text[SL_LISTENER_metrics],
                                  .health = found.text[SL_LISTENER_health],
                                  .admin = found.text[SL_LISTENER_admin],
+                                 .api = found.text[SL_LISTENER_api],
+                                 .control = found.text[SL_LISTENER_control],
+                                 .queue = found.text[SL_LISTENER_queue],
+                                 .flow_key = o->server.api_key,
+                                 .gateway_spare = !config && !found.asked[SL_LISTENER_gateway],
+                                 .flow_spare = !found.asked[SL_LISTENER_api] && !found.asked[SL_LISTENER_control] &&
+                                               !found.asked[SL_LISTENER_queue],
                                  .key = SL_STR("sk-dev-key"),
                                  .timeout_ms = o->timeout_ms};
     if (o->key.len)
@@ -236,7 +250,7 @@ const sl_command sl_cmd_doctor = {
     "[options] [-- COMMAND…]",
     "Checks configuration, environment, exporters and their endpoints, sampling, "
     "descriptors, and whether gateway, metrics, health "
-    "and admin listeners answer. A line for each: ok, warn or FAIL, what was seen, how "
+    "and admin listeners and the flow server's answer. A line for each: ok, warn or FAIL, what was seen, how "
     "to mend it. Exit status 1 on FAIL. Takes the "
     "options of `up`, so that it looks where that would listen. Secrets are never shown.\n\n"
     "With a COMMAND: what `sightline exec -- COMMAND` would see of it, without running it: "

@@ -62,22 +62,38 @@ int sl_doctor_connect(sl_str host, uint16_t port, uint64_t timeout_ms, char *rea
 /* ---- listeners ---- */
 
 static const char start_it[] = "start `sightline up`, or say where it listens (--ready-file, -c, --*-listen)";
+static const char start_flow[] = "start `sightline flow server`, or say where it listens (--ready-file, --*-listen)";
 static const char not_ours[] = "another program holds the port; stop it, or move the listener";
 
 /* Gets base + path; on failure the row is said and false returned. */
 static bool get(sl_doctor *doctor, const char *name, const char *base, const char *path,
-                const sl_doctor_targets *targets, bool with_key, sl_fetch *fetch)
+                const sl_doctor_targets *targets, sl_fetch *fetch)
 {
     SL_ASSERT(targets);
     char url[2048];
     snprintf(url, sizeof url, "%s%s", base, path);
-    sl_fetch_options options = {.timeout_ms = targets->timeout_ms};
-    if (with_key)
-        options.key = targets->key;
+    const sl_fetch_options options = {.timeout_ms = targets->timeout_ms};
     if (sl_fetch_get(url, &options, fetch) == 0)
         return true;
     sl_doctor_say(doctor, SL_DOCTOR_FAIL, name, start_it, "%s", fetch->reason);
     return false;
+}
+
+/* True when an API server of ours answers there. */
+static bool api_answers(const sl_doctor_targets *targets)
+{
+    char url[2048];
+    sl_fetch fetch;
+    sl_json_value root;
+    if (!targets->api || !*targets->api)
+        return false;
+    (void)snprintf(url, sizeof url, "%s/status/", targets->api);
+    const sl_fetch_options options = {.timeout_ms = targets->timeout_ms};
+    bool ours = sl_fetch_get(url, &options, &fetch) == 0 && fetch.status == 200 &&
+                sl_json_parse(sl_buf_str(&fetch.body), &root, NULL) == 0 &&
+                sl_json_get(root, "max_deployments").type == SL_JSON_NUMBER;
+    sl_fetch_done(&fetch);
+    return ours;
 }
 
 static void check_gateway(sl_doctor *doctor, const sl_doctor_targets *targets)
@@ -85,7 +101,14 @@ static void check_gateway(sl_doctor *doctor, const sl_doctor_targets *targets)
     SL_ASSERT(targets);
     sl_fetch fetch;
     sl_json_value root;
-    if (get(doctor, "gateway", targets->gateway, "/v1/models", targets, true, &fetch)) {
+    char url[2048];
+    snprintf(url, sizeof url, "%s/v1/models", targets->gateway);
+    const sl_fetch_options options = {.timeout_ms = targets->timeout_ms, .key = targets->key};
+    if (sl_fetch_get(url, &options, &fetch) != 0) {
+        bool spare = targets->gateway_spare && api_answers(targets);
+        sl_doctor_say(doctor, spare ? SL_DOCTOR_WARN : SL_DOCTOR_FAIL, "gateway",
+                      spare ? "`sightline up` has one beside the flow server" : start_it, "%s", fetch.reason);
+    } else {
         bool json = sl_json_parse(sl_buf_str(&fetch.body), &root, NULL) == 0;
         if (fetch.status == 200 && json && sl_json_get(root, "data").type == SL_JSON_ARRAY)
             sl_doctor_say(doctor, SL_DOCTOR_OK, "gateway", NULL, "%s answers and serves %zu models", targets->gateway,
@@ -154,7 +177,7 @@ static void check_metrics(sl_doctor *doctor, const sl_doctor_targets *targets)
     sl_fetch fetch;
     char url[2048];
     snprintf(url, sizeof url, "%s/metrics", targets->metrics);
-    if (get(doctor, "metrics", targets->metrics, "/metrics", targets, false, &fetch)) {
+    if (get(doctor, "metrics", targets->metrics, "/metrics", targets, &fetch)) {
         if (fetch.status == 200)
             sl_doctor_metrics_page(doctor, url, sl_str_c(fetch.content_type), sl_buf_str(&fetch.body));
         else
@@ -190,7 +213,7 @@ static void check_health(sl_doctor *doctor, const sl_doctor_targets *targets)
     sl_json_value root;
     char url[2048];
     snprintf(url, sizeof url, "%s/health/ready", targets->health);
-    if (get(doctor, "health", targets->health, "/health/ready", targets, false, &fetch)) {
+    if (get(doctor, "health", targets->health, "/health/ready", targets, &fetch)) {
         bool json = sl_json_parse(sl_buf_str(&fetch.body), &root, NULL) == 0 &&
                     sl_json_get(root, "status").type == SL_JSON_STRING;
         if (!json)
@@ -209,7 +232,7 @@ static void check_admin(sl_doctor *doctor, const sl_doctor_targets *targets)
     SL_ASSERT(targets);
     sl_fetch fetch;
     sl_json_value root;
-    if (get(doctor, "admin", targets->admin, "/traces?limit=100", targets, false, &fetch)) {
+    if (get(doctor, "admin", targets->admin, "/traces?limit=100", targets, &fetch)) {
         bool list = sl_json_parse(sl_buf_str(&fetch.body), &root, NULL) == 0 && root.type == SL_JSON_ARRAY;
         if (fetch.status != 200 || !list)
             sl_doctor_say(doctor, SL_DOCTOR_FAIL, "admin", not_ours,
@@ -221,6 +244,51 @@ static void check_admin(sl_doctor *doctor, const sl_doctor_targets *targets)
             sl_doctor_say(doctor, SL_DOCTOR_OK, "admin", NULL, "%s answers; recent traces are there", targets->admin);
     }
     sl_fetch_done(&fetch);
+}
+
+/* ---- the flow server ---- */
+
+static void check_flow(sl_doctor *doctor, const char *name, const char *base, const char *path, const char *member,
+                       const sl_doctor_targets *targets)
+{
+    SL_ASSERT(base && *base && path && member);
+    char url[2048];
+    sl_fetch fetch;
+    sl_json_value root;
+    const sl_fetch_options options = {.timeout_ms = targets->timeout_ms, .key = targets->flow_key};
+    (void)snprintf(url, sizeof url, "%s%s", base, path);
+    int error = sl_fetch_get(url, &options, &fetch);
+    bool json = !error && sl_json_parse(sl_buf_str(&fetch.body), &root, NULL) == 0;
+    if (error)
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, name, start_flow, "%s", fetch.reason);
+    else if (fetch.status == 401 && json)
+        sl_doctor_say(doctor, SL_DOCTOR_WARN, name, "give the key with --api-key or in SIGHTLINE_API_KEY",
+                      "%s answers, but refuses the key (%s)", base, targets->flow_key.len ? "set" : "not set");
+    else if (fetch.status != 200 || !json || sl_json_get(root, member).type == SL_JSON_NONE)
+        sl_doctor_say(doctor, SL_DOCTOR_FAIL, name, not_ours, "%s answers with status %d, and not as ours does", url,
+                      fetch.status);
+    else
+        sl_doctor_say(doctor, SL_DOCTOR_OK, name, NULL, "%s answers", base);
+    sl_fetch_done(&fetch);
+}
+
+static void check_flow_server(sl_doctor *doctor, const sl_doctor_targets *targets)
+{
+    const struct {
+        const char *name, *base, *path, *member;
+    } rows[] = {{"api", targets->api, "/status/", "max_deployments"},
+                {"control", targets->control, "/", "running"},
+                {"queue", targets->queue, "/", "service_name"}};
+    if (targets->flow_spare && !api_answers(targets)) {
+        if (targets->api && *targets->api)
+            sl_doctor_say(doctor, SL_DOCTOR_OK, "api", NULL,
+                          "no API server at %s; `sightline flow server` serves workflows", targets->api);
+        return;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].base && *rows[i].base)
+            check_flow(doctor, rows[i].name, rows[i].base, rows[i].path, rows[i].member, targets);
+    }
 }
 
 void sl_doctor_listeners(sl_doctor *doctor, const sl_doctor_targets *targets)
@@ -240,4 +308,5 @@ void sl_doctor_listeners(sl_doctor *doctor, const sl_doctor_targets *targets)
         else
             sl_doctor_say(doctor, SL_DOCTOR_WARN, rows[i].name, "turn it on if it is wanted", "the listener is off");
     }
+    check_flow_server(doctor, targets);
 }

@@ -14,6 +14,10 @@ typedef struct sl_doctor_targets {
     const char *admin;
     sl_str key;
     uint64_t timeout_ms;
+    const char *api, *control, *queue; /* of the flow plane; NULL: not looked at */
+    sl_str flow_key;                   /* empty: none */
+    bool gateway_spare;                /* nobody said where the gateway is: it may be away when a flow server answers */
+    bool flow_spare;                   /* nobody said where the flow server is: it may be away */
 } sl_doctor_targets;
 
 /* Connects and closes. Errors: SL_ERESOLVE, SL_ECONNECT, SL_ETIMEOUT; `reason` (SL_DOCTOR_REASON_MAX bytes) says why.

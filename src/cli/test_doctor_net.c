@@ -83,7 +83,12 @@ SL_TEST(sound_listeners)
     nf_server_start(&s.server, serve, &s);
     char base[64];
     (void)snprintf(base, sizeof base, "http://127.0.0.1:%u", s.server.port);
-    sl_doctor_targets targets = {base, base, base, base, SL_STR("sk-planted"), 5000};
+    sl_doctor_targets targets = {.gateway = base,
+                                 .metrics = base,
+                                 .health = base,
+                                 .admin = base,
+                                 .key = SL_STR("sk-planted"),
+                                 .timeout_ms = 5000};
     sl_doctor *doctor = doctor_new();
     sl_doctor_listeners(doctor, &targets);
     CHECK_EQ(doctor->count, 4);
@@ -213,7 +218,7 @@ SL_TEST(listeners_that_hang)
     nf_server_start(&s, hang, NULL);
     char base[64];
     (void)snprintf(base, sizeof base, "http://127.0.0.1:%u", s.port);
-    sl_doctor_targets targets = {base, base, base, base, SL_STR(""), 100};
+    sl_doctor_targets targets = {.gateway = base, .metrics = base, .health = base, .admin = base, .timeout_ms = 100};
     sl_doctor *doctor = doctor_new();
     uint64_t before = sl_mono_ns();
     sl_doctor_listeners(doctor, &targets);

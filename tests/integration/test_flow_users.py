@@ -216,6 +216,44 @@ def test_readiness_tells_of_the_broker():
         broker.wait()
 
 
+# ---- the doctor ----
+
+def rows(*args, env=None):
+    """Of `sightline doctor`: status, and {check: [level, text]}."""
+    done = lib.run("doctor", "--format", "json", *args, env=env)
+    return done.returncode, {c["name"]: (c["status"], c["seen"]) for c in json.loads(done.stdout)["checks"]}
+
+
+def test_the_doctor_knows_the_flow_server():
+    server = flow.Server("--api-key", "sk-flow", "--health-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+    ready = ("--ready-file", server.process.ready_path)
+    status, found = rows(*ready, "--api-key", "sk-flow")
+    lib.equal((status, [found[name][0] for name in ("api", "control", "queue")]), (0, ["ok"] * 3), found)
+    _, found = rows(*ready)
+    lib.equal([found[name][0] for name in ("api", "control", "queue")], ["ok", "warn", "warn"], found)
+    lib.equal(server.stop(), 0)
+    status, found = rows(*ready)
+    lib.equal((status, [found[name][0] for name in ("api", "control", "queue")]), (1, ["FAIL"] * 3), found)
+
+
+def test_the_doctor_looks_where_the_variables_of_the_guide_say():
+    """LLAMA_DEPLOY_APISERVER_PORT and so on; who runs a flow server alone is not told that a gateway fails."""
+    server = flow.Server("--health-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+
+    def port(key):
+        return server.process.url(key).rpartition(":")[2]
+    env = {"LLAMA_DEPLOY_APISERVER_PORT": port("api"), "CONTROL_PLANE_PORT": port("control"),
+           "SIMPLE_MESSAGE_QUEUE_PORT": port("queue"), "LLAMA_DEPLOY_APISERVER_PROMETHEUS_PORT": port("metrics")}
+    args = ("--health-listen", port("health"), "--admin-listen", port("admin"))
+    status, found = rows(*args, env=env)
+    lib.equal([found[name][0] for name in ("api", "control", "queue", "metrics", "health", "admin")], ["ok"] * 6, found)
+    lib.equal((status, found["gateway"][0]), (0, "warn"), found)
+    lib.equal(rows(*args, "--gateway-listen", free_port(), env=env)[1]["gateway"][0], "FAIL")
+    lib.equal(server.stop(), 0)
+    status, found = rows(*args)
+    assert found["api"][0] == "ok" and "control" not in found, found  # nobody asked for one
+
+
 # ---- workflow files ----
 
 TEMPLATE = "name: demo\nsteps:\n  - {id: a, type: transform, function: template, template: '<{{ x }}>', output: [o]}\n"
