@@ -198,6 +198,21 @@ void sl_flow_store_put(sl_flow_store *store, const char *sql, const sl_str *valu
         store->failures++;
 }
 
+/* The columns of the row that the statement stands on. Errors: SL_ENOMEM. */
+static int columns_of(sqlite3_stmt *statement, sl_str columns[MAX_COLUMNS], size_t *ret_count)
+{
+    int count = sqlite3_column_count(statement);
+    SL_ASSERT(count <= MAX_COLUMNS);
+    for (int i = 0; i < count; i++) {
+        const void *text = sqlite3_column_blob(statement, i); /* a number becomes a text in memory of its own */
+        if (!text && sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
+            return SL_ENOMEM;
+        columns[i] = sl_str_of(text ? text : "", text ? (size_t)sqlite3_column_bytes(statement, i) : 0);
+    }
+    *ret_count = (size_t)count;
+    return 0;
+}
+
 int sl_flow_store_query(sl_flow_store *store, const char *sql, const sl_str *values, size_t count,
                         bool (*row)(void *user, const sl_str *columns, size_t column_count), void *user)
 {
@@ -207,22 +222,18 @@ int sl_flow_store_query(sl_flow_store *store, const char *sql, const sl_str *val
         return SL_EIO;
     for (size_t i = 0; i < count; i++)
         (void)sqlite3_bind_text(statement, (int)i + 1, values[i].ptr ? values[i].ptr : "", (int)values[i].len,
-                                SQLITE_TRANSIENT);
-    int code;
+                                SQLITE_STATIC);
+    int code, error = 0;
     bool more = true;
     size_t failures = sl_mem_failures(); /* a row whose pieces found no memory is no row */
     while (more && (code = sqlite3_step(statement)) == SQLITE_ROW) {
         sl_str columns[MAX_COLUMNS];
-        int n = sqlite3_column_count(statement);
-        SL_ASSERT(n <= MAX_COLUMNS);
-        for (int i = 0; i < n; i++) {
-            const void *text = sqlite3_column_blob(statement, i);
-            columns[i] = sl_str_of(text ? text : "", text ? (size_t)sqlite3_column_bytes(statement, i) : 0);
-        }
-        more = row(user, columns, (size_t)n);
+        size_t n;
+        error = columns_of(statement, columns, &n);
+        more = !error && row(user, columns, n);
     }
     (void)sqlite3_finalize(statement);
-    if (sl_mem_failures() != failures)
+    if (error || sl_mem_failures() != failures)
         return SL_ENOMEM;
     return !more || code == SQLITE_DONE ? 0 : SL_EIO;
 }
