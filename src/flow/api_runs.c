@@ -355,7 +355,7 @@ static int put_left(void *user, const sl_run_left *left)
     resuming *r = user;
     sl_flow_server *server = sl_api_user(r->request);
     int error = sl_task_keep_left(server, left);
-    return error ? error : sl_task_put_again(server, left, resumed, r);
+    return error ? error : sl_task_put_again(server, left, NULL, resumed, r);
 }
 
 static void resume_noted(void *user, int error)

@@ -68,6 +68,7 @@ typedef struct sl_flow_event {
     sl_step_error error;        /* what failed */
     const char *message;        /* of a failure, or why it did not run; "" else */
     json_t *outputs;            /* STEP_ENDED: as run outputs show it; borrowed, may be NULL */
+    json_t *value;              /* STEP_ENDED: as templates see it; borrowed, may be NULL */
     const char *name;           /* STEP_EMITTED */
     json_t *data;               /* STEP_EMITTED; borrowed, may be NULL */
     sl_step_usage usage;        /* STEP_ENDED: of the step */

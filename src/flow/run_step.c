@@ -396,6 +396,7 @@ static void emit_end(sl_node *node)
                            .error = node->error,
                            .message = node->message ? node->message : "",
                            .outputs = outputs,
+                           .value = node->value,
                            .usage = node->usage};
     if (run->durable && !run->keep)
         sl_run_record_step(node, event.path);

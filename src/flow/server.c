@@ -241,6 +241,7 @@ static int open_surfaces(sl_flow_server *server)
                                .telemetry = server->queue_telemetry,
                                .api_key = key,
                                .is_unwanted = sl_message_is_unwanted,
+                               .again = sl_message_again,
                                .user = server};
     error = sl_queue_http_new(&q, &server->broker);
     if (!error)
@@ -309,7 +310,7 @@ static int put_left(void *user, const sl_run_left *left)
     int error;
     if (!left->unsent)
         return 0;
-    while ((error = sl_task_put_again(l->server, left, NULL, NULL)) == SL_EAGAIN && l->server->pending > 0) {
+    while ((error = sl_task_put_again(l->server, left, NULL, NULL, NULL)) == SL_EAGAIN && l->server->pending > 0) {
         sl_mailbox_deliver(&l->server->box); /* room comes with what is done */
         (void)nanosleep(&moment, NULL);
     }
@@ -324,7 +325,7 @@ static int put_left(void *user, const sl_run_left *left)
 static int put_later(void *user, const sl_run_left *left)
 {
     sl_flow_server *server = user;
-    int error = left->unsent ? sl_task_put_again(server, left, NULL, NULL) : 0;
+    int error = left->unsent ? sl_task_put_again(server, left, NULL, NULL, NULL) : 0;
     server->puts_failed |= error != 0;
     return error == SL_EAGAIN ? SL_EAGAIN : 0;
 }

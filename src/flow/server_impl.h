@@ -10,6 +10,7 @@
 #include "src/flow/cancels.h"
 #include "src/flow/deploy.h"
 #include "src/flow/executor.h"
+#include "src/flow/letters.h"
 #include "src/flow/server.h"
 #include "src/flow/server_replies.h"
 #include "src/flow/server_store.h"
@@ -187,12 +188,15 @@ SL_MUST_CHECK int sl_task_make(sl_flow_server *server, const sl_task_new *task, 
 /* Answers a request whose task is not made: with what queue or store say of their disks, where that is why. */
 void sl_task_refuse(sl_api_request *request, int error, const char *what);
 /*
- * The message of a task that was accepted before, put once more. `done` (may be NULL: it is tried again later) comes on
- * the loop when it is known whether the queue has it. Errors: SL_EAGAIN (the queue has no room now), SL_ENOMEM,
- * SL_ETOOBIG, SL_EIO, SL_ECLOSED; then `done` never comes.
+ * The message of a task that was accepted before, put once more; in the place of another one when `place` is not NULL.
+ * `done` (may be NULL: it is tried again later) comes on the loop when it is known whether the queue has it. Errors:
+ * SL_EAGAIN (the queue has no room now), SL_ENOMEM, SL_ETOOBIG, SL_EIO, SL_ECLOSED; then `done` never comes.
  */
-SL_MUST_CHECK int sl_task_put_again(sl_flow_server *server, const sl_run_left *left,
+SL_MUST_CHECK int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, const sl_letter_place *place,
                                     void (*done)(void *user, int error), void *user);
+/* Adds to a message's data where its run goes on: what steps that have ended gave, up to 1 MiB in all, 512 KiB in a
+ * cluster (those for which there is no room run again), and the number of its last event. */
+void sl_task_add_left(const sl_flow_server *server, const sl_run_left *left, json_t *data);
 /* The topic of its message. Errors: SL_EIO, SL_ETOOBIG. */
 SL_MUST_CHECK int sl_task_topic(sl_flow_server *server, const sl_run_left *left,
                                 char ret_topic[SL_QUEUE_MAX_TOPIC_BYTES + 1]);
@@ -264,6 +268,14 @@ bool sl_reply_apply(sl_flow_server *server, json_t *message);
 void sl_reply_ends(json_t *message, char ret_id[SL_FLOW_ID_MAX]);
 /* On the writer's thread, behind what was written of a run's end: SL_EIO when the run has not ended in the file. */
 SL_MUST_CHECK int sl_run_end_is_kept(sl_db *db, const char *id);
+
+/* ---- server_again.c: messages that have come again ---- */
+/* A letter asks for a message in the place of one that has come again. `done` on the loop, once: SL_ENOENT, the run has
+ * ended or goes on here already; or as that of a put. */
+void sl_run_put_in_place(sl_flow_server *server, const json_t *data, void (*done)(void *user, int error), void *user);
+/* For the queue's server, of a message that a worker is to have: see sl_queue_http_options.again. `user`: the server.
+ */
+sl_queue_again sl_message_again(void *user, sl_queue_message *message, char **ret_body);
 
 /* ---- server_dead.c ---- */
 /* Begins to listen: tasks fail whose messages become dead letters. Errors: SL_EIO, SL_ENOMEM. */

@@ -21,6 +21,7 @@ typedef struct reply {
     sl_flow_server *server;
     sl_queue_message *message;
     char ended[SL_FLOW_ID_MAX]; /* the task whose end it tells; empty: none */
+    json_t *again;              /* data of a letter that asks for a message; NULL: it is none */
 } reply;
 
 /* ---- streams ---- */
@@ -35,6 +36,18 @@ static json_t *event_of(json_t *data, const char *id, json_int_t index)
     sl_rfc3339_ms(sl_now_ns(), time);
     return json_pack("{s:I,s:s,s:s,s:s,s:O}", "seq", index + 1, "event", "stream", "time", time, "run_id", id, "data",
                      data);
+}
+
+/* What a step gave, of a worker of ours: so that the run can go on behind it. */
+static void apply_step(sl_flow_server *server, const json_t *step, const char *id)
+{
+    sl_run_step_row row;
+    char *value = NULL;
+    if (!json_is_object(step) || !sl_letter_read_step(step, &row, &value))
+        return;
+    row.run_id = sl_str_c(id);
+    sl_run_store_step(server->runs, &row);
+    free(value);
 }
 
 static bool apply_stream(sl_flow_server *server, json_t *data, const char *id)
@@ -59,6 +72,8 @@ static bool apply_stream(sl_flow_server *server, json_t *data, const char *id)
         if (!last)
             sl_task_was_heard_of(server, id, first);
     }
+    if (text)
+        apply_step(server, json_object_get(data, "step"), id);
     free(text);
     json_decref(event);
     return text != NULL;
@@ -143,7 +158,7 @@ bool sl_reply_apply(sl_flow_server *server, json_t *message)
         return apply_stream(server, data, id);
     if (strcmp(action, "completed_task") == 0)
         return apply_result(server, data, id);
-    return false;
+    return strcmp(action, SL_LETTER_AGAIN) == 0; /* on_recorded() does it, when all that came before is on disk */
 }
 
 /* ---- the topic ---- */
@@ -156,10 +171,10 @@ static int check_kept(sl_store_op *op, sqlite3 *db)
     return *r->ended ? sl_run_end_is_kept(sl_flow_store_db(op->store), r->ended) : 0;
 }
 
-static void on_recorded(sl_store_op *op, int error)
+static void end_reply(void *user, int error)
 {
-    reply *r = (reply *)(void *)op;
-    if (error)
+    reply *r = user;
+    if (error && error != SL_ENOENT)
         error = sl_queue_nack(r->server->queue, r->message->id, r->message->lease, 1000, false,
                               SL_STR("it could not be recorded"));
     else
@@ -168,9 +183,19 @@ static void on_recorded(sl_store_op *op, int error)
     r->server->pending--;
     r->server->replies_under_way--;
     sl_queue_message_free(r->message);
+    json_decref(r->again);
     sl_flow_server *server = r->server;
     sl_free(r);
     sl_replies_take(server);
+}
+
+static void on_recorded(sl_store_op *op, int error)
+{
+    reply *r = (reply *)(void *)op;
+    if (!error && r->again)
+        sl_run_put_in_place(r->server, r->again, end_reply, r);
+    else
+        end_reply(r, error);
 }
 
 /* In the trace of who put it. */
@@ -285,8 +310,12 @@ static void take_reply(sl_flow_server *server, const sl_flow_consumer *c, sl_que
     r->server = server;
     r->message = message;
     r->op = (sl_store_op){.run = check_kept, .done = on_recorded};
-    if (root && apply_traced(server, message, root))
+    if (root && apply_traced(server, message, root)) {
+        const char *action = json_string_value(json_object_get(root, "action"));
         sl_reply_ends(root, r->ended);
+        if (strcmp(action, SL_LETTER_AGAIN) == 0)
+            r->again = json_incref(json_object_get(root, "data"));
+    }
     json_decref(root);
     server->pending++;
     server->replies_under_way++;

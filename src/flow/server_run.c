@@ -3,6 +3,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/flow/letters.h"
 #include "src/flow/server_impl.h"
 #include "src/llm/json_text.h"
 
@@ -119,12 +120,12 @@ static void on_recorded(sl_store_op *op, int error)
 
 /* ---- tasks of another server ---- */
 
-static void tell_event(sl_flow_task *task, json_t *event, uint64_t seq, sl_span *span)
+static void tell_event(sl_flow_task *task, json_t *event, json_t *step, uint64_t seq, sl_span *span)
 {
     char key[SL_FLOW_ID_MAX + 24];
     (void)snprintf(key, sizeof key, "%s:%llu", task->id, (unsigned long long)seq);
-    json_t *data = json_pack("{s:s,s:s,s:I,s:O}", "task_id", task->id, "session_id", task->session, "index",
-                             (json_int_t)task->events, "data", event);
+    json_t *data = json_pack("{s:s,s:s,s:I,s:O,s:O*}", "task_id", task->id, "session_id", task->session, "index",
+                             (json_int_t)task->events, "data", event, "step", step);
     int error = sl_answer_put(task->server, task->home, "task_stream", data, key, span, NULL, NULL);
     (void)error; /* its stream has a gap; the result is what counts */
 }
@@ -135,7 +136,7 @@ static void told_mail(sl_mail *mail)
     sl_flow_server *server = task->server;
     server->pending--;
     if (task->tell_error) {
-        give_back(task, 1000, false, "the result could not be sent");
+        give_back(task, 1000, false, "its server could not be told");
         task_free(task);
     } else if (ack(task)) {
         return;
@@ -263,16 +264,17 @@ static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
     if (!task->run)
         task->run = sl_flow_run_ref(run);
     if (!(last && task->abandoned)) {
-        json_t *body = sl_flow_event_json(run, event);
+        json_t *body = sl_flow_event_json(run, event), *step = *task->home ? sl_letter_step(event) : NULL;
         sl_span *span =
             sl_flow_span(server->workflow_tracer, "workflow.event.publish", SL_SPAN_INTERNAL, task->process, NULL);
         sl_span_set_int(span, "event.index", (int64_t)task->events);
         if (*task->home)
-            tell_event(task, body, event->seq, span);
+            tell_event(task, body, step, event->seq, span);
         else
             sl_streams_push(server, sl_str_c(task->id), event->seq, body, last ? SL_STREAM_ENDS : SL_STREAM_GOES_ON);
         task->events++;
         sl_span_end(span);
+        json_decref(step);
         json_decref(body);
     }
     if (last)
@@ -370,11 +372,32 @@ static bool is_over(sl_flow_task *task)
         return error == SL_ENOENT && hash_of(task).len && !*task->home && is_own(task);
     const char *status = json_string_value(json_object_get(run, "status"));
     bool over = status && strcmp(status, "queued") != 0 && strcmp(status, "running") != 0;
-    bool back = over && sl_run_failed_by_letter(run);
+    bool back = over && sl_run_failed_by_letter(run), began = status && strcmp(status, "running") == 0;
     json_decref(run);
-    if (back) /* it goes on behind the steps that have ended; without memory, from the first one */
+    /* It goes on behind the steps that have ended, here or elsewhere; without memory, from the first one. */
+    if (back || began)
         (void)!sl_run_store_one_left(server->runs, sl_str_c(task->id), keep_left, server);
     return over && !back;
+}
+
+/*
+ * Whoever had the message before has told its server what steps gave, or the server has run them itself: it puts
+ * another one in its place, which says what it knows.
+ */
+static void hand_over(sl_flow_task *task)
+{
+    SL_ASSERT(*task->home && !task->run);
+    sl_letter_place place;
+    char key[SL_LETTER_KEY_BYTES];
+    const sl_queue_message *m = task->message;
+    sl_letter_place_of(sl_str_c(task->id), m->idempotency_key, m->delivery, task->root, &place);
+    json_t *data = sl_letter_again(task->id, &place, key);
+    task->told.deliver = told_mail;
+    task->server->pending++;
+    int error =
+        data ? sl_answer_put(task->server, task->home, SL_LETTER_AGAIN, data, key, NULL, on_told, task) : SL_ENOMEM;
+    if (error)
+        on_told(task, error, NULL);
 }
 
 static void start_spans(sl_flow_task *task, sl_str service)
@@ -413,7 +436,7 @@ static int start_run(sl_flow_task *task, sl_flow *flow, json_t *inputs)
                                    .on_event = on_event,
                                    .user = task};
     int error = sl_flow_run_start(server->executor, flow, inputs, &options, NULL);
-    if (left && !error)
+    if (left) /* who has it again reads it again */
         (void)json_object_del(server->left, task->id);
     return error;
 }
@@ -440,6 +463,10 @@ static void start_task(sl_flow_task *task)
     }
     if (!is_first(task) && is_under_way(task)) { /* it comes again, and is over then */
         task_free(task);
+        return;
+    }
+    if (*task->home && task->message->delivery > 1) {
+        hand_over(task);
         return;
     }
     sl_flow *flow = sl_flows_version(server, hash_of(task));

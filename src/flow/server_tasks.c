@@ -7,7 +7,9 @@
 #include "src/flow/server_impl.h"
 #include "src/llm/json_text.h"
 
-#define MAX_STEPS_BYTES (1024u * 1024) /* in the message of a run that goes on */
+/* Of what steps gave, in the message of a run that goes on. A cluster's brokers take 1 MiB of all of it. */
+#define MAX_STEPS_BYTES (1024u * 1024)
+#define MAX_CLUSTER_STEPS_BYTES (512u * 1024)
 
 struct sl_flow_waiter {
     sl_flow_waiter *next;
@@ -546,21 +548,38 @@ static void key_again(const sl_run_left *left, char *key, size_t size)
         (void)snprintf(key, size, "%.*s", len, left->run.id.ptr);
 }
 
-/* Steps that have ended go with the message: whoever runs it need not have them. Without room they run again. */
-static void add_steps(const sl_flow_server *server, const sl_run_left *left, json_t *data)
+/* Those that fit. */
+static json_t *steps_within(json_t *all, size_t room)
 {
-    if (!server->options->cluster.len || !json_object_size(left->steps))
-        return;
-    char *text = sl_json_text(left->steps);
-    if (text && strlen(text) <= MAX_STEPS_BYTES)
-        (void)json_object_set(data, "steps", left->steps);
-    free(text);
+    json_t *some = json_object(), *step;
+    const char *path;
+    json_object_foreach(all, path, step)
+    {
+        char *text = sl_json_text(step);
+        size_t size = text ? strlen(text) + strlen(path) + 8 : room + 1;
+        free(text);
+        if (size <= room && json_object_set(some, path, step) == 0)
+            room -= size;
+    }
+    return some;
 }
 
-int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, void (*done)(void *user, int error), void *user)
+void sl_task_add_left(const sl_flow_server *server, const sl_run_left *left, json_t *data)
+{
+    SL_ASSERT(left && data);
+    if (left->last_seq) /* whoever runs it goes on counting: its letters are others than those of the run before */
+        (void)json_object_set_new(data, "last_seq", json_integer((json_int_t)left->last_seq));
+    if (!json_object_size(left->steps))
+        return;
+    size_t room = server->options->cluster.len ? MAX_CLUSTER_STEPS_BYTES : MAX_STEPS_BYTES;
+    (void)json_object_set_new(data, "steps", steps_within(left->steps, room));
+}
+
+int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, const sl_letter_place *place,
+                      void (*done)(void *user, int error), void *user)
 {
     SL_ASSERT(left);
-    char key[SL_FLOW_ID_MAX + 24];
+    char key[SL_LETTER_KEY_BYTES];
     char deployment[SL_QUEUE_MAX_TOPIC_BYTES], session[SL_FLOW_ID_MAX], id[SL_FLOW_ID_MAX];
     char topic[SL_QUEUE_MAX_TOPIC_BYTES + 1];
     sl_str found[2] = {{deployment, 0}, {session, 0}};
@@ -577,17 +596,21 @@ int sl_task_put_again(sl_flow_server *server, const sl_run_left *left, void (*do
                               found[1].len ? json_stringn(found[1].ptr, found[1].len) : json_null());
     if (!sl_str_eq_c(left->run.hash, "worker"))
         (void)json_object_set_new(data, "workflow_hash", json_stringn(left->run.hash.ptr, left->run.hash.len));
-    if (left->last_seq) /* whoever runs it goes on counting: its letters are others than those of the run before */
-        (void)json_object_set_new(data, "last_seq", json_integer((json_int_t)left->last_seq));
-    add_steps(server, left, data);
+    sl_task_add_left(server, left, data);
+    if (place)
+        (void)json_object_set_new(data, "max_deliveries", json_integer((json_int_t)place->max_deliveries));
     sl_replies_address(server, data);
     json_t *message = message_of(workflow, "new_task", data, NULL);
     char *body = message ? sl_json_text(message) : NULL;
-    key_again(left, key, sizeof key);
+    if (place)
+        (void)snprintf(key, sizeof key, "%s", place->key);
+    else
+        key_again(left, key, sizeof key);
     sl_queue_put put = {.topic = sl_str_c(topic),
                         .body = sl_str_c(body),
                         .idempotency_key = sl_str_c(key),
-                        .trace = left->run.traceparent};
+                        .trace = left->run.traceparent,
+                        .max_deliveries = place ? place->max_deliveries : 0};
     error = body ? put_run(server, &put, left->run.id, done, user) : SL_ENOMEM;
     free(body);
     json_decref(message);

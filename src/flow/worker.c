@@ -10,6 +10,7 @@
 #include "src/base/mem.h"
 #include "src/flow/cancels.h"
 #include "src/flow/executor.h"
+#include "src/flow/letters.h"
 #include "src/flow/server_mail.h"
 #include "src/flow/server_replies.h"
 #include "src/flow/worker_http.h"
@@ -43,7 +44,7 @@ typedef struct letter letter;
 struct letter {
     letter *next;
     bool is_result;
-    char key[MAX_ID + 32];
+    char key[SL_LETTER_KEY_BYTES];
     size_t len;
     char text[];
 };
@@ -425,8 +426,9 @@ static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
     sl_span *span = span_of(j->worker, "workflow.event.publish", j->process, NULL);
     sl_span_set_int(span, "event.index", (int64_t)j->events);
     (void)snprintf(key, sizeof key, "%llu", (unsigned long long)event->seq);
-    json_t *data = json_pack("{s:s,s:s,s:I,s:o}", "task_id", j->id, "session_id", j->session, "index",
-                             (json_int_t)j->events++, "data", body ? body : json_object());
+    json_t *data =
+        json_pack("{s:s,s:s,s:I,s:o,s:o*}", "task_id", j->id, "session_id", j->session, "index",
+                  (json_int_t)j->events++, "data", body ? body : json_object(), "step", sl_letter_step(event));
     write_home(j, "task_stream", data, key);
     sl_span_end(span);
     if (event->kind == SL_FLOW_RUN_ENDED)
@@ -463,11 +465,11 @@ static sl_str read_message(job *j, json_t *message)
     return sl_str_c(body);
 }
 
-/* Reads the QueueMessage in a body. The inputs; NULL: it is none. */
-static json_t *read_task(job *j, sl_str body)
+/* Reads the QueueMessage `root`. The inputs; NULL: it is none. */
+static json_t *read_task(job *j, const json_t *root)
 {
     const char *task = NULL, *input = NULL;
-    json_t *root = body.len ? json_loadb(body.ptr, body.len, 0, NULL) : NULL, *inputs = NULL;
+    json_t *inputs = NULL;
     json_t *data = json_object_get(root, "data");
     if (json_unpack(data, "{s:s,s:s}", "task_id", &task, "input", &input) == 0 && strlen(task) < sizeof j->id) {
         const char *session = json_string_value(json_object_get(data, "session_id"));
@@ -488,21 +490,44 @@ static json_t *read_task(job *j, sl_str body)
             inputs = json_object();
         }
     }
-    json_decref(root);
     return inputs;
 }
 
-/* One of the two. Takes `native`. */
-static void begin(source *s, json_t *message, sl_queue_message *native)
+/*
+ * True: the message has come again, and the server of a cluster that has made the task knows what its steps gave: it
+ * puts another one in its place. Over HTTP the queue's server has looked already.
+ */
+static bool hand_over(job *j, const json_t *root)
 {
-    SL_ASSERT(s && !message == !!native);
+    SL_ASSERT(j && *j->id);
+    const sl_queue_message *m = j->native;
+    char key[SL_LETTER_KEY_BYTES];
+    sl_letter_place place;
+    const char *home = json_string_value(json_object_get(json_object_get(root, "data"), "answer_topic"));
+    if (!m || m->delivery < 2 || !home || strcmp(home, j->home) != 0)
+        return false;
+    sl_letter_place_of(sl_str_c(j->id), m->idempotency_key, m->delivery, root, &place);
+    json_t *data = sl_letter_again(j->id, &place, key);
+    (void)sl_str_to_c(m->trace, j->trace, sizeof j->trace);
+    write_letter(j, SL_LETTER_AGAIN, data, key + strlen(j->id) + 1);
+    if (j->letters) {
+        j->ended = true;
+        send_next(j);
+    } else {
+        nack(j, 1000, false, "out of memory");
+        job_free(j);
+    }
+    return true;
+}
+
+/* NULL: no memory. Takes `native` otherwise. */
+static job *job_new(source *s, sl_queue_message *native)
+{
+    SL_ASSERT(s);
     worker *w = s->worker;
     job *j = sl_calloc(1, sizeof *j);
-    char trace[SL_TRACEPARENT_LEN + 1] = "";
-    if (!j) { /* its lease ends, and it comes again */
-        sl_queue_message_free(native);
-        return;
-    }
+    if (!j)
+        return NULL;
     j->worker = w;
     j->native = native;
     j->source = s;
@@ -513,12 +538,15 @@ static void begin(source *s, json_t *message, sl_queue_message *native)
         j->next->prev = &j->next;
     w->jobs = j;
     w->job_count++;
-    json_t *inputs = read_task(j, native ? native->body : read_message(j, message));
-    if (!inputs) {
-        nack(j, 0, true, "not a task");
-        job_free(j);
-        return;
-    }
+    return j;
+}
+
+static void run_task(job *j, json_t *inputs, json_t *message)
+{
+    SL_ASSERT(inputs && !message == !!j->native);
+    source *s = j->source;
+    const sl_queue_message *native = j->native;
+    char trace[SL_TRACEPARENT_LEN + 1] = "";
     if (native)
         (void)sl_str_to_c(native->trace, trace, sizeof trace);
     start_spans(j, native ? trace : json_string_value(json_object_get(message, "traceparent")));
@@ -530,13 +558,34 @@ static void begin(source *s, json_t *message, sl_queue_message *native)
                                    .last_seq = j->last_seq,
                                    .on_event = on_event,
                                    .user = j};
-    int error = sl_flow_run_start(w->executor, s->flow, inputs, &options, NULL);
-    json_decref(inputs);
+    int error = sl_flow_run_start(s->worker->executor, s->flow, inputs, &options, NULL);
     if (error) {
         if (error != SL_EEXIST) /* it runs here already: a lease was over too early */
             nack(j, 1000, false, sl_strerror(error));
         job_free(j);
     }
+}
+
+/* One of the two. Takes `native`. */
+static void begin(source *s, json_t *message, sl_queue_message *native)
+{
+    SL_ASSERT(s && !message == !!native);
+    job *j = job_new(s, native);
+    if (!j) { /* its lease ends, and it comes again */
+        sl_queue_message_free(native);
+        return;
+    }
+    sl_str body = native ? native->body : read_message(j, message);
+    json_t *root = body.len ? json_loadb(body.ptr, body.len, 0, NULL) : NULL;
+    json_t *inputs = read_task(j, root);
+    if (!inputs) {
+        nack(j, 0, true, "not a task");
+        job_free(j);
+    } else if (!hand_over(j, root)) {
+        run_task(j, inputs, message);
+    }
+    json_decref(inputs);
+    json_decref(root);
 }
 
 /* ---- leases ---- */

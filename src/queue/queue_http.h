@@ -33,6 +33,12 @@
 
 typedef struct sl_queue_http sl_queue_http;
 
+/* What becomes of a message that was delivered before. */
+typedef enum sl_queue_again {
+    SL_QUEUE_AGAIN_GIVE = 0, /* the worker gets it, with another body when there is one */
+    SL_QUEUE_AGAIN_KEPT      /* the user has it, frees it and ends its delivery */
+} sl_queue_again;
+
 typedef struct sl_queue_http_options {
     sl_loop *loop;
     sl_queue *queue;               /* outlives it */
@@ -43,6 +49,9 @@ typedef struct sl_queue_http_options {
     /* Messages that workers are not to have, by topic, key and time of the put: those that wait are ended when their
      * turn comes, and who has one is told so when it extends its lease. On the loop's thread. May be NULL. */
     bool (*is_unwanted)(void *user, sl_str topic, sl_str key, uint64_t put_ns);
+    /* Before a message that was delivered before goes to a worker. `*ret_body` (of malloc; left alone: its own) is what
+     * the worker gets in the place of its body. On the loop's thread. May be NULL. */
+    sl_queue_again (*again)(void *user, sl_queue_message *message, char **ret_body);
     void *user;
     size_t max_leased; /* deliveries to workers at once; SL_QUEUE_HTTP_LEASED when 0 */
 } sl_queue_http_options;

@@ -28,6 +28,7 @@ struct sl_qh_delivery {
     sl_queue_http *http;
     sl_queue_message facts;    /* without body and key; its trace lies below */
     sl_queue_message *message; /* NULL once it has been written */
+    char *body;                /* in the place of its own; NULL: none */
     char trace[SL_QUEUE_MAX_TRACE_BYTES];
     char key[96]; /* of a message that may be cancelled; longer ones cannot be */
     sl_span *span;

@@ -41,6 +41,7 @@ static void end_delivery(sl_qh_delivery *d, sl_queue_outcome outcome, sl_str rea
     sl_timer_stop(http->options.loop, &d->timer);
     sl_queue_callback_end(http->options.telemetry, d->span, d->facts.topic, d->facts.taken_ns, outcome, reason);
     sl_queue_message_free(d->message);
+    free(d->body);
     sl_free(d);
 }
 
@@ -56,8 +57,16 @@ static bool is_unwanted(const sl_queue_http *http, sl_str topic, sl_str key, uin
     return http->options.is_unwanted && http->options.is_unwanted(http->options.user, topic, key, put_ns);
 }
 
-/* The next one that is wanted; the others end. */
-static int take_wanted(sl_queue_http *http, sl_str topic, uint64_t lease_ms, sl_queue_message **ret_message)
+/* True: the user has kept it. */
+static bool is_kept(const sl_queue_http *http, sl_queue_message *m, char **ret_body)
+{
+    return m->delivery > 1 && http->options.again &&
+           http->options.again(http->options.user, m, ret_body) == SL_QUEUE_AGAIN_KEPT;
+}
+
+/* The next one that is wanted; the others end, or are kept. */
+static int take_wanted(sl_queue_http *http, sl_str topic, uint64_t lease_ms, sl_queue_message **ret_message,
+                       char **ret_body)
 {
     for (;;) {
         sl_queue_message *m = NULL;
@@ -65,6 +74,8 @@ static int take_wanted(sl_queue_http *http, sl_str topic, uint64_t lease_ms, sl_
         if (error)
             return error;
         if (!is_unwanted(http, m->topic, m->idempotency_key, m->put_ns)) {
+            if (is_kept(http, m, ret_body))
+                continue;
             *ret_message = m;
             return 0;
         }
@@ -81,7 +92,7 @@ static int take(sl_qh_request *request, sl_str topic, uint64_t lease_ms, sl_qh_d
     sl_qh_delivery *d = sl_calloc(1, sizeof *d);
     if (!d)
         return SL_ENOMEM;
-    int error = take_wanted(http, topic, lease_ms, &d->message);
+    int error = take_wanted(http, topic, lease_ms, &d->message, &d->body);
     if (error) {
         sl_free(d);
         return error;
@@ -158,7 +169,7 @@ static void write_message(sl_jw *w, sl_buf *scratch, const sl_qh_delivery *d, ui
     sl_jw_str(w, sl_str_c(token));
     sl_jw_key(w, SL_STR("topic"));
     sl_jw_str(w, m->topic);
-    write_body(w, scratch, m->body);
+    write_body(w, scratch, d->body ? sl_str_c(d->body) : m->body);
     sl_jw_key(w, SL_STR("delivery"));
     sl_jw_u64(w, m->delivery);
     sl_jw_key(w, SL_STR("priority"));
@@ -231,6 +242,8 @@ static int try_lease(sl_qh_request *request, sl_str topic)
         write_message(&w, &scratch, d, request->lease_ms);
         sl_queue_message_free(d->message);
         d->message = NULL;
+        free(d->body);
+        d->body = NULL;
     }
     sl_jw_end(&w);
     sl_jw_end(&w);

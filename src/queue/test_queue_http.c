@@ -22,8 +22,12 @@ typedef struct site {
     uint16_t port;
     int fd;
     bool drain;
+    sl_queue_message *kept; /* by keep_again() */
+    _Atomic unsigned agains;
     char folder[64], path[128];
 } site;
+
+static sl_queue_again (*the_again)(void *user, sl_queue_message *message, char **ret_body); /* of the next site */
 
 static void start_sdk(site *s)
 {
@@ -69,7 +73,12 @@ static site *site_new(const char *key, bool traced, sl_queue_options options)
     if (traced)
         start_sdk(s);
     s->fd = nf_listen(&s->port);
-    sl_queue_http_options http = {.loop = &s->l.loop, .queue = s->queue, .telemetry = s->telemetry, .api_key = key};
+    sl_queue_http_options http = {.loop = &s->l.loop,
+                                  .queue = s->queue,
+                                  .telemetry = s->telemetry,
+                                  .api_key = key,
+                                  .again = the_again,
+                                  .user = s};
     if (sl_queue_http_new(&http, &s->http) || sl_queue_http_listen(s->http, s->fd))
         abort();
     nf_loop_start(&s->l, stop_site, s);
@@ -150,6 +159,53 @@ static int64_t figure(site *s, const char *topic, const char *name)
     }
     json_decref(answer);
     return value;
+}
+
+static sl_queue_again change_or_keep(void *user, sl_queue_message *message, char **ret_body)
+{
+    site *s = user;
+    CHECK(message->delivery > 1);
+    CHECK_STR(message->body, "ada");
+    if (++s->agains == 1)
+        return SL_QUEUE_AGAIN_GIVE;
+    if (s->agains == 2) {
+        *ret_body = strdup("ada, once more");
+        return SL_QUEUE_AGAIN_GIVE;
+    }
+    s->kept = message;
+    return SL_QUEUE_AGAIN_KEPT;
+}
+
+/* Of messages that were delivered before the user says what becomes of them. */
+SL_TEST(messages_that_come_again)
+{
+    the_again = change_or_keep;
+    site *s = site_new(NULL, false, (sl_queue_options){.path = NULL});
+    the_again = NULL;
+    static const char *const bodies[] = {"ada", "ada", "ada, once more"};
+    char target[256];
+    expect(s, "POST", "/queues/mail/messages", "ada", 201);
+    for (unsigned i = 0; i < 3; i++) {
+        json_t *answer = ask(s, "POST", "/queues/mail/lease", "", "", 200);
+        json_t *message = first_of(answer);
+        CHECK_STR(sl_str_c(text_at(message, "body")), bodies[i]);
+        CHECK_EQ(json_integer_value(json_object_get(message, "delivery")), i + 1);
+        CHECK_EQ(s->agains, i);
+        (void)snprintf(target, sizeof target, "/queues/messages/%s/nack?lease=%s", text_at(message, "id"),
+                       text_at(message, "lease"));
+        json_decref(answer);
+        expect(s, "POST", target, "", 200);
+    }
+    expect(s, "POST", "/queues/mail/messages", "bob", 201); /* one is kept, and the next one given */
+    json_t *answer = ask(s, "POST", "/queues/mail/lease", "", "", 200);
+    CHECK_STR(sl_str_c(text_at(first_of(answer), "body")), "bob");
+    json_decref(answer);
+    REQUIRE(s->kept);
+    CHECK_EQ(figure(s, "mail", "leased"), 2);
+    CHECK_EQ(sl_queue_ack(s->queue, s->kept->id, s->kept->lease, NULL, NULL), 0);
+    sl_queue_message_free(s->kept);
+    CHECK_EQ(figure(s, "mail", "leased"), 1);
+    site_end(s);
 }
 
 SL_TEST(the_simple_queue_of_llama_deploy)
