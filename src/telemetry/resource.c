@@ -113,7 +113,7 @@ static int add_environment(attr_list *list, const sl_env *env, sl_arena *arena)
     if (error == SL_ENOMEM)
         return error;
     if (error)
-        sl_env_reject(env, SL_VAR_OTEL_RESOURCE_ATTRIBUTES, "malformed");
+        sl_env_reject(env, SL_VAR_OTEL_RESOURCE_ATTRIBUTES, error == SL_ELIMIT ? "too many" : "malformed");
     else
         list->count += count;
     sl_str name = sl_env_text(env, SL_VAR_OTEL_SERVICE_NAME);
