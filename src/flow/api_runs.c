@@ -266,15 +266,11 @@ void sl_api_get_run(sl_api_request *request)
 void sl_api_get_events(sl_api_request *request)
 {
     sl_flow_server *server = sl_api_user(request);
-    sl_str id = sl_api_param(request, 0), last = sl_api_header(request, SL_HTTP_LAST_EVENT_ID);
+    sl_str id = sl_api_param(request, 0);
     uint64_t after = 0;
     json_t *run = NULL;
     if (!sl_api_query_u64(request, "after", 0, INT64_MAX, &after))
         return;
-    if (last.len && sl_str_to_u64(last, &after) != 0) {
-        sl_api_invalid(request, "header", "last-event-id", "Input should be the id of an event");
-        return;
-    }
     int error = sl_run_store_get(server->runs, id, &run);
     json_decref(run);
     if (error == SL_ENOENT)

@@ -609,7 +609,7 @@ const sl_api_route sl_flow_control_routes[] = {
     {GET, "/sessions/{session_id}/tasks/{task_id}/result", "getTaskResult", get_result,
      "The result of a task; null until there is one", NULL, SL_API_NO_BODY, "200 404", NULL, false, NULL},
     {GET, "/sessions/{session_id}/tasks/{task_id}/result_stream", "getTaskResultStream", get_result_stream,
-     "Events of a task as they happen", NULL, SL_API_NO_BODY, "200 404", NDJSON, false, NULL},
+     "Events of a task as they happen", NULL, SL_API_NO_BODY, "200 404 422", NDJSON, false, NULL},
     {POST, "/sessions/{session_id}/tasks/{task_id}/send_event", "sendEvent", send_event, "Sends an event to a task",
      NULL, SL_API_JSON, "200 404 422", NULL, false, "service_id! event_obj_str!"},
     {GET, "/sessions/{session_id}/state", "getSessionState", get_state, "State of a session", NULL, SL_API_NO_BODY,

@@ -324,7 +324,11 @@ static void stream_open(sl_flow_stream *s)
 void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after, sl_stream_shape shape)
 {
     const sl_str shapes[] = {SL_STR("application/x-ndjson"), SL_STR("text/event-stream")};
-    sl_str accept = sl_api_header(request, SL_HTTP_ACCEPT);
+    sl_str accept = sl_api_header(request, SL_HTTP_ACCEPT), last = sl_api_header(request, SL_HTTP_LAST_EVENT_ID);
+    if (last.len && sl_str_to_u64(last, &after) != 0) {
+        sl_api_invalid(request, "header", "last-event-id", "Input should be the id of an event");
+        return;
+    }
     sl_flow_stream *s = stream_new(server, request, id, after);
     if (!s)
         return;

@@ -91,6 +91,27 @@ def test_a_key_that_is_known_tells_how_its_run_stands():
     lib.equal(server.stop(), 0)
 
 
+def test_every_stream_of_events_goes_on_behind_the_last_one():
+    """Streams of tasks have ids too; who came back with the last one was given all of them again."""
+    server = flow.Server()
+    server.deploy(echo=flow.ECHO)
+    session = lib.post(server.api + "/deployments/d/sessions/create").json()["session_id"]
+    task = server.task("create", {"x": "a"}, "echo", session=session).json()["task_id"]
+    server.ended(task)
+    streams = (f"{server.api}/runs/{task}/events", f"{server.api}/deployments/d/tasks/{task}/events?session_id={session}",
+               f"{server.control}/sessions/{session}/tasks/{task}/result_stream")
+    for url in streams:
+        ids = [re.findall(r"(?m)^id: (\d+)$", lib.get(url, headers={"Accept": "text/event-stream", **more}).text)
+               for more in ({}, {"Last-Event-ID": "2"}, {"Last-Event-ID": "4"})]
+        lib.equal(ids, [["1", "2", "3", "4"], ["3", "4"], []], url)
+        lib.equal(lib.get(url, headers={"Last-Event-ID": "x"}).status, 422)
+    lib.equal(server.stop(), 0)
+    again = flow.Server(data=server.data)
+    url = streams[1].replace(server.api, again.api)
+    lib.equal(re.findall(r"(?m)^id: (\d+)$", lib.get(url, headers={"Accept": "text/event-stream", "Last-Event-ID": "3"}).text), ["4"])
+    lib.equal(again.stop(), 0)
+
+
 def test_every_error_of_a_surface_has_one_form():
     """What the connection refuses by itself (413, 431) had OpenAI's form, which clients of LlamaDeploy do not read."""
     server = flow.Server()
