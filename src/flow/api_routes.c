@@ -73,8 +73,6 @@ const sl_api_route sl_flow_api_routes[] = {
      SL_API_NO_BODY, "200 204 500", "text/plain", false, NULL},
     {GET, "/metrics", "getMetrics", sl_api_status_metrics, "The same", NULL, SL_API_NO_BODY, "200 204 500",
      "text/plain", false, NULL},
-    {GET, "/metrics", "getMetrics", sl_api_status_metrics, "The same", NULL, SL_API_NO_BODY, "200 204 500", "text/plain",
-     false},
     {GET, "/deployments/", "listDeployments", sl_api_list_deployments, "All deployments", NULL, SL_API_NO_BODY, "200",
      NULL, false, NULL},
     {GET, "/deployments/{deployment_name}", "getDeployment", sl_api_get_deployment, "A deployment", NULL,
