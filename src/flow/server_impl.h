@@ -292,7 +292,7 @@ bool sl_run_failed_by_letter(const json_t *run);
 
 /* Which events, and how. */
 typedef enum sl_stream_shape { SL_STREAM_FULL = 0, SL_STREAM_DATA } sl_stream_shape;
-/* Streams a run's events behind `after` to the request: SSE when it accepts that, else ndjson. */
+/* Streams a run's events behind `after` or Last-Event-ID to the request: SSE when it accepts that, else ndjson. */
 void sl_stream_start(sl_flow_server *server, sl_api_request *request, sl_str id, uint64_t after, sl_stream_shape shape);
 /* As a client of llama-agents asks for it. */
 typedef struct sl_stream_agents {

@@ -61,8 +61,10 @@ static json_t *time_or_null(sqlite3_stmt *s, int at)
     return json_string(text);
 }
 
+/* The trace is known when the run is accepted; who executes it may say none. */
 #define RUN_COLUMNS                                                                                                    \
-    "id, workflow, status, error, error_type, idempotency_key, trace_id, created_ns, started_ns, ended_ns, "           \
+    "id, workflow, status, error, error_type, idempotency_key, "                                                       \
+    "coalesce(nullif(trace_id, ''), nullif(substr(traceparent, 4, 32), '')), created_ns, started_ns, ended_ns, "       \
     "input_tokens, output_tokens, cost_usd"
 enum { AFTER_RUN = 13 }; /* columns of RUN_COLUMNS */
 
