@@ -51,7 +51,10 @@ typedef struct sl_exporter {
     bool (*wants)(void *user, sl_signal signal, sl_str item);
 } sl_exporter;
 
-/* Told about errors that have nowhere else to go, at most once a second per kind. Any thread. */
+/*
+ * Told about errors that have nowhere else to go, at most once a second per kind, and at the end about what has been
+ * lost since. Any thread.
+ */
 typedef void (*sl_error_fn)(void *user, int error, const char *message);
 
 /* Limits of one signal's batches; zeros are the defaults of the specification. */

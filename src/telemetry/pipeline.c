@@ -32,6 +32,25 @@ static void wait_wake(sl_pipeline *p, uint64_t timeout_ms)
     (void)got; /* another reader may have been faster: the wake-up itself is what counts */
 }
 
+/* Says what has been lost to full rings and queues since that was last said. `last`: there will be no other time. */
+static void tell_losses(sl_pipeline *p, bool last)
+{
+    SL_ASSERT(p);
+    pthread_mutex_lock(&p->lock);
+    p->unsaid += sl_pipeline_new_drops(p);
+    uint64_t drops = p->unsaid;
+    pthread_mutex_unlock(&p->lock);
+    if (drops &&
+        sl_reporter_tell(p->reporter, last, SL_ELIMIT, "%llu records dropped: a recording thread's ring was full",
+                         (unsigned long long)drops)) {
+        pthread_mutex_lock(&p->lock);
+        p->unsaid -= drops;
+        pthread_mutex_unlock(&p->lock);
+    }
+    for (size_t i = 0; i < p->lane_count; i++)
+        sl_sink_tell_lost(p->lanes[i].sink, last);
+}
+
 /* One round. Returns how long to wait before the next. */
 static uint64_t work_once(sl_pipeline *p, unsigned *empty_rounds)
 {
@@ -39,11 +58,8 @@ static uint64_t work_once(sl_pipeline *p, unsigned *empty_rounds)
     pthread_mutex_lock(&p->lock);
     size_t count = sl_pipeline_drain_all(p);
     bool waiting = sl_pipeline_finish_due(p, false);
-    uint64_t drops = sl_pipeline_new_drops(p);
     pthread_mutex_unlock(&p->lock);
-    if (drops)
-        sl_reporter_say(p->reporter, SL_ELIMIT, "%llu records dropped: a recording thread's ring was full",
-                        (unsigned long long)drops);
+    tell_losses(p, false);
     *empty_rounds = count || waiting ? 0 : *empty_rounds + 1;
     if (*empty_rounds == IDLE_AFTER)
         sl_pipeline_trim(p);
@@ -313,6 +329,7 @@ void sl_pipeline_remove_segment(sl_pipeline *pipeline, sl_segment *segment)
             continue;
         pipeline->now_ns = sl_mono_ns();
         sl_pipeline_drain_source(pipeline, from);
+        pipeline->unsaid += sl_pipeline_new_drops(pipeline);
         retire(pipeline, from);
         pipeline->sources[i] = pipeline->sources[--pipeline->source_count];
         sl_free(from);
@@ -380,8 +397,10 @@ int sl_pipeline_shutdown(sl_pipeline *pipeline, uint64_t timeout_ms)
         return SL_ECLOSED;
     uint64_t deadline = sl_deadline_ns(timeout_ms);
     int result = stop_thread(pipeline, deadline) ? 0 : SL_ETIMEOUT;
-    if (!result)
+    if (!result) {
         push_all(pipeline);
+        tell_losses(pipeline, true);
+    }
     for (size_t i = 0; i < pipeline->lane_count; i++)
         sl_sink_begin_stop(pipeline->lanes[i].sink, deadline);
     for (size_t i = 0; i < pipeline->lane_count; i++) {

@@ -53,6 +53,7 @@ struct sl_pipeline {
     size_t scope_count;
     sl_batch_scope *scopes[SL_MAX_SCOPES];
     sl_ring_stats retired[SL_RING_COUNT]; /* of removed segments */
+    uint64_t unsaid;                      /* records lost to full rings of which nobody has been told */
     uint64_t now_ns;                      /* of the drain under way */
     /* Under the collection lock. */
     pthread_mutex_t collect_lock;

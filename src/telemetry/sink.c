@@ -28,6 +28,8 @@ typedef struct request_queue {
     size_t bytes;
 } request_queue;
 
+typedef enum lost_why { LOST_FULL, LOST_LEFT, LOST_WHYS } lost_why;
+
 /* Memory that was a request's: new memory of that size would cost more, in page faults, than filling it. */
 typedef struct spare {
     char *data;
@@ -47,6 +49,7 @@ struct sl_sink {
     pthread_cond_t done; /* to waiters: a request has left, or the thread has ended */
     request_queue queues[SL_SIGNAL_COUNT];
     sl_sink_counts counts[SL_SIGNAL_COUNT];
+    size_t unsaid[LOST_WHYS][SL_SIGNAL_COUNT]; /* items lost of which nobody has been told */
     size_t spare_count;
     spare spares[SPARES];
     uint64_t next_seq;
@@ -135,10 +138,18 @@ static void count_failed(sl_sink *sink, sl_signal signal, size_t items)
     sink->counts[signal].dropped_failed += items;
 }
 
+/* Counts what there is no time left for. */
+static void count_left(sl_sink *sink, sl_signal signal, size_t items)
+{
+    SL_ASSERT(sink->stopping);
+    count_failed(sink, signal, items);
+    sink->unsaid[LOST_LEFT][signal] += items;
+}
+
 static void drop_all(sl_sink *sink)
 {
     for (sl_request *request = pop_oldest(sink); request; request = pop_oldest(sink)) {
-        count_failed(sink, request->signal, request->items);
+        count_left(sink, request->signal, request->items);
         sl_request_free(request);
     }
 }
@@ -267,6 +278,31 @@ static void recycle(sl_sink *sink, sl_request *request)
     sl_request_free(request);
 }
 
+static void tell_lost(sl_sink *sink, lost_why why, sl_signal signal, bool always)
+{
+    static const char *const texts[LOST_WHYS] = {"the queue for a slow exporter was full", "the end came first"};
+    const char *name = sink->options.exporter.name ? sink->options.exporter.name : "exporter";
+    pthread_mutex_lock(&sink->lock);
+    size_t items = sink->unsaid[why][signal];
+    sink->unsaid[why][signal] = 0;
+    pthread_mutex_unlock(&sink->lock);
+    if (!items || sl_reporter_tell(sink->options.reporter, always, SL_ELIMIT, "%s: %zu %s lost: %s", name, items,
+                                   signal_items(signal), texts[why]))
+        return;
+    pthread_mutex_lock(&sink->lock);
+    sink->unsaid[why][signal] += items; /* with the next */
+    pthread_mutex_unlock(&sink->lock);
+}
+
+void sl_sink_tell_lost(sl_sink *sink, bool always)
+{
+    SL_ASSERT(sink);
+    for (int signal = 0; signal < SL_SIGNAL_COUNT; signal++) {
+        tell_lost(sink, LOST_FULL, (sl_signal)signal, always);
+        tell_lost(sink, LOST_LEFT, (sl_signal)signal, always);
+    }
+}
+
 /* Delivers one request, with retries. Under the lock, which it gives up meanwhile. */
 static void deliver(sl_sink *sink, sl_request *request)
 {
@@ -283,7 +319,7 @@ static void deliver(sl_sink *sink, sl_request *request)
         sink->peer_gone = true;
     settle(sink, request, error, rejected);
     sink->inflight_seq = 0;
-    if (error || rejected) {
+    if ((error || rejected) && !sink->abandoned) {
         sink->calling = true;
         pthread_mutex_unlock(&sink->lock);
         report(sink, request, error, rejected);
@@ -400,6 +436,7 @@ static void make_room(sl_sink *sink, sl_signal signal, size_t more)
         sl_request *request = pop(sink, signal);
         sink->counts[signal].dropped += request->items;
         sink->counts[signal].dropped_full += request->items;
+        sink->unsaid[LOST_FULL][signal] += request->items;
         sl_request_free(request);
         pthread_cond_broadcast(&sink->done);
     }
@@ -413,7 +450,7 @@ void sl_sink_put(sl_sink *sink, sl_request *request)
     sl_sink_counts *counts = &sink->counts[request->signal];
     counts->put += request->items;
     if (sink->stopping) {
-        count_failed(sink, request->signal, request->items);
+        count_left(sink, request->signal, request->items);
         pthread_mutex_unlock(&sink->lock);
         sl_request_free(request);
         return;
@@ -493,7 +530,7 @@ int sl_sink_stop(sl_sink *sink, uint64_t deadline_ns)
     sink->abandoned = true;
     if (!ended) {
         for (int i = 0; i < SL_SIGNAL_COUNT; i++) {
-            count_failed(sink, (sl_signal)i, sink->counts[i].inflight);
+            count_left(sink, (sl_signal)i, sink->counts[i].inflight);
             sink->counts[i].inflight = 0;
         }
         pthread_cond_broadcast(&sink->work);
@@ -503,6 +540,7 @@ int sl_sink_stop(sl_sink *sink, uint64_t deadline_ns)
         (void)pthread_join(sink->thread, NULL);
     else
         (void)pthread_detach(sink->thread);
+    sl_sink_tell_lost(sink, true);
     return ended ? 0 : SL_ETIMEOUT;
 }
 

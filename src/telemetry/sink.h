@@ -64,6 +64,11 @@ void sl_sink_free(sl_sink *sink);
 char *sl_sink_take_spare(sl_sink *sink, size_t *ret_cap);
 /* Frees such memory: nothing comes any more for a while. */
 void sl_sink_trim(sl_sink *sink);
+/*
+ * Says what has been dropped because the queue was full, or left behind at the end, since that was last said. The stop
+ * does it by itself. Any thread, without a lock that the error callback may want.
+ */
+void sl_sink_tell_lost(sl_sink *sink, bool always);
 void sl_sink_get_counts(sl_sink *sink, sl_signal signal, sl_sink_counts *ret_counts);
 
 #endif

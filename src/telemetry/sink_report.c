@@ -88,18 +88,21 @@ static bool is_due(sl_reporter *r, int error)
     return true;
 }
 
-void sl_reporter_vsay(sl_reporter *reporter, int error, const char *format, va_list args)
+static bool speak(sl_reporter *reporter, bool always, int error, const char *format, va_list args)
+    __attribute__((format(printf, 4, 0)));
+
+static bool speak(sl_reporter *reporter, bool always, int error, const char *format, va_list args)
 {
     SL_ASSERT(format);
     if (!reporter || (!reporter->fn && !reporter->to_stderr))
-        return;
+        return false;
     pthread_mutex_lock(&reporter->lock);
-    bool say = !reporter->closed && is_due(reporter, error);
+    bool say = !reporter->closed && (is_due(reporter, error) || always);
     if (say)
         reporter->running++;
     pthread_mutex_unlock(&reporter->lock);
     if (!say)
-        return;
+        return false;
     char text[REPORT_TEXT];
     (void)vsnprintf(text, sizeof text, format, args);
     inside++;
@@ -112,6 +115,21 @@ void sl_reporter_vsay(sl_reporter *reporter, int error, const char *format, va_l
     reporter->running--;
     pthread_cond_broadcast(&reporter->idle);
     pthread_mutex_unlock(&reporter->lock);
+    return true;
+}
+
+void sl_reporter_vsay(sl_reporter *reporter, int error, const char *format, va_list args)
+{
+    (void)speak(reporter, false, error, format, args);
+}
+
+bool sl_reporter_tell(sl_reporter *reporter, bool always, int error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    bool said = speak(reporter, always, error, format, args);
+    va_end(args);
+    return said;
 }
 
 void sl_reporter_say(sl_reporter *reporter, int error, const char *format, ...)

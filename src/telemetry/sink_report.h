@@ -21,6 +21,12 @@ void sl_reporter_close(sl_reporter *reporter, uint64_t timeout_ms);
 
 /* Reports; NULL reporter: nothing happens. Notes (`error` 0) and SL_ECONFIG are not rate-limited. Any thread. */
 void sl_reporter_say(sl_reporter *reporter, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/*
+ * As sl_reporter_say, for what is counted until it has been said: returns whether it was. `always`: also when something
+ * of that kind was said a moment ago, as there will be no other time.
+ */
+bool sl_reporter_tell(sl_reporter *reporter, bool always, int error, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 void sl_reporter_vsay(sl_reporter *reporter, int error, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 

@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "src/base/mem.h"
@@ -486,4 +487,55 @@ SL_TEST(a_forked_child_is_inert)
     CHECK_EQ(x.items, 1);
     sl_pipeline_free(p);
     sl_segment_free(s);
+}
+
+/* ---- what is said ---- */
+
+typedef struct heard {
+    pthread_mutex_t lock;
+    uint64_t ring_drops; /* told of */
+    unsigned times;
+} heard;
+
+static void on_error(void *user, int error, const char *message)
+{
+    heard *to = user;
+    const char *rest = strstr(message, " records dropped: a recording thread's ring was full");
+    (void)error;
+    pthread_mutex_lock(&to->lock);
+    if (rest)
+        to->ring_drops += strtoull(message, NULL, 10);
+    to->times++;
+    pthread_mutex_unlock(&to->lock);
+}
+
+/* Whatever is dropped is told in the end, also what the last drain finds, and what the limit on messages held back. */
+SL_TEST(drops_of_rings_are_told_to_the_last)
+{
+    heard to = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    probe x = {0};
+    sl_exporter e = probe_exporter(&x);
+    sl_batch_options batch = {.max_queue_items = 4, .max_batch_items = 4, .schedule_delay_ms = 10};
+    sl_pipeline_options o = {.exporters = &e, .exporter_count = 1, .on_error = on_error, .on_error_user = &to};
+    o.batch[SL_SIGNAL_TRACES] = batch;
+    o.poll_ms = 20;
+    sl_pipeline *p = NULL;
+    REQUIRE(sl_pipeline_new(&o, &p) == 0);
+    sl_segment *s = segment_of(p), *other = segment_of(p);
+    uint64_t refused = 0;
+    for (int round = 0; round < 10; round++) {
+        for (int i = 0; i < 20; i++)
+            refused += write_span(round % 2 ? s : other, 30) != 0;
+        usleep(5000);
+    }
+    sl_pipeline_remove_segment(p, other);
+    for (int i = 0; i < 20; i++)
+        refused += write_span(s, 30) != 0;
+    CHECK(refused >= 16);
+    CHECK_EQ(sl_pipeline_shutdown(p, 5000), 0);
+    CHECK_EQ(to.ring_drops, refused);
+    CHECK(to.times <= 4);
+    sl_pipeline_free(p);
+    sl_segment_free(s);
+    sl_segment_free(other);
 }

@@ -520,3 +520,78 @@ SL_TEST(losses_are_told_with_their_number)
         sl_sink_free(sink);
     }
 }
+
+typedef struct heard {
+    _Atomic unsigned times;
+    char texts[8][128];
+} heard;
+
+static void on_errors(void *user, int error, const char *message)
+{
+    heard *to = user;
+    unsigned at = atomic_load(&to->times);
+    (void)error;
+    if (at < 8)
+        (void)snprintf(to->texts[at], sizeof to->texts[at], "%s", message);
+    atomic_fetch_add(&to->times, 1);
+}
+
+/* What a full queue drops is told when there is somebody to tell, with the number of all that was not said before. */
+SL_TEST(what_a_full_queue_drops_is_told)
+{
+    script s = {.hold = true};
+    heard to = {0};
+    sl_sink_options o = options_of(&s);
+    sl_sink *sink = NULL;
+    o.batch[SL_SIGNAL_TRACES].max_pending_bytes = 100;
+    o.reporter = sl_reporter_new(on_errors, &to, false);
+    REQUIRE(o.reporter && sl_sink_new(&o, &sink) == 0);
+    put(sink, SL_SIGNAL_TRACES, 'a', 1, 60);
+    while (atomic_load(&s.calls) == 0)
+        nap(1);
+    for (int i = 0; i < 4; i++)
+        put(sink, SL_SIGNAL_TRACES, 'b', 10, 60); /* each pushes the one before out */
+    sl_sink_tell_lost(sink, false);
+    REQUIRE(atomic_load(&to.times) == 1);
+    CHECK_STR(sl_str_c(to.texts[0]), "script: 30 spans lost: the queue for a slow exporter was full");
+    put(sink, SL_SIGNAL_TRACES, 'b', 10, 60);
+    sl_sink_tell_lost(sink, false); /* too soon */
+    put(sink, SL_SIGNAL_TRACES, 'b', 10, 60);
+    CHECK_EQ(atomic_load(&to.times), 1);
+    atomic_store(&s.hold, false);
+    CHECK_EQ(sl_sink_stop(sink, in_ms(5000)), 0);
+    REQUIRE(atomic_load(&to.times) == 2); /* but at the end */
+    CHECK_STR(sl_str_c(to.texts[1]), "script: 20 spans lost: the queue for a slow exporter was full");
+    sl_sink_tell_lost(sink, true);
+    CHECK_EQ(atomic_load(&to.times), 2);
+    sl_reporter_close(o.reporter, 1000);
+    sl_reporter_unref(o.reporter);
+    sl_sink_free(sink);
+}
+
+/* A stop whose deadline passes tells what it leaves behind: what is under way and what waits. */
+SL_TEST(what_a_stop_leaves_behind_is_told)
+{
+    script s = {.hold = true};
+    heard to = {0};
+    sl_sink_options o = options_of(&s);
+    sl_sink *sink = NULL;
+    o.reporter = sl_reporter_new(on_errors, &to, false);
+    REQUIRE(o.reporter && sl_sink_new(&o, &sink) == 0);
+    put(sink, SL_SIGNAL_TRACES, 'a', 3, 10);
+    while (atomic_load(&s.calls) == 0)
+        nap(1);
+    put(sink, SL_SIGNAL_TRACES, 'b', 4, 10);
+    put(sink, SL_SIGNAL_LOGS, 'c', 5, 10);
+    CHECK_EQ(sl_sink_stop(sink, in_ms(30)), SL_ETIMEOUT);
+    CHECK_EQ(atomic_load(&to.times), 2);
+    CHECK_STR(sl_str_c(to.texts[0]), "script: 7 spans lost: the end came first");
+    CHECK_STR(sl_str_c(to.texts[1]), "script: 5 log records lost: the end came first");
+    sl_sink_free(sink);
+    atomic_store(&s.hold, false);
+    while (atomic_load(&s.frees) == 0)
+        nap(1);
+    CHECK_EQ(atomic_load(&to.times), 2);
+    sl_reporter_close(o.reporter, 1000);
+    sl_reporter_unref(o.reporter);
+}
