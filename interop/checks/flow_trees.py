@@ -92,7 +92,7 @@ class Plant:
     def __init__(self, ctx, env=None):
         mock = sightline.start_mock(ctx, "--ttft", "0", "--itl", "0")
         self.records = [os.path.join(ctx.dir, "gateway.jsonl")]
-        queues = {"OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_BSP_MAX_QUEUE_SIZE": "65536"}
+        queues = {"OTEL_BSP_SCHEDULE_DELAY": "200"}
         self.gateway = sightline.Gateway(ctx, {"up": (mock + "/v1", "up")},
                                          dict(queues, **(env or flow.file_env(self.records[0], "traces"))))
         provider = {"OPENAI_API_KEY": sightline.KEY, "OPENAI_BASE_URL": self.gateway.url + "/v1"}
