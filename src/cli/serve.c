@@ -14,6 +14,7 @@
 #include "src/cli/data_dir.h"
 #include "src/cli/mock_server.h"
 #include "src/cli/reload.h"
+#include "src/gateway/gateway.h"
 #include "src/gateway/worker.h"
 #include "src/telemetry/multiproc.h"
 #include "src/telemetry/otel_config.h"
@@ -38,6 +39,18 @@ static void print_diagnostics(const sl_config *config)
     sl_buf_done(&text);
 }
 
+/* False: what no worker could start with was said on standard error. */
+static bool gateway_can_use(const sl_config *config)
+{
+    sl_buf text;
+    sl_buf_init(&text, 1u << 20);
+    size_t faults = sl_gateway_check(config, &text);
+    if (text.len)
+        fwrite(text.data, 1, text.len, stderr);
+    sl_buf_done(&text);
+    return faults == 0;
+}
+
 /* Loads the file, or an empty configuration; NULL when it is bad (said on standard error; `warnings` are too). */
 static sl_config *load_config(const sl_serve *s, bool warnings)
 {
@@ -57,7 +70,7 @@ static sl_config *load_config(const sl_serve *s, bool warnings)
         (void)sl_fail(0, "%s: cannot be read: %s; check the path and its permissions", path, strerror(errno));
     else if (error && error != SL_ECONFIG)
         (void)sl_fail(0, "%s: cannot be read: %s; at most %u bytes", path, sl_strerror(error), SL_MAX_CONFIG_BYTES);
-    if (!error)
+    if (!error && gateway_can_use(config))
         return config;
     sl_config_free(config);
     return NULL;

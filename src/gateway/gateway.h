@@ -24,7 +24,12 @@ typedef struct sl_gateway_options {
     sl_http_server_options server; /* zeros: defaults; max_body_bytes from the configuration when 0 */
 } sl_gateway_options;
 
-/* Errors: SL_ENOMEM, SL_ECONFIG (a deployment's CA file cannot be read). */
+/*
+ * Looks at what only the gateway can tell of a configuration: whether CA files hold certificates, and how many
+ * deployments a model has. Appends `FILE:LINE: model NAME: why` and a line end for each fault to `out`; how many.
+ */
+size_t sl_gateway_check(const sl_config *config, sl_buf *out);
+/* Errors: SL_ENOMEM, SL_ECONFIG (what sl_gateway_check tells). */
 SL_MUST_CHECK int sl_gateway_new(sl_loop *loop, const sl_gateway_options *options, sl_gateway **ret_gateway);
 /* As sl_http_server_listen. */
 SL_MUST_CHECK int sl_gateway_listen(sl_gateway *gateway, int fd);

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -36,6 +37,16 @@ static bool load_roots(sl_origin *origin)
     if (origin->ca_file)
         return SSL_CTX_load_verify_file(origin->ssl_ctx, origin->ca_file) == 1;
     return SSL_CTX_set_default_verify_paths(origin->ssl_ctx) == 1;
+}
+
+bool sl_origin_ca_usable(sl_str ca_file)
+{
+    char path[PATH_MAX];
+    SSL_CTX *context = sl_str_to_c(ca_file, path, sizeof path) ? SSL_CTX_new(TLS_client_method()) : NULL;
+    bool usable = context && SSL_CTX_load_verify_file(context, path) == 1;
+    SSL_CTX_free(context);
+    ERR_clear_error();
+    return usable;
 }
 
 int sl_up_tls_setup(sl_origin *origin)

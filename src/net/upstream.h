@@ -46,6 +46,9 @@ typedef struct sl_origin_options {
     bool passing;
 } sl_origin_options;
 
+/* Whether a file can be an origin's `ca_file`: it can be read, and holds certificates. */
+bool sl_origin_ca_usable(sl_str ca_file);
+
 /* What became of the way to the server; for spans and errors. */
 typedef enum sl_call_phase {
     SL_CALL_IDLE = 0,

@@ -119,6 +119,22 @@ def test_check_refuses_what_a_start_would():
                 assert line.startswith("sightline: ") and "; " in line, line
 
 
+def test_check_names_what_no_worker_could_start_with():
+    """A file that reads well, and a gateway that cannot use it: said with its line, not by workers that end again and again."""
+    entry = "- model_name: %s\n  litellm_params: {model: openai/x, api_base: '%s', api_key: k}\n"
+    many = "".join(entry % ("m", f"http://127.0.0.1:{port}/v1") for port in range(9001, 9066))
+    broken = entry % ("tls", "https://127.0.0.1:9/v1") + "  sightline: {ca_file: /none.pem}\n"
+    path = lib.tmp() + "/unusable.yaml"
+    with open(path, "w") as file:
+        file.write("model_list:\n" + broken + many + "general_settings: {master_key: k}\n")
+    for command in ("gateway", "up"):
+        for check in (["--check"], ["--gateway-listen", "127.0.0.1:0"]):
+            done = lib.run(command, "-c", path, *check, timeout=10)
+            lib.equal(done.returncode, 2, (command, check))
+            lib.contains(done.stderr, f"{path}:2: model tls: its ca_file cannot be read", command)
+            lib.contains(done.stderr, f"{path}:133: model m: more than 64 deployments", command)
+
+
 def test_no_colour_when_piped():
     for arguments in (["--help"], ["doctor", "--offline"], ["docs", "--section", "limits"]):
         done = lib.run(*arguments, env={"TERM": "xterm-256color"})
