@@ -471,8 +471,12 @@ int sl_api_new(sl_loop *loop, const sl_api_options *options, sl_api **ret_api)
         return SL_ENOMEM;
     api->options = *options;
     api->loop = loop;
-    sl_http_handler handler = {
-        .user = api, .on_head = on_head, .on_request = on_request, .on_writable = on_writable, .on_done = on_done};
+    sl_http_handler handler = {.user = api,
+                               .on_head = on_head,
+                               .on_request = on_request,
+                               .on_writable = on_writable,
+                               .on_done = on_done,
+                               .on_refused = sl_api_trace_refused};
     sl_http_server_options server = {.max_body_bytes =
                                          options->max_body_bytes ? options->max_body_bytes : DEFAULT_BODY_BYTES,
                                      .detail_errors = true};

@@ -50,6 +50,8 @@ void sl_api_telemetry_init(sl_api *api);
 void sl_api_trace_start(sl_api_request *request, const sl_http1_head *head, sl_str path);
 /* `outcome` as sl_http_handler.on_done. */
 void sl_api_trace_end(sl_api_request *request, int outcome);
+/* A request that the connection has refused by itself; `user` is the sl_api. */
+void sl_api_trace_refused(void *user, int status);
 /* "GET". Static. */
 const char *sl_api_method_name(sl_http_method method);
 

@@ -111,6 +111,19 @@ static sl_series *duration_of(sl_api_request *request, int status)
     return series;
 }
 
+void sl_api_trace_refused(void *user, int status)
+{
+    sl_api *api = user;
+    SL_ASSERT(api && status >= 400);
+    char text[16];
+    (void)snprintf(text, sizeof text, "%d", status);
+    const sl_attr attrs[] = {sl_attr_str("http.request.method", sl_api_method_name(SL_HTTP_METHOD_NONE)),
+                             sl_attr_str("url.scheme", "http"), sl_attr_str("network.protocol.version", "1.1"),
+                             sl_attr_int("http.response.status_code", status), sl_attr_str("error.type", text)};
+    if (api->duration)
+        sl_histogram_record(sl_instrument_bind(api->duration, attrs, status >= 500 ? 5 : 4), 0);
+}
+
 void sl_api_trace_end(sl_api_request *request, int outcome)
 {
     SL_ASSERT(request);

@@ -490,12 +490,26 @@ static bool key_is_good(const sl_queue_http *http, const sl_http1_head *head)
     return sl_str_eq_secret(key, wanted);
 }
 
+static const char *method_name(sl_http_method id)
+{
+    static const char *const names[] = {"_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"};
+    return (size_t)id < sizeof names / sizeof *names ? names[id] : names[0];
+}
+
+/* The connection has answered it by itself: no request that can be read. */
+static void on_refused(void *user, int status)
+{
+    const sl_queue_http *http = user;
+    sl_queue_request_over(http->options.telemetry, method_name(SL_HTTP_METHOD_NONE), NULL, status, 0);
+}
+
 /* Before the body is read. */
 static void on_head(void *user, sl_exchange *x)
 {
     sl_queue_http *http = user;
     if (key_is_good(http, sl_exchange_head(x)))
         return;
+    sl_queue_request_over(http->options.telemetry, method_name(sl_exchange_head(x)->method_id), NULL, 401, 0);
     sl_http_reply reply = {.status = 401,
                            .content_type = "application/json",
                            .fields = SL_STR("WWW-Authenticate: Bearer\r\n"),
@@ -532,8 +546,7 @@ static void on_request(void *user, sl_exchange *x)
     request->http = http;
     request->x = x;
     request->start_ns = sl_exchange_start_ns(x);
-    request->method = "_OTHER";
-    request->route = "other";
+    request->method = method_name(sl_exchange_head(x)->method_id);
     sl_buf_init(&request->out, SL_MAX_BODY_BYTES);
     sl_exchange_set_data(x, request);
     route_id id = find_route(sl_exchange_head(x), name, sizeof name, &given, &others);
@@ -543,7 +556,6 @@ static void on_request(void *user, sl_exchange *x)
         return;
     }
     request->route = routes[id].route;
-    request->method = routes[id].method == SL_HTTP_GET ? "GET" : "POST";
     if (routes[id].params && read_params(sl_exchange_body(x), &request->params))
         sl_qh_fail(request, 422, "the body is no JSON object");
     else
@@ -566,7 +578,8 @@ int sl_queue_http_new(const sl_queue_http_options *options, sl_queue_http **ret_
     bool keyed = options->api_key && *options->api_key;
     if (keyed)
         http->api_key = sl_strndup(options->api_key, strlen(options->api_key));
-    sl_http_handler handler = {.user = http, .on_head = on_head, .on_request = on_request, .on_done = on_done};
+    sl_http_handler handler = {
+        .user = http, .on_head = on_head, .on_request = on_request, .on_done = on_done, .on_refused = on_refused};
     sl_http_server_options server = {.max_body_bytes =
                                          options->max_body_bytes ? options->max_body_bytes : SL_QUEUE_MAX_BODY_BYTES,
                                      .detail_errors = true};

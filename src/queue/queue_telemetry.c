@@ -263,17 +263,18 @@ void sl_queue_callback_end(sl_queue_telemetry *t, sl_span *span, sl_str topic, u
 
 void sl_queue_request_over(sl_queue_telemetry *t, const char *method, const char *route, int status, uint64_t took_ns)
 {
-    SL_ASSERT(method && route);
+    SL_ASSERT(method);
     if (!t)
         return;
     char code[16];
     (void)snprintf(code, sizeof code, "%d", status);
-    const sl_attr labels[] = {attr("http.request.method", method),
-                              attr("url.scheme", "http"),
-                              attr("network.protocol.version", "1.1"),
-                              attr("http.route", route),
-                              sl_attr_of("http.response.status_code", sl_value_int(status)),
-                              attr("error.type", code)};
-    record_in(t->metrics[SL_METRIC_HTTP_SERVER_REQUEST_DURATION], SECONDS(took_ns), NULL, labels,
-              status >= 500 ? 6 : 5);
+    sl_attr labels[6] = {attr("http.request.method", method), attr("url.scheme", "http"),
+                         attr("network.protocol.version", "1.1"),
+                         sl_attr_of("http.response.status_code", sl_value_int(status))};
+    size_t count = 4;
+    if (route)
+        labels[count++] = attr("http.route", route);
+    if (status >= 500)
+        labels[count++] = attr("error.type", code);
+    record_in(t->metrics[SL_METRIC_HTTP_SERVER_REQUEST_DURATION], SECONDS(took_ns), NULL, labels, count);
 }

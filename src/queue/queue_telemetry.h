@@ -52,7 +52,8 @@ const char *sl_queue_outcome_name(sl_queue_outcome outcome);
 void sl_queue_callback_end(sl_queue_telemetry *telemetry, sl_span *span, sl_str topic, uint64_t taken_ns,
                            sl_queue_outcome outcome, sl_str reason);
 
-/* A request of the queue's HTTP server is over: http.server.request.duration. Method and route are names of ours. */
+/* A request of the queue's HTTP server is over: http.server.request.duration. Method and route are names of ours; no
+ * route: NULL. */
 void sl_queue_request_over(sl_queue_telemetry *telemetry, const char *method, const char *route, int status,
                            uint64_t took_ns);
 

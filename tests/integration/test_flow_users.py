@@ -133,6 +133,27 @@ def test_every_error_of_a_surface_has_one_form():
     lib.equal(server.stop(), 0)
 
 
+def test_every_answer_is_counted():
+    """Rates of errors are those of all requests: refused by the connection (400, 501), by the key (401), without a route."""
+    server = flow.Server("--api-key", "sk-flow")
+    surfaces = {"sightline.apiserver": server.api, "sightline.control_plane": server.control, "sightline.queue": server.queue}
+    for url in surfaces.values():
+        lib.raw(url, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        lib.equal(lib.request("FOO", url + "/", headers={"Authorization": "Bearer sk-flow"}).status, 501)
+        lib.equal(lib.request("PUT", url + "/messages/x").status, 401)
+        lib.equal(lib.get(url + "/a/b/c/d/e", headers={"Authorization": "Bearer sk-flow"}).status, 404)
+
+    def counted():
+        page = lib.metrics(server.process.url("metrics"))["http_server_request_duration_seconds_count"]
+        return {name: sorted((labels["http_response_status_code"], labels["http_request_method"], labels.get("http_route"))
+                             for labels, value in page if labels["otel_scope_name"] == name) for name in surfaces}
+    wanted = [("400", "_OTHER", None), ("401", "PUT", None), ("404", "GET", None), ("501", "_OTHER", None)]
+    lib.until(lambda: sum(map(len, counted().values())) >= 12, what="the counts")
+    for name, seen in counted().items():
+        lib.equal(seen, wanted, name)
+    lib.equal(server.stop(), 0)
+
+
 def test_metrics_where_the_guide_has_them():
     server = flow.Server()
     page = lib.get(server.api + "/metrics")
