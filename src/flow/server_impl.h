@@ -235,6 +235,8 @@ void sl_task_released(sl_flow_task *task, bool accepted);
 uint64_t sl_task_put_ns(const sl_flow_server *server, sl_str id);
 /* Whether its message is held here. */
 bool sl_task_is_here(const sl_flow_server *server, sl_str id);
+/* A worker whose lease was over has ended it: what is executed of it here ends, and tells nothing. */
+void sl_task_overtaken(sl_flow_server *server, const char *id);
 /* Whether messages of the consumer are. */
 bool sl_consumer_has_tasks(const sl_flow_server *server, const sl_flow_consumer *consumer);
 void sl_tasks_extend(sl_flow_server *server);

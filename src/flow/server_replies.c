@@ -116,8 +116,10 @@ static bool apply_result(sl_flow_server *server, json_t *data, const char *id)
                           .error = sl_str_c(error),
                           .error_type = sl_str_c(error_type),
                           .outputs = sl_str_c(text ? text : "{}"),
-                          .end_ns = sl_now_ns()};
+                          .end_ns = sl_now_ns(),
+                          .ends_events = true};
     sl_run_store_ended(server->runs, &row);
+    sl_task_overtaken(server, id);
     (void)json_object_del(server->cancelled, id);
     publish_end(server, id, status);
     sl_task_end end = {sl_str_c(id), status, outputs, error ? error : "", error_type ? error_type : ""};

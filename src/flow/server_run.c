@@ -26,6 +26,7 @@ struct sl_flow_task {
     bool called;   /* the callback has not ended */
     uint64_t events;
     bool abandoned; /* goes on at the next start */
+    bool overtaken; /* another has ended it */
 };
 
 /* ---- ends ---- */
@@ -263,6 +264,11 @@ static void on_event(void *user, sl_flow_run *run, const sl_flow_event *event)
     bool last = event->kind == SL_FLOW_RUN_ENDED;
     if (!task->run)
         task->run = sl_flow_run_ref(run);
+    if (task->overtaken) {
+        if (last)
+            (void)ack(task);
+        return;
+    }
     if (!(last && task->abandoned)) {
         json_t *body = sl_flow_event_json(run, event), *step = *task->home ? sl_letter_step(event) : NULL;
         sl_span *span =
@@ -556,6 +562,19 @@ static const sl_flow_task *task_of(const sl_flow_server *server, sl_str id)
     while (t && !sl_str_eq_c(id, t->id))
         t = t->next;
     return t;
+}
+
+void sl_task_overtaken(sl_flow_server *server, const char *id)
+{
+    SL_ASSERT(id);
+    for (sl_flow_task *t = server->tasks, *next; t; t = next) {
+        next = t->next;
+        if (strcmp(t->id, id) != 0 || !t->run || t->abandoned || *t->home ||
+            sl_flow_run_find(server->executor, sl_str_c(id)) != t->run)
+            continue;
+        t->overtaken = true;
+        sl_flow_run_cancel(t->run);
+    }
 }
 
 bool sl_task_is_here(const sl_flow_server *server, sl_str id)

@@ -13,6 +13,8 @@
 #include "src/queue/queue_id.h"
 #include "src/queue/queue_impl.h"
 
+#define TAKE_TRIES 64 /* messages that cannot be read, passed over at once */
+
 /* ---- topics and watchers ---- */
 
 int sl_q_topic_get(sl_queue *q, sl_str name, bool make, sl_q_topic **ret_topic)
@@ -372,11 +374,15 @@ static int sl_q_take(sl_queue *q, sl_str topic, uint64_t lease_ms, sl_queue_mess
     if (!t)
         return SL_ENOMEM;
     sl_q_message copy;
-    sl_q_lock(q);
-    int error = take(q, topic, lease_ms, t, &copy);
-    sl_q_unlock(q);
-    if (!error && !t->bytes)
-        error = read_bytes(q, &copy, &t->bytes);
+    int error = SL_EIO;
+    /* One whose body cannot be read keeps its lease; those behind it must not wait for that. */
+    for (int tries = 0; error == SL_EIO && tries < TAKE_TRIES; tries++) {
+        sl_q_lock(q);
+        error = take(q, topic, lease_ms, t, &copy);
+        sl_q_unlock(q);
+        if (!error && !t->bytes)
+            error = read_bytes(q, &copy, &t->bytes);
+    }
     if (error) {
         sl_free(t);
         return error;

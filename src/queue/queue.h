@@ -64,8 +64,9 @@ typedef struct sl_queue_message {
 } sl_queue_message;
 
 /*
- * Takes at most one message for `lease_ms`. SL_EAGAIN: none is ready; sl_queue_watch (below) tells when. SL_EIO: its
- * body could not be read; it comes again after the lease, and goes to the dead letters in the end. Any thread.
+ * Takes at most one message for `lease_ms`. SL_EAGAIN: none is ready; sl_queue_watch (below) tells when. One whose
+ * body cannot be read is passed over: it comes again after the lease, and goes to the dead letters in the end; SL_EIO:
+ * there are many of them. Any thread.
  */
 SL_MUST_CHECK int sl_queue_take(sl_queue *queue, sl_str topic, uint64_t lease_ms, sl_queue_message **ret_message);
 void sl_queue_message_free(sl_queue_message *message);

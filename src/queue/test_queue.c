@@ -768,6 +768,53 @@ SL_TEST(a_damaged_page_is_told_and_never_delivered)
     remove_folder();
 }
 
+/* Damages the page where this text stands. */
+static void damage_text(const char *text)
+{
+    static char bytes[1 << 20];
+    FILE *file = fopen(path, "rbe");
+    size_t len = file ? fread(bytes, 1, sizeof bytes, file) : 0;
+    if (file)
+        (void)fclose(file);
+    const char *at = len ? memmem(bytes, len, text, strlen(text)) : NULL;
+    CHECK(at != NULL);
+    if (at)
+        damage((at - bytes) / 4096);
+}
+
+SL_TEST(a_damaged_message_does_not_hold_up_the_others)
+{
+    enum { COUNT = 20, BAD = 7 };
+    make_folder();
+    sl_queue *q = open_queue();
+    for (int i = 0; i < COUNT; i++) {
+        char body[3001];
+        (void)snprintf(body, sizeof body, "message number %02d%02900d", i, 0);
+        CHECK_EQ(put(q, "t", body, PLAIN, NULL), 0);
+    }
+    sl_queue_close(q);
+    char text[32];
+    (void)snprintf(text, sizeof text, "message number %02d", BAD);
+    damage_text(text);
+    q = open_with((sl_queue_options){.cache_bytes = 1});
+    for (int i = 0; i < COUNT; i++) {
+        sl_queue_message *m = NULL;
+        if (i == BAD)
+            continue;
+        CHECK_EQ(sl_queue_take(q, SL_STR("t"), 60000, &m), 0);
+        REQUIRE(m);
+        (void)snprintf(text, sizeof text, "message number %02d", i);
+        CHECK(sl_str_starts(m->body, sl_str_c(text)));
+        int error = ack(q, m); /* those beside the damaged page cannot be removed, and say so */
+        CHECK(error == 0 || error == SL_EIO);
+    }
+    sl_queue_message *none = NULL;
+    CHECK_EQ(sl_queue_take(q, SL_STR("t"), 60000, &none), SL_EAGAIN);
+    CHECK(stats_of(q, "t").leased >= 1 && stats_of(q, "t").leased < COUNT / 2); /* they come again */
+    sl_queue_close(q);
+    remove_folder();
+}
+
 /* ---- threads ---- */
 
 enum { PRODUCERS = 3, CONSUMERS = 3, EACH = 1500 };

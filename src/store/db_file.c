@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "src/base/assert.h"
+#include "src/store/db_log.h"
 
 int sl_db_error(int sqlite_code)
 {
@@ -132,6 +133,20 @@ static int apply_schema(sqlite3 *sqlite, const sl_db_options *options, int64_t f
     return sl_db_error(code) == SL_ENOMEM ? SL_ENOMEM : SL_EIO;
 }
 
+/* Before anything is written: the log must stay as it is when it holds more than is read of it. */
+static int check_log(sqlite3 *sqlite, const char *path, char *error, size_t error_size)
+{
+    if (!sl_db_log_is_damaged(path))
+        return 0;
+    (void)sqlite3_db_config(sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    (void)snprintf(
+        error, error_size,
+        "%s-wal: the log is damaged in its midst: what was written before is whole, what was written behind it "
+        "cannot be read; put a copy of both files in their place, or move the log away to go on without that",
+        path);
+    return SL_EIO;
+}
+
 static int prepare_file(sqlite3 *sqlite, const sl_db_options *options, char *error, size_t error_size)
 {
     int64_t format = 0, tables = 0;
@@ -155,7 +170,9 @@ static int prepare_file(sqlite3 *sqlite, const sl_db_options *options, char *err
         sl_db_file_explain(options->path, code, sqlite3_errmsg(sqlite), error, error_size);
         return sl_db_error(code) == SL_ENOMEM ? SL_ENOMEM : SL_EIO;
     }
-    int result = apply_schema(sqlite, options, format, error, error_size);
+    int result = check_log(sqlite, options->path, error, error_size);
+    if (!result)
+        result = apply_schema(sqlite, options, format, error, error_size);
     if (result && !sqlite3_get_autocommit(sqlite))
         (void)sqlite3_exec(sqlite, "rollback", NULL, NULL, NULL);
     return result;

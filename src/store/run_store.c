@@ -511,9 +511,28 @@ void sl_run_store_step(sl_run_store *store, const sl_run_step_row *step)
     submit(store, j);
 }
 
+/* The last event of a run whose end was told by a worker, and that one's last event was not: for want of it, or as
+ * another works on the run, too, whose events came in between. There is none of workers that tell no beginning. */
+static int write_last_event(job *j)
+{
+    sqlite3_stmt *s = prepare(
+        j,
+        "insert into flow_events(run, seq, body) select ?1, seq + 1, json_object('seq', seq + 1, 'event', 'run_ended', "
+        "'time', strftime('%Y-%m-%dT%H:%M:%fZ', ?2 / 1e9, 'unixepoch'), 'run_id', ?1, 'status', ?3) from flow_events "
+        "where run = ?1 and seq = (select max(seq) from flow_events where run = ?1)"
+        " and body not like '{\"seq\":' || seq || ',\"event\":\"run_ended\"%'"
+        " and exists(select 1 from flow_events where run = ?1 and body like '{\"seq\":' || seq ||"
+        " ',\"event\":\"run_started\"%') on conflict do nothing");
+    if (!s)
+        return SL_EIO;
+    put(s, 1, j->of.end.run_id);
+    (void)sqlite3_bind_int64(s, 2, (sqlite3_int64)j->of.end.end_ns);
+    sl_db_bind_text(s, 3, j->of.end.status);
+    return sl_db_exec(s);
+}
+
 static int write_end(job *j, sqlite3 *db)
 {
-    (void)db;
     const sl_run_end_row *r = &j->of.end;
     sqlite3_stmt *s =
         prepare(j, "update flow_runs set status = ?2, error = ?3, error_type = ?4, outputs = ?5, ended_ns "
@@ -530,7 +549,10 @@ static int write_end(job *j, sqlite3 *db)
     (void)sqlite3_bind_int64(s, 7, (sqlite3_int64)r->input_tokens);
     (void)sqlite3_bind_int64(s, 8, (sqlite3_int64)r->output_tokens);
     (void)sqlite3_bind_double(s, 9, r->cost_usd);
-    return sl_db_exec(s);
+    int error = sl_db_exec(s);
+    if (!error && r->ends_events && sqlite3_changes(db) > 0)
+        error = write_last_event(j);
+    return undo(db, error);
 }
 
 void sl_run_store_ended(sl_run_store *store, const sl_run_end_row *end)

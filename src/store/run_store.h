@@ -93,6 +93,7 @@ typedef struct sl_run_end_row {
     uint64_t end_ns;
     uint64_t input_tokens, output_tokens;
     double cost_usd;
+    bool ends_events; /* the run's events end with it, also when their last one has not come */
 } sl_run_end_row;
 void sl_run_store_ended(sl_run_store *store, const sl_run_end_row *end);
 

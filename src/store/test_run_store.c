@@ -215,6 +215,50 @@ SL_TEST(there_is_nothing_behind_an_end_but_a_new_beginning)
     remove_folder();
 }
 
+static void end_one(rig *r, const char *status)
+{
+    sl_run_store_ended(r->store, &(sl_run_end_row){.run_id = SL_STR("one"),
+                                                   .status = sl_str_c(status),
+                                                   .outputs = SL_STR("{}"),
+                                                   .end_ns = 1700000000250000000u,
+                                                   .ends_events = true});
+}
+
+SL_TEST(the_end_that_a_worker_tells_is_the_last_event)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", ""), 0);
+    put_event(&r, 1, "run_started");
+    put_event(&r, 2, "step_started");
+    end_one(&r, "succeeded");
+    put_event(&r, 4, "step_ended"); /* of another that works on it */
+    put_event(&r, 5, "run_ended");
+    end_one(&r, "failed"); /* it has ended */
+    check_events(&r, "1:run_started 2:step_started 3:run_ended ");
+    json_t *events = NULL;
+    CHECK_EQ(sl_run_store_events(r.store, SL_STR("one"), 2, 0, &events), 0);
+    CHECK_STR(sl_str_c(text_of(json_array_get(events, 0), "status")), "succeeded");
+    CHECK_STR(sl_str_c(text_of(json_array_get(events, 0), "time")), "2023-11-14T22:13:20.250Z");
+    json_decref(events);
+    rig_done(&r);
+    remove_folder();
+}
+
+SL_TEST(a_service_that_tells_no_beginning_has_no_end_added)
+{
+    make_folder();
+    rig r;
+    rig_init(&r, 0);
+    CHECK_EQ(take_run(&r, "one", ""), 0);
+    put_event(&r, 1, "stream");
+    end_one(&r, "succeeded");
+    check_events(&r, "1:stream ");
+    rig_done(&r);
+    remove_folder();
+}
+
 SL_TEST(lists_go_page_by_page_newest_first)
 {
     make_folder();
