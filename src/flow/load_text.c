@@ -109,10 +109,18 @@ static json_t *json_of_scalar(const sl_node *node)
     }
 }
 
+/* A NUL would end the text early, somewhere behind here. */
+static void check_nul(sl_loader *loader, const sl_draft *draft, const sl_node *node)
+{
+    if (node->type == SL_NODE_TEXT && memchr(node->text.ptr, '\0', node->text.len))
+        sl_load_error(loader, draft, node, "a text: has a NUL in it; leave it out");
+}
+
 /* Every value counts: aliases write out what stands in the file once. */
 static bool count_value(sl_loader *loader, const sl_draft *draft, const sl_node *node)
 {
     SL_ASSERT(loader && node);
+    check_nul(loader, draft, node);
     if (++loader->values <= SL_MAX_FLOW_VALUES)
         return true;
     sl_load_error(loader, draft, node, "the file: more than %u values with its aliases written out; use fewer of them",
@@ -157,6 +165,7 @@ sl_condition *sl_load_condition(sl_loader *loader, sl_draft *draft, const sl_nod
     SL_ASSERT(loader && draft && node);
     sl_condition *condition = NULL;
     sl_flow_fault fault = {0};
+    check_nul(loader, draft, node);
     int error = sl_condition_new(node->text, &fault, &condition);
     if (error) {
         tell_fault(loader, draft, node, error, "condition", &fault);
@@ -172,6 +181,7 @@ void sl_load_expression(sl_loader *loader, sl_draft *draft, const sl_node *node)
     SL_ASSERT(loader && draft && node);
     sl_expr *expr = NULL;
     sl_flow_fault fault = {0};
+    check_nul(loader, draft, node);
     int error = sl_expr_new(node->text, &fault, &expr);
     if (error) {
         tell_fault(loader, draft, node, error, "expression", &fault);

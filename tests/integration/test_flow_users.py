@@ -336,6 +336,20 @@ def test_a_workflow_may_come_from_standard_input():
     lib.contains(both.stderr, "standard input is the workflow")
 
 
+def test_a_nul_in_a_text_is_a_fault():
+    """It ended the text there, and nobody was told."""
+    done = lib.run("validate", "-", stdin=r"""
+name: demo
+steps:
+  - {id: a, type: transform, function: template, template: "a\0b"}
+  - {id: b, type: action, action: log, fields: {x: ["y\0"]}, message: m, condition: "{{ x }}\0"}
+  - {id: c, type: transform, function: expression, expression: "1\0"}
+""")
+    lib.equal(done.returncode, 2)
+    faults = [line for line in done.stderr.splitlines() if "has a NUL in it" in line]
+    lib.equal([fault.split(":")[1] for fault in faults], ["4", "5", "5", "6"], done.stderr)
+
+
 def test_what_is_right_is_not_warned_of():
     """Ids of other alphabets work in paths; keys that begin with x- are room for anchors."""
     done = lib.run("validate", "--strict", "-", stdin="""
