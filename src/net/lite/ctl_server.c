@@ -212,9 +212,16 @@ static void admit(sl_ctl_server *server, const listener *from, int fd, uint64_t 
     (void)run_conn(server, server->conn_count - 1, POLLIN, now_ns);
 }
 
+/* Whether a client is at the door: nobody has to go, and no descriptor is needed, for one that is not there. */
+static bool somebody_waits(const listener *from)
+{
+    struct pollfd p = {from->fd, POLLIN, 0};
+    return poll(&p, 1, 0) > 0;
+}
+
 static void accept_some(sl_ctl_server *server, const listener *from, uint64_t now_ns)
 {
-    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+    for (int i = 0; i < ACCEPTS_PER_TURN && (i == 0 || somebody_waits(from)); i++) {
         if (server->conn_count == server->shared.options.max_connections && !make_room(server, now_ns)) {
             server->door_closed_until_ns = now_ns + PAUSE_NS;
             return;
