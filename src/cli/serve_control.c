@@ -272,7 +272,8 @@ static void wait_for_the_end(control *c, const sl_child_start *start, const sigs
 int sl_serve_control(void *user, const sl_child_start *start)
 {
     SL_ASSERT(start);
-    control c = {.serve = user, .config = start->generation, .status = start->status};
+    static control c; /* its threads are not waited for longer than is told below: it lasts as long as the process */
+    c = (control){.serve = user, .config = start->generation, .status = start->status};
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

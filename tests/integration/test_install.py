@@ -33,9 +33,9 @@ def find(name):
     raise AssertionError(f"{name} is not installed")
 
 
-def sanitized():
-    if "san" in os.path.basename(lib.BUILD):
-        raise lib.Skip("a sanitizer's library cannot be linked into a plain program")
+def plain_build(what):
+    if lib.SANITIZERS:
+        raise lib.Skip(what)
 
 
 def pkg_config(*args, name="sightline"):
@@ -50,7 +50,7 @@ def build(folder, flags):
     """The README's program, as folder/program."""
     with open(folder + "/program.c", "w") as file:
         file.write(readme_program())
-    sh("cc", "-std=c11", "-Wall", "-Wextra", "-Werror", folder + "/program.c", "-o", folder + "/program", *flags)
+    sh("cc", "-std=c11", "-Wall", "-Wextra", "-Werror", *lib.SANITIZER_FLAGS, folder + "/program.c", "-o", folder + "/program", *flags)
 
 
 def readme_program():
@@ -72,7 +72,7 @@ def test_files_are_there():
 
 def test_a_build_of_ones_own_finds_the_probe():
     """llama-otel.cmake, from where it is installed, and the script that starts a server."""
-    sanitized()
+    plain_build("the hook library is not built with sanitizers")
     folder = lib.tmp()
     for name in ("run_instrumented.sh", "libsightline-llama-hook.a", "libsightline-llama-hook.options"):
         find(name)
@@ -96,7 +96,6 @@ def test_public_headers_stand_alone():
 
 
 def test_readme_program_shared():
-    sanitized()
     folder = lib.tmp()
     build(folder, pkg_config("--cflags", "--libs"))
     env = lib.environment({"LD_LIBRARY_PATH": os.path.dirname(find("libsightline.so")), "OTEL_TRACES_EXPORTER": "console",
@@ -108,7 +107,6 @@ def test_readme_program_shared():
 
 
 def test_readme_program_static():
-    sanitized()
     folder = lib.tmp()
     archive = find("libsightline.a")
     flags = [archive if f == "-lsightline" else f for f in pkg_config("--cflags", "--libs", "--static")]
@@ -118,7 +116,7 @@ def test_readme_program_static():
 
 
 def test_core_needs_libc_alone():
-    sanitized()
+    plain_build("a sanitizer brings its own library")
     folder = lib.tmp()
     build(folder, pkg_config("--cflags", "--libs", name="sightline-core"))
     needed = re.findall(r"\(NEEDED\).*\[(.*?)\]", sh("readelf", "-d", folder + "/program"))
@@ -129,7 +127,6 @@ def test_core_needs_libc_alone():
 
 
 def test_examples_build_and_run():
-    sanitized()
     folder = os.path.join(lib.SOURCE, "examples")
     env = lib.environment({"LD_LIBRARY_PATH": os.path.dirname(find("libsightline.so")), "OTEL_TRACES_EXPORTER": "console",
                            "OTEL_METRICS_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "console", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"})
@@ -137,13 +134,12 @@ def test_examples_build_and_run():
         if not name.endswith(".c"):
             continue
         program = os.path.join(lib.tmp(), "program")
-        sh("cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", os.path.join(folder, name), "-o", program, *pkg_config("--cflags", "--libs"))
+        sh("cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *lib.SANITIZER_FLAGS, os.path.join(folder, name), "-o", program, *pkg_config("--cflags", "--libs"))
         done = subprocess.run([program], env=env, capture_output=True, text=True, timeout=60)
         lib.equal(done.returncode, 0, f"{name}: {done.stderr[-500:]}")
 
 
 def test_cmake_package():
-    sanitized()
     folder = lib.tmp()
     with open(folder + "/CMakeLists.txt", "w") as file:
         file.write("cmake_minimum_required(VERSION 3.22)\nproject(user C)\nfind_package(sightline REQUIRED)\n"
@@ -151,7 +147,7 @@ def test_cmake_package():
                    "add_executable(core program.c)\ntarget_link_libraries(core sightline::core)\n")
     with open(folder + "/program.c", "w") as file:
         file.write(readme_program())
-    sh("cmake", "-S", folder, "-B", folder + "/build", f"-DCMAKE_PREFIX_PATH={root()}{PREFIX}")
+    sh("cmake", "-S", folder, "-B", folder + "/build", f"-DCMAKE_PREFIX_PATH={root()}{PREFIX}", "-DCMAKE_C_FLAGS=" + " ".join(lib.SANITIZER_FLAGS))
     sh("cmake", "--build", folder + "/build")
     for name in ("shared", "core"):
         done = subprocess.run([f"{folder}/build/{name}"], env=lib.environment({"OTEL_SDK_DISABLED": "true"}), timeout=30)

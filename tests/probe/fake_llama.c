@@ -49,7 +49,11 @@ void ggml_backend_buffer_free(void *buffer);
 void *fake_reserve(const char *type, size_t size);
 
 __attribute__((visibility("default"))) void (*fake_throw)(void);
+#ifdef FAKE_FAST
 static unsigned long calls;
+#else
+static _Atomic unsigned long calls;
+#endif
 
 /* Every function counts, and changes errno as real ones may. */
 static void called(const void *object, uint64_t magic)
