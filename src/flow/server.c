@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "src/base/assert.h"
 #include "src/base/mem.h"
@@ -148,6 +149,7 @@ static int open_queue(sl_flow_server *server)
     char path[4200], reason[REASON_BYTES] = "";
     (void)snprintf(path, sizeof path, "%s/queue.db", server->options->data_dir);
     sl_queue_options o = {.path = path};
+    server->queue_is_new = !server->options->cluster.len && access(path, F_OK) != 0;
     char url[1024];
     int error;
     if (server->options->cluster.len) {
@@ -287,7 +289,7 @@ static int count_left(void *user, const sl_run_left *left)
 {
     leaving *l = user;
     sl_flow_server *server = l->server;
-    l->unsent |= left->unsent;
+    l->unsent |= left->unsent || server->queue_is_new;
     if (!sl_str_eq_c(left->run.hash, "worker") && !sl_flows_version(server, left->run.hash)) {
         sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
         sl_flow *flow = NULL;
@@ -302,13 +304,13 @@ static int count_left(void *user, const sl_run_left *left)
     return left->last_seq ? sl_task_keep_left(server, left) : 0;
 }
 
-/* The queue has the message in most cases, and knows its key then. */
+/* The queue has the message in most cases, and knows its key then. One that was damaged and moved away has none. */
 static int put_left(void *user, const sl_run_left *left)
 {
     leaving *l = user;
     const struct timespec moment = {0, 1000000};
     int error;
-    if (!left->unsent)
+    if (!left->unsent && !l->server->queue_is_new)
         return 0;
     while ((error = sl_task_put_again(l->server, left, NULL, NULL, NULL)) == SL_EAGAIN && l->server->pending > 0) {
         sl_mailbox_deliver(&l->server->box); /* room comes with what is done */

@@ -95,8 +95,9 @@ struct sl_flow_server {
     uint64_t forgotten_ns; /* until then of messages that were put, `cancelled` is not to be relied on */
     sl_cancels *cancels;   /* NULL: there is no other server */
     sl_dead_letters *dead_letters;
-    bool puts_failed; /* messages of tasks that are left could not be put: tried again now and then */
-    json_t *handlers; /* names that clients give to runs that are being made */
+    bool queue_is_new; /* its file was not there at the start */
+    bool puts_failed;  /* messages of tasks that are left could not be put: tried again now and then */
+    json_t *handlers;  /* names that clients give to runs that are being made */
     sl_flow_task *tasks;
     size_t task_count, max_tasks;
     sl_flow_stream *streams;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Files that are not as they were left, or not as they should be: damaged, cut, empty, of a newer version, somebody else's."""
+import contextlib
 import json
 import os
 import random
@@ -134,6 +135,91 @@ def test_what_was_whole_stays_beside_what_is_not():
     lib.equal(lib.get(process.url("api") + "/workflows").json()["workflows"], ["echo"])
     lib.equal(len(lib.get(process.url("api") + "/runs").json()["runs"]), 5)
     lib.equal(process.stop(), 0)
+
+
+def killed_folder(count):
+    """What a server leaves that was killed: its logs have everything. With runs that wait, by their number."""
+    folder = lib.tmp()
+    process = server(folder, "--flow-runs", 0)
+    api = process.url("api")
+    lib.equal(lib.request("POST", api + "/workflows", ECHO.encode()).status, 201)
+    runs = {lib.post(api + "/workflows/echo/runs", {"inputs": {"x": f"number {i} " + "y" * 2500}, "idempotency_key": f"k{i}"}).json()["run_id"]: i
+            for i in range(count)}
+    for pid in [process.process.pid] + children(process.process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.process.wait()
+    return folder, runs
+
+
+def children(pid):
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/stat") as file:
+                if int(file.read().rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(name))
+    return found
+
+
+def succeed(process, runs):
+    for run, i in runs.items():
+        done = ended(process.url("api"), run)
+        lib.equal((done["status"], done["outputs"]["a"]["text"][:len(f"number {i} ")]), ("succeeded", f"number {i} "))
+
+
+def test_a_log_that_is_damaged_in_its_midst_is_not_cut_off_there():
+    """SQLite would read it up to the damage, and what was accepted behind it would be gone without a word."""
+    whole, runs = killed_folder(12)
+    for name in ("flow.db-wal", "queue.db-wal"):
+        for part in (0.0, 0.3, 0.7):
+            folder = lib.tmp() + "/data"
+            shutil.copytree(whole, folder)
+            victim = os.path.join(folder, name)
+            frame = int((os.path.getsize(victim) - 32) // 4120 * part)
+            with open(victim, "r+b") as file:
+                file.seek(32 + frame * 4120 + 24 + 500)
+                kept = file.read(64)
+                file.seek(-64, 1)
+                file.write(os.urandom(64))
+            size = os.path.getsize(victim)
+            assert not start_or_say_why(folder, victim, (name, frame)), f"{name} was taken with a damaged frame {frame}"
+            lib.equal(os.path.getsize(victim), size)
+            with open(victim, "r+b") as file:  # put right, it is all there
+                file.seek(32 + frame * 4120 + 24 + 500)
+                file.write(kept)
+            if part:
+                continue
+            process = server(folder, "--flow-runs", 4)
+            succeed(process, runs)
+            lib.equal(process.stop(), 0)
+
+
+def test_runs_go_on_without_a_queue_that_was_moved_away():
+    """The way out that is told of a damaged queue: the runs are in the other file, and get new messages."""
+    folder, runs = killed_folder(8)
+    for name in os.listdir(folder):
+        if name.startswith("queue.db"):
+            os.unlink(os.path.join(folder, name))
+    process = server(folder, "--flow-runs", 4)
+    succeed(process, runs)
+    lib.equal(process.stop(), 0)
+
+
+def test_a_damaged_message_does_not_hold_up_the_others():
+    whole, runs = killed_folder(12)
+    process = server(whole, "--flow-runs", 0)
+    lib.equal(process.stop(), 0)  # the log goes home
+    path = os.path.join(whole, "queue.db")
+    with open(path, "r+b") as file:
+        at = file.read().index(b"number 5 ")
+        file.seek(at // 4096 * 4096)
+        file.write(os.urandom(4096))
+    process = server(whole, "--flow-runs", 4)
+    hit = {run for run, i in runs.items() if i == 5}
+    succeed(process, {run: i for run, i in runs.items() if run not in hit})
+    lib.equal([lib.get(f"{process.url('api')}/runs/{run}").json()["status"] for run in hit], ["queued"])
+    process.signal(signal.SIGKILL)
 
 
 # ---- other hands ----
