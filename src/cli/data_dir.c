@@ -49,8 +49,10 @@ static int write_format(const char *file)
         return SL_EIO;
     bool ok = write(fd, text, (size_t)len) == len && fsync(fd) == 0;
     ok = close(fd) == 0 && ok && rename(temporary, file) == 0;
+    int why = errno;
     if (!ok)
         (void)unlink(temporary);
+    errno = why;
     return ok ? 0 : SL_EIO;
 }
 
@@ -86,6 +88,7 @@ int sl_data_dir_open(sl_str given, char ret_path[SL_DATA_PATH_MAX], char reason[
         return SL_EIO;
     }
     snprintf(file, sizeof file, "%s/format", path);
+    errno = 0;
     int error = read_format(file, &format);
     if (error == SL_ENOENT) {
         error = write_format(file);
@@ -93,7 +96,7 @@ int sl_data_dir_open(sl_str given, char ret_path[SL_DATA_PATH_MAX], char reason[
     }
     if (error) {
         snprintf(reason, 256, "%.150s: cannot be used: %s; check its permissions, or use --data-dir", file,
-                 sl_strerror(error));
+                 error == SL_EIO && errno ? strerror(errno) : sl_strerror(error));
         return SL_EIO;
     }
     if (format > SL_DATA_FORMAT) {

@@ -68,7 +68,11 @@ int sl_serve_flow_check(const sl_serve *serve)
 {
     SL_ASSERT(serve);
     const sl_str_list *files = &serve->options->workflow;
+    sl_str cluster = serve->options->cluster;
     int status = 0;
+    if (cluster.len && !sl_str_starts(cluster, SL_STR("nats://")) && !sl_str_starts(cluster, SL_STR("tls://")))
+        status = sl_fail(SL_EXIT_USAGE, "%s: not the address of a NATS server; give nats://HOST:PORT",
+                         sl_option_source(serve->command, "queue"));
     sl_flow_problems *problems = sl_calloc(1, sizeof *problems);
     sl_buf text;
     sl_buf_init(&text, 1u << 20);
