@@ -8,7 +8,8 @@
  *     static const sl_fail_row rows[] = {{SL_CALL_OPEN, EMFILE}, {SL_CALL_WRITE, ENOSPC}, {SL_CALL_WRITE, 0}};
  *     sl_fail_each(rows, 3, scenario, user);      after each: no descriptor is left open
  *
- * Only calls of the thread that runs the scenario fail. An error of 0 is a short transfer of one byte, or the end.
+ * Only calls of the thread that runs the scenario fail; those of others do after sl_fail_arm_others. An error of 0 is a
+ * short transfer of one byte, or the end.
  */
 #ifndef SL_TEST_FAIL_CALL_H
 #define SL_TEST_FAIL_CALL_H
@@ -27,6 +28,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "tests/harness/sl_test.h"
@@ -51,8 +53,10 @@ typedef enum sl_call {
     SL_CALL_SETSOCKOPT,
     SL_CALL_GETSOCKNAME,
     SL_CALL_CONNECT,
-    SL_CALL_SEND,
+    SL_CALL_SEND, /* and sendmsg */
     SL_CALL_RECV,
+    SL_CALL_ACCEPT, /* accept4 */
+    SL_CALL_POLL,
     SL_CALL_EVENTFD,
     SL_CALL_THREAD, /* pthread_create */
     SL_CALL_COUNT
@@ -67,14 +71,15 @@ static struct {
     bool hit;
     sl_call call;
     int error;
-    long left;
+    _Atomic long left;
 } sl_fail;
 static _Thread_local bool sl_fail_here; /* calls of this thread fail */
+static _Atomic bool sl_fail_elsewhere;  /* calls of all others do */
 
 /* Whether this call is the one that fails; errno is set then. */
 static inline bool sl_fails(sl_call call)
 {
-    if (!sl_fail_here || sl_fail.call != call || sl_fail.left-- != 0)
+    if (!(sl_fail_here || sl_fail_elsewhere) || sl_fail.call != call || sl_fail.left-- != 0)
         return false;
     sl_fail.hit = true;
     errno = sl_fail.error;
@@ -132,6 +137,16 @@ ssize_t send(int fd, const void *data, size_t len, int flags)
     if (sl_fails(SL_CALL_SEND))
         return SL_FAIL_TRANSFER(SYS_sendto, fd, data, len, flags, NULL, 0);
     return syscall(SYS_sendto, fd, data, len, flags, NULL, 0);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    if (!sl_fails(SL_CALL_SEND))
+        return syscall(SYS_sendmsg, fd, message, flags);
+    const struct iovec *first = message->msg_iov;
+    while (!sl_fail.error && first->iov_len == 0)
+        first++;
+    return SL_FAIL_TRANSFER(SYS_sendto, fd, first->iov_base, first->iov_len, flags, NULL, 0);
 }
 
 ssize_t recv(int fd, void *data, size_t len, int flags)
@@ -229,6 +244,16 @@ int connect(int fd, const struct sockaddr *address, socklen_t len)
     return sl_fails(SL_CALL_CONNECT) ? -1 : (int)syscall(SYS_connect, fd, address, len);
 }
 
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+    return sl_fails(SL_CALL_ACCEPT) ? -1 : (int)syscall(SYS_accept4, fd, address, len, flags);
+}
+
+int poll(struct pollfd *polls, nfds_t count, int timeout_ms)
+{
+    return sl_fails(SL_CALL_POLL) ? -1 : (int)syscall(SYS_poll, polls, count, timeout_ms);
+}
+
 int eventfd(unsigned value, int flags);
 int eventfd(unsigned value, int flags)
 {
@@ -263,10 +288,18 @@ static inline void sl_fail_arm(sl_fail_row row, long nth)
     sl_fail_here = true;
 }
 
+/* The same of any thread but the caller's, whose own calls go around: nf_… of net_fixture.h do not. */
+static inline void sl_fail_arm_others(sl_fail_row row, long nth)
+{
+    sl_fail_arm(row, nth);
+    sl_fail_here = false;
+    sl_fail_elsewhere = true;
+}
+
 /* No call fails any more. Whether one did. */
 static inline bool sl_fail_disarm(void)
 {
-    sl_fail_here = false;
+    sl_fail_here = sl_fail_elsewhere = false;
     return sl_fail.hit;
 }
 

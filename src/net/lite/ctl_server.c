@@ -300,6 +300,16 @@ static void dismiss_idle(sl_ctl_server *server, uint64_t now_ns)
     }
 }
 
+/* The kernel cannot wait for us now (no memory, or a small RLIMIT_NOFILE): after a pause everything is tried. */
+static void wait_without_poll(sl_ctl_server *server, size_t count)
+{
+    const struct timespec pause = {0, PAUSE_NS};
+    SL_ASSERT(server && count > 0);
+    (void)nanosleep(&pause, NULL);
+    for (size_t i = 0; i < count; i++)
+        server->polls[i].revents = server->polls[i].fd >= 0 ? server->polls[i].events : (short)0;
+}
+
 static void *serve_thread(void *user)
 {
     sl_ctl_server *server = user;
@@ -317,7 +327,7 @@ static void *serve_thread(void *user)
         int timeout_ms;
         size_t count = prepare(server, now, stop_at, &timeout_ms);
         if (poll(server->polls, count, timeout_ms) < 0 && errno != EINTR)
-            break;
+            wait_without_poll(server, count);
         turn(server, sl_mono_ns(), stop_at != 0);
     }
     while (server->conn_count)
