@@ -24,7 +24,7 @@
 #define BACKOFF_LAST_MS 5000u
 #define STABLE_MS 10000u /* a child that lived that long starts again with the first back-off */
 #define FINAL_MS 7500u   /* for control and helpers to end after the workers */
-#define TWICE_MS 200u    /* two signals closer together are one: timeout(1) sends it to the process and to its group */
+#define TWICE_MS 400u    /* two signals closer together are one: timeout(1) sends it to the process and to its group */
 
 typedef enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_READY, CHILD_DRAINING } child_state;
 

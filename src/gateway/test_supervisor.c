@@ -609,13 +609,14 @@ SL_TEST(supervisor_asked_twice_has_no_patience)
     pid_t pid = start_of((tree){.drain_ms = 600000, .cut_ms = 500});
     REQUIRE(wait_for(&b->ready_calls, 1));
     atomic_store(&b->stubborn, 1);
+    uint64_t begun = sl_mono_ns();
     kill(pid, SIGTERM);
     CHECK(wait_for(&b->drained, 2));
-    nap(50);
-    kill(pid, SIGTERM); /* the same one, as timeout(1) sends it */
-    nap(250);
-    CHECK_EQ(atomic_load(&b->drained), 2);
-    CHECK_EQ(atomic_load(&b->hurried), 0);
+    kill(pid, SIGTERM);                               /* the same one, as timeout(1) sends it */
+    bool at_once = sl_mono_ns() - begun < 200000000u; /* not on a machine that was too busy */
+    nap(450);
+    CHECK(!at_once || atomic_load(&b->drained) == 2);
+    CHECK(!at_once || atomic_load(&b->hurried) == 0);
     kill(pid, SIGTERM);
     CHECK(wait_for(&b->drained, 4)); /* told again, with time to cut off what is under way */
     CHECK_EQ(atomic_load(&b->hurried), 2);
@@ -659,7 +660,7 @@ SL_TEST(supervisor_asked_three_times_kills)
     atomic_store(&b->stubborn, 1);
     kill(pid, SIGTERM);
     CHECK(wait_for(&b->drained, 2));
-    nap(250);
+    nap(450);
     kill(pid, SIGTERM);
     CHECK(wait_for(&b->drained, 4));
     uint64_t begun = sl_mono_ns();

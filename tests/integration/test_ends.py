@@ -96,7 +96,7 @@ def test_a_second_signal_leaves_the_spans():
     running = Background(gateway, "-n", count, "-c", count, "--timeout", "20")
     lib.until(lambda: lib.total(lib.metrics(gateway.url("metrics")), "sightline_gateway_requests_in_flight") == count)
     gateway.signal(signal.SIGTERM)
-    time.sleep(0.4)
+    time.sleep(0.6)
     gateway.signal(signal.SIGTERM)
     lib.equal(gateway.process.wait(5 * lib.SLOW), 0)
     lib.equal(running.report()["ok"], 0)
