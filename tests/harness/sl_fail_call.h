@@ -299,7 +299,8 @@ static inline void sl_fail_arm_others(sl_fail_row row, long nth)
 /* No call fails any more. Whether one did. */
 static inline bool sl_fail_disarm(void)
 {
-    sl_fail_here = sl_fail_elsewhere = false;
+    sl_fail_here = false;
+    sl_fail_elsewhere = false;
     return sl_fail.hit;
 }
 
