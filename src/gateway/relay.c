@@ -63,8 +63,8 @@ static void on_fail(sl_call *call, int error, const char *reason)
 {
     SL_ASSERT(call);
     sl_gw_request *request = call->user;
-    const char *type = error_name(error);
-    if (request->state == SL_GW_WAITING && error != SL_ETIMEOUT && error != SL_ENOMEM &&
+    const char *type = request->gateway->closing ? "server_shutdown" : error_name(error);
+    if (request->state == SL_GW_WAITING && !request->gateway->closing && error != SL_ETIMEOUT && error != SL_ENOMEM &&
         try_next(request, 0, type, reason))
         return;
     count_wait(request, sl_mono_ns());

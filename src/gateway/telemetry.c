@@ -202,7 +202,7 @@ void sl_gw_trace_attempt_end(sl_gw_request *request, int status, const char *err
 
 /* ---- ends ---- */
 
-/* The client went away, or the server refused the rest of its request. */
+/* The client went away, or the server refused the rest of its request, or ends with the request unanswered. */
 static void settle_outcome(sl_gw_request *request)
 {
     SL_ASSERT(request);
@@ -221,6 +221,9 @@ static void settle_outcome(sl_gw_request *request)
     } else if (request->outcome == SL_ETIMEOUT && request->state == SL_GW_ALLOWED) {
         request->status = 408;
         request->error_type = "timeout";
+    } else if (request->gateway->closing) { /* it is not the client that went */
+        request->status = 503;
+        request->error_type = "server_shutdown";
     } else {
         request->status = 499;
         request->error_type = request->outcome == SL_ETIMEOUT ? "client_too_slow" : "client_disconnected";

@@ -99,6 +99,10 @@ def test_what_the_drain_timeout_cuts_off_leaves_its_spans():
     lib.equal(running.report()["ok"], 0)
     lib.equal(gateway.output().count("POST /v1/chat/completions  SERVER"), count)
     lib.equal(gateway.output().count("chat claude-haiku  CLIENT"), count)
+    lines = [line for line in gateway.output().splitlines() if 'message="POST /v1/chat/completions"' in line]
+    lib.equal(len(lines), count, "lines of the access log")
+    for line in lines:  # nobody else is to blame
+        lib.contains(line, "server_shutdown")
 
 
 def named(pid, name):
