@@ -48,7 +48,7 @@ static uint64_t page_up(uint64_t value)
 }
 
 /* Fills in the geometry for a size, with fewer threads and cells when the size is small. */
-static void plan(sl_segment_header *h, const sl_segment_options *o, uint64_t size)
+static void plan(sl_segment_shape *h, const sl_segment_options *o, uint64_t size)
 {
     SL_ASSERT(o && h);
     uint64_t scale = size >= SL_SEGMENT_BYTES ? 1 : SL_SEGMENT_BYTES / size;
@@ -68,15 +68,13 @@ static void plan(sl_segment_header *h, const sl_segment_options *o, uint64_t siz
     uint64_t wanted = (o->threads ? o->threads : SL_SEGMENT_THREADS) + 1u;
     h->block_count = (uint32_t)(fit < wanted ? fit : wanted);
     h->size = size;
-    atomic_init(&h->meta_used, page_up(sizeof *h));
-    atomic_init(&h->cells_used, SL_RESERVED_CELLS);
 }
 
 size_t sl_segment_size_for(const sl_segment_options *options)
 {
     SL_ASSERT(options);
     uint64_t given = options->size_bytes ? options->size_bytes : SL_SEGMENT_BYTES;
-    sl_segment_header h;
+    sl_segment_shape h;
     plan(&h, options, given);
     uint64_t blocks = (options->threads ? options->threads : SL_SEGMENT_THREADS) + 1u;
     uint64_t need = page_up(blocks * h.block_stride * 16 / 15) + 2 * 4096;
@@ -86,7 +84,7 @@ size_t sl_segment_size_for(const sl_segment_options *options)
 static sl_block *block_at(const sl_segment *segment, uint32_t index)
 {
     SL_ASSERT(segment);
-    const sl_segment_header *h = segment->shape;
+    const sl_segment_shape *h = segment->shape;
     SL_ASSERT(index < h->block_count);
     return (sl_block *)(void *)(segment->base + h->meta_end + (uint64_t)index * h->block_stride);
 }
@@ -216,15 +214,16 @@ static int map_segment(sl_segment *segment, size_t size, int fd)
     return 0;
 }
 
-/* Keeps the constant part apart. Only the plain fields are meant; the copy of the others is never read. */
+_Static_assert(_Alignof(sl_segment_shape) <= _Alignof(max_align_t), "sl_malloc() gives no more");
+
+/* Keeps the constant part apart. */
 static int copy_shape(sl_segment *segment)
 {
     SL_ASSERT(segment);
     segment->shape = sl_malloc(sizeof *segment->shape);
     if (!segment->shape)
         return SL_ENOMEM;
-    memset(segment->shape, 0, sizeof *segment->shape);
-    memcpy(segment->shape, segment->header, offsetof(sl_segment_header, meta_used));
+    *segment->shape = segment->header->shape;
     return 0;
 }
 
@@ -250,9 +249,12 @@ static int build(const sl_segment_options *options, int fd, sl_segment **ret_seg
         size = (size_t)page_up(size / 2);
     }
     if (!error) {
-        plan(segment->header, o, size);
-        error = segment->header->block_count < 2 ? SL_EINVAL : copy_shape(segment);
-        atomic_store(&segment->header->blocks_used, 1);
+        sl_segment_header *h = segment->header;
+        plan(&h->shape, o, size);
+        error = h->shape.block_count < 2 ? SL_EINVAL : copy_shape(segment);
+        atomic_store(&h->meta_used, page_up(sizeof *h));
+        atomic_store(&h->cells_used, SL_RESERVED_CELLS);
+        atomic_store(&h->blocks_used, 1);
     }
     if (error) {
         sl_segment_free(segment);
@@ -278,7 +280,7 @@ int sl_segment_new_shared(const sl_segment_options *options, int fd, sl_segment 
 }
 
 /* A file from outside may hold anything: the geometry must be exactly what plan() makes of its numbers. */
-static bool header_is_sane(const sl_segment_header *h, uint64_t size)
+static bool shape_is_sane(const sl_segment_shape *h, uint64_t size)
 {
     SL_ASSERT(h);
     if (h->magic != SL_SEGMENT_MAGIC || h->version != SL_SEGMENT_VERSION || h->size != size)
@@ -287,7 +289,7 @@ static bool header_is_sane(const sl_segment_header *h, uint64_t size)
                             .cells = h->cells,
                             .span_ring_bytes = h->ring_bytes[SL_RING_SPANS],
                             .log_ring_bytes = h->ring_bytes[SL_RING_LOGS]};
-    sl_segment_header expected;
+    sl_segment_shape expected;
     plan(&expected, &o, size);
     return h->block_count >= 2 && h->block_count == expected.block_count && h->cells > 0 && h->cells < (1u << 28) &&
            h->meta_end == expected.meta_end && h->block_stride == expected.block_stride &&
@@ -312,7 +314,7 @@ int sl_segment_open(int fd, sl_segment **ret_segment)
     int error = segment->fd < 0 ? SL_EIO : map_segment(segment, (size_t)st.st_size, segment->fd);
     if (!error)
         error = copy_shape(segment);
-    if (!error && !header_is_sane(segment->shape, (uint64_t)st.st_size))
+    if (!error && !shape_is_sane(segment->shape, (uint64_t)st.st_size))
         error = SL_EPARSE;
     if (error) {
         sl_segment_free(segment);
@@ -404,7 +406,7 @@ int sl_segment_alloc(sl_segment *segment, size_t size, uint64_t *ret_offset)
 void *sl_segment_at(const sl_segment *segment, uint64_t offset, size_t size)
 {
     SL_ASSERT(segment);
-    const sl_segment_header *h = segment->shape;
+    const sl_segment_shape *h = segment->shape;
     if (offset < sizeof *h || offset % 8 != 0 || offset > h->meta_end || size > h->meta_end - offset)
         return NULL;
     return segment->base + offset;

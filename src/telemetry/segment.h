@@ -118,7 +118,7 @@ void sl_segment_zero(sl_segment *segment, uint32_t index, uint32_t count);
 struct sl_segment {
     uint64_t id; /* unique in this process; never 0 */
     struct sl_segment_header *header;
-    struct sl_segment_header *shape; /* own copy of the constant part: no writer can change it under a reader */
+    struct sl_segment_shape *shape; /* own copy of the constant part: no writer can change it under a reader */
     unsigned char *base;
     size_t size;
     int fd; /* -1: private */

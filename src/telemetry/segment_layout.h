@@ -11,10 +11,8 @@
 
 enum { SL_BLOCK_FREE = 0, SL_BLOCK_USED = 1 };
 
-/* Grouped by who writes, each group on cache lines of its own. */
-/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
-typedef struct sl_segment_header {
-    /* Constant after the segment is made. */
+/* What is constant after the segment is made. It has copies on the heap, where nothing is aligned to cache lines. */
+typedef struct sl_segment_shape {
     uint64_t magic;
     uint32_t version;
     uint32_t block_count; /* with the shared block, which is number 0 */
@@ -26,6 +24,12 @@ typedef struct sl_segment_header {
     uint32_t ring_bytes[SL_RING_COUNT];
     uint32_t cells;
     uint32_t reserved;
+} sl_segment_shape;
+
+/* Grouped by who writes, each group on cache lines of its own. */
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
+typedef struct sl_segment_header {
+    sl_segment_shape shape;
     /* Changing. */
     alignas(64) _Atomic uint64_t meta_used;
     _Atomic uint32_t cells_used;

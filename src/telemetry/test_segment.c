@@ -423,13 +423,13 @@ SL_TEST(segment_open_with_any_byte_of_the_header_changed)
     int fd = memfd_create("segment", MFD_CLOEXEC);
     REQUIRE(sl_segment_new_shared(&small, fd, &s) == 0);
     size_t refused = 0;
-    for (size_t i = 0; i < offsetof(sl_segment_header, reserved); i++) {
+    for (size_t i = 0; i < offsetof(sl_segment_shape, reserved); i++) {
         for (int bit = 0; bit < 8; bit++) {
             sl_segment *again = NULL;
             s->base[i] ^= (unsigned char)(1 << bit);
             int error = sl_segment_open(fd, &again);
             if (!error) {
-                const sl_segment_header *h = again->shape;
+                const sl_segment_shape *h = again->shape;
                 CHECK(h->meta_end + h->block_count * h->block_stride <= again->size);
                 CHECK_EQ(sl_segment_sum(again, h->cells - 1), 0);
                 sl_segment_free(again);
@@ -455,15 +455,15 @@ SL_TEST(segment_header_changed_under_a_reader)
     sl_piece piece = {"hello", 5};
     CHECK_EQ(sl_segment_write(s, SL_RING_SPANS, 1, &piece, 1), 0);
     REQUIRE(sl_segment_open(fd, &reader) == 0);
-    sl_segment_header *h = s->header;
+    sl_segment_shape *h = &s->header->shape;
     h->block_stride = 1ull << 40;
     h->ring_offset[0] = 1ull << 40;
     h->ring_bytes[0] = 1u << 30;
     h->cells_offset = 1ull << 40;
     h->meta_end = 1ull << 40;
     h->block_count = 1u << 30;
-    atomic_store(&h->blocks_used, UINT32_MAX);
-    atomic_store(&h->meta_used, 3);
+    atomic_store(&s->header->blocks_used, UINT32_MAX);
+    atomic_store(&s->header->meta_used, 3);
     CHECK_EQ(sl_segment_sum(reader, 0), 1);
     CHECK_EQ(sl_segment_blocks(reader), 5);
     CHECK_EQ(sl_segment_drain(reader, SL_RING_SPANS, count_record, &records), 1);
