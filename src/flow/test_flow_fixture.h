@@ -16,7 +16,7 @@
 #include "tests/harness/sl_test.h"
 
 #define FX_UNUSED __attribute__((unused))
-#define FX_PATIENCE_MS 10000
+#define FX_PATIENCE_MS (10000 * SL_TEST_SLOW)
 
 typedef struct fx {
     sl_loop loop;

@@ -176,7 +176,7 @@ SL_TEST(bodies_that_are_not_kept_in_memory_are_read)
     CHECK_EQ(put(q, "t", large, (sl_queue_put){.idempotency_key = SL_STR("a key"), .trace = SL_STR("trace")}, NULL), 0);
     CHECK_EQ(put(q, "t", "", PLAIN, NULL), 0);
     CHECK_EQ(put(q, "t", "small", PLAIN, NULL), 0);
-    sl_queue_message *m = take(q, "t", 50);
+    sl_queue_message *m = take(q, "t", 1000);
     REQUIRE(m);
     CHECK_EQ(m->body.len, 299999);
     CHECK_STR(m->body, large);

@@ -29,7 +29,7 @@ typedef struct fake {
     uint64_t delay_ms, lease_ms;
     bool was_dead;
     char last_error[64];
-    void (*watcher)(void *user);
+    void (*_Atomic watcher)(void *user); /* set by the loop's thread, called by the test's */
     void *watcher_user;
 } fake;
 
@@ -91,8 +91,8 @@ static int fk_take(sl_queue *q, sl_str topic, uint64_t lease_ms, sl_queue_messag
 static int fk_watch(sl_queue *q, sl_str topic, void (*fn)(void *user), void *user)
 {
     (void)topic;
-    of(q)->watcher = fn;
     of(q)->watcher_user = user;
+    of(q)->watcher = fn;
     return of(q)->watch ? of(q)->watch : 1;
 }
 
@@ -427,8 +427,12 @@ SL_TEST(who_waits_gets_work_when_there_is_room_for_it)
     CHECK_EQ(json_array_size(json_object_get(none, "messages")), 0);
     json_decref(none);
     int waiting = send_lease(s, "wait=30&max=3");
+    for (int i = 0; i < NF_PATIENCE_MS && !s->queue.watcher; i++)
+        nf_sleep_ms(1);
     nf_sleep_ms(30);
-    s->queue.watcher(s->queue.watcher_user); /* the queue tells once that something is ready, and not again */
+    void (*watcher)(void *user) = s->queue.watcher;
+    REQUIRE(watcher != NULL);
+    watcher(s->queue.watcher_user); /* the queue tells once that something is ready, and not again */
     nf_sleep_ms(30);
     CHECK_EQ(s->queue.leases, 2);
     uint64_t start = sl_mono_ns();

@@ -21,7 +21,7 @@
 #include "src/net/loop.h"
 #include "tests/harness/sl_test.h"
 
-#define NF_PATIENCE_MS 10000
+#define NF_PATIENCE_MS (10000 * SL_TEST_SLOW)
 /* Inline: even without optimisation, a program has only what it uses, and so needs libuv only when it uses a loop. */
 #define NF_UNUSED inline __attribute__((unused))
 

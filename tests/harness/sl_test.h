@@ -39,6 +39,12 @@ long sl_test_waits(void);
 char *sl_test_mkdtemp(char *path);
 /* The same now; for a test that makes many, one after the other. */
 void sl_test_rmtree(const char *path);
+/* Times that a test allows are stretched by this: sanitizers slow everything down. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SL_TEST_SLOW 5
+#else
+#define SL_TEST_SLOW 1
+#endif
 /* Blocks that this test may leave behind on purpose (process-wide singletons). */
 void sl_test_allow_leak(void);
 
