@@ -34,28 +34,63 @@ static void feed(z_stream *z, sl_str *rest)
 
 typedef int (*step_fn)(z_stream *z, int flush);
 
-/* Runs the stream until its end. */
-static int pump(z_stream *z, step_fn step, sl_str bytes, sl_buf *out)
+/*
+ * Gives room for output: at the buffer's maximum one byte of `spare`, because the end of a stream may need none.
+ * Errors: SL_ENOMEM.
+ */
+static int give_room(z_stream *z, sl_buf *out, Bytef *spare)
+{
+    SL_ASSERT(out->len <= out->max);
+    size_t room = out->max - out->len < STEP_BYTES ? out->max - out->len : STEP_BYTES;
+    if (room && sl_buf_reserve(out, room))
+        return SL_ENOMEM;
+    z->next_out = room ? (Bytef *)out->data + out->len : spare;
+    z->avail_out = room ? (uInt)room : 1;
+    return 0;
+}
+
+/* Counts what was written since `room` bytes were given. Errors: SL_ELIMIT, when that was the spare one. */
+static int take_output(const z_stream *z, sl_buf *out, size_t room, const Bytef *spare)
+{
+    size_t written = room - z->avail_out;
+    if (written && z->next_out == spare + 1)
+        return SL_ELIMIT;
+    out->len += written;
+    return 0;
+}
+
+/* Runs the stream until its end; `*rest` is what of the input was not fed yet. */
+static int pump(z_stream *z, step_fn step, sl_str *rest, sl_buf *out)
 {
     SL_ASSERT(out);
+    Bytef spare[1];
     for (;;) {
-        if (z->avail_in == 0 && bytes.len)
-            feed(z, &bytes);
-        int error = sl_buf_reserve(out, STEP_BYTES);
+        if (z->avail_in == 0 && rest->len)
+            feed(z, rest);
+        int error = give_room(z, out, spare);
         if (error)
             return error;
-        z->next_out = (Bytef *)out->data + out->len;
-        z->avail_out = STEP_BYTES;
-        int result = step(z, bytes.len ? Z_NO_FLUSH : Z_FINISH);
-        out->len += STEP_BYTES - z->avail_out;
-        if (result == Z_STREAM_END)
-            return 0;
-        bool stuck = z->avail_out != 0 && z->avail_in == 0 && !bytes.len;
+        size_t room = z->avail_out;
+        int result = step(z, rest->len ? Z_NO_FLUSH : Z_FINISH);
+        error = take_output(z, out, room, spare);
+        if (error || result == Z_STREAM_END)
+            return error;
+        bool stuck = z->avail_out != 0 && z->avail_in == 0 && !rest->len;
         if (result == Z_MEM_ERROR)
             return SL_ENOMEM;
         if ((result != Z_OK && result != Z_BUF_ERROR) || stuck)
             return SL_EPARSE;
     }
+}
+
+/* What was appended before a failure goes again. */
+static int settle(sl_buf *out, size_t before, int error)
+{
+    if (error) {
+        out->len = before;
+        out->failed = out->failed ? out->failed : error;
+    }
+    return error;
 }
 
 int sl_gzip_pack(sl_str bytes, sl_buf *out)
@@ -67,9 +102,10 @@ int sl_gzip_pack(sl_str bytes, sl_buf *out)
     z.zfree = zlib_free;
     if (deflateInit2(&z, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         return SL_ENOMEM;
-    int error = pump(&z, deflate, bytes, out);
+    size_t before = out->len;
+    int error = pump(&z, deflate, &bytes, out);
     (void)deflateEnd(&z);
-    return error;
+    return settle(out, before, error);
 }
 
 int sl_gzip_unpack(sl_str bytes, sl_buf *out)
@@ -81,7 +117,10 @@ int sl_gzip_unpack(sl_str bytes, sl_buf *out)
     z.zfree = zlib_free;
     if (inflateInit2(&z, GZIP_WINDOW) != Z_OK)
         return SL_ENOMEM;
-    int error = pump(&z, inflate, bytes, out);
+    size_t before = out->len;
+    int error = pump(&z, inflate, &bytes, out);
+    while (!error && (z.avail_in || bytes.len)) /* further members (RFC 1952, 2.2) */
+        error = inflateReset(&z) == Z_OK ? pump(&z, inflate, &bytes, out) : SL_EPARSE;
     (void)inflateEnd(&z);
-    return error;
+    return settle(out, before, error);
 }

@@ -7,7 +7,6 @@
 #include <signal.h>
 
 #include "src/base/sync.h"
-#include "src/export/gzip.h"
 #include "src/export/test_tls_files.h"
 #include "src/net/lite/test_http_server.h"
 #include "src/wire/otlp_read.h"
@@ -377,38 +376,4 @@ SL_TEST(bad_options_fail_the_start)
     sl_http_post_header header = {SL_STR("a"), SL_STR("b\r\nc: d")};
     sl_exporter_spec split = {.protocol = SL_OTLP_HTTP_PROTOBUF, .peer.headers = &header, .peer.header_count = 1};
     CHECK_EQ(make(&split, "https", "h", 1, &errors, &e), SL_ECONFIG);
-}
-
-SL_TEST(gzip_round_trips)
-{
-    for (size_t len = 0; len < 300000; len = len * 3 + 1) {
-        char *bytes = malloc(len + 1);
-        for (size_t i = 0; i < len; i++)
-            bytes[i] = (char)(i * i >> 3);
-        sl_buf packed, plain;
-        sl_buf_init(&packed, 1u << 20);
-        sl_buf_init(&plain, 1u << 20);
-        CHECK_EQ(sl_gzip_pack(sl_str_of(bytes, len), &packed), 0);
-        CHECK_EQ(sl_gzip_unpack(sl_buf_str(&packed), &plain), 0);
-        CHECK_STR_EQ(sl_buf_str(&plain), sl_str_of(bytes, len));
-        sl_buf_clear(&plain);
-        if (packed.len > 20) {
-            CHECK_EQ(sl_gzip_unpack(sl_str_of(packed.data, packed.len - 9), &plain), SL_EPARSE);
-            packed.data[12] ^= 0x55;
-            sl_buf_clear(&plain);
-            CHECK(len < 10 || sl_gzip_unpack(sl_buf_str(&packed), &plain) != 0);
-        }
-        sl_buf_done(&packed);
-        sl_buf_done(&plain);
-        free(bytes);
-    }
-    sl_buf bomb, small;
-    sl_buf_init(&bomb, 1u << 22);
-    sl_buf_init(&small, 50000);
-    char *zeros = calloc(1, 1u << 21);
-    CHECK_EQ(sl_gzip_pack(sl_str_of(zeros, 1u << 21), &bomb), 0);
-    CHECK_EQ(sl_gzip_unpack(sl_buf_str(&bomb), &small), SL_ELIMIT);
-    free(zeros);
-    sl_buf_done(&bomb);
-    sl_buf_done(&small);
 }
