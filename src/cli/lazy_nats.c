@@ -2,29 +2,22 @@
  * The NATS client for the program `sightline`, loaded when the first connection needs it.
  *
  * With what it brings along it takes a tenth of the time that a start of the program takes, and only a queue on
- * JetStream needs it. The functions that src/queue calls are defined here, for this program alone, as those of libcurl
- * are in lazy_curl.c. Without the library there is no connection, and what the queue says of it is NOT_THERE.
+ * JetStream needs it. Without the library there is no connection, and what the queue says of it is NOT_THERE.
  */
-#include <dlfcn.h>
 #include <nats/nats.h>
-#include <pthread.h>
-#include <stdbool.h>
-#include <string.h>
 
-#include "src/base/assert.h"
-
+#define LAZY_LIBRARY SL_NATS_LIBRARY
 #define NOT_THERE SL_NATS_LIBRARY " cannot be loaded; install it"
 
-/* Of each: what it gives, its name, what it gives when the library is not there, parameters, arguments. */
 /* clang-format off */
-#define FUNCTIONS(F) \
-    F(void, jsCtx_Destroy, (void)0, (jsCtx *a), (a)) \
+#define LAZY_FUNCTIONS(F, G) \
+    G(void, jsCtx_Destroy, (void)0, (jsCtx *a), (a)) \
     F(natsStatus, jsDirectGetMsgOptions_Init, NATS_ERR, (jsDirectGetMsgOptions *a), (a)) \
-    F(void, jsMsgMetaData_Destroy, (void)0, (jsMsgMetaData *a), (a)) \
+    G(void, jsMsgMetaData_Destroy, (void)0, (jsMsgMetaData *a), (a)) \
     F(natsStatus, jsOptions_Init, NATS_ERR, (jsOptions *a), (a)) \
     F(natsStatus, jsPubOptions_Init, NATS_ERR, (jsPubOptions *a), (a)) \
     F(natsStatus, jsStreamConfig_Init, NATS_ERR, (jsStreamConfig *a), (a)) \
-    F(void, jsStreamInfo_Destroy, (void)0, (jsStreamInfo *a), (a)) \
+    G(void, jsStreamInfo_Destroy, (void)0, (jsStreamInfo *a), (a)) \
     F(natsStatus, jsSubOptions_Init, NATS_ERR, (jsSubOptions *a), (a)) \
     F(natsStatus, js_AddStream, NATS_ERR, \
       (jsStreamInfo **a, jsCtx *b, jsStreamConfig *c, jsOptions *d, jsErrCode *e), \
@@ -49,7 +42,7 @@
       (natsSubscription **a, jsCtx *b, const char *c, const char *d, jsOptions *e, jsSubOptions *f, jsErrCode *g), \
       (a, b, c, d, e, f, g)) \
     F(natsStatus, natsConnection_Connect, NATS_ERR, (natsConnection **a, natsOptions *b), (a, b)) \
-    F(void, natsConnection_Destroy, (void)0, (natsConnection *a), (a)) \
+    G(void, natsConnection_Destroy, (void)0, (natsConnection *a), (a)) \
     F(natsStatus, natsConnection_FlushTimeout, NATS_ERR, (natsConnection *a, int64_t b), (a, b)) \
     F(natsStatus, natsConnection_GetServers, NATS_ERR, (natsConnection *a, char ***b, int *c), (a, b, c)) \
     F(natsStatus, natsConnection_JetStream, NATS_ERR, (jsCtx **a, natsConnection *b, jsOptions *c), (a, b, c)) \
@@ -64,15 +57,15 @@
       (natsSubscription **a, natsConnection *b, const char *c, natsMsgHandler d, void *e), \
       (a, b, c, d, e)) \
     F(natsStatus, natsInbox_Create, NATS_ERR, (natsInbox **a), (a)) \
-    F(void, natsInbox_Destroy, (void)0, (natsInbox *a), (a)) \
+    G(void, natsInbox_Destroy, (void)0, (natsInbox *a), (a)) \
     F(natsStatus, natsMsgHeader_Get, NATS_ERR, (natsMsg *a, const char *b, const char **c), (a, b, c)) \
     F(natsStatus, natsMsgHeader_Set, NATS_ERR, (natsMsg *a, const char *b, const char *c), (a, b, c)) \
-    F(void, natsMsgList_Destroy, (void)0, (natsMsgList *a), (a)) \
+    G(void, natsMsgList_Destroy, (void)0, (natsMsgList *a), (a)) \
     F(natsStatus, natsMsg_Ack, NATS_ERR, (natsMsg *a, jsOptions *b), (a, b)) \
     F(natsStatus, natsMsg_Create, NATS_ERR, \
       (natsMsg **a, const char *b, const char *c, const char *d, int e), \
       (a, b, c, d, e)) \
-    F(void, natsMsg_Destroy, (void)0, (natsMsg *a), (a)) \
+    G(void, natsMsg_Destroy, (void)0, (natsMsg *a), (a)) \
     F(const char *, natsMsg_GetData, NULL, (const natsMsg *a), (a)) \
     F(int, natsMsg_GetDataLength, 0, (const natsMsg *a), (a)) \
     F(natsStatus, natsMsg_GetMetaData, NATS_ERR, (jsMsgMetaData **a, natsMsg *b), (a, b)) \
@@ -83,13 +76,13 @@
     F(natsStatus, natsMsg_InProgress, NATS_ERR, (natsMsg *a, jsOptions *b), (a, b)) \
     F(natsStatus, natsMsg_Nak, NATS_ERR, (natsMsg *a, jsOptions *b), (a, b)) \
     F(natsStatus, natsOptions_Create, NATS_ERR, (natsOptions **a), (a)) \
-    F(void, natsOptions_Destroy, (void)0, (natsOptions *a), (a)) \
+    G(void, natsOptions_Destroy, (void)0, (natsOptions *a), (a)) \
     F(natsStatus, natsOptions_SetMaxReconnect, NATS_ERR, (natsOptions *a, int b), (a, b)) \
     F(natsStatus, natsOptions_SetName, NATS_ERR, (natsOptions *a, const char *b), (a, b)) \
     F(natsStatus, natsOptions_SetReconnectWait, NATS_ERR, (natsOptions *a, int64_t b), (a, b)) \
     F(natsStatus, natsOptions_SetServers, NATS_ERR, (natsOptions *a, const char **b, int c), (a, b, c)) \
     F(const char *, natsStatus_GetText, NOT_THERE, (natsStatus a), (a)) \
-    F(void, natsSubscription_Destroy, (void)0, (natsSubscription *a), (a)) \
+    G(void, natsSubscription_Destroy, (void)0, (natsSubscription *a), (a)) \
     F(natsStatus, natsSubscription_DrainTimeout, NATS_ERR, (natsSubscription *a, int64_t b), (a, b)) \
     F(natsStatus, natsSubscription_Fetch, NATS_ERR, \
       (natsMsgList *a, natsSubscription *b, int c, int64_t d, jsErrCode *e), \
@@ -99,49 +92,4 @@
     F(void, nats_Sleep, (void)0, (int64_t a), (a))
 /* clang-format on */
 
-typedef struct nats_functions {
-#define POINTER(type, name, none, parameters, arguments) __typeof__(&name) name;
-    FUNCTIONS(POINTER)
-#undef POINTER
-} nats_functions;
-
-static nats_functions real;
-static bool loaded;
-
-static bool find(void *library, const char *name, void *ret_function)
-{
-    SL_ASSERT(library && name);
-    void *symbol = dlsym(library, name);
-    memcpy(ret_function, &symbol, sizeof symbol);
-    return symbol != NULL;
-}
-
-static void load(void)
-{
-    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
-    (void)pthread_mutex_lock(&one);
-    void *library = loaded ? NULL : dlopen(SL_NATS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (library) {
-        bool all = true;
-#define FIND(type, name, none, parameters, arguments) all &= find(library, #name, &real.name);
-        FUNCTIONS(FIND)
-#undef FIND
-        __atomic_store_n(&loaded, all, __ATOMIC_RELEASE);
-    }
-    (void)pthread_mutex_unlock(&one);
-}
-
-/* True when the library is there. Any thread. */
-static bool is_loaded(void)
-{
-    if (!__atomic_load_n(&loaded, __ATOMIC_ACQUIRE))
-        load();
-    return __atomic_load_n(&loaded, __ATOMIC_ACQUIRE);
-}
-
-#define CALL(type, name, none, parameters, arguments)                                                                  \
-    type name parameters                                                                                               \
-    {                                                                                                                  \
-        return is_loaded() ? real.name arguments : none;                                                               \
-    }
-FUNCTIONS(CALL)
+#include "src/cli/lazy_functions.h"

@@ -74,9 +74,9 @@ def test_core_needs_libc_alone():
 
 
 def test_the_program_loads_late_what_is_rarely_needed():
-    """libcurl and the NATS client bring much along; a function that src/cli/lazy_*.c does not have links them again."""
+    """OpenSSL, libcurl and the NATS client bring much along; a function that src/cli/lazy_*.c does not have links them again."""
     needed = re.findall(r"\(NEEDED\).*\[(.*?)\]", sh("readelf", "-d", lib.BINARY))
-    lib.equal([name for name in needed if name.startswith(("libcurl", "libnats", "libpq"))], [])
+    lib.equal([name for name in needed if name.startswith(("libcrypto", "libcurl", "libnats", "libpq", "libssl"))], [])
 
 
 def test_core_program_runs():
