@@ -193,6 +193,7 @@ def test_two_steps_against_the_mock():
         "orchestrator_step_executions_total": {labels(status="success", step_type="llm"): 2},
         "orchestrator_step_duration_seconds": {labels(step_type="llm"): 2},
         "orchestrator_cost_usd_total": run.families().get("orchestrator_cost_usd_total"),
+        "orchestrator_circuit_breaker_state": {labels(provider="openai", state="closed"): 1},
     }, "families that moved")
     lib.equal(run.metrics["orchestrator_active_workflows"], {(): 0}, "workflows at the end")
     lib.equal(mock.stop(), 0)
