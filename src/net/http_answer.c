@@ -180,6 +180,12 @@ static void answer_is_out(sl_exchange *x)
 
 static unsigned join(sl_http_server *server, uv_buf_t *pieces, unsigned count);
 
+/* No body, whatever there would be of it, and nothing said about one: the next answer would begin with it. */
+static bool is_bodyless(int status)
+{
+    return status == 204 || status == 304;
+}
+
 void sl_exchange_respond(sl_exchange *x, const sl_http_reply *reply)
 {
     SL_ASSERT(!x->begun && !x->ended);
@@ -187,7 +193,8 @@ void sl_exchange_respond(sl_exchange *x, const sl_http_reply *reply)
         return;
     settle_keep_alive(x, reply->close);
     sl_buf *head = head_start(x, reply->status, reply->content_type, reply->fields);
-    if (reply->status != 204 && reply->status != 304)
+    bool bodyless = is_bodyless(reply->status);
+    if (!bodyless)
         put_length(head, reply->body.len);
     head_end(x, head);
     x->begun = true;
@@ -197,7 +204,7 @@ void sl_exchange_respond(sl_exchange *x, const sl_http_reply *reply)
     }
     uv_buf_t pieces[2] = {uv_buf_init(head->data, (unsigned)head->len),
                           uv_buf_init((char *)reply->body.ptr, (unsigned)reply->body.len)};
-    unsigned count = x->is_head || reply->body.len == 0 ? 1 : 2;
+    unsigned count = x->is_head || bodyless || reply->body.len == 0 ? 1 : 2;
     sl_conn_send(x, pieces, join(x->server, pieces, count));
     answer_is_out(x);
 }
@@ -274,8 +281,8 @@ bool sl_exchange_begin(sl_exchange *x, const sl_http_stream *stream)
     settle_keep_alive(x, !stream->has_length && x->http_1_0);
     sl_buf *head = head_start(x, stream->status, stream->content_type, stream->fields);
     x->length_left = UINT64_MAX;
-    if (stream->status == 204 || stream->status == 304) {
-        x->is_head = true; /* no body, and nothing said about one */
+    if (is_bodyless(stream->status)) {
+        x->is_head = true;
     } else if (stream->has_length) {
         put_length(head, stream->length);
         x->length_left = stream->length;
