@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import stat
+import subprocess
 import sys
 import time
 
@@ -220,6 +221,50 @@ def test_a_damaged_message_does_not_hold_up_the_others():
     succeed(process, {run: i for run, i in runs.items() if run not in hit})
     lib.equal([lib.get(f"{process.url('api')}/runs/{run}").json()["status"] for run in hit], ["queued"])
     process.signal(signal.SIGKILL)
+
+
+def test_a_disk_that_is_full_refuses_clearly_and_keeps_what_it_took():
+    folder = lib.tmp()
+
+    def mount(*options):
+        return subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", folder], stderr=subprocess.DEVNULL).returncode == 0
+    if os.geteuid() != 0 or not mount("size=6m"):
+        raise lib.Skip("a file system of its own cannot be mounted here")
+    try:
+        process = server(folder, "--flow-runs", 0)
+        url = process.url("api") + "/workflows/echo/runs"
+        lib.equal(lib.request("POST", process.url("api") + "/workflows", ECHO.encode()).status, 201)
+        accepted, refused = {}, []
+        for i in range(200):
+            reply = lib.post(url, {"inputs": {"x": f"number {i} " + "y" * 100000}, "idempotency_key": f"k{i}"})
+            if reply.status == 202:
+                accepted[reply.json()["run_id"]] = i
+            else:
+                refused.append((i, reply))
+            if len(refused) == 3:
+                break
+        assert len(accepted) > 5 and len(refused) == 3, (len(accepted), len(refused))
+        for _, reply in refused:
+            lib.equal(reply.status, 503, reply.text)
+            lib.contains(reply.json()["detail"], "the disk is full")
+            lib.contains(reply.json()["detail"], "what was accepted is kept")
+        lib.equal({lib.get(f"{process.url('api')}/runs/{run}").json()["status"] for run in accepted}, {"queued"})
+        for pid in [process.process.pid] + children(process.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.process.wait()
+        subprocess.run(["mount", "-o", "remount,size=400m", folder], check=True)
+        process = server(folder, "--flow-runs", 4)
+        succeed(process, accepted)
+        for i, _ in refused:  # and the key does not stand for the refusal; what could not even be refused has run
+            reply = lib.post(process.url("api") + "/workflows/echo/runs", {"inputs": {"x": f"number {i} "}, "idempotency_key": f"k{i}"})
+            lib.equal(reply.status, 202, reply.text)
+            succeed(process, {reply.json()["run_id"]: i})
+        lib.equal(process.stop(), 0)
+        print(f"     {len(accepted)} accepted before the disk was full: {refused[0][1].json()['detail']}")
+    finally:
+        process.process.kill()
+        subprocess.run(["umount", "-l", folder], stderr=subprocess.DEVNULL)
 
 
 # ---- other hands ----
