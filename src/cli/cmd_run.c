@@ -237,8 +237,11 @@ static int open_services(runner *r)
     s->sdk = r->sdk;
     s->exec_allowed_count = keep_list(r, &r->o->exec_allowed, s->exec_allowed);
     s->http_allowed_count = keep_list(r, &r->o->http_allowed, s->http_allowed);
+    struct stat folder;
     if (r->o->file_root.len)
         s->file_root = keep_text(r, r->o->file_root);
+    if (s->file_root && (stat(s->file_root, &folder) != 0 || !S_ISDIR(folder.st_mode)))
+        return sl_fail(SL_EXIT_USAGE, "--file-root: %s: no folder; make it, or give one that is there", s->file_root);
     char reason[SL_SERVICES_REASON];
     if (sl_flow_services_from_env(s, reason))
         return sl_fail(SL_EXIT_USAGE, "%s", reason);

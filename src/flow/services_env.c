@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "src/base/mem.h"
 #include "src/store/pgvector.h"
@@ -150,6 +151,21 @@ static int read_pgvector(sl_flow_services *s, memory *m, char *reason)
     return 0;
 }
 
+static int read_root(sl_flow_services *s, memory *m, char *reason)
+{
+    static const char name[] = "SIGHTLINE_STEP_FILE_ROOT";
+    char *text;
+    struct stat file;
+    if (!copied(m, name, &text))
+        return SL_ENOMEM;
+    if (!text || s->file_root)
+        return 0;
+    if (stat(text, &file) != 0 || !S_ISDIR(file.st_mode))
+        return fail(reason, name, "is no folder; make it, or give one that is there");
+    s->file_root = text;
+    return 0;
+}
+
 int sl_flow_services_from_env(sl_flow_services *services, char *reason)
 {
     SL_ASSERT(services && reason && !services->memory);
@@ -158,10 +174,7 @@ int sl_flow_services_from_env(sl_flow_services *services, char *reason)
     if (!m)
         return SL_ENOMEM;
     services->memory = m;
-    char *root = NULL;
-    int error = copied(m, "SIGHTLINE_STEP_FILE_ROOT", &root) ? 0 : SL_ENOMEM;
-    if (root && !services->file_root)
-        services->file_root = root;
+    int error = read_root(services, m, reason);
     if (!error)
         error = read_programs(services, m, reason);
     if (!error)

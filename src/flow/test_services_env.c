@@ -17,7 +17,7 @@ static void clear(void)
 
 static void set_all(void)
 {
-    (void)setenv("SIGHTLINE_STEP_FILE_ROOT", "/srv/files", 1);
+    (void)setenv("SIGHTLINE_STEP_FILE_ROOT", "/tmp", 1);
     (void)setenv("SIGHTLINE_STEP_EXEC", "/usr/bin/jq,,/bin/cat", 1);
     (void)setenv("SIGHTLINE_STEP_HOSTS", "api.example.com,*.internal:8080", 1);
     (void)setenv("SIGHTLINE_WEBHOOKS", "publish=https://h/p?a=b  queue_review=http://h:81/", 1);
@@ -46,7 +46,7 @@ SL_TEST(everything_set)
     set_all();
     CHECK_EQ(sl_flow_services_from_env(&s, reason), 0);
     clear(); /* copies were taken */
-    CHECK_STR(sl_str_c(s.file_root), "/srv/files");
+    CHECK_STR(sl_str_c(s.file_root), "/tmp");
     CHECK_EQ(s.exec_allowed_count, 2);
     CHECK_STR(sl_str_c(s.exec_allowed[1]), "/bin/cat");
     CHECK_EQ(s.http_allowed_count, 2);
@@ -80,6 +80,7 @@ SL_TEST(options_win)
 SL_TEST(faults_are_named)
 {
     static const char *const bad[][3] = {
+        {"SIGHTLINE_STEP_FILE_ROOT", "/dev/null", "is no folder"},
         {"SIGHTLINE_STEP_EXEC", "jq", "no absolute path"},
         {"SIGHTLINE_STEP_HOSTS", ",", "names no host"},
         {"SIGHTLINE_WEBHOOKS", "publish", "not NAME=URL"},

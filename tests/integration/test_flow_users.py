@@ -348,6 +348,19 @@ def test_a_workflow_may_come_from_standard_input():
     lib.contains(both.stderr, "standard input is the workflow")
 
 
+def test_a_folder_for_files_that_is_not_there_is_told_at_once():
+    """Steps failed one by one: programs could not be started, as it is where they run."""
+    missing = os.path.join(lib.tmp(), "none")
+    path = file_of("name: x\nsteps:\n  - {id: a, type: action, action: exec, command: /bin/echo}\n")
+    for args, env, name in ((["--file-root", missing], {}, "--file-root"), ([], {"SIGHTLINE_STEP_FILE_ROOT": missing}, "SIGHTLINE_STEP_FILE_ROOT")):
+        done = lib.run("run", path, "--allow-exec", "/bin/echo", *args, env=env)
+        lib.equal((done.returncode, done.stdout), (2, ""), done.stderr)
+        lib.contains(done.stderr, name)
+    done = lib.run("flow", "server", *flow.LISTEN, "--data-dir", lib.tmp(), env={"SIGHTLINE_STEP_FILE_ROOT": missing})
+    lib.equal(done.returncode, 1)
+    lib.contains(done.stderr, "SIGHTLINE_STEP_FILE_ROOT")
+
+
 def test_a_nul_in_a_text_is_a_fault():
     """It ended the text there, and nobody was told."""
     done = lib.run("validate", "-", stdin=r"""
