@@ -302,16 +302,94 @@ def check_lost(b):
     fails(b.one(more=RETRY), "Connection refused", 3)
 
 
+def load(b, table, rows, *options, env=None, code=0):
+    """`flow collection load --to`: what it says."""
+    path = b.ctx.write("load.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    done = subprocess.run([b.ctx.sightline, "flow", "collection", "load", table, path, "--to", "pgvector", *options], capture_output=True,
+                          text=True, timeout=120, env=b.ctx.environment(env or b.env()))
+    expect_eq(done.returncode, code, "status of a load into %s (%s)" % (table, done.stderr))
+    return done.stderr if code else done.stdout
+
+
+def count_of(b, table):
+    return int(b.server.ask("SELECT count(*) FROM %s" % table))
+
+
+def check_loads(b):
+    """What `flow collection load --to pgvector` puts there is found as what the engine in this process has: in tables that it
+    makes, and in those of LlamaIndex, of LangChain, and with a column for the text. Again, it replaces."""
+    wanted = hits_of(b.search("local", "docs"))
+    near = hits_of(b.search("local", "docs-euclid"))
+    expect_eq(load(b, "loaded", b.rows), "loaded: %d rows loaded\n" % ROWS_IN_TABLE, "the first load")
+    load(b, "public.loaded", b.rows[:700] + [dict(b.rows[5], vector=[1] * DIMENSIONS), b.rows[5]])
+    expect_eq(count_of(b, "loaded"), ROWS_IN_TABLE, "rows after the second load")
+    b.server.ask("CREATE SCHEMA extra")
+    load(b, "extra.Near by", b.rows, "--metric", "euclid")
+    same_hits(hits_of(b.search("pgvector", "loaded")), wanted, "a table that was made")
+    same_hits(hits_of(b.search("pgvector", "extra.Near by")), near, "a table by distance")
+    load(b, "products", b.rows[:300], "--metric", "dot")
+    b.server.ask('SET search_path = public, extensions; CREATE INDEX ON products USING hnsw (embedding vector_ip_ops)')
+    load(b, "products", b.rows, "--metric", "dot")
+    bare = [dict(q, filter=None) for q in b.queries]
+    found, right = hits_of(b.search("pgvector", "products", queries=bare)), hits_of(b.search("local", "docs-dot", queries=bare))
+    share = sum(len({h["id"] for h in x} & {h["id"] for h in y}) for x, y in zip(found, right)) / (TOP * QUERIES)
+    expect(share > 0.5, "HNSW of a loaded table finds %.2f" % share)
+    b.server.ask("""SET search_path = public, extensions;
+        CREATE TABLE data_mine (id bigserial PRIMARY KEY, text varchar NOT NULL, metadata_ json, node_id varchar, embedding vector(%(n)d));
+        CREATE TABLE langchain (langchain_id varchar PRIMARY KEY, content text NOT NULL, embedding vector(%(n)d) NOT NULL, langchain_metadata json);
+        CREATE TABLE bare (id text PRIMARY KEY, embedding vector(%(n)d))""" % {"n": DIMENSIONS})
+    for table in ("data_mine", "langchain"):
+        for part in (b.rows, b.rows[100:600]):
+            load(b, table, part)
+        expect_eq(count_of(b, table), ROWS_IN_TABLE, "rows of " + table)
+    same_hits(hits_of(b.search("pgvector", "data_mine")), wanted, "LlamaIndex's table, loaded")
+    expect_eq(b.server.ask("SELECT content, langchain_metadata::jsonb ? 'text' FROM langchain WHERE langchain_id = 'd00007'"), "document 7\tf",
+              "a row of LangChain's")
+    load(b, "loaded", [dict(r, namespace="mine") for r in b.rows[:50]])
+    load(b, "data_mine", [dict(r, id="n" + r["id"], namespace="mine") for r in b.rows[:50]])
+    for table in ("loaded", "data_mine"):
+        hits = hits_of(b.search("pgvector", table, "        namespace: mine\n", queries=bare))
+        expect(all({h["id"].lstrip("n") for h in x} <= {r["id"] for r in b.rows[:50]} and len(x) == TOP for x in hits), "a namespace of " + table)
+    return check_load_faults(b)
+
+
+def check_load_faults(b):
+    b.server.ask("CREATE ROLE reader LOGIN PASSWORD '%s'; CREATE DATABASE empty; CREATE DATABASE theirs;"
+                 " GRANT SELECT ON loaded TO reader" % pgvector.PASSWORD)
+    row = {"id": "x", "vector": [0.5] * DIMENSIONS, "metadata": {}}
+    faults = (
+        ("loaded", [dict(row, vector=[1, 2])], (), {}, 2, 'column "embedding" of table "loaded" has 64 dimensions, the rows 2'),
+        ("near", [row], ("--metric", "cosine"), {}, 2, 'table "near" is for euclid, not for cosine'),
+        ("langchain_pg_embedding", [row], (), {}, 2, "load it by LangChain"),
+        ("bare", [row], (), {}, 2, "no column of metadata"),
+        ("a.b.c", [row], (), {}, 1, 'schema "a" does not exist'),
+        ("x" * 64, [row], (), {}, 2, "1 to 63 bytes"),
+        ("loaded", [dict(row, vector=[0] * DIMENSIONS, id="1"), dict(row, vector=[1e300] * DIMENSIONS)], (), {}, 1, "not finite"),
+        ("loaded", [row], ("--metric", "dot"), {}, 2, 'table "loaded" is for cosine, not for dot'),
+        ("loaded", [row], (), {"user": "reader"}, 1, "permission denied"),
+        ("loaded", [row], (), {"password": "wrong"}, 1, "password authentication failed"),
+        ("docs", [row], (), {"database": "none"}, 1, 'database "none" does not exist'),
+        ("docs", [row], (), {"database": "theirs", "user": "reader"}, 1, "CREATE EXTENSION vector"))
+    for table, rows, options, url, code, text in faults:
+        said = load(b, table, rows, *options, env=b.env(**url), code=code)
+        expect(text in said and pgvector.PASSWORD not in said, "%s: %s" % (text, said))
+    expect_eq(load(b, "docs", [row], env=b.env(database="empty")), "docs: 1 rows loaded\n", "a load that makes the extension")
+    expect_eq(count_of(b, "loaded"), ROWS_IN_TABLE + 50, "rows after what went wrong")
+    return len(faults)
+
+
 def run_all(ctx):
     b = Bench(ctx)
     bare = check_same(b)
     share = check_index(b, bare)
+    loads = check_loads(b)
     check_span(b)
     check_faults(b)
     check_cancel(b)
     check_lost(b)
     return "%d rows, %d searches each in 5 tables, 3 metrics: the same ids and scores as in process and by Qdrant's protocol; " \
-           "%d random filters; HNSW %.0f %%; 15 faults" % (ROWS_IN_TABLE, QUERIES, RANDOM_FILTERS, 100 * share)
+           "%d random filters; HNSW %.0f %%; 15 faults; `collection load` into 5 tables, %d faults" % (
+               ROWS_IN_TABLE, QUERIES, RANDOM_FILTERS, 100 * share, loads)
 
 
 def run_tls(ctx):
@@ -344,7 +422,7 @@ def run_tls(ctx):
 
 ROWS = [
     Row("pgvector", "quick", "PostgreSQL with pgvector", pgvector.version(),
-        "vector_search there, in process and by Qdrant's protocol; faults", run_all, needs=[pgvector.install], limit=120, order=62),
+        "vector_search there, in process and by Qdrant's protocol; loading; faults", run_all, needs=[pgvector.install], limit=120, order=62),
     Row("pgvector-tls", "quick", "PostgreSQL", pgvector.debian_version, "TLS as the connection string says", run_tls,
         needs=[pgvector.debian], limit=60, order=62),
 ]

@@ -1,18 +1,21 @@
 /* `sightline flow collection`: what vector_search steps search. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "src/base/mem.h"
 #include "src/cli/collection_embed.h"
+#include "src/cli/collection_sink.h"
 #include "src/cli/commands.h"
 #include "src/cli/data_dir.h"
+#include "src/llm/json_text.h"
 #include "src/store/collection.h"
 #include "src/store/collection_rows.h"
 
 #define BATCH_ROWS 256
 
 typedef struct collection_options {
-    sl_str data_dir, metric, embed, space, filter, format;
+    sl_str data_dir, to, metric, embed, space, filter, format;
     uint64_t top_k;
     bool vectors;
 } collection_options;
@@ -21,6 +24,8 @@ typedef struct collection_options {
 
 static const sl_option options[] = {
     {"data-dir", 0, SL_OPT_STR, OPT(data_dir), "DIR", "Folder of everything that lasts.", NULL, "SIGHTLINE_DATA_DIR"},
+    {"to", 0, SL_OPT_STR, OPT(to), "DATABASE",
+     "load: local; qdrant or pgvector, the servers of QDRANT_URL and PGVECTOR_URL; or a server's URL.", "local", NULL},
     {"metric", 0, SL_OPT_STR, OPT(metric), "NAME", "load: cosine, dot or euclid, when the collection is made.",
      "cosine", NULL},
     {"embed", 0, SL_OPT_STR, OPT(embed), "PROVIDER/MODEL", "load, search: makes vectors of texts by this model.", NULL,
@@ -49,13 +54,13 @@ static void print_json(json_t *value)
 /* ---- load ---- */
 
 typedef struct batch {
-    sl_collections *collections;
+    sl_row_sink *sink;
     sl_str name;
     const char *path;
     const collection_options *options;
     sl_embedder *embedder; /* NULL: vectors stand in the file */
-    sl_vector_metric metric;
-    size_t dims; /* 0 until the first row is there */
+    bool progress;         /* is shown */
+    size_t dims;           /* 0 until the first row is there */
     json_t *rows;
     unsigned lines[BATCH_ROWS];
     uint64_t loaded;
@@ -105,9 +110,9 @@ static sl_str text_member(const json_t *row, const char *name, sl_str fallback)
 /* Makes the collection as the first row is. */
 static int make_collection(batch *b)
 {
-    char reason[SL_COLLECTION_REASON];
+    char reason[SL_ROW_SINK_REASON];
     b->dims = json_array_size(json_object_get(json_array_get(b->rows, 0), "vector"));
-    int error = sl_collections_create(b->collections, b->name, b->dims, b->metric, reason);
+    int error = sl_row_sink_make(b->sink, b->dims, reason);
     if (error)
         return sl_fail(error == SL_EINVAL || error == SL_EEXIST ? SL_EXIT_USAGE : SL_EXIT_FAILED, "%.*s: %s",
                        (int)b->name.len, b->name.ptr, reason);
@@ -124,7 +129,7 @@ static int convert_row(batch *b, size_t i, float *vector, sl_vector_row *row, ch
                        json_array_size(list), b->dims);
     if (!fill_vector(list, vector, b->dims))
         return sl_fail(SL_EXIT_FAILED, "%s:%u: the vector holds something that is no number", b->path, b->lines[i]);
-    *metadata = json_dumps(json_object_get(from, "metadata"), JSON_COMPACT);
+    *metadata = sl_json_text(json_object_get(from, "metadata")); /* the shortest digits: PostgreSQL keeps all of them */
     *row = (sl_vector_row){.id = text_member(from, "id", SL_STR("")),
                            .space = text_member(from, "namespace", b->options->space),
                            .vector = vector,
@@ -135,10 +140,16 @@ static int convert_row(batch *b, size_t i, float *vector, sl_vector_row *row, ch
     return SL_EXIT_OK;
 }
 
+static void show_progress(const batch *b)
+{
+    if (b->progress)
+        (void)fprintf(stderr, "\033[K%.*s: %llu rows\r", (int)b->name.len, b->name.ptr, (unsigned long long)b->loaded);
+}
+
 static int put_batch(batch *b)
 {
     size_t count = json_array_size(b->rows);
-    char reason[SL_COLLECTION_REASON], *metadata[BATCH_ROWS] = {0};
+    char reason[SL_ROW_SINK_REASON], *metadata[BATCH_ROWS] = {0};
     sl_vector_row rows[BATCH_ROWS];
     if (count == 0)
         return SL_EXIT_OK;
@@ -150,13 +161,14 @@ static int put_batch(batch *b)
         status = sl_fail(SL_EXIT_FAILED, "out of memory");
     for (size_t i = 0; !status && i < count; i++)
         status = convert_row(b, i, vectors + i * b->dims, &rows[i], &metadata[i]);
-    if (!status && sl_collections_put(b->collections, b->name, rows, count, reason))
+    if (!status && sl_row_sink_put(b->sink, rows, count, reason))
         status = sl_fail(SL_EXIT_FAILED, "%s:%u: cannot be stored: %s", b->path, b->lines[0], reason);
     for (size_t i = 0; i < count; i++)
         free(metadata[i]);
     sl_free(vectors);
     if (!status)
         b->loaded += count;
+    show_progress(b);
     (void)json_array_clear(b->rows);
     return status;
 }
@@ -195,28 +207,46 @@ static void keep_metric(sl_collections *c, sl_str name, sl_vector_metric *metric
     sl_free(infos);
 }
 
+/* Reads all of a file, - is standard input. */
+static int load_file(batch *b)
+{
+    bool standard = strcmp(b->path, "-") == 0;
+    FILE *file = standard ? stdin : fopen(b->path, "re");
+    if (!file)
+        return sl_fail(SL_EXIT_FAILED, "%s: cannot be opened; check the path and its permissions", b->path);
+    b->rows = json_array();
+    int status = load_rows(b, file, sl_str_ends(sl_str_c(b->path), SL_STR(".csv")));
+    if (b->progress)
+        (void)fputs("\033[K", stderr);
+    json_decref(b->rows);
+    if (!standard)
+        (void)fclose(file);
+    return status;
+}
+
+/* `c` is NULL when rows go elsewhere. */
 static int run_load(sl_collections *c, const collection_options *o, char **args, size_t count)
 {
-    char reason[SL_EMBED_REASON];
+    char reason[SL_ROW_SINK_REASON];
     if (count != 2)
         return sl_fail(SL_EXIT_USAGE, "flow collection load: give `sightline flow collection load NAME FILE`");
-    batch b = {.collections = c, .name = sl_str_c(args[0]), .path = args[1], .options = o};
-    if (sl_vector_metric_parse(o->metric, &b.metric))
+    batch b = {.name = sl_str_c(args[0]), .path = args[1], .options = o};
+    sl_row_sink_options sink = {.to = o->to,
+                                .name = b.name,
+                                .metric_given = sl_option_given(&sl_cmd_flow_collection, "metric"),
+                                .collections = c};
+    if (sl_vector_metric_parse(o->metric, &sink.metric))
         return sl_fail(SL_EXIT_USAGE, "--metric: must be cosine, dot or euclid");
-    keep_metric(c, b.name, &b.metric);
+    if (c)
+        keep_metric(c, b.name, &sink.metric);
     if (o->embed.len && sl_embedder_new(o->embed, reason, &b.embedder))
         return sl_fail(SL_EXIT_USAGE, "--embed: %s", reason);
-    bool standard = strcmp(args[1], "-") == 0;
-    FILE *file = standard ? stdin : fopen(args[1], "re");
-    int status = SL_EXIT_OK;
-    if (!file)
-        status = sl_fail(SL_EXIT_FAILED, "%s: cannot be opened; check the path and its permissions", args[1]);
-    b.rows = json_array();
-    if (file)
-        status = load_rows(&b, file, sl_str_ends(sl_str_c(args[1]), SL_STR(".csv")));
-    if (file && !standard)
-        (void)fclose(file);
-    json_decref(b.rows);
+    int error = sl_row_sink_open(&sink, reason, &b.sink);
+    int status = error ? sl_fail(error == SL_EINVAL ? SL_EXIT_USAGE : SL_EXIT_FAILED, "--to: %s", reason) : SL_EXIT_OK;
+    b.progress = isatty(STDERR_FILENO) != 0;
+    if (!status)
+        status = load_file(&b);
+    sl_row_sink_close(b.sink);
     sl_embedder_free(b.embedder);
     if (!status && as_json(o))
         printf("{\"collection\":\"%s\",\"rows\":%llu}\n", args[0], (unsigned long long)b.loaded);
@@ -390,6 +420,10 @@ static int run_collection(const sl_command *command, void *given, char **args, s
         return sl_fail(SL_EXIT_USAGE, "flow collection: \"%s\" is not known; give load, list, drop or search", args[0]);
     if (!sl_format_is_known(o->format))
         return SL_EXIT_USAGE;
+    if (sl_row_sink_is_remote(o->to) && strcmp(args[0], "load") != 0)
+        return sl_fail(SL_EXIT_USAGE, "--to: is for load; a server's collections are its own");
+    if (sl_row_sink_is_remote(o->to))
+        return run_load(NULL, o, args + 1, arg_count - 1);
     if (sl_data_dir_open(o->data_dir, folder, reason))
         return sl_fail(SL_EXIT_USAGE, "%s", reason);
     sl_collections *c = NULL;
@@ -407,9 +441,11 @@ const sl_command sl_cmd_flow_collection = {
     "load NAME FILE | list | search NAME QUERY | drop NAME [options]",
     "Collections are what vector_search steps search: exactly, in memory, on all cores. FILE holds JSON lines {\"id\", "
     "\"vector\", \"metadata\", \"namespace\"} or, with --embed, {\"text\"}; or it is a .csv with such columns; - reads "
-    "standard input. Rows of an id that is there are replaced. QUERY is a JSON list of numbers or, with --embed, a "
-    "text.",
+    "standard input. Rows of an id that is there are replaced. With --to they go to a Qdrant or PostgreSQL server; the "
+    "collection, or table, is made when it is not there. QUERY is a JSON list of numbers or, with --embed, a text.",
     "  sightline flow collection load knowledge-base facts.jsonl --embed openai/text-embedding-3-small\n"
+    "  sightline flow collection load docs facts.jsonl --to pgvector --metric euclid\n"
+    "  sightline flow collection load docs facts.jsonl --to qdrant://10.0.0.5:6333\n"
     "  sightline flow collection list\n"
     "  sightline flow collection search knowledge-base \"who wrote it?\" --embed openai/text-embedding-3-small\n"
     "  sightline flow collection search points '[0.1, 0.7]' --filter '{\"year\": {\"$gte\": 2020}}' --format json\n",

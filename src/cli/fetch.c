@@ -1,4 +1,4 @@
-/* GET by libcurl. */
+/* Requests by libcurl. */
 #include "src/cli/fetch.h"
 
 #include "src/base/assert.h"
@@ -46,29 +46,36 @@ static void explain(CURL *curl, const char *url, int error, CURLcode code, const
         snprintf(fetch->reason, sizeof fetch->reason, "cannot reach %s: %s", shown, why);
 }
 
+/* A longer list; the same one without memory (`*ret_failed`), and after that. */
+static struct curl_slist *add_header(struct curl_slist *list, const char *name, sl_str value, bool *ret_failed)
+{
+    SL_ASSERT(name && ret_failed);
+    sl_buf line;
+    sl_buf_init(&line, 64 * 1024);
+    (void)sl_buf_printf(&line, "%s%.*s", name, (int)value.len, value.len ? value.ptr : "");
+    (void)sl_buf_put_char(&line, 0);
+    struct curl_slist *longer = line.failed || *ret_failed ? NULL : curl_slist_append(list, line.data);
+    sl_buf_done(&line);
+    *ret_failed = !longer;
+    return longer ? longer : list;
+}
+
 /* Headers of the request; NULL: none, or out of memory (`*ret_failed`). */
 static struct curl_slist *make_headers(const sl_fetch_options *options, bool *ret_failed)
 {
     SL_ASSERT(ret_failed && options);
     struct curl_slist *list = NULL;
-    sl_buf line;
-    sl_buf_init(&line, 64 * 1024);
     *ret_failed = false;
-    if (options->accept) {
-        (void)sl_buf_printf(&line, "Accept: %s", options->accept);
-        (void)sl_buf_put_char(&line, 0);
-        list = line.failed ? NULL : curl_slist_append(NULL, line.data);
-        *ret_failed = !list;
+    if (options->accept)
+        list = add_header(list, "Accept: ", sl_str_c(options->accept), ret_failed);
+    if (options->key.len)
+        list = add_header(list, "Authorization: Bearer ", options->key, ret_failed);
+    if (options->header)
+        list = add_header(list, "", sl_str_c(options->header), ret_failed);
+    if (options->method) {
+        list = add_header(list, "Content-Type: application/json", sl_str_of(NULL, 0), ret_failed);
+        list = add_header(list, "Expect:", sl_str_of(NULL, 0), ret_failed); /* none: it would only wait */
     }
-    if (options->key.len && !*ret_failed) {
-        sl_buf_clear(&line);
-        (void)sl_buf_printf(&line, "Authorization: Bearer %.*s", (int)options->key.len, options->key.ptr);
-        (void)sl_buf_put_char(&line, 0);
-        struct curl_slist *longer = line.failed ? NULL : curl_slist_append(list, line.data);
-        *ret_failed = !longer;
-        list = longer ? longer : list;
-    }
-    sl_buf_done(&line);
     return list;
 }
 
@@ -85,6 +92,11 @@ static void set_options(CURL *curl, const char *url, const sl_fetch_options *opt
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, &fetch->body);
     (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
     (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    if (options->method) {
+        (void)curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, options->method);
+        (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)options->body.len);
+        (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, options->body.len ? options->body.ptr : "");
+    }
     /* Listeners stand on this machine or close by: a proxy for the wide world is not meant for them. */
     if (strncmp(url, "http:", 5) == 0)
         (void)curl_easy_setopt(curl, CURLOPT_PROXY, "");

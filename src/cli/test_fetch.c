@@ -226,6 +226,26 @@ SL_TEST(requests_say_who_asks_and_for_what)
     CHECK_EQ(unsetenv("http_proxy") + unsetenv("HTTP_PROXY") + unsetenv("ALL_PROXY"), 0);
 }
 
+SL_TEST(a_method_with_a_body_and_a_header)
+{
+    nf_server server = {.user = NULL};
+    char url[64];
+    sl_fetch fetch;
+    nf_server_start(&server, remember, NULL);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/x", server.port);
+    sl_fetch_options options = {.method = "PUT", .body = SL_STR("{\"a\":1}"), .header = "api-key: k1"};
+    REQUIRE(sl_fetch_get(url, &options, &fetch) == 0);
+    CHECK(strncmp(seen, "PUT /x HTTP/1.1\r\n", 17) == 0);
+    CHECK(strstr(seen, "\r\napi-key: k1\r\n") && strstr(seen, "\r\nContent-Type: application/json\r\n"));
+    CHECK(strstr(seen, "\r\nContent-Length: 7\r\n") && !strstr(seen, "Expect:"));
+    sl_fetch_done(&fetch);
+    options.body = sl_str_of(NULL, 0);
+    REQUIRE(sl_fetch_get(url, &options, &fetch) == 0);
+    CHECK(strstr(seen, "\r\nContent-Length: 0\r\n") != NULL);
+    sl_fetch_done(&fetch);
+    nf_server_stop(&server);
+}
+
 SL_TEST(urls_that_are_none)
 {
     static const char *const urls[] = {"file:///etc/passwd", "gopher://h/", "h://", "http://", "http://[::1",

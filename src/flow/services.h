@@ -13,6 +13,8 @@ typedef struct sl_pgvector sl_pgvector;       /* src/store/pgvector.h: searches 
 typedef struct sl_queue sl_queue;
 
 #define SL_FLOW_MAX_ALLOWED 64
+/* Member of a Qdrant point's payload: the id of its row, where Qdrant could not have it for its own. */
+#define SL_QDRANT_ID "sightline_id"
 
 /* An action of the name of a webhook calls it. */
 typedef struct sl_flow_webhook {

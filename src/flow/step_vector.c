@@ -41,6 +41,7 @@ typedef struct vector_op {
     /* The loop's, for the result. */
     json_t *metadata;
     char *warning;
+    bool with_metadata;
 } vector_op;
 
 static void vector_free(vector_op *v)
@@ -309,8 +310,9 @@ static json_t *qdrant_body(const search *s, const sl_vector_filter *filter)
     if (s->space.len)
         (void)json_array_append_new(
             must, json_pack("{s:s, s:{s:s%}}", "key", "namespace", "match", "value", s->space.ptr, s->space.len));
-    json_t *body = json_pack("{s:O, s:I, s:b, s:b}", "query", s->query, "limit", (json_int_t)s->top_k, "with_payload",
-                             (int)s->with_metadata, "with_vector", (int)s->with_vectors);
+    json_t *payload = s->with_metadata ? json_true() : json_pack("[s]", SL_QDRANT_ID);
+    json_t *body = json_pack("{s:O, s:I, s:o, s:b}", "query", s->query, "limit", (json_int_t)s->top_k, "with_payload",
+                             payload, "with_vector", (int)s->with_vectors);
     if (body && json_array_size(must))
         (void)json_object_set_new(body, "filter", json_pack("{s:O}", "must", must));
     json_decref(must);
@@ -325,18 +327,24 @@ static json_t *points_of(json_t *answer)
     return json_is_array(points) ? points : NULL;
 }
 
-static json_t *point_json(json_t *point)
+/* Rows of `sightline flow collection load --to qdrant` have their id in the payload where Qdrant has no such ids. */
+static json_t *point_json(json_t *point, bool with_metadata)
 {
     json_t *one = json_object();
     json_t *id = json_object_get(point, "id"), *vector = json_object_get(point, "vector");
     json_t *payload = json_object_get(point, "payload");
+    json_t *row_id = json_object_get(payload, SL_QDRANT_ID);
+    if (json_is_string(row_id))
+        id = row_id;
     json_t *text = json_is_integer(id) ? json_sprintf("%lld", (long long)json_integer_value(id)) : json_incref(id);
     (void)json_object_set_new(one, "id", text);
     (void)json_object_set(one, "score", json_object_get(point, "score"));
     (void)json_object_set_new(one, "metadata",
-                              json_is_object(payload) ? json_incref(payload)
-                              : payload               ? json_object()
-                                                      : json_null());
+                              !with_metadata || !payload ? json_null()
+                              : json_is_object(payload)  ? json_incref(payload)
+                                                         : json_object());
+    if (row_id)
+        (void)json_object_del(payload, SL_QDRANT_ID);
     (void)json_object_set_new(one, "vector", json_is_array(vector) ? json_incref(vector) : json_null());
     return one;
 }
@@ -360,7 +368,7 @@ static void on_answer(void *user, const sl_flow_http_answer *answer, sl_step_err
     } else {
         json_t *list = json_array();
         for (size_t i = 0; i < json_array_size(points); i++)
-            (void)json_array_append_new(list, point_json(json_array_get(points, i)));
+            (void)json_array_append_new(list, point_json(json_array_get(points, i), v->with_metadata));
         succeed(v, attempt, list);
     }
     json_decref(body);
@@ -453,7 +461,12 @@ static void start_search(sl_step_try *attempt, const search *s, float *vector, s
         sl_step_fail(attempt, SL_STEP_ERROR_INTERNAL, "out of memory");
         return;
     }
-    *v = (vector_op){.attempt = attempt, .vector = vector, .filter = filter, .metadata = metadata, .warning = warning};
+    *v = (vector_op){.attempt = attempt,
+                     .vector = vector,
+                     .filter = filter,
+                     .metadata = metadata,
+                     .warning = warning,
+                     .with_metadata = s->with_metadata};
     if (sl_str_eq(s->database, SL_STR("qdrant")) && !s->mapped)
         search_qdrant(attempt, s, v);
     else

@@ -230,6 +230,18 @@ SL_TEST(qdrant_is_asked)
     q.answer = "!503 Busy";
     step_run(&b, VECTOR, "{'database':'qdrant','index':'d','query':[1]}");
     CHECK_FAILS(&b, SL_STEP_ERROR_PROVIDER, "the answer was 503");
+    q.answer =
+        "{\"result\":{\"points\":[{\"id\":\"5d0c-u\",\"score\":1,\"payload\":{\"t\":1,\"sightline_id\":\"row 1\"}},"
+        "{\"id\":9,\"score\":0.5,\"payload\":{\"sightline_id\":5}}]}}"; /* rows whose ids Qdrant does not take */
+    step_run(&b, VECTOR, "{'database':'qdrant','index':'d','query':[1]}");
+    CHECK_RESULT(&b, 0,
+                 "[{'id':'row 1','score':1,'metadata':{'t':1},'vector':null},{'id':'9','score':0.5,'metadata':{},"
+                 "'vector':null}]");
+    step_run(&b, VECTOR, "{'database':'qdrant','index':'d','query':[1],'include_metadata':false}");
+    CHECK_RESULT(&b, 0,
+                 "[{'id':'row 1','score':1,'metadata':null,'vector':null},{'id':'9','score':0.5,'metadata':null,"
+                 "'vector':null}]");
+    CHECK(strstr(q.last, "\"with_payload\":[\"sightline_id\"]") != NULL);
     step_run(&b, VECTOR, "{'database':'qdrant','index':'','query':[1]}");
     CHECK_FAILS(&b, SL_STEP_ERROR_INPUT, "index is missing");
     nf_server_stop(&q.server);

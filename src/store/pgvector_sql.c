@@ -9,16 +9,11 @@
 #include "src/base/mem.h"
 #include "src/store/collection_filter_sql.h"
 
-/* What the columns mean; NULL: there is none. */
-typedef struct roles {
-    const sl_pg_column *id, *content, *metadata, *embedding, *space;
-} roles;
-
 typedef struct build {
     sl_sql *sql;
     const sl_pg_table *table;
     const sl_pg_query *query;
-    roles r;
+    sl_pg_roles r;
 } build;
 
 /* ---- metrics ---- */
@@ -56,14 +51,18 @@ double sl_pg_score(sl_vector_metric metric, double distance)
     return metric == SL_VECTOR_COSINE ? 1 - far : metric == SL_VECTOR_DOT ? 0 - far : far;
 }
 
-static sl_vector_metric metric_of(const sl_pg_query *query, const sl_pg_column *embedding)
+sl_vector_metric sl_pg_metric_of_column(const sl_pg_column *embedding)
 {
-    if (query->metric < SL_VECTOR_METRICS)
-        return (sl_vector_metric)query->metric;
+    SL_ASSERT(embedding);
     sl_str name = sl_str_c(embedding->opclass); /* vector_l2_ops, halfvec_ip_ops, ... */
     return sl_str_ends(name, SL_STR("_l2_ops"))   ? SL_VECTOR_EUCLID
            : sl_str_ends(name, SL_STR("_ip_ops")) ? SL_VECTOR_DOT
                                                   : SL_VECTOR_COSINE;
+}
+
+static sl_vector_metric metric_of(const sl_pg_query *query, const sl_pg_column *embedding)
+{
+    return query->metric < SL_VECTOR_METRICS ? (sl_vector_metric)query->metric : sl_pg_metric_of_column(embedding);
 }
 
 /* ---- tables ---- */
@@ -74,22 +73,26 @@ void sl_pg_put_describe(sl_sql *sql, sl_str table)
     unsigned name = sl_sql_value(sql, table);
     SL_ASSERT(name == 1);
     (void)name;
-    sl_sql_put(sql, "SELECT n.nspname, c.relname, a.attname, t.typname, tn.nspname, a.atttypmod,"
-                    " COALESCE((SELECT o.opcname FROM pg_catalog.pg_index i"
-                    " JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = ic.relam"
-                    " JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0]"
-                    " WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indisvalid"
-                    " AND m.amname IN ('hnsw', 'ivfflat') ORDER BY i.indexrelid LIMIT 1), ''),"
-                    " EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary"
-                    " AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum)"
-                    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-                    " JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-                    " JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
-                    " JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace"
-                    " WHERE c.oid = COALESCE(to_regclass(quote_ident($1)), CASE WHEN strpos($1, '.') > 0 THEN"
-                    " to_regclass(quote_ident(split_part($1, '.', 1)) || '.' ||"
-                    " quote_ident(substr($1, strpos($1, '.') + 1))) END)"
-                    " ORDER BY a.attnum");
+    sl_sql_put(sql,
+               "SELECT n.nspname, c.relname, a.attname, t.typname, tn.nspname, a.atttypmod,"
+               " COALESCE((SELECT o.opcname FROM pg_catalog.pg_index i"
+               " JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = ic.relam"
+               " JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0]"
+               " WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indisvalid"
+               " AND m.amname IN ('hnsw', 'ivfflat') ORDER BY i.indexrelid LIMIT 1), (SELECT d.description"
+               " FROM pg_catalog.pg_description d WHERE d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid ="
+               " 'pg_catalog.pg_class'::regclass AND d.description IN ('vector_cosine_ops', 'vector_ip_ops',"
+               " 'vector_l2_ops')), ''),"
+               " EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary"
+               " AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum)"
+               " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+               " JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+               " JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+               " JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace"
+               " WHERE c.oid = COALESCE(to_regclass(quote_ident($1)), CASE WHEN strpos($1, '.') > 0 THEN"
+               " to_regclass(quote_ident(split_part($1, '.', 1)) || '.' ||"
+               " quote_ident(substr($1, strpos($1, '.') + 1))) END)"
+               " ORDER BY a.attnum");
 }
 
 static bool copy_name(char *to, const char *from)
@@ -196,16 +199,17 @@ static const sl_pg_column *usual_id(const sl_pg_table *table, const sl_pg_column
     return found;
 }
 
-static int find_roles(const sl_pg_table *table, const sl_pg_names *names, char *reason, roles *ret_roles)
+int sl_pg_find_roles(const sl_pg_table *table, const sl_pg_names *names, char *reason, sl_pg_roles *ret_roles)
 {
+    SL_ASSERT(table && names && reason && ret_roles);
     static const char *const contents[] = {"content", "text", "document", "body", NULL};
     static const char *const metadata[] = {"metadata", "metadata_", "langchain_metadata", "cmetadata", NULL};
     static const char *const embedding[] = {"embedding", NULL};
     static const char *const spaces[] = {"namespace", NULL};
-    roles r = {.metadata = first_of(table, metadata, "jsonb", "json"),
-               .embedding = first_of(table, embedding, "vector", "halfvec"),
-               .content = first_of(table, contents, "text", "varchar"),
-               .space = first_of(table, spaces, "text", "varchar")};
+    sl_pg_roles r = {.metadata = first_of(table, metadata, "jsonb", "json"),
+                     .embedding = first_of(table, embedding, "vector", "halfvec"),
+                     .content = first_of(table, contents, "text", "varchar"),
+                     .space = first_of(table, spaces, "text", "varchar")};
     if (!r.embedding)
         r.embedding = only_vector(table);
     if (!named(table, names->content, "content", reason, &r.content) ||
@@ -232,7 +236,7 @@ static int find_roles(const sl_pg_table *table, const sl_pg_names *names, char *
 }
 
 /* True for columns that are metadata where there is no column of metadata. */
-static bool is_plain(const roles *r, const sl_pg_column *c)
+static bool is_plain(const sl_pg_roles *r, const sl_pg_column *c)
 {
     static const char *const bulk[] = {"vector", "halfvec", "sparsevec", "bytea", "tsvector"};
     SL_ASSERT(r && c);
@@ -436,7 +440,7 @@ int sl_pg_put_search(sl_sql *sql, const sl_pg_table *table, const sl_pg_query *q
 {
     SL_ASSERT(sql && table && table->count && query && query->vector && query->dims && reason && ret_metric);
     build b = {.sql = sql, .table = table, .query = query};
-    int error = find_roles(table, &query->names, reason, &b.r);
+    int error = sl_pg_find_roles(table, &query->names, reason, &b.r);
     if (error)
         return error;
     int dims = b.r.embedding->dims;

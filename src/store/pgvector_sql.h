@@ -26,7 +26,7 @@ typedef struct sl_pg_column {
     char name[SL_PG_NAME_BYTES];
     char type[SL_PG_NAME_BYTES];
     char type_schema[SL_PG_NAME_BYTES];
-    char opclass[SL_PG_NAME_BYTES]; /* of an index of pgvector's on it; empty: none */
+    char opclass[SL_PG_NAME_BYTES]; /* of an index of pgvector's on it, or its comment (pgvector_load.h); empty: none */
     int dims;                       /* of a vector; -1: any */
     bool key;                       /* is the primary key */
 } sl_pg_column;
@@ -40,6 +40,11 @@ typedef struct sl_pg_table {
 typedef struct sl_pg_names {
     sl_str id, content, metadata, embedding, space; /* empty: found by their usual names */
 } sl_pg_names;
+
+/* What the columns mean; NULL: there is none. */
+typedef struct sl_pg_roles {
+    const sl_pg_column *id, *content, *metadata, *embedding, *space;
+} sl_pg_roles;
 
 typedef struct sl_pg_query {
     sl_str table; /* NAME or SCHEMA.NAME, as it is: no case is changed */
@@ -79,6 +84,11 @@ void sl_pg_table_done(sl_pg_table *table);
  */
 SL_MUST_CHECK int sl_pg_put_search(sl_sql *sql, const sl_pg_table *table, const sl_pg_query *query, char *reason,
                                    sl_vector_metric *ret_metric);
+/* What the columns of a table mean, by the names or else by the usual ones. Errors: SL_EINVAL with `reason`. */
+SL_MUST_CHECK int sl_pg_find_roles(const sl_pg_table *table, const sl_pg_names *names, char *reason,
+                                   sl_pg_roles *ret_roles);
+/* That of its index, or its comment; without one cosine. */
+sl_vector_metric sl_pg_metric_of_column(const sl_pg_column *embedding);
 /* The score that the other engines give for this distance. */
 double sl_pg_score(sl_vector_metric metric, double distance);
 /* "cosine", "dot", "euclid" and pgvector's own words for them: "l2", "inner_product", "<=>", "<#>", "<->". */

@@ -35,6 +35,10 @@ typedef struct ps_server {
     char values[4096]; /* its values, a bar behind each */
     char said[4096];   /* what else was told, a bar behind each */
     const char *dims;
+    const char *refuse;   /* other statements that begin so fail with `sqlstate`; without one the connection ends */
+    _Atomic int refusals; /* so often */
+    _Atomic bool made;    /* a table: it is there then, whatever the mode */
+    _Atomic bool no_extension; /* until it is made */
 } ps_server;
 
 #define PS_READY "Z\0\0\0\5I"
@@ -152,7 +156,7 @@ static bool ps_describe(ps_server *s, int fd)
                                            {"public", "docs", "embedding", "vector", "public", "2", "", "f"}};
     s->describes++;
     bool good = ps_send_columns(fd, 8);
-    for (size_t i = 0; good && s->mode != PS_NO_TABLE && i < 4; i++) {
+    for (size_t i = 0; good && (s->mode != PS_NO_TABLE || s->made) && i < 4; i++) {
         const char *row[8];
         memcpy(row, rows[i], sizeof row);
         if (i == 3 && s->dims)
@@ -273,6 +277,15 @@ static bool ps_statement(ps_server *s, int fd, int before, bool *ret_search)
         return ps_search(s, fd, before);
     }
     ps_note(s, s->said, sizeof s->said, query);
+    if (s->refuse && strncmp(query, s->refuse, strlen(s->refuse)) == 0 && s->refusals > 0) {
+        s->refusals--;
+        return s->sqlstate && ps_send_error(fd, "ERROR", s->sqlstate, "it is refused") && nf_send(fd, PS_READY, 6);
+    }
+    if (strncmp(query, "SELECT nspname", 14) == 0)
+        return ps_send_columns(fd, 1) && (s->no_extension || ps_send_row(fd, &(const char *){"ext"}, 1)) &&
+               ps_send_end(fd);
+    s->made = s->made || strncmp(query, "CREATE TABLE", 12) == 0;
+    s->no_extension = s->no_extension && strncmp(query, "CREATE EXTENSION", 16) != 0;
     return nf_send(fd, "n\0\0\0\4", 5) && ps_send(fd, 'C', "SET", 4) && nf_send(fd, PS_READY, 6);
 }
 
