@@ -235,7 +235,7 @@ static json_t *fields_of(json_t *value)
 {
     SL_ASSERT(json_is_object(value));
     json_t *more = json_object_get(value, "_data");
-    json_t *fields = json_copy(value);
+    json_t *fields = sl_json_copy(value);
     if (!json_is_object(more))
         return fields;
     (void)json_object_del(fields, "_data");

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "src/flow/executor_impl.h"
+#include "src/llm/json_text.h"
 
 static void node_init(sl_node *node, sl_scope *scope, const sl_step_plan *plan)
 {
@@ -99,9 +100,9 @@ json_t *sl_context_root(const sl_flow_run *run)
 json_t *sl_context_round(const sl_scope *parent, json_t *item, size_t index)
 {
     SL_ASSERT(parent && item);
-    json_t *context = json_copy(parent->context);
-    if (!context || json_object_set_new(context, "steps", json_copy(parent->steps)) != 0 ||
-        json_object_set_new(context, "outputs", json_copy(parent->outputs)) != 0 ||
+    json_t *context = sl_json_copy(parent->context);
+    if (!context || json_object_set_new(context, "steps", sl_json_copy(parent->steps)) != 0 ||
+        json_object_set_new(context, "outputs", sl_json_copy(parent->outputs)) != 0 ||
         json_object_set(context, "item", item) != 0 || json_object_set(context, "this", item) != 0 ||
         json_object_set_new(context, "index", json_integer((json_int_t)index)) != 0) {
         json_decref(context);

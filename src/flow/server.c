@@ -54,6 +54,11 @@ static void on_tell(sl_timer *timer)
     sl_flow_server *server = (sl_flow_server *)(void *)((char *)timer - offsetof(sl_flow_server, tell));
     sl_queue_telemetry_refresh(server->queue_telemetry);
     sl_flow_health_look(server);
+    if (server->takes_failed) {
+        server->takes_failed = false;
+        sl_replies_take(server);
+        sl_tasks_pump(server);
+    }
     sl_timer_set(&server->loop, &server->tell, on_tell, TELL_MS);
 }
 

@@ -70,6 +70,24 @@ int sl_consumer_watch(sl_flow_consumer *c)
     return 0;
 }
 
+bool sl_consumer_take(sl_flow_consumer *consumer, sl_queue_message **ret_message)
+{
+    SL_ASSERT(consumer->ready && ret_message);
+    sl_flow_server *server = consumer->server;
+    int error = sl_queue_take(server->queue, sl_str_c(consumer->topic), SL_FLOW_LEASE_MS, ret_message);
+    consumer->ready = error != SL_EAGAIN && error != SL_ECLOSED; /* else nobody would be told of what is there */
+    server->takes_failed |= error && consumer->ready;
+    return error == 0;
+}
+
+void sl_consumer_put_off(sl_flow_server *server, sl_queue_message *message)
+{
+    SL_ASSERT(message);
+    int error = sl_queue_nack(server->queue, message->id, message->lease, 1000, false, SL_STR("out of memory"));
+    (void)error; /* then its lease ends */
+    sl_queue_message_free(message);
+}
+
 void sl_consumer_unwatch(sl_flow_consumer *c)
 {
     SL_ASSERT(c);

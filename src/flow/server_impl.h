@@ -96,6 +96,7 @@ struct sl_flow_server {
     sl_cancels *cancels;   /* NULL: there is no other server */
     sl_dead_letters *dead_letters;
     bool queue_is_new; /* its file was not there at the start */
+    bool takes_failed; /* messages that are there could not be taken: tried again in a second */
     bool puts_failed;  /* messages of tasks that are left could not be put: tried again now and then */
     json_t *handlers;  /* names that clients give to runs that are being made */
     sl_flow_task *tasks;
@@ -145,6 +146,10 @@ SL_MUST_CHECK int sl_consumer_new(sl_flow_server *server, sl_str service, const 
 /* Tells it of messages again; one that is told, or runs nothing, is left alone. Errors: those of sl_queue_watch. */
 SL_MUST_CHECK int sl_consumer_watch(sl_flow_consumer *consumer);
 void sl_consumer_unwatch(sl_flow_consumer *consumer);
+/* Its next message. False: there is none, or it cannot be had now (then it is tried again soon). */
+bool sl_consumer_take(sl_flow_consumer *consumer, sl_queue_message **ret_message);
+/* There is no memory to work on it: it comes again. Takes the message. */
+void sl_consumer_put_off(sl_flow_server *server, sl_queue_message *message);
 
 /* ---- server_deploy.c ---- */
 sl_flow_deployment *sl_deployment_find(sl_flow_server *server, sl_str name);

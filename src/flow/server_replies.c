@@ -22,6 +22,7 @@ typedef struct reply {
     sl_queue_message *message;
     char ended[SL_FLOW_ID_MAX]; /* the task whose end it tells; empty: none */
     json_t *again;              /* data of a letter that asks for a message; NULL: it is none */
+    bool starved;               /* memory ran out meanwhile: it comes again */
 } reply;
 
 /* ---- streams ---- */
@@ -101,8 +102,14 @@ static bool apply_result(sl_flow_server *server, json_t *data, const char *id)
         return false;
     if (!status || (strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0))
         status = "succeeded"; /* LlamaDeploy's services do not say more */
+    size_t failures = sl_mem_failures();
     outputs = json_is_object(outputs) ? json_incref(outputs) : json_pack("{s:s}", "result", result);
     char *text = outputs ? sl_json_text(outputs) : NULL;
+    if (sl_mem_failures() != failures) { /* the end is not recorded without its outputs */
+        free(text);
+        json_decref(outputs);
+        return false;
+    }
     sl_span *span = sl_flow_span(server->control_tracer, "control_plane.handle_service_completion", SL_SPAN_INTERNAL,
                                  sl_span_current(), NULL);
     char length[24];
@@ -194,6 +201,8 @@ static void end_reply(void *user, int error)
 static void on_recorded(sl_store_op *op, int error)
 {
     reply *r = (reply *)(void *)op;
+    if (!error && r->starved)
+        error = SL_ENOMEM;
     if (!error && r->again)
         sl_run_put_in_place(r->server, r->again, end_reply, r);
     else
@@ -298,10 +307,11 @@ static void pass_on(sl_flow_server *server, sl_queue_message *message, json_t *r
 static void take_reply(sl_flow_server *server, const sl_flow_consumer *c, sl_queue_message *message)
 {
     SL_ASSERT(message);
+    size_t failures = sl_mem_failures();
     reply *r = sl_calloc(1, sizeof *r);
-    json_t *root = r ? json_loadb(message->body.ptr, message->body.len, 0, NULL) : NULL;
-    if (!r) { /* its lease ends, and it comes again */
-        sl_queue_message_free(message);
+    json_t *root = r ? sl_json_load(message->body, 0, NULL) : NULL;
+    if (!r) {
+        sl_consumer_put_off(server, message);
         return;
     }
     if (is_elsewhere(server, c, root)) {
@@ -319,6 +329,7 @@ static void take_reply(sl_flow_server *server, const sl_flow_consumer *c, sl_que
             r->again = json_incref(json_object_get(root, "data"));
     }
     json_decref(root);
+    r->starved = sl_mem_failures() != failures; /* what it changed it changes again, to the same */
     server->pending++;
     server->replies_under_way++;
     sl_flow_store_write(server->store, &r->op);
@@ -328,10 +339,9 @@ static void take_all(sl_flow_server *server, sl_flow_consumer *c)
 {
     while (c && c->ready && !server->stopping && server->replies_under_way < MAX_UNDER_WAY) {
         sl_queue_message *message = NULL;
-        if (sl_queue_take(server->queue, sl_str_c(c->topic), SL_FLOW_LEASE_MS, &message) != 0)
-            c->ready = false;
-        else
-            take_reply(server, c, message);
+        if (!sl_consumer_take(c, &message))
+            return;
+        take_reply(server, c, message);
     }
 }
 

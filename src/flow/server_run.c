@@ -294,7 +294,8 @@ static bool read_message(sl_flow_task *task)
 {
     SL_ASSERT(task && !task->root);
     const char *id = NULL, *input = NULL, *session = NULL;
-    task->root = json_loadb(task->message->body.ptr, task->message->body.len, 0, NULL);
+    size_t failures = sl_mem_failures();
+    task->root = sl_json_load(task->message->body, 0, NULL);
     json_t *data = json_object_get(task->root, "data");
     if (!task->root || json_unpack(data, "{s:s,s:s}", "task_id", &id, "input", &input) != 0 ||
         !sl_task_id_is_good(sl_str_c(id)))
@@ -308,12 +309,12 @@ static bool read_message(sl_flow_task *task)
     sl_flow_server *server = task->server;
     if (*server->answers && sl_replies_is_topic(server->topics, home) && strcmp(home, server->answers) != 0)
         (void)snprintf(task->home, sizeof task->home, "%s", home);
-    task->inputs = json_loads(input, 0, NULL);
+    task->inputs = sl_json_load(sl_str_c(input), 0, NULL);
     if (!json_is_object(task->inputs)) {
         json_decref(task->inputs);
         task->inputs = json_object();
     }
-    return task->inputs != NULL;
+    return task->inputs && sl_mem_failures() == failures;
 }
 
 /* Of the workflow as it was when the task was made; empty: made by somebody else. */
@@ -504,16 +505,18 @@ static void begin(sl_flow_consumer *consumer, sl_queue_message *message)
 {
     SL_ASSERT(consumer->flow && message);
     sl_flow_task *task = sl_calloc(1, sizeof *task);
-    if (!task) { /* its lease ends, and it comes again */
-        sl_queue_message_free(message);
+    if (!task) {
+        sl_consumer_put_off(consumer->server, message);
         return;
     }
     task->server = consumer->server;
     task->consumer = consumer;
     task->message = message;
     link_task(task);
-    if (!read_message(task)) {
-        give_back(task, 0, true, "not a task");
+    size_t failures = sl_mem_failures();
+    if (!read_message(task)) { /* which it may be with more memory */
+        bool starved = sl_mem_failures() != failures;
+        give_back(task, starved ? 1000 : 0, !starved, starved ? "out of memory" : "not a task");
         task_free(task);
     } else if (task->is_event) {
         (void)ack(task); /* workflows that are run here take none: the task must not begin anew */
@@ -532,10 +535,8 @@ void sl_tasks_pump(sl_flow_server *server)
             sl_queue_message *message = NULL;
             if (!c->ready || !c->flow)
                 continue;
-            if (sl_queue_take(server->queue, sl_str_c(c->topic), SL_FLOW_LEASE_MS, &message) != 0) {
-                c->ready = false;
+            if (!sl_consumer_take(c, &message))
                 continue;
-            }
             any = true;
             begin(c, message);
         }

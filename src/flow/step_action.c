@@ -130,7 +130,7 @@ json_t *sl_action_bytes(sl_str bytes, bool *ret_encoded)
 /* The params that are no setting of the step itself: what a webhook or the log is told. NULL: no memory. */
 static json_t *data_of(const sl_step_try *attempt)
 {
-    json_t *data = json_copy(attempt->params);
+    json_t *data = sl_json_copy(attempt->params);
     (void)json_object_del(data, "action");
     return data;
 }

@@ -200,7 +200,7 @@ static void post_signed(sl_step_try *attempt, sl_str url, sl_str secret, json_t 
         return;
     char signature[120];
     char *body = payload ? sl_json_text(payload) : NULL;
-    json_t *headers = given ? json_copy(given) : json_object();
+    json_t *headers = given ? sl_json_copy(given) : json_object();
     bool good = body && headers;
     if (good && secret.len)
         good = sign(secret, sl_str_c(body), sl_now_ns() / 1000000000u, signature, sizeof signature) &&
@@ -224,7 +224,7 @@ static void post_signed(sl_step_try *attempt, sl_str url, sl_str secret, json_t 
 static json_t *event_of(sl_step_try *attempt)
 {
     static const char *const own[] = {"action", "url", "secret", "headers", "expected_status"};
-    json_t *workflow = json_object_get(attempt->context, "workflow"), *data = json_copy(attempt->params);
+    json_t *workflow = json_object_get(attempt->context, "workflow"), *data = sl_json_copy(attempt->params);
     for (size_t i = 0; data && i < sizeof own / sizeof *own; i++)
         (void)json_object_del(data, own[i]);
     return json_pack("{s:O?, s:O?, s:O?, s:s, s:o}", "action", json_object_get(attempt->params, "action"), "workflow",

@@ -9,6 +9,7 @@
 #include "src/base/mem.h"
 #include "src/flow/expr_value.h"
 #include "src/flow/step_action.h"
+#include "src/llm/json_text.h"
 #include "src/queue/queue.h"
 
 typedef struct queue_op {
@@ -135,7 +136,7 @@ static json_t *message_of(const sl_step_try *attempt)
         if (value && !json_is_null(value))
             return json_incref(value);
     }
-    json_t *rest = json_copy(attempt->params);
+    json_t *rest = sl_json_copy(attempt->params);
     for (size_t i = 0; rest && i < sizeof own / sizeof *own; i++)
         (void)json_object_del(rest, own[i]);
     return rest;

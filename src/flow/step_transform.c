@@ -3,6 +3,7 @@
 
 #include "src/base/limits.h"
 #include "src/flow/step_transform_impl.h"
+#include "src/llm/json_text.h"
 
 static const sl_transform_function functions[] = {
     {"dedupe", sl_transform_dedupe}, {"expr", sl_transform_expression}, {"expression", sl_transform_expression},
@@ -221,7 +222,7 @@ int sl_transform_items(sl_transform *t, json_t **ret_list)
 
 int sl_transform_scope(const sl_transform *t, const char *extra_name, json_t *extra, json_t **ret_scope)
 {
-    json_t *scope = json_copy(t->context);
+    json_t *scope = sl_json_copy(t->context);
     bool good = scope && json_object_set(scope, "values", t->values) == 0 &&
                 json_object_set(scope, "value", sl_transform_value(t)) == 0;
     for (size_t i = 0; good && i < json_array_size(t->names); i++) {

@@ -5,6 +5,7 @@
 #include "src/base/limits.h"
 #include "src/base/mem.h"
 #include "src/flow/step_transform_impl.h"
+#include "src/llm/json_text.h"
 
 #define LAMBDA "(list__, (item, index) => ("
 
@@ -114,7 +115,7 @@ static int keys_of(sl_transform *t, json_t *items, sl_str key, json_t **ret_keys
         return sl_transform_eval(t, "map" LAMBDA, expression, "))", items, ret_keys);
     if (key.len)
         return map_key(t, items, key, ret_keys);
-    *ret_keys = json_copy(items);
+    *ret_keys = sl_json_copy(items);
     return *ret_keys ? 0 : SL_ENOMEM;
 }
 

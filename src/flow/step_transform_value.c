@@ -2,6 +2,7 @@
 #include "src/base/limits.h"
 #include "src/flow/expr_regex.h"
 #include "src/flow/step_transform_impl.h"
+#include "src/llm/json_text.h"
 
 /* ---- merge ---- */
 
@@ -69,7 +70,7 @@ static int with_keys(sl_transform *t, json_t *object, json_t *keys, json_t **ret
 static int without_keys(sl_transform *t, json_t *object, json_t *keys, json_t **ret_value)
 {
     int error = sl_flow_spend_bytes(&t->work, 64 * (1 + json_object_size(object)));
-    json_t *part = error ? NULL : json_copy(object);
+    json_t *part = error ? NULL : sl_json_copy(object);
     if (!error && !part)
         error = SL_ENOMEM;
     for (size_t i = 0; !error && i < json_array_size(keys); i++) {

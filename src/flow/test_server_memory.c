@@ -3,27 +3,11 @@
  * answered with what it asked for, whole, or with an error; a stream that ends in order has said all; what was answered
  * as accepted is there; and the next request is served as if nothing had been.
  */
-#include <jansson.h>
-
-#include "src/base/mem.h"
+#include "src/flow/test_json_memory.h"
 #include "src/flow/test_server_fixture.h"
 
 #define MOST 40000 /* allocations of one request */
 #define ALL 320    /* of them are tried; behind them every 97th */
-
-/* Jansson's allocations fail as the library's do. They are not among its blocks: texts of json_dumps are freed by free.
- */
-static void *allocate(size_t size)
-{
-    void *try = sl_malloc(1);
-    sl_free(try);
-    return try ? malloc(size) : NULL;
-}
-
-__attribute__((constructor)) static void fail_json_too(void)
-{
-    json_set_alloc_funcs(allocate, free);
-}
 
 typedef struct ask {
     fs_surface surface;

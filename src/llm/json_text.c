@@ -93,6 +93,16 @@ json_t *sl_json_load(sl_str text, size_t flags, json_error_t *error)
     return NULL;
 }
 
+json_t *sl_json_copy(json_t *value)
+{
+    size_t failures = sl_mem_failures();
+    json_t *copy = json_copy(value);
+    if (sl_mem_failures() == failures)
+        return copy;
+    json_decref(copy);
+    return NULL;
+}
+
 char *sl_json_text(const json_t *value)
 {
     sl_buf text;

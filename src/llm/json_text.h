@@ -16,5 +16,7 @@ int sl_json_put_value(sl_buf *out, const json_t *value);
 char *sl_json_text(const json_t *value);
 /* As json_loadb; NULL also when memory ran out on the way, where that leaves characters out. `error` may be NULL. */
 json_t *sl_json_load(sl_str text, size_t flags, json_error_t *error);
+/* As json_copy; NULL also when memory ran out on the way, where that leaves members out. */
+json_t *sl_json_copy(json_t *value);
 
 #endif
