@@ -187,6 +187,28 @@ static int explain(const sl_addr *addr, int error, char *reason)
     }
 }
 
+/*
+ * The first candidate that can be listened on. Of a name for both families, as localhost is on most machines, IPv4
+ * comes first: who asks for the name tries both, who asks for 127.0.0.1 only that. 0 or -errno, of the first that was
+ * tried: later ones are often a family that is not there.
+ */
+static int open_any(const struct addrinfo *list, const sl_addr_listen_options *options, int *ret_fd)
+{
+    SL_ASSERT(list && options && ret_fd);
+    int error = 0;
+    for (int others = 0; others < 2; others++) {
+        for (const struct addrinfo *info = list; info; info = info->ai_next) {
+            if ((info->ai_family != AF_INET) != others)
+                continue;
+            int got = open_one(info, options, ret_fd);
+            if (got == 0)
+                return 0;
+            error = error ? error : got;
+        }
+    }
+    return error ? error : -EADDRNOTAVAIL;
+}
+
 int sl_addr_listen(const sl_addr *addr, const sl_addr_listen_options *options, int *ret_fd, sl_addr *ret_addr,
                    char *reason)
 {
@@ -205,13 +227,7 @@ int sl_addr_listen(const sl_addr *addr, const sl_addr_listen_options *options, i
     if (found != 0)
         return fail(reason, SL_ERESOLVE, "host \"%.120s\" is not known (%s); use a number such as 127.0.0.1",
                     addr->host, gai_strerror(found));
-    int fd = -1, error = -EADDRNOTAVAIL;
-    for (const struct addrinfo *info = list; info && error != 0; info = info->ai_next) {
-        int got = open_one(info, options ? options : &defaults, &fd);
-        /* The first candidate's reason is the one to tell: later ones are often a family that is not there. */
-        if (got == 0 || info == list)
-            error = got;
-    }
+    int fd = -1, error = open_any(list, options ? options : &defaults, &fd);
     freeaddrinfo(list);
     if (error != 0)
         return explain(addr, -error, reason);

@@ -234,3 +234,15 @@ SL_TEST(addr_loopback)
         CHECK(!sl_addr_is_loopback(&addr));
     }
 }
+
+/* localhost is ::1 first on most machines, and 127.0.0.1 is what people type. */
+SL_TEST(a_name_of_both_families_is_listened_on_by_ipv4)
+{
+    sl_addr wanted = {.host = "localhost"}, got;
+    char reason[SL_ADDR_REASON_MAX] = "";
+    int fd = -1;
+    REQUIRE(sl_addr_listen(&wanted, NULL, &fd, &got, reason) == 0);
+    CHECK_STR(sl_str_c(got.host), "127.0.0.1");
+    CHECK(got.port != 0);
+    close(fd);
+}
