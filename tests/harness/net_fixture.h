@@ -330,10 +330,10 @@ static void *nf_serve_all(void *arg)
             break;
         }
         nf_connection *c = malloc(sizeof *c);
-        *c = (nf_connection){s, fd, s->connection_count};
-        if (pthread_create(&s->connections[s->connection_count], NULL, nf_serve_one, c) != 0)
+        int number = s->connection_count++; /* before it is served: whoever has an answer sees it counted */
+        *c = (nf_connection){s, fd, number};
+        if (pthread_create(&s->connections[number], NULL, nf_serve_one, c) != 0)
             abort();
-        s->connection_count++;
     }
     return NULL;
 }
