@@ -112,7 +112,8 @@ def test_nor_when_processes_crash():
     """Every child is killed by SIGSEGV amid a request: what it, its successors and the metric files say afterwards."""
     folder, shared = lib.tmp(), lib.tmp()
     mock = lib.mock("--fault", "hang=1")
-    gateway, env = start(config(mock.url("mock")), folder, {"PROMETHEUS_MULTIPROC_DIR": shared, "OTEL_EXPORTER_OTLP_TIMEOUT": "500"})
+    gateway, env = start(config(mock.url("mock")), folder, {"PROMETHEUS_MULTIPROC_DIR": shared, "OTEL_EXPORTER_OTLP_TIMEOUT": "500",
+                                                                  **lib.sanitizer_options("handle_segv=0")})
     answers = []
 
     def ask():
@@ -298,7 +299,7 @@ def test_an_address_with_a_password_is_not_repeated():
         for command in (["traces", "--url", address], ["load", "--url", address, "-n", "1"], ["top", "--url", address],
                         ["exec", "--view", address, "--check", "--", "true"], ["run", "--view", address, "--check", flow],
                         ["flow", "worker", "--queue", address, "--check", flow]):
-            done = lib.run(*command, env=library, timeout=20)
+            done = lib.run(*command, timeout=20)
             assert "planted" not in done.stdout + done.stderr and "s3cret" not in done.stdout + done.stderr, (command, address, done.stderr)
     done = lib.run("up", "--check", env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:planted-s3cret@h:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
     lib.equal(done.returncode, 2)
