@@ -343,6 +343,14 @@ static size_t result_count(sl_step_type type)
     return counts[type];
 }
 
+static void check_output_name(sl_loader *loader, const sl_draft *draft, const sl_node *item)
+{
+    SL_ASSERT(item);
+    if (!item->text.len || item->text.len > SL_MAX_FLOW_ID_BYTES)
+        sl_load_error(loader, draft, item, "output: a name is %s; give 1 to %u bytes",
+                      item->text.len ? "too long" : "empty", SL_MAX_FLOW_ID_BYTES);
+}
+
 static void read_outputs(sl_loader *loader, sl_draft *draft, const sl_node *node)
 {
     SL_ASSERT(draft && node);
@@ -360,6 +368,7 @@ static void read_outputs(sl_loader *loader, sl_draft *draft, const sl_node *node
     for (size_t i = 0; i < count; i++) {
         const sl_node *item = node->type == SL_NODE_LIST ? node->is.list.items[i] : node;
         names[i] = sl_load_keep(loader, item->text);
+        check_output_name(loader, draft, item);
         for (size_t k = 0; k < i; k++) {
             if (strcmp(names[k], names[i]) == 0)
                 sl_load_error(loader, draft, item, "output: \"%.*s\" stands twice; give each result one name",
