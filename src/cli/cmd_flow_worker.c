@@ -9,6 +9,7 @@
 #include "src/cli/data_dir.h"
 #include "src/cli/ready_file.h"
 #include "src/cli/view_export.h"
+#include "src/cli/worker_page.h"
 #include "src/flow/services_env.h"
 #include "src/flow/worker.h"
 #include "src/store/collection.h"
@@ -28,6 +29,7 @@ typedef struct worker_command_options {
     sl_str config;
     sl_str data_dir;
     sl_str ready_file;
+    sl_str metrics;
     sl_str view;
     uint64_t concurrency;
     uint64_t lease_ms;
@@ -52,8 +54,10 @@ static const sl_option options[] = {
     {"drain-timeout", 0, SL_OPT_MS, OPT(drain_timeout_ms), "SECONDS", "How long SIGTERM waits for runs to end.", "30",
      "SIGHTLINE_DRAIN_TIMEOUT"},
     SL_VIEW_OPTION(OPT(view)),
-    {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH", "Written once work is asked for: JSON with the pid.", NULL,
-     NULL},
+    {"metrics-listen", 0, SL_OPT_STR, OPT(metrics), "ADDRESS",
+     "Prometheus and probes: GET /metrics, /health/live, /health/ready (its queue can be reached).", "off", NULL},
+    {"ready-file", 0, SL_OPT_STR, OPT(ready_file), "PATH",
+     "Written once work is asked for: JSON with pid and addresses.", NULL, NULL},
     {"check", 0, SL_OPT_FLAG, OPT(check), NULL, "Only read files, configuration and environment, and exit 0 or 2.",
      NULL, NULL},
     {NULL, 0, SL_OPT_FLAG, 0, NULL, NULL, NULL, NULL}};
@@ -67,6 +71,8 @@ typedef struct runner {
     sl_flow_services services;
     sl_flow *flows[MAX_FILES];
     size_t flow_count;
+    sl_ready ready;
+    sl_ctl_server *page; /* NULL: off */
     sl_buf out;
 } runner;
 
@@ -184,8 +190,7 @@ static int open_services(runner *r)
 static void is_ready(void *user)
 {
     const runner *r = user;
-    const sl_ready ready = {.count = 0};
-    if (sl_ready_write(&ready, r->o->ready_file) != 0)
+    if (sl_ready_write(&r->ready, r->o->ready_file) != 0)
         (void)sl_fail(0, "--ready-file: cannot be written; check the folder and its permissions");
 }
 
@@ -236,6 +241,8 @@ static int check_options(const worker_command_options *o)
     if (o->drain_timeout_ms > MAX_DRAIN_MS)
         status = sl_fail(SL_EXIT_USAGE, "%s: out of range; give up to %u seconds",
                          sl_option_source(&sl_cmd_flow_worker, "drain-timeout"), MAX_DRAIN_MS / 1000);
+    if (sl_worker_page_check(o->metrics) != 0)
+        status = SL_EXIT_USAGE;
     if (!is_queue(o->queue)) {
         char shown[256];
         sl_redact_url(o->queue, shown, sizeof shown);
@@ -251,7 +258,10 @@ static int open_and_work(runner *r)
     if (!status)
         status = open_services(r);
     if (!status && !r->o->check)
+        status = sl_worker_page_open(r->sdk, r->o->metrics, r->o->queue, &r->ready, &r->page);
+    if (!status && !r->o->check)
         status = work(r);
+    sl_ctl_server_free(r->page);
     sl_collections_close(r->services.collections);
     sl_flow_services_done(&r->services);
     if (r->sdk)

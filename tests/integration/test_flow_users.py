@@ -261,6 +261,25 @@ def test_readiness_tells_of_the_broker():
         broker.wait()
 
 
+def test_workers_are_scraped_and_probed():
+    server = flow.Server("--flow-runs", 0)
+    server.add(flow.ECHO)
+    worker = flow.worker(server, flow.ECHO, args=("--metrics-listen", "127.0.0.1:0"))
+    lib.equal(server.ended(server.start("echo", {"x": "a"}))["status"], "succeeded")
+    url = worker.url("metrics")
+    page = lib.metrics(url)
+    lib.equal(page["orchestrator_workflow_executions_total"], [({"status": "success", "workflow_name": "echo"}, 1)])
+    lib.equal(lib.get(url + "/health/live").status, 200)
+    ready = lib.until(lambda: (lambda r: r if r.status == 200 else None)(lib.get(url + "/health/ready")), what="a ready worker")
+    lib.equal(list(ready.json()["checks"]), ["queue"])
+    lib.equal(server.stop(), 0)
+    lib.until(lambda: lib.get(url + "/health/ready").status == 503, 20, "an unready worker")
+    lib.equal(worker.stop(), 0)
+    taken = lib.run("flow", "worker", file_of(flow.ECHO), "--metrics-listen", "nowhere:x", "--check")
+    lib.equal(taken.returncode, 2)
+    lib.contains(taken.stderr, "--metrics-listen")
+
+
 # ---- the doctor ----
 
 def rows(*args, env=None):
