@@ -28,6 +28,14 @@ static void check_status(rig *r, const char *id, const char *status)
     json_decref(run);
 }
 
+/* A store of its own with the accepted run "one". */
+static void rig_with_run(rig *r)
+{
+    make_folder();
+    rig_init(r, 0);
+    CHECK_EQ(take_run(r, "one", ""), 0);
+}
+
 /* Each kind of write, with no other write of the store under way whose end would make room known. */
 SL_TEST(what_others_leave_no_room_for_is_written_all_the_same)
 {
@@ -207,9 +215,7 @@ SL_TEST(one_refused_run_takes_no_other_with_it)
 SL_TEST(a_reopening_that_fails_leaves_the_run_ended)
 {
     rig r;
-    make_folder();
-    rig_init(&r, 0);
-    CHECK_EQ(take_run(&r, "one", ""), 0);
+    rig_with_run(&r);
     sl_run_store_sent(r.store, SL_STR("one"));
     end_run(&r, "one", "failed");
     settle(&r);
@@ -394,9 +400,7 @@ SL_TEST(who_is_told_of_what_is_left_can_stop_it)
 SL_TEST(pages_have_their_limits)
 {
     rig r;
-    make_folder();
-    rig_init(&r, 0);
-    CHECK_EQ(take_run(&r, "one", ""), 0);
+    rig_with_run(&r);
     for (uint64_t i = 1; i <= SL_RUN_STORE_PAGE + 5; i++)
         sl_run_store_event(r.store, SL_STR("one"), i, SL_STR("{}"));
     settle(&r);
@@ -426,9 +430,7 @@ SL_TEST(pages_have_their_limits)
 SL_TEST(a_damaged_body_is_null)
 {
     rig r;
-    make_folder();
-    rig_init(&r, 0);
-    CHECK_EQ(take_run(&r, "one", ""), 0);
+    rig_with_run(&r);
     sl_run_store_event(r.store, SL_STR("one"), 1, SL_STR("{\"seq\":1}"));
     sl_run_store_event(r.store, SL_STR("one"), 2, SL_STR("{\"seq\":"));
     sl_run_store_event(r.store, SL_STR("one"), 3, SL_STR("3"));
@@ -479,9 +481,7 @@ SL_TEST(acceptances_without_memory)
 SL_TEST(writes_without_memory_are_counted)
 {
     rig r;
-    make_folder();
-    rig_init(&r, 0);
-    CHECK_EQ(take_run(&r, "one", ""), 0);
+    rig_with_run(&r);
     for (long n = 0; n < 6; n++) {
         for (int kind = 0; kind < 4; kind++) {
             uint64_t before = sl_run_store_failures(r.store);

@@ -104,29 +104,26 @@ def test_a_word_of_an_earlier_cancel_does_not_reach_a_run_that_was_put_since():
             lib.equal(each.stop(), 0)
 
 
-def test_a_cancel_reaches_a_worker_of_the_cluster():
-    with broker() as url:
-        asks = server("--queue", url, "--flow-runs", 0)
-        api = asks.url("api")
-        add(api, SLEEP)
-        each = worker(url, SLEEP)
-        run = start(api, "sleepy")
-        until_runs(api, run)
-        is_stopped(api, run, 4 * lib.SLOW)
-        lib.equal(each.stop(), 0)
-        lib.equal(asks.stop(), 0)
-
-
-def test_a_cancel_reaches_a_worker_over_http_with_its_next_extension():
-    process = server("--flow-runs", 0)
+def cancel_at_a_worker(process, queue, *args):
+    """A run at a worker of the queue is cancelled at the server: it stops, and both end well."""
     api = process.url("api")
     add(api, SLEEP)
-    each = worker(process.url("queue"), SLEEP, args=("--lease", 3))
+    each = worker(queue, SLEEP, args=args)
     run = start(api, "sleepy")
     until_runs(api, run)
     is_stopped(api, run, 4 * lib.SLOW)
     lib.equal(each.stop(), 0)
     lib.equal(process.stop(), 0)
+
+
+def test_a_cancel_reaches_a_worker_of_the_cluster():
+    with broker() as url:
+        cancel_at_a_worker(server("--queue", url, "--flow-runs", 0), url)
+
+
+def test_a_cancel_reaches_a_worker_over_http_with_its_next_extension():
+    process = server("--flow-runs", 0)
+    cancel_at_a_worker(process, process.url("queue"), "--lease", 3)
 
 
 def test_a_worker_in_any_language_is_told():

@@ -261,34 +261,26 @@ SL_TEST(a_call_from_before_the_breakpoint)
     teardown(&b);
 }
 
-/* An exception, or longjmp, leaves a call without a return: the next call is from further out. */
+/* An exception, or longjmp, leaves a call without a return: the next one is from further out, or, as a retry in a
+ * function that the first caller calls, from further in. */
 SL_TEST(a_call_that_is_left_ends)
 {
-    bench b;
-    setup(&b);
-    send_batch(&b, batch(&b, THREAD, 0x7000, 2, 0, 0));
-    send_batch(&b, batch(&b, THREAD, 0x8000, 2, 0, 0));
-    back(&b, THREAD, 0x8000, 0);
-    (void)event_at(&b, 0, SL_PROBE_CONTEXT_NEW);
-    CHECK_EQ(((const sl_probe_decode *)event_at(&b, 1, SL_PROBE_DECODE))->result, SL_PROBE_RESULT_UNKNOWN);
-    CHECK_EQ(((const sl_probe_decode *)event_at(&b, 2, SL_PROBE_DECODE))->result, 0);
-    teardown(&b);
-}
-
-/* The same from further in: a retry, after the exception, in a function that the first caller calls. */
-SL_TEST(a_call_that_is_left_and_made_again_further_in)
-{
-    bench b;
-    setup(&b);
-    send_batch(&b, batch(&b, THREAD, 0x8000, 2, 0, 0));
-    send_batch(&b, batch(&b, THREAD, 0x7000, 1, 2, 0));
-    back(&b, THREAD, 0x7000, 0);
-    (void)event_at(&b, 0, SL_PROBE_CONTEXT_NEW);
-    CHECK_EQ(((const sl_probe_decode *)event_at(&b, 1, SL_PROBE_DECODE))->result, SL_PROBE_RESULT_UNKNOWN);
-    const sl_probe_decode *second = event_at(&b, 2, SL_PROBE_DECODE);
-    CHECK_EQ(second->result, 0);
-    CHECK_EQ(second->n_tokens, 1);
-    teardown(&b);
+    static const struct {
+        uint64_t left, next; /* stack pointers */
+    } cases[] = {{0x7000, 0x8000}, {0x8000, 0x7000}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bench b;
+        setup(&b);
+        send_batch(&b, batch(&b, THREAD, cases[i].left, 2, 0, 0));
+        send_batch(&b, batch(&b, THREAD, cases[i].next, 1, 2, 0));
+        back(&b, THREAD, cases[i].next, 0);
+        (void)event_at(&b, 0, SL_PROBE_CONTEXT_NEW);
+        CHECK_EQ(((const sl_probe_decode *)event_at(&b, 1, SL_PROBE_DECODE))->result, SL_PROBE_RESULT_UNKNOWN);
+        const sl_probe_decode *second = event_at(&b, 2, SL_PROBE_DECODE);
+        CHECK_EQ(second->result, 0);
+        CHECK_EQ(second->n_tokens, 1);
+        teardown(&b);
+    }
 }
 
 /* Records that came in after the clock was read are of calls that have only begun. */
