@@ -313,7 +313,8 @@ def need(program):
 def _set_sanitizers():
     """For this process's children, whatever environment they are given by way of os.environ."""
     os.chmod(_reports, 0o1777)  # some change their user
-    for tool, more in (("asan", ":verify_asan_link_order=0"), ("lsan", ""), ("ubsan", ":print_stacktrace=1"), ("tsan", "")):
+    for tool, more in (("asan", ":verify_asan_link_order=0"), ("lsan", ""), ("ubsan", ":print_stacktrace=1"),
+                       ("tsan", ":suppressions=" + os.path.join(SOURCE, "tests", "harness", "tsan.supp"))):
         name = tool.upper() + "_OPTIONS"  # the link order: the probe's library is loaded before the runtime
         os.environ[name] = ":".join(filter(None, [os.environ.get(name), f"log_path={_reports}{tool}{more}"]))
 
