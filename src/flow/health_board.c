@@ -1,12 +1,12 @@
 /* A counter that is odd while a part is written: who sees it change reads again. */
 #include "src/flow/health_board.h"
 
-#include <string.h>
+#include <stdbool.h>
 
 #include "src/base/assert.h"
 #include "src/base/str.h"
 
-#define TRIES 100 /* a writer that died in the midst leaves its part odd */
+#define TRIES 100 /* a writer that died in the midst leaves its part odd: then there is no text */
 
 void sl_board_say(sl_health_board *board, sl_board_part part, sl_health_status status, const char *text)
 {
@@ -15,6 +15,7 @@ void sl_board_say(sl_health_board *board, sl_board_part part, sl_health_status s
     size_t len = sl_utf8_prefix(said, SL_BOARD_TEXT - 1);
     uint32_t version = atomic_load(&board->parts[part].version) | 1u;
     atomic_store(&board->parts[part].version, version);
+    atomic_thread_fence(memory_order_release); /* nothing below comes before it */
     atomic_store(&board->parts[part].status, (uint32_t)status);
     for (size_t i = 0; i <= len; i++)
         atomic_store_explicit(&board->parts[part].text[i], i < len ? said.ptr[i] : '\0', memory_order_relaxed);
@@ -25,7 +26,8 @@ sl_health_status sl_board_read(const sl_health_board *board, sl_board_part part,
 {
     SL_ASSERT(board && part < SL_BOARD_PARTS && text && size);
     uint32_t status = SL_HEALTHY;
-    for (unsigned i = 0; i < TRIES; i++) {
+    bool whole = false;
+    for (unsigned i = 0; i < TRIES && !whole; i++) {
         uint32_t version = atomic_load(&board->parts[part].version);
         status = atomic_load(&board->parts[part].status);
         size_t len = 0;
@@ -34,8 +36,9 @@ sl_health_status sl_board_read(const sl_health_board *board, sl_board_part part,
             len++;
         text[len] = '\0';
         atomic_thread_fence(memory_order_acquire);
-        if (!(version & 1) && atomic_load(&board->parts[part].version) == version)
-            break;
+        whole = !(version & 1) && atomic_load(&board->parts[part].version) == version;
     }
+    if (!whole)
+        text[0] = '\0';
     return status <= SL_UNHEALTHY ? (sl_health_status)status : SL_UNHEALTHY;
 }
