@@ -68,7 +68,7 @@ typedef struct sl_fail_row {
 } sl_fail_row;
 
 static struct {
-    bool hit;
+    _Atomic bool hit;
     sl_call call;
     int error;
     _Atomic long left;
