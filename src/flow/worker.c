@@ -70,6 +70,7 @@ struct job {
     uint64_t events, last_seq; /* of an earlier run of the task */
     json_t *steps;             /* that have ended there; NULL: none is known */
     bool ended;                /* the last letter is written */
+    bool lost;                 /* or there was no memory for it: the task is given back */
 };
 
 struct worker {
@@ -214,7 +215,12 @@ static void refused(job *j)
 static void on_retry(sl_timer *timer)
 {
     job *j = (job *)(void *)((char *)timer - offsetof(job, retry));
-    send_next(j);
+    if (j->lost && !j->letters) {
+        nack(j, 1000, false, "no memory for its result");
+        job_free(j);
+    } else {
+        send_next(j);
+    }
 }
 
 static void on_sent(void *user, int status, json_t *answer)
@@ -304,6 +310,10 @@ static void send_next(job *j)
     char path[1024];
     if (j->sending || j->busy)
         return;
+    if (j->lost && !j->letters) {
+        sl_timer_set(w->loop, &j->retry, on_retry, RETRY_MS);
+        return;
+    }
     if (j->native) {
         send_native(j);
         return;
@@ -327,6 +337,10 @@ static void write_letter(job *j, const char *action, json_t *data, const char *k
     SL_ASSERT(action && key);
     char time[SL_RFC3339_MS_LEN + 1], trace_id[33] = "", span_id[17] = "", id[SL_FLOW_RUN_ID_BYTES];
     sl_span_context c;
+    if (j->lost) {
+        json_decref(data);
+        return;
+    }
     sl_rfc3339_ms(sl_now_ns(), time);
     sl_span_get_context(j->process, &c);
     sl_hex_encode(c.trace_id, sizeof c.trace_id, trace_id);
@@ -349,6 +363,8 @@ static void write_letter(job *j, const char *action, json_t *data, const char *k
             (void)snprintf(l->key, sizeof l->key, "%s:%s", j->id, key);
         *j->letters_end = l;
         j->letters_end = &l->next;
+    } else if (strcmp(key, "result") == 0) {
+        j->lost = true;
     }
     free(text);
     json_decref(message);
@@ -384,6 +400,7 @@ static void write_result(job *j)
 {
     SL_ASSERT(j->run);
     bool good = sl_flow_run_status(j->run) == SL_RUN_SUCCEEDED;
+    size_t failures = sl_mem_failures();
     json_t *outputs = sl_flow_run_outputs(j->run);
     char *text = outputs ? sl_json_text(outputs) : NULL;
     const char *error = sl_flow_run_error(j->run);
@@ -403,6 +420,7 @@ static void write_result(job *j)
     sl_span *publish =
         span_of(j->worker, good ? "workflow.result.publish" : "workflow.error.publish", j->process, NULL);
     j->ended = true;
+    j->lost = sl_mem_failures() != failures; /* no result that lacks something */
     write_home(j, "completed_task",
                json_pack("{s:s,s:[],s:s,s:o}", "task_id", j->id, "history", "result", good && text ? text : error,
                          "data", data),
@@ -484,7 +502,7 @@ static json_t *read_task(job *j, const json_t *root)
             (void)snprintf(j->home, sizeof j->home, "%s", home);
         else
             (void)snprintf(j->home, sizeof j->home, "%s." ANSWERS, j->worker->topics);
-        inputs = json_loads(input, 0, NULL);
+        inputs = sl_json_load(sl_str_c(input), 0, NULL);
         if (!json_is_object(inputs)) {
             json_decref(inputs);
             inputs = json_object();
@@ -575,11 +593,13 @@ static void begin(source *s, json_t *message, sl_queue_message *native)
         sl_queue_message_free(native);
         return;
     }
+    size_t failures = sl_mem_failures();
     sl_str body = native ? native->body : read_message(j, message);
-    json_t *root = body.len ? json_loadb(body.ptr, body.len, 0, NULL) : NULL;
+    json_t *root = body.len ? sl_json_load(body, 0, NULL) : NULL;
     json_t *inputs = read_task(j, root);
-    if (!inputs) {
-        nack(j, 0, true, "not a task");
+    bool starved = sl_mem_failures() != failures; /* what was read of it may not be all */
+    if (!inputs || starved) {
+        nack(j, starved ? 1000 : 0, !starved, starved ? "out of memory" : "not a task");
         job_free(j);
     } else if (!hand_over(j, root)) {
         run_task(j, inputs, message);
