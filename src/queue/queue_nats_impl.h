@@ -35,6 +35,8 @@ typedef struct sl_qn_topic {
     bool pulling;
     pthread_t puller;
     natsSubscription *sub; /* the puller's; lives as long as its messages do */
+    int asked;             /* of the broker, and not here yet; the puller's */
+    uint64_t asked_until_ns;
     bool hungry;
     bool to_wake; /* the keeper's */
     struct sl_qn_entry *first[SL_QUEUE_PRIORITIES], **last[SL_QUEUE_PRIORITIES];
