@@ -9,7 +9,7 @@
 static void output_of(fs *s, const char *run, const char *key, char *ret, size_t size)
 {
     char target[200];
-    (void)snprintf(target, sizeof target, "/runs/%s", run);
+    (void)snprintf(target, sizeof target, "/runs/%.63s", run);
     json_t *answer = fs_ask(s, FS_API, "GET", target, "", 200);
     json_t *outputs = json_object_get(answer, "outputs");
     const json_t *value = json_object_get(outputs, key), *part = json_object_get(value, "text");
@@ -142,7 +142,7 @@ SL_TEST(results_as_workers_of_any_make_give_them)
         CHECK_STR(sl_str_c(fs_status(&s, id)), results[i].status);
         output_of(&s, id, results[i].key, text, sizeof text);
         CHECK_STR(sl_str_c(text), results[i].output);
-        (void)snprintf(target, sizeof target, "/runs/%s", id);
+        (void)snprintf(target, sizeof target, "/runs/%.63s", id);
         fs_text(fs_ask(&s, FS_API, "GET", target, "", 200), "error", error, sizeof error);
         CHECK_STR(sl_str_c(error), results[i].error);
     }
@@ -229,7 +229,7 @@ SL_TEST(answers_taken_without_memory)
         char body[300];
         (void)snprintf(
             body, sizeof body,
-            "{\"action\":\"completed_task\",\"data\":{\"task_id\":\"%s\",\"history\":[],\"result\":\"the whole "
+            "{\"action\":\"completed_task\",\"data\":{\"task_id\":\"%.63s\",\"history\":[],\"result\":\"the whole "
             "result of number %d\",\"data\":{}}}",
             ids[i], i);
         int status = 0;
@@ -291,7 +291,7 @@ SL_TEST(runs_executed_without_memory)
             good++;
         } else {
             char target[200];
-            (void)snprintf(target, sizeof target, "/runs/%s", ids[i]);
+            (void)snprintf(target, sizeof target, "/runs/%.63s", ids[i]);
             fs_text(fs_ask(&s, FS_API, "GET", target, "", 200), "error", text, sizeof text);
             if (strcmp(fs_status(&s, ids[i]), "failed") != 0 || !strstr(text, "memory"))
                 sl_test_failed(__FILE__, __LINE__, "run %d is %s: %s", i, fs_status(&s, ids[i]), text);

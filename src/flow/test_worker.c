@@ -86,7 +86,7 @@ static void rig_stop(rig *r)
 static void text_of(rig *r, const char *run, const char *key, char *ret, size_t size)
 {
     char target[128];
-    (void)snprintf(target, sizeof target, "/runs/%s", run);
+    (void)snprintf(target, sizeof target, "/runs/%.63s", run);
     json_t *answer = fs_ask(&r->s, FS_API, "GET", target, "", 200);
     json_t *value = json_object_get(json_object_get(json_object_get(answer, "outputs"), key), "text");
     const char *text = json_string_value(value ? value : json_object_get(answer, key));
