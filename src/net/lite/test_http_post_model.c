@@ -14,6 +14,8 @@
 #define LIMIT 3000u
 #define ROOM (8u * LIMIT)
 
+enum { LENGTH, CHUNKED, UNTIL_CLOSE }; /* framings */
+
 /* An answer as it goes over the wire, and what the client has to make of it. */
 typedef struct planned {
     char wire[ROOM], body[LIMIT + 64];
@@ -66,7 +68,7 @@ static void plan(planned *p, uint64_t *chance)
     static const char *const early[] = {"", "", "", "HTTP/1.1 100 Continue\r\n\r\n",
                                         "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"};
     char head[128];
-    enum { LENGTH, CHUNKED, UNTIL_CLOSE } framing = (int)sl_chance(chance, 3);
+    unsigned framing = sl_chance(chance, 3);
     *p = (planned){.status = statuses[sl_chance(chance, 10)], .body_len = any_length(chance)};
     if (p->status == 204) {
         p->body_len = 0;
