@@ -1,9 +1,8 @@
 /*
- * A worker at the queue of a server: tasks run to their ends whatever is said no to on the way, and while memory runs
- * out. Both are of this process; the worker has its own loop and thread.
+ * A worker at the queue of a server: tasks run to their ends with their inputs to the letter, and what is no task is
+ * buried. Both are of this process; the worker has its own loop and thread.
  */
 #include "src/flow/services_env.h"
-#include "src/flow/test_json_memory.h"
 #include "src/flow/test_server_fixture.h"
 #include "src/flow/worker.h"
 
@@ -34,7 +33,6 @@ static void *work(void *user)
                                       .flows = flows,
                                       .flow_count = 1,
                                       .concurrency = 4,
-                                      .lease_ms = 3000, /* a message that found no memory is lost until it ends */
                                       .drain_timeout_ms = 200,
                                       .on_ready = is_ready,
                                       .user = r};
@@ -152,37 +150,5 @@ SL_TEST(messages_that_are_no_tasks_are_buried)
         nf_sleep_ms(5);
     }
     CHECK_EQ(dead, BODIES);
-    rig_stop(&r);
-}
-
-/* Each run comes to an end: with what it gives, or with an error that says that memory ran out. */
-SL_TEST(runs_of_a_worker_without_memory)
-{
-    enum { RUNS = 90 };
-    static rig r;
-    static char ids[RUNS][64];
-    int good = 0;
-    REQUIRE(rig_start(&r));
-    for (int i = 0; i < RUNS; i++) {
-        fs_begin(&r.s, "echo", "{\"inputs\":{\"x\":\"the input\"}}", ids[i]);
-        sl_test_fail_alloc(5 * i);
-        nf_sleep_ms(4);
-        sl_test_fail_alloc(-1);
-    }
-    for (int i = 0; i < RUNS; i++) {
-        char text[200];
-        for (int n = 0; n < 15000; n++) { /* a request for work that is held open may have to end first */
-            const char *status = fs_status(&r.s, ids[i]);
-            if (strcmp(status, "queued") != 0 && strcmp(status, "running") != 0)
-                break;
-            nf_sleep_ms(2);
-        }
-        bool succeeded = strcmp(fs_status(&r.s, ids[i]), "succeeded") == 0;
-        text_of(&r, ids[i], succeeded ? "a" : "error", text, sizeof text);
-        if (succeeded ? strcmp(text, "echo: the input") != 0 : !strstr(text, "memory"))
-            sl_test_failed(__FILE__, __LINE__, "run %d is %s: %s", i, fs_status(&r.s, ids[i]), text);
-        good += succeeded;
-    }
-    CHECK(good > RUNS / 2);
     rig_stop(&r);
 }
