@@ -74,7 +74,6 @@
     F(const char *, natsMsg_GetSubject, NULL, (const natsMsg *a), (a)) \
     F(int64_t, natsMsg_GetTime, 0, (natsMsg *a), (a)) \
     F(natsStatus, natsMsg_InProgress, NATS_ERR, (natsMsg *a, jsOptions *b), (a, b)) \
-    F(natsStatus, natsMsg_Nak, NATS_ERR, (natsMsg *a, jsOptions *b), (a, b)) \
     F(natsStatus, natsOptions_Create, NATS_ERR, (natsOptions **a), (a)) \
     G(void, natsOptions_Destroy, (void)0, (natsOptions *a), (a)) \
     F(natsStatus, natsOptions_SetMaxReconnect, NATS_ERR, (natsOptions *a, int b), (a, b)) \

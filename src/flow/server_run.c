@@ -25,8 +25,10 @@ struct sl_flow_task {
     bool is_event; /* of a client, to a task: no task of its own */
     bool called;   /* the callback has not ended */
     uint64_t events;
-    bool abandoned; /* goes on at the next start */
-    bool overtaken; /* another has ended it */
+    bool abandoned;     /* goes on at the next start */
+    bool overtaken;     /* another has ended it */
+    bool handed;        /* its server is asked for another message in the place of this one */
+    sl_flow_task *heir; /* that one, when it was faster than the answer: begins when this one is gone */
 };
 
 /* ---- ends ---- */
@@ -49,10 +51,13 @@ static void give_back(sl_flow_task *task, uint64_t delay_ms, bool dead, const ch
     (void)error;
 }
 
+static void start_task(sl_flow_task *task);
+
 static void task_free(sl_flow_task *task)
 {
     SL_ASSERT(task);
     sl_flow_server *server = task->server;
+    sl_flow_task *heir = task->heir;
     *task->prev = task->next;
     if (task->next)
         task->next->prev = task->prev;
@@ -65,6 +70,12 @@ static void task_free(sl_flow_task *task)
     json_decref(task->inputs);
     json_decref(task->root);
     sl_free(task);
+    if (heir && !server->draining) {
+        start_task(heir);
+    } else if (heir) {
+        give_back(heir, 0, false, "its server ends");
+        task_free(heir);
+    }
 }
 
 static void ack_mail(sl_mail *mail)
@@ -343,13 +354,13 @@ static json_t *steps_of(const sl_flow_task *task)
     return json_is_object(steps) ? steps : NULL;
 }
 
-/* Another message of it is worked on here, or its end is on its way to disk. */
-static bool is_under_way(const sl_flow_task *task)
+/* Another message of it that is worked on here, or whose end is on its way to disk; NULL: none. */
+static sl_flow_task *other_of(const sl_flow_task *task)
 {
-    const sl_flow_task *t = task->server->tasks;
+    sl_flow_task *t = task->server->tasks;
     while (t && (t == task || strcmp(t->id, task->id) != 0))
         t = t->next;
-    return t != NULL;
+    return t;
 }
 
 /* The first message of a task of this life, for the first time: nothing can be known of it. */
@@ -399,6 +410,7 @@ static void hand_over(sl_flow_task *task)
     const sl_queue_message *m = task->message;
     sl_letter_place_of(sl_str_c(task->id), m->idempotency_key, m->delivery, task->root, &place);
     json_t *data = sl_letter_again(task->id, &place, key);
+    task->handed = true;
     task->told.deliver = told_mail;
     task->server->pending++;
     int error =
@@ -468,7 +480,12 @@ static void start_task(sl_flow_task *task)
         (void)ack(task);
         return;
     }
-    if (!is_first(task) && is_under_way(task)) { /* it comes again, and is over then */
+    sl_flow_task *other = is_first(task) ? NULL : other_of(task);
+    if (other && other->handed && !other->heir) {
+        other->heir = task;
+        return;
+    }
+    if (other) { /* it comes again, and is over then */
         task_free(task);
         return;
     }

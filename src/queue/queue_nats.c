@@ -275,21 +275,20 @@ static void give_all_back(sl_qn *q)
         while (q->leased[i]) {
             sl_qn_entry *e = q->leased[i];
             q->leased[i] = e->next;
-            sl_qn_release(e);
+            sl_qn_release(q, e);
         }
     }
     while (q->delayed) {
         sl_qn_entry *e = q->delayed;
         q->delayed = e->next;
-        sl_qn_release(e);
+        sl_qn_release(q, e);
     }
     while (q->topics) {
         sl_qn_topic *topic = q->topics;
         sl_qn_entry *e;
         while ((e = sl_qn_pop(topic)) != NULL)
-            sl_qn_release(e);
+            sl_qn_release(q, e);
         q->topics = topic->next;
-        natsSubscription_Destroy(topic->sub);
         sl_free(topic);
     }
 }
@@ -329,10 +328,7 @@ static void qn_close(sl_queue *queue)
         (void)sl_cond_wait_until(&q->quiet, &q->lock, deadline);
     (void)pthread_mutex_unlock(&q->lock);
     (void)pthread_join(q->keeper, NULL);
-    for (sl_qn_topic *topic = q->topics; topic; topic = topic->next) {
-        if (topic->pulling)
-            (void)pthread_join(topic->puller, NULL);
-    }
+    sl_qn_stop_pulling(q);
     free_all(q);
 }
 

@@ -141,7 +141,12 @@ void sl_qn_note(sl_qn *q, const char *what, const char *text);
 sl_qn_entry *sl_qn_find(sl_qn *q, const char *id, uint64_t lease, bool take);
 void sl_qn_put_back(sl_qn *q, sl_qn_entry *entry);
 /* Gives the message back to the broker and frees the entry. Without the lock. */
-void sl_qn_release(sl_qn_entry *entry);
+void sl_qn_release(sl_qn *q, sl_qn_entry *entry);
+/*
+ * Ends the pulling threads and what they have asked the broker for, so that what is given back afterwards goes to
+ * others and not here, where it would wait until the broker takes it for lost. When the queue is closing.
+ */
+void sl_qn_stop_pulling(sl_qn *q);
 /*
  * Holds it here until `due_ns`: it is then ready again. (Servers before 2.10 lose messages that are refused with a
  * delay until their consumer is made anew.) Without the lock.

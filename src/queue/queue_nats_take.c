@@ -15,10 +15,46 @@ void sl_qn_entry_free(sl_qn_entry *entry)
     sl_free(entry);
 }
 
-void sl_qn_release(sl_qn_entry *entry)
+/* By hand: the library's own call wants the subscription that the message came from. */
+static void give_back(sl_qn *q, natsMsg *msg)
 {
-    (void)natsMsg_Nak(entry->msg, NULL);
+    static const char nak[] = "-NAK";
+    const char *reply = natsMsg_GetReply(msg);
+    if (reply)
+        (void)natsConnection_Publish(q->nc, reply, nak, sizeof nak - 1);
+}
+
+void sl_qn_release(sl_qn *q, sl_qn_entry *entry)
+{
+    give_back(q, entry->msg);
     sl_qn_entry_free(entry);
+}
+
+/* What has come that nobody has fetched; the broker's own words stand among it. */
+static void give_back_queued(sl_qn *q, natsSubscription *sub)
+{
+    int pending = 0, bytes = 0;
+    for (unsigned i = 0; i < 2 * SL_QN_AHEAD; i++) {
+        natsMsgList list = {NULL, 0};
+        jsErrCode code = 0;
+        if (natsSubscription_GetPending(sub, &pending, &bytes) != NATS_OK || pending == 0)
+            return;
+        if (natsSubscription_Fetch(&list, sub, 1, 10, &code) == NATS_OK && list.Count == 1)
+            give_back(q, list.Msgs[0]);
+        natsMsgList_Destroy(&list);
+    }
+}
+
+void sl_qn_stop_pulling(sl_qn *q)
+{
+    for (sl_qn_topic *topic = q->topics; topic; topic = topic->next) {
+        if (topic->pulling)
+            (void)pthread_join(topic->puller, NULL);
+        if (topic->sub)
+            give_back_queued(q, topic->sub);
+        natsSubscription_Destroy(topic->sub);
+        topic->sub = NULL;
+    }
 }
 
 void sl_qn_delay(sl_qn *q, sl_qn_entry *entry, uint64_t due_ns)
