@@ -58,15 +58,17 @@ void sl_run_record_ended(const sl_flow_run *run)
 {
     json_t *outputs = sl_flow_run_outputs(run);
     char *text = outputs ? sl_json_text(outputs) : NULL;
-    const sl_run_end_row row = {.run_id = sl_str_c(run->id),
-                                .status = sl_str_c(sl_run_status_name(run->status)),
-                                .error = sl_str_c(run->error),
-                                .error_type = sl_str_c(sl_step_error_name(run->error_type)),
-                                .outputs = sl_str_c(text),
-                                .end_ns = unix_of(run, run->end_mono_ns),
-                                .input_tokens = run->usage.input_tokens,
-                                .output_tokens = run->usage.output_tokens,
-                                .cost_usd = run->usage.cost_usd};
+    bool lost = !text && run->status == SL_RUN_SUCCEEDED; /* better failed than good without what it gave */
+    const sl_run_end_row row = {
+        .run_id = sl_str_c(run->id),
+        .status = sl_str_c(sl_run_status_name(lost ? SL_RUN_FAILED : run->status)),
+        .error = lost ? SL_STR("out of memory: the outputs are lost; resume the run") : sl_str_c(run->error),
+        .error_type = sl_str_c(sl_step_error_name(lost ? SL_STEP_ERROR_INTERNAL : run->error_type)),
+        .outputs = sl_str_c(text),
+        .end_ns = unix_of(run, run->end_mono_ns),
+        .input_tokens = run->usage.input_tokens,
+        .output_tokens = run->usage.output_tokens,
+        .cost_usd = run->usage.cost_usd};
     sl_run_store_ended(store_of(run), &row);
     free(text);
     json_decref(outputs);
