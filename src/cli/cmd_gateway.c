@@ -26,7 +26,8 @@ const sl_command sl_cmd_gateway = {
     "[-c config.yaml] [options]",
     "Serves the OpenAI API in front of model servers. Every request is one trace, with metrics, logs and health beside "
     "it. "
-    "SIGTERM drains, SIGHUP reloads the configuration without dropping a stream: models, keys, prices, limits and timeouts; "
+    "SIGTERM drains, SIGHUP reloads the configuration without dropping a stream: models, keys, prices, limits and "
+    "timeouts; "
     "listeners, workers, drain timeout and health checks wait for the next start, and the log says so. OTEL_* "
     "variables say where telemetry "
     "goes; "
