@@ -86,6 +86,8 @@
     F(natsStatus, natsSubscription_Fetch, NATS_ERR, \
       (natsMsgList *a, natsSubscription *b, int c, int64_t d, jsErrCode *e), \
       (a, b, c, d, e)) \
+    F(natsStatus, natsSubscription_GetPending, NATS_ERR, (natsSubscription *a, int *b, int *c), (a, b, c)) \
+    F(const char *, natsSubscription_GetSubject, NULL, (natsSubscription *a), (a)) \
     F(natsStatus, natsSubscription_WaitForDrainCompletion, NATS_ERR, (natsSubscription *a, int64_t b), (a, b)) \
     F(const char *, nats_GetLastError, NULL, (natsStatus *a), (a)) \
     F(void, nats_Sleep, (void)0, (int64_t a), (a))
