@@ -281,6 +281,38 @@ def total(page, name, **labels):
     return sum(v for pairs, v in page.get(name, []) if all(pairs.get(k) == w for k, w in labels.items()))
 
 
+def process_name(pid):
+    """What the process calls itself; empty: it has gone."""
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def descendants(pid):
+    """Pids of all processes below one."""
+    found, queue = [], [pid]
+    while queue:
+        parent = queue.pop()
+        try:
+            with open(f"/proc/{parent}/task/{parent}/children") as file:
+                children = [int(x) for x in file.read().split()]
+        except OSError:
+            children = []
+        found += children
+        queue += children
+    return found
+
+
+def descendant(pid, name):
+    """The one that calls itself so."""
+    for child in descendants(pid):
+        if process_name(child) == name:
+            return child
+    raise AssertionError(f"no process {name} below {pid}")
+
+
 def until(condition, seconds=10, what="the condition"):
     """Waits until condition() gives something true, and returns it."""
     deadline = time.monotonic() + seconds * SLOW

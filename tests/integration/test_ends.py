@@ -13,21 +13,6 @@ import lib
 SLOW_FLOW = "name: slow\nsteps:\n  - {id: a, type: llm, provider: openai, model: gpt-4o, prompt: p, output: [text]}\n"
 
 
-def processes(pid):
-    """Pids of all descendants."""
-    found, queue = [], [pid]
-    while queue:
-        parent = queue.pop()
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children") as file:
-                children = [int(x) for x in file.read().split()]
-        except OSError:
-            children = []
-        found += children
-        queue += children
-    return found
-
-
 def start(mock, *args, env=None):
     return lib.gateway(*args, config=lib.config_for(mock.url("mock")), env=env)
 
@@ -64,7 +49,7 @@ def test_a_signal_to_every_process_drains():
     """systemd's control-group, `kill -- -GROUP`, `pkill -f` reach workers and control too."""
     for supervisor_first in (False, True):
         gateway, running = streams_under_way(20, "--workers", 2)
-        pids = processes(gateway.process.pid)
+        pids = lib.descendants(gateway.process.pid)
         pids.insert(0 if supervisor_first else len(pids), gateway.process.pid)
         for pid in pids:
             os.kill(pid, signal.SIGTERM)
@@ -82,9 +67,9 @@ def test_a_signal_that_comes_twice_is_one():
 
 def test_the_end_finds_workers_that_a_reload_drains():
     gateway, running = streams_under_way(20)
-    before = set(processes(gateway.process.pid))
+    before = set(lib.descendants(gateway.process.pid))
     gateway.signal(signal.SIGHUP)
-    lib.until(lambda: set(processes(gateway.process.pid)) - before, 10, "a new worker")
+    lib.until(lambda: set(lib.descendants(gateway.process.pid)) - before, 10, "a new worker")
     time.sleep(0.4)
     gateway.signal(signal.SIGTERM)
     all_were_served(gateway, running, 20)
@@ -101,15 +86,6 @@ def test_a_second_signal_leaves_the_spans():
     lib.equal(gateway.process.wait(5 * lib.SLOW), 0)
     lib.equal(running.report()["ok"], 0)
     lib.equal(gateway.output().count("POST /v1/chat/completions  SERVER"), count)
-
-
-def named(pid, name):
-    """The descendant that calls itself so."""
-    for child in processes(pid):
-        with open(f"/proc/{child}/comm") as file:
-            if file.read().strip() == name:
-                return child
-    raise AssertionError(f"no process {name} below {pid}")
 
 
 def hanging(count, env):
@@ -132,7 +108,7 @@ def test_a_worker_that_is_late_is_not_killed():
     gateway, running = hanging(50, {})
     gateway.signal(signal.SIGTERM)
     time.sleep(0.5)
-    stand_still(named(gateway.process.pid, "worker"), 1.5)
+    stand_still(lib.descendant(gateway.process.pid, "worker"), 1.5)
     lib.equal(gateway.process.wait(10 * lib.SLOW), 0)
     lib.equal(running.report()["ok"], 0)
     lib.equal(gateway.output().count("POST /v1/chat/completions  SERVER"), 50)
@@ -143,7 +119,7 @@ def test_spans_of_the_end_wait_for_their_reader():
     gateway, running = hanging(400, {"OTEL_BSP_MAX_QUEUE_SIZE": "100"})
     gateway.signal(signal.SIGTERM)
     time.sleep(0.7)
-    stand_still(named(gateway.process.pid, "control"), 0.8)
+    stand_still(lib.descendant(gateway.process.pid, "control"), 0.8)
     lib.equal(gateway.process.wait(20 * lib.SLOW), 0)
     lib.equal(running.report()["ok"], 0)
     lib.equal(gateway.output().count("POST /v1/chat/completions  SERVER"), 400)
@@ -165,7 +141,7 @@ def run_under_way():
 def test_a_signal_to_every_process_lets_runs_end():
     server = run_under_way()
     pid = server.process.process.pid
-    for one in processes(pid) + [pid]:
+    for one in lib.descendants(pid) + [pid]:
         os.kill(one, signal.SIGTERM)
     lib.equal(server.process.process.wait(20 * lib.SLOW), 0)
     lib.contains(server.process.output(), "workflow.execute:slow", "the span of the run")

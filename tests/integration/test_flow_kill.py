@@ -111,13 +111,6 @@ def family(pid):
     return found
 
 
-def name_of(pid):
-    with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().strip()
-    return ""
-
-
 def kill(pid):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
@@ -171,7 +164,7 @@ class World:
     def kill_child(self, name):
         """The supervisor starts it again."""
         for pid in family(self.server.process.pid):
-            if name_of(pid) == name:
+            if lib.process_name(pid) == name:
                 kill(pid)
 
     def kill_server(self):

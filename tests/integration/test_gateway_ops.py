@@ -36,21 +36,6 @@ class Background:
         return json.loads(out)
 
 
-def processes(pid):
-    """Pids of all descendants."""
-    found, queue = [], [pid]
-    while queue:
-        parent = queue.pop()
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children") as file:
-                children = [int(x) for x in file.read().split()]
-        except OSError:
-            children = []
-        found += children
-        queue += children
-    return found
-
-
 def wait_total(gateway, name, wanted, **labels):
     seen = [None]
 
@@ -105,15 +90,6 @@ def test_what_the_drain_timeout_cuts_off_leaves_its_spans():
         lib.contains(line, "server_shutdown")
 
 
-def named(pid, name):
-    """The descendant that calls itself so."""
-    for child in processes(pid):
-        with open(f"/proc/{child}/comm") as file:
-            if file.read().strip() == name:
-                return child
-    raise AssertionError(f"no process {name} below {pid}")
-
-
 def exported_servers(path):
     with open(path) if os.path.exists(path) else open(os.devnull) as file:
         return sum(line.count('"name":"POST /v1/chat/completions"') for line in file)
@@ -126,7 +102,7 @@ def burst(count, env):
     env = dict(env, OTEL_TRACES_EXPORTER="file", OTEL_LOGS_EXPORTER="none", OTEL_METRICS_EXPORTER="none", SIGHTLINE_EXPORTER_FILE=path,
                OTEL_BSP_SCHEDULE_DELAY="200")
     gateway = start(mock, env=env)
-    reader = named(gateway.process.pid, "control")
+    reader = lib.descendant(gateway.process.pid, "control")
     os.kill(reader, signal.SIGSTOP)
     try:
         lib.equal(load(gateway, "-n", count, "-c", 32)["ok"], count)
@@ -157,11 +133,11 @@ def test_what_a_queue_does_not_hold_is_told():
 def test_nothing_is_left_behind():
     mock = lib.mock()
     gateway = start(mock, "--workers", 2)
-    children = processes(gateway.process.pid)
+    children = lib.descendants(gateway.process.pid)
     lib.equal(gateway.stop(), 0)
     lib.until(lambda: not [pid for pid in children if os.path.exists(f"/proc/{pid}")], 5, "the end of every process")
     gateway = start(mock, "--workers", 2)
-    children = processes(gateway.process.pid)
+    children = lib.descendants(gateway.process.pid)
     gateway.signal(signal.SIGKILL)
     lib.until(lambda: not [pid for pid in children if os.path.exists(f"/proc/{pid}")], 10, "the end of every orphan")
 

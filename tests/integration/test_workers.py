@@ -30,12 +30,9 @@ def load(gateway, *args):
 
 def children(gateway):
     """{pid: name} of the children of the supervisor."""
-    found = {}
     with open(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children") as file:
-        for pid in file.read().split():
-            with open(f"/proc/{pid}/comm") as comm:
-                found[int(pid)] = comm.read().strip()
-    return found
+        found = {int(pid): lib.process_name(pid) for pid in file.read().split()}
+    return {pid: name for pid, name in found.items() if name}
 
 
 def workers(gateway):
@@ -175,7 +172,7 @@ def test_a_crash_is_told_with_and_without_telemetry():
         pid = gateway.process.pid
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             children = file.read().split()
-        worker = next(child for child in children if open(f"/proc/{child}/comm").read() == "worker\n")
+        worker = next(child for child in children if lib.process_name(child) == "worker")
         os.kill(int(worker), signal.SIGKILL)
         text = f"worker 0 (pid {worker}) was killed by signal 9; starting it again"
         line = lib.until(lambda: [line for line in gateway.output().split("\n") if text in line], 10, "the line about the crash")[0]
