@@ -224,6 +224,7 @@ def check_shapes(sink, server):
     sent = []
     for n, (name, path, body) in enumerate(SHAPES):
         trace = "%032x" % (0x5ade0000 + n)
+        body = dict(body, temperature=0)  # what a tiny model says by chance the server cannot always read
         reply = net.post(server.base + path, body, {"traceparent": "00-%s-%016x-01" % (trace, n + 1)})
         expect_eq(reply.status, 200, "%s: status (%s)" % (name, reply.text()[:200]))
         sent.append((trace, name, *told_by_answer(body, reply.json())))
