@@ -201,8 +201,10 @@ def run_files(ctx):
 
 def _is_border(span, warning):
     """Where a trace goes from one process to another: a message goes on when its sender has ended, and a server may note
-    the end of its answer after the client has read it. Jaeger calls both clock skew."""
-    return warning.startswith("clock skew adjustment disabled") and span["operationName"].startswith(("message_queue.", "POST "))
+    the end of its answer after the client has read it. Jaeger calls both clock skew, and says so of the spans below, too:
+    the gateway's call of the model."""
+    return warning.startswith("clock skew adjustment disabled") and span["operationName"].startswith(
+        ("message_queue.", "POST ", "chat "))
 
 
 def odd(span):
