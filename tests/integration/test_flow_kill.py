@@ -31,7 +31,7 @@ LONG = os.environ.get("SIGHTLINE_LONG") == "1"
 TASKS, WORKERS, SETTLE_S = 16, 2, 150
 STEPS = ("first", "second", "third")
 OLDEST_BROKER = (2, 10)
-WORK = "name: work\nsteps:\n" + "".join(
+WORK = "name: keyed\nsteps:\n" + "".join(
     f"""  - id: {step}
     type: action
     action: http
@@ -125,7 +125,7 @@ class World:
         self.api, self.control, self.queue = (f"http://127.0.0.1:{self.ports[n]}" for n in ("api", "control", "queue"))
         self.options = ["--queue", queue] if queue else []
         self.worker_queue = queue or self.queue
-        self.path = os.path.join(self.folder, "work.yaml")
+        self.path = os.path.join(self.folder, "keyed.yaml")
         with open(self.path, "w") as file:
             file.write(WORK % {"port": self.effects.server_address[1]})
         self.start_server()
@@ -199,7 +199,7 @@ class World:
 
     def put(self, key):
         self.effects.ledger.note("P", key)
-        told = self.ask("POST", "/workflows/work/runs", {"inputs": {"key": key}, "idempotency_key": key}).json()
+        told = self.ask("POST", "/workflows/keyed/runs", {"inputs": {"key": key}, "idempotency_key": key}).json()
         self.effects.ledger.note("A", key, told["run_id"], "again" if told["existed"] else "new")
         return told["run_id"]
 
