@@ -30,18 +30,20 @@ void sl_qn_release(sl_qn *q, sl_qn_entry *entry)
     sl_qn_entry_free(entry);
 }
 
-/* What has come that nobody has fetched; the broker's own words stand among it. */
+/* What has come that nobody has fetched. The broker's own words stand among it, and a fetch may bring more of them: no
+ * more is looked at than is here now. */
 static void give_back_queued(sl_qn *q, natsSubscription *sub)
 {
     int pending = 0, bytes = 0;
-    for (unsigned i = 0; i < 2 * SL_QN_AHEAD; i++) {
+    (void)natsSubscription_GetPending(sub, &pending, &bytes);
+    for (int left = pending; left > 0 && pending > 0; left--) {
         natsMsgList list = {NULL, 0};
         jsErrCode code = 0;
-        if (natsSubscription_GetPending(sub, &pending, &bytes) != NATS_OK || pending == 0)
-            return;
         if (natsSubscription_Fetch(&list, sub, 1, 10, &code) == NATS_OK && list.Count == 1)
             give_back(q, list.Msgs[0]);
         natsMsgList_Destroy(&list);
+        if (natsSubscription_GetPending(sub, &pending, &bytes) != NATS_OK)
+            return;
     }
 }
 
