@@ -75,6 +75,21 @@ def until_told(server, run, *steps):
     lib.until(lambda: all(statuses(server, run).get(step) == "succeeded" for step in steps), what="that its server knows the steps")
 
 
+def goes_on_behind_a_dead_worker(home, effects, worker):
+    """One is killed in its second step; the next one goes on behind the first step."""
+    first = worker()
+    run = home.start("w")
+    effects.until("/hold", 1)
+    until_told(home, run, "first")
+    first.process.kill()
+    second = worker()
+    effects.until("/hold", 2)
+    effects.go.set()
+    lib.equal(home.ended(run, 20)["status"], "succeeded")
+    effects.are(first=1, hold=2)
+    lib.equal(second.stop(), 0)
+
+
 def test_a_worker_that_dies_leaves_its_steps():
     """Over HTTP; rounds of a loop and steps of blocks are steps too."""
     effects, server = Effects(), flow.Server("--flow-runs", 0)
@@ -171,17 +186,7 @@ def test_a_worker_of_the_cluster_that_dies():
         home = flow.Server("--queue", url, "--flow-runs", 0)
         program = effects.flow("first", "hold")
         home.add(program)
-        first = cluster.worker(url, program, args=("--lease", "1"))
-        run = home.start("w")
-        effects.until("/hold", 1)
-        until_told(home, run, "first")
-        first.process.kill()
-        second = cluster.worker(url, program, args=("--lease", "1"))
-        effects.until("/hold", 2)
-        effects.go.set()
-        lib.equal(home.ended(run, 20)["status"], "succeeded")
-        effects.are(first=1, hold=2)
-        lib.equal(second.stop(), 0)
+        goes_on_behind_a_dead_worker(home, effects, lambda: cluster.worker(url, program, args=("--lease", "1")))
         lib.equal(home.stop(), 0)
 
 
@@ -251,17 +256,7 @@ def test_a_worker_over_http_at_another_server():
         home, other = flow.Server("--queue", url, "--flow-runs", 0), flow.Server("--queue", url, "--flow-runs", 0)
         program = effects.flow("first", "hold")
         home.add(program)
-        first = flow.worker(other, program, args=("--lease", "1"))
-        run = home.start("w")
-        effects.until("/hold", 1)
-        until_told(home, run, "first")
-        first.process.kill()
-        second = flow.worker(other, program, args=("--lease", "1"))
-        effects.until("/hold", 2)
-        effects.go.set()
-        lib.equal(home.ended(run, 20)["status"], "succeeded")
-        effects.are(first=1, hold=2)
-        lib.equal(second.stop(), 0)
+        goes_on_behind_a_dead_worker(home, effects, lambda: flow.worker(other, program, args=("--lease", "1")))
         for each in (home, other):
             lib.equal(each.stop(), 0)
 
