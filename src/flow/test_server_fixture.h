@@ -251,4 +251,19 @@ FS_UNUSED static void fs_result(fs *s, const char *id, const char *result)
     fs_say(s, "completed_task", json_pack("{s:s,s:[],s:s,s:{}}", "task_id", id, "history", "result", result, "data"));
 }
 
+/* Brings a deployment up, or anew, from the text of its file. */
+FS_UNUSED static void fs_deploy(fs *s, const char *file)
+{
+    char form[2048];
+    int len = snprintf(form, sizeof form,
+                       "--m\r\nContent-Disposition: form-data; name=\"config_file\"; filename=\"d.yml\"\r\n\r\n%s"
+                       "\r\n--m--\r\n",
+                       file);
+    REQUIRE(len > 0 && (size_t)len < sizeof form);
+    nf_message m = fs_send(s, FS_API, "POST", "/deployments/create?reload=true",
+                           "Content-Type: multipart/form-data; boundary=m\r\n", form);
+    CHECK_EQ(m.status, 200);
+    nf_message_free(&m);
+}
+
 #endif

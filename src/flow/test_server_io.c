@@ -16,24 +16,13 @@ typedef struct setting {
     char ids[IDS][64];
 } setting;
 
-static void deploy(fs *s)
-{
-    static const char form[] =
-        "--m\r\nContent-Disposition: form-data; name=\"config_file\"; filename=\"d.yml\"\r\n\r\n" DEPLOYMENT
-        "\r\n--m--\r\n";
-    nf_message m = fs_send(s, FS_API, "POST", "/deployments/create?reload=true",
-                           "Content-Type: multipart/form-data; boundary=m\r\n", form);
-    CHECK_EQ(m.status, 200);
-    nf_message_free(&m);
-}
-
 static void set_up(setting *t)
 {
     fs *s = &t->s;
     char target[200];
     fs_task task;
     fs_add(s, FS_ECHO);
-    deploy(s);
+    fs_deploy(s, DEPLOYMENT);
     fs_begin(s, "echo", "{\"inputs\":{\"x\":1},\"idempotency_key\":\"first\"}", t->ids[RUN]);
     CHECK(fs_take(s, "echo", 5, &task));
     for (int i = 0; i < 5; i++)
